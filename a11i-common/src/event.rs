@@ -1,0 +1,185 @@
+//! The records on the ring buffer.
+
+use crate::{identity::ProcessId, limits::SERVER_NAME_BYTES};
+
+/// Every record starts with this. 32 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RecordHeader {
+    /// [`RecordKind`].
+    pub kind: u16,
+    pub reserved: u16,
+    /// Valid bytes after the record's fixed part.
+    pub payload_len: u32,
+    /// `CLOCK_BOOTTIME` in nanoseconds (`bpf_ktime_get_boot_ns`, 5.8+): when the call returned.
+    pub time_ns: u64,
+    pub process: ProcessId,
+    pub tid: u32,
+    pub reserved2: u32,
+}
+
+#[repr(u16)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecordKind {
+    /// [`DataHeader`] and plaintext.
+    Data = 1,
+    /// [`SessionRecord`]: the session was freed, cleared, or its process ended. Final offsets of both directions.
+    SessionEnd = 2,
+    /// [`SessionRecord`]: `SSL_shutdown`; the process writes no more, but may read.
+    WriteShutdown = 3,
+    /// [`ServerNameRecord`]: the name the process asked for (SNI).
+    ServerName = 4,
+    /// [`ProcessRecord`], `other` = 0.
+    Exec = 5,
+    /// [`ProcessRecord`]: `process` is the child, `other` the parent's pid.
+    Fork = 6,
+    /// [`ProcessRecord`], `other` = 0.
+    Exit = 7,
+}
+
+/// Why bytes of a direction were not copied: bits of `causes`.
+pub mod cause {
+    /// The ring had no room: the reader was too slow.
+    pub const RING_FULL: u8 = 1;
+    /// The process's memory could not be read.
+    pub const USER_FAULT: u8 = 2;
+    /// The call was longer than the limit per call.
+    pub const CALL_LIMIT: u8 = 4;
+    /// A kernel table was full: the call is missing **without being counted in the offsets**.
+    pub const TABLE_FULL: u8 = 8;
+    /// The connection does not look like HTTP; nothing more of it is copied.
+    pub const NOT_HTTP: u8 = 16;
+}
+
+/// Fixed part of a data record. 64 bytes, so that a payload is aligned as the ring's records are.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DataHeader {
+    pub header: RecordHeader,
+    pub session: u64,
+    /// Attach cookie of the probe.
+    pub attachment: u64,
+    /// Offset of the payload's first byte in this direction's stream.
+    pub offset: u64,
+    /// Bytes directly after the payload that were transferred but not copied (0 in most records).
+    pub skipped: u32,
+    /// Counts `SSL_clear` and reuse of the address, modulo 65,536.
+    pub generation: u16,
+    /// [`crate::identity::Direction`].
+    pub direction: u8,
+    /// Bits of [`cause`]: losses on this direction since its last record, `skipped` included.
+    pub causes: u8,
+}
+
+/// A data record as reserved: header and a payload of one of the [`crate::limits::TIERS`].
+#[repr(C)]
+pub struct DataRecord<const N: usize> {
+    pub data: DataHeader,
+    pub payload: [u8; N],
+}
+
+/// End or half-end of a session. 72 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SessionRecord {
+    pub header: RecordHeader,
+    pub session: u64,
+    pub attachment: u64,
+    /// Bytes transferred in all, indexed by [`crate::identity::Direction`].
+    pub offsets: [u64; 2],
+    pub generation: u16,
+    /// Bits of [`cause`] not yet reported, indexed by direction.
+    pub causes: [u8; 2],
+    pub reserved: u32,
+}
+
+/// The server name set on a client session. The name is the payload: no terminating zero is promised.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ServerNameRecord {
+    pub header: RecordHeader,
+    pub session: u64,
+    pub attachment: u64,
+    pub generation: u16,
+    pub reserved: [u16; 3],
+    pub name: [u8; SERVER_NAME_BYTES],
+}
+
+/// Fork, exec, exit. 40 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessRecord {
+    pub header: RecordHeader,
+    pub other: u32,
+    pub reserved: u32,
+}
+
+/// Kernel-side counters: indexes into the map `COUNTERS` (per-CPU, u64).
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Counter {
+    /// Records that could not be reserved.
+    RingFullRecords = 0,
+    /// Plaintext bytes that were not copied because of that.
+    RingFullBytes = 1,
+    UserFaultBytes = 2,
+    CallLimitBytes = 3,
+    /// Calls not followed because `IN_FLIGHT` was full.
+    InFlightFull = 4,
+    /// Sessions not followed because `SESSIONS` was full.
+    SessionsFull = 5,
+    /// Bytes of connections that are not HTTP: seen, not copied.
+    NotHttpBytes = 6,
+    /// Second hits of one call (nested entry points, two attachments of one file).
+    DuplicateHits = 7,
+    /// Frames found abandoned: a return that never came.
+    AbandonedFrames = 8,
+    /// Plaintext bytes copied.
+    CopiedBytes = 9,
+    /// Library calls followed to their return.
+    Calls = 10,
+    /// Process-life records that could not be reserved.
+    ProcessRecordsLost = 11,
+    /// Entries of `WATCHED` or `IGNORED` that could not be added.
+    ProcessesFull = 12,
+}
+
+impl Counter {
+    pub const COUNT: u32 = 13;
+    pub const ALL: [(Self, &'static str); Self::COUNT as usize] = [
+        (Self::RingFullRecords, "ring_full_records"),
+        (Self::RingFullBytes, "ring_full_bytes"),
+        (Self::UserFaultBytes, "user_fault_bytes"),
+        (Self::CallLimitBytes, "call_limit_bytes"),
+        (Self::InFlightFull, "in_flight_full"),
+        (Self::SessionsFull, "sessions_full"),
+        (Self::NotHttpBytes, "not_http_bytes"),
+        (Self::DuplicateHits, "duplicate_hits"),
+        (Self::AbandonedFrames, "abandoned_frames"),
+        (Self::CopiedBytes, "copied_bytes"),
+        (Self::Calls, "calls"),
+        (Self::ProcessRecordsLost, "process_records_lost"),
+        (Self::ProcessesFull, "processes_full"),
+    ];
+}
+
+const _: () = {
+    use core::mem::{offset_of, size_of};
+    assert!(size_of::<RecordHeader>() == 32);
+    assert!(offset_of!(RecordHeader, payload_len) == 4);
+    assert!(offset_of!(RecordHeader, time_ns) == 8);
+    assert!(offset_of!(RecordHeader, process) == 16);
+    assert!(offset_of!(RecordHeader, tid) == 24);
+    assert!(size_of::<DataHeader>() == 64);
+    assert!(offset_of!(DataHeader, session) == 32);
+    assert!(offset_of!(DataHeader, offset) == 48);
+    assert!(offset_of!(DataHeader, skipped) == 56);
+    assert!(offset_of!(DataHeader, direction) == 62);
+    assert!(size_of::<DataRecord<256>>() == 64 + 256);
+    assert!(size_of::<SessionRecord>() == 72);
+    assert!(offset_of!(SessionRecord, offsets) == 48);
+    assert!(offset_of!(SessionRecord, generation) == 64);
+    assert!(offset_of!(ServerNameRecord, name) == 56);
+    assert!(size_of::<ServerNameRecord>() == 56 + SERVER_NAME_BYTES);
+    assert!(size_of::<ProcessRecord>() == 40);
+};

@@ -1,0 +1,36 @@
+//! Sizes that both sides agree on, each with the reason for its number.
+
+/// Payload capacities of data records in bytes; the smallest that fits is reserved. The record is *payload
+/// plus header*, so that a whole TLS record of 16,384 bytes fits the 16 KiB tier. Reserving the largest
+/// for everything makes a ring lose data at a few dozen events in flight.
+pub const TIERS: [usize; 5] = [256, 1024, 4096, 16_384, LARGEST_TIER];
+
+/// The chunk that long calls are cut into: fewer records than 16 KiB ones, and 512 of them still fit the default ring.
+pub const LARGEST_TIER: usize = 65_536;
+
+/// Most chunks of one library call: 128 x 64 KiB = 8 MiB, and small enough for the verifier's loop bound on every kernel.
+pub const CHUNKS_PER_CALL: usize = 128;
+
+/// Default limit of bytes copied of one library call. Requests beyond it are cut and say so.
+pub const DEFAULT_CALL_LIMIT: u64 = (CHUNKS_PER_CALL * LARGEST_TIER) as u64;
+
+/// A connection that does not look like HTTP in its first bytes of either direction is not copied further.
+pub const PROTOCOL_PROBE_BYTES: u64 = 64;
+
+/// Longest server name: 255 bytes is the limit of a DNS name (RFC 1035 section 2.3.4), and one for the terminating zero.
+pub const SERVER_NAME_BYTES: usize = 256;
+
+/// Default size of the ring buffer in bytes; stated apart from the memory budgets.
+pub const DEFAULT_RING_BYTES: u32 = 32 * 1024 * 1024;
+
+/// Sessions tracked at once. A full table is counted (`table_full`), never evicted silently.
+pub const SESSIONS: u32 = 65_536;
+
+/// Threads inside (or recently inside) a probed call.
+pub const THREADS: u32 = 32_768;
+
+/// Nested or interleaved calls remembered per thread: TLS inside TLS is two, callbacks rarely add a third.
+pub const FRAMES_PER_THREAD: usize = 4;
+
+/// Processes in the watched and ignored sets.
+pub const PROCESSES: u32 = 32_768;
