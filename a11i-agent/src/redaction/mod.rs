@@ -1,0 +1,1 @@
+//! Priced calls → redacted calls: the only way down to metrics and export.

@@ -1,0 +1,1 @@
+//! Calls → counted calls: the provider's numbers, else a tokenizer's, marked.
