@@ -28,3 +28,9 @@ pub mod pipeline;
 pub mod provider;
 pub mod redaction;
 pub mod tokens;
+
+// The rim.
+#[cfg(feature = "host")]
+pub mod capture;
+#[cfg(feature = "host")]
+pub mod cli;
