@@ -245,10 +245,7 @@ mod tests {
     use super::*;
 
     fn flow(pid: u32, session: u64) -> FlowId {
-        FlowId {
-            process: ProcessId { pid: Pid(pid), start_ticks: 1 },
-            session: SessionId { session: TlsSession(session), generation: 0 },
-        }
+        FlowId { process: ProcessId { pid: Pid(pid), start_ticks: 1 }, session: SessionId { session: TlsSession(session), generation: 0 } }
     }
 
     fn put(table: &mut Table<u64>, id: FlowId, now: u64) -> Option<FlowId> {
