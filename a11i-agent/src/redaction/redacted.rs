@@ -1,7 +1,8 @@
 //! [`RedactedCall`]: what exporters accept. Only this folder can make one.
 
+use super::ContentPolicy;
 use crate::{
-    call::LlmCall,
+    call::{Content, EstimationText, LlmCall},
     cost::{Cost, PricedCall},
 };
 
@@ -23,4 +24,22 @@ impl RedactedCall {
     pub const fn context_window(&self) -> Option<u64> {
         self.priced.context_window
     }
+}
+
+/// Removes what the policy withholds, and the estimation texts always: they are prompt and answer too, and have served.
+pub fn redact(mut priced: PricedCall, policy: ContentPolicy) -> RedactedCall {
+    priced.call.estimation = EstimationText::default();
+    match policy {
+        ContentPolicy::Full => {}
+        ContentPolicy::None => withhold_content(&mut priced.call),
+    }
+    RedactedCall { priced }
+}
+
+/// Everything that somebody wrote. What remains is numbers, ids and the provider's own vocabulary.
+fn withhold_content(call: &mut LlmCall) {
+    call.content = Content::default();
+    call.outcome.error_message = None;
+    // Free text of the prompt's author, though a parameter by name.
+    call.request.stop_sequences = Vec::new();
 }
