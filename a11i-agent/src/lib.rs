@@ -28,3 +28,6 @@ pub mod pipeline;
 pub mod provider;
 pub mod redaction;
 pub mod tokens;
+
+#[cfg(test)]
+mod fixture;

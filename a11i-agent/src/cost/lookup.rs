@@ -229,7 +229,8 @@ mod tests {
             (ANTHROPIC, "claude-sonnet-4-5", "claude-sonnet-4-5-20250929", "anthropic/claude-sonnet-4-5-20250929", Alias),
             (ANTHROPIC, "claude-sonnet-4.5", "", "anthropic/claude-sonnet-4-5", Exact),
             (AZURE_OPENAI, "prod-chat", "gpt-4o-2024-11-20", "azure.ai.openai/gpt-4o-2024-11-20", Exact),
-            (AZURE_OPENAI, "x", "gpt-5-2025-08-07", "azure.ai.openai/gpt-5", Suffix),
+            (AZURE_OPENAI, "x", "gpt-5-2025-08-07", "azure.ai.openai/gpt-5-2025-08-07", Alias),
+            (AZURE_OPENAI, "x", "gpt-5-2027-01-31", "azure.ai.openai/gpt-5", Suffix),
             (
                 BEDROCK,
                 "us.anthropic.claude-sonnet-4-5-20250929-v1%3A0",

@@ -12,6 +12,8 @@ mod price_book;
 mod prices;
 mod row;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use overrides::{Gateway, Overrides, PriceFile, PriceFileError, PriceFileModel, PriceFilePricing, PriceFileProvider};
 pub use price_book::PriceBook;

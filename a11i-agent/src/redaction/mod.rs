@@ -6,5 +6,5 @@
 mod policy;
 mod redacted;
 
-pub use policy::{ContentPolicy, OwnerKnowledge};
+pub use policy::ContentPolicy;
 pub use redacted::{RedactedCall, redact};

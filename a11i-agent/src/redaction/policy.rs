@@ -1,5 +1,7 @@
 //! How much of what was said may leave.
 
+use crate::owner::Owner;
+
 /// `content`: the strictest comes first, so that the smaller of two is the safer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum ContentPolicy {
@@ -10,22 +12,13 @@ pub enum ContentPolicy {
     Full,
 }
 
-/// Was the owner of the call resolved in time?
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OwnerKnowledge {
-    Resolved,
-    /// Process or container are not known (yet): a rule about them might forbid what the default allows.
-    Unresolved,
-}
-
 impl ContentPolicy {
     /// The policy for one call: what is configured, and the strictest for an owner that is not known.
     #[must_use]
-    pub const fn decide(configured: Self, owner: OwnerKnowledge) -> Self {
-        match owner {
-            OwnerKnowledge::Resolved => configured,
-            OwnerKnowledge::Unresolved => Self::None,
-        }
+    pub fn decide(configured: Self, owner: &Owner) -> Self {
+        // Nothing but the process id: a rule about process or container might forbid what the default allows.
+        let unknown = *owner == Owner::unknown(owner.process);
+        if unknown { Self::None } else { configured }
     }
 
     /// Where several sources speak (file, environment, annotation), the strictest wins.
@@ -41,8 +34,11 @@ mod tests {
 
     #[test]
     fn an_unknown_owner_gets_the_strictest_policy() {
-        assert_eq!(ContentPolicy::decide(ContentPolicy::Full, OwnerKnowledge::Unresolved), ContentPolicy::None);
-        assert_eq!(ContentPolicy::decide(ContentPolicy::Full, OwnerKnowledge::Resolved), ContentPolicy::Full);
+        let unknown = Owner::default();
+        let known = Owner { executable_name: Some("python3".to_owned()), ..Owner::default() };
+        assert_eq!(ContentPolicy::decide(ContentPolicy::Full, &unknown), ContentPolicy::None);
+        assert_eq!(ContentPolicy::decide(ContentPolicy::Full, &known), ContentPolicy::Full);
+        assert_eq!(ContentPolicy::decide(ContentPolicy::None, &known), ContentPolicy::None);
         assert_eq!(ContentPolicy::default(), ContentPolicy::None);
     }
 

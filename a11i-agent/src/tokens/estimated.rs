@@ -80,10 +80,7 @@ fn tokens(sample: &TextSample, family: Family, counter: &dyn TokenCounter) -> u6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        call::{Outcome, ProviderName, Role},
-        tokens::Encoding,
-    };
+    use crate::tokens::Encoding;
 
     /// One token per four bytes: what is tested here is not the tokenizer.
     struct FourBytes;
@@ -98,24 +95,8 @@ mod tests {
         let mut estimation = EstimationText { input_messages: 2, ..EstimationText::default() };
         estimation.input.push(input);
         estimation.output.push(output);
-        let mut call = LlmCall {
-            owner: std::sync::Arc::default(),
-            role: Role::Client,
-            operation: Operation::Chat,
-            provider: ProviderName::of("openai"),
-            server: Default::default(),
-            request: Default::default(),
-            response: Default::default(),
-            usage: Default::default(),
-            outcome: Outcome::default(),
-            timing: Default::default(),
-            content: Default::default(),
-            estimation,
-            completeness: Default::default(),
-            capture: Default::default(),
-            correlation: Default::default(),
-        };
-        call.request.model = Some("gpt-4o".to_owned());
+        let mut call = crate::fixture::call("openai", "gpt-4o");
+        call.estimation = estimation;
         call.response.status = status;
         call
     }
