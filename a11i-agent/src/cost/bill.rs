@@ -97,7 +97,7 @@ fn prices(row: &Row, input_tokens: u64, terms: &Terms) -> Result<Prices, PriceMi
     let long = tier(Service::Standard, true).map_or(base, |tier| base.under(&tier));
     let priced = match terms.service {
         Service::Standard => long,
-        service => match (tier(service, true), tier(service, false)) {
+        service @ (Service::Priority | Service::Flex | Service::Batch) => match (tier(service, true), tier(service, false)) {
             (Some(both), _) => base.under(&both),
             (None, Some(tier)) => base.under(&tier).in_proportion(&base, &long),
             (None, None) => match service {

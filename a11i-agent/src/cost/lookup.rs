@@ -257,6 +257,20 @@ mod tests {
     }
 
     #[test]
+    fn every_id_of_the_table_finds_its_own_row() {
+        let table = Table::embedded();
+        for entry in table.entries() {
+            let query = Query { provider: entry.provider, host: None, request_model: Some(entry.id), response_model: Some(entry.id) };
+            let found = table.find(&query).map(|(found, _)| found);
+            if entry.is_everywhere() {
+                assert_eq!(found.as_ref(), Some(entry));
+            } else {
+                assert_ne!(found.as_ref(), Some(entry));
+            }
+        }
+    }
+
+    #[test]
     fn what_is_not_known_finds_nothing() {
         let cases = [
             (OPENAI, "gpt-9", ""),

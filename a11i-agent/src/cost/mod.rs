@@ -4,6 +4,8 @@
 //! a price, a [`PriceMiss`] to count. Refuses to guess: no price for an unknown model, host or tier.
 //! All money is integers; the only rounding is one per part of a bill (see `bill`).
 
+#![warn(clippy::arithmetic_side_effects)]
+
 mod bill;
 mod lookup;
 mod model_id;

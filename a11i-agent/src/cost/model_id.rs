@@ -153,7 +153,7 @@ fn strip_pattern<'a>(id: &'a str, pattern: &str) -> Option<&'a str> {
 pub(super) fn safe_prefixes(id: &str) -> impl Iterator<Item = &str> {
     let boundaries = id.char_indices().rev().filter(|(at, c)| match c {
         '-' | '@' | ':' => true,
-        '.' => !id.bytes().nth(at.saturating_add(1)).is_some_and(|b| b.is_ascii_digit()),
+        '.' => !id.as_bytes().get(at.saturating_add(1)).is_some_and(u8::is_ascii_digit),
         _ => false,
     });
     boundaries

@@ -41,7 +41,7 @@ impl PriceBook {
         let found = if applies && !is_local(&call) { self.find(&call) } else { None };
         let row = found.and_then(|(entry, source)| Some((entry, entry.row()?, source)));
         let context_window = row.as_ref().and_then(|(_, row, _)| row.context_window);
-        let outcome = if settings.enabled { self.cost(&call, row.as_ref(), applies, settings) } else { Ok(None) };
+        let outcome = if settings.enabled { self.cost(&call, row.as_ref(), applies, settings.today) } else { Ok(None) };
         let (cost, miss) = match outcome {
             Ok(cost) => (cost, None),
             Err(reason) => (None, Some(miss(&call, reason))),
@@ -63,7 +63,7 @@ impl PriceBook {
         call: &LlmCall,
         row: Option<&(Entry, Row, CostSource)>,
         applies: bool,
-        settings: &CostSettings,
+        today: u32,
     ) -> Result<Option<Cost>, PriceMissReason> {
         if !is_billed(call.operation) {
             return Ok(None);
@@ -90,7 +90,7 @@ impl PriceBook {
             let unnamed = call.request.model.is_none() && call.response.model.is_none();
             return Err(if unnamed { PriceMissReason::NoModel } else { PriceMissReason::UnknownModel });
         };
-        let terms = terms(call, entry, self.table.in_force, settings.today)?;
+        let terms = terms(call, entry, self.table.in_force, today)?;
         let source = if call.server.known_host { *source } else { CostSource::Assumed };
         priced(row, call, &terms, source).map(Some)
     }

@@ -69,14 +69,14 @@ impl Prices {
     /// The prices of a tier of this row. What the tier does not name moves as its input or output price does
     /// (a batch at half price halves the cache price too), rounded to the nearest nano-dollar.
     pub(super) fn under(&self, tier: &Self) -> Self {
-        self.scaled_by(|component, side| {
+        Self::each(|component, side| {
             tier.get(component).or_else(|| scale(self.get(component)?, tier.get(side).or_else(|| self.get(side))?, self.get(side)?))
         })
     }
 
     /// These prices changed in the proportion in which `from` became `to`.
     pub(super) fn in_proportion(&self, from: &Self, to: &Self) -> Self {
-        self.scaled_by(|component, side| {
+        Self::each(|component, side| {
             let own = self.get(component)?;
             let ratio = |c: Component| Some((to.get(c)?, from.get(c)?));
             ratio(component).or_else(|| ratio(side)).map_or(Some(own), |(to, from)| scale(own, to, from))
@@ -85,10 +85,10 @@ impl Prices {
 
     /// Every price times `thousandths` / 1000.
     pub(super) fn times(&self, thousandths: u64) -> Self {
-        self.scaled_by(|component, _| scale(self.get(component)?, thousandths, 1000))
+        Self::each(|component, _| scale(self.get(component)?, thousandths, 1000))
     }
 
-    fn scaled_by(&self, price: impl Fn(Component, Component) -> Option<NanoPerMtok>) -> Self {
+    fn each(price: impl Fn(Component, Component) -> Option<NanoPerMtok>) -> Self {
         let mut result = Self::default();
         for (component, _, side) in COMPONENTS {
             result.set(component, price(component, side));

@@ -34,6 +34,11 @@ impl Entry {
     pub(super) fn row(&self) -> Option<Row> {
         Row::parse(self.line)
     }
+
+    #[cfg(test)]
+    pub(super) fn is_everywhere(&self) -> bool {
+        self.region == ANYWHERE
+    }
 }
 
 impl Table {

@@ -3,6 +3,8 @@
 //! Takes a [`PricedCall`] and a [`ContentPolicy`], gives a [`RedactedCall`] in which what policy withholds is gone, not hidden.
 //! Refuses to decide: the policy comes from the configuration and the owner, by [`ContentPolicy::decide`].
 
+#![warn(clippy::arithmetic_side_effects)]
+
 mod policy;
 mod redacted;
 

@@ -71,9 +71,9 @@ fn prompt_overhead(overhead: &Overhead, text: &EstimationText) -> u64 {
 
 /// Tokens of the whole text: the sample's, in proportion to the bytes.
 fn tokens(sample: &TextSample, family: Family, counter: &dyn TokenCounter) -> u64 {
-    let counted = u128::from(counter.count(family.encoding, sample.text())).saturating_mul(family.per_mille.into());
+    let sampled = u128::from(counter.count(family.encoding, sample.text())).saturating_mul(family.per_mille.into());
     let (kept, total) = (sample.text().len() as u128, u128::from(sample.total_bytes()));
-    let scaled = counted.saturating_mul(total).checked_div(kept.saturating_mul(1000)).unwrap_or_default();
+    let scaled = sampled.saturating_mul(total).checked_div(kept.saturating_mul(1000)).unwrap_or_default();
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 

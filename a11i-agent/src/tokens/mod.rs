@@ -3,6 +3,8 @@
 //! Takes an [`LlmCall`], gives a [`CountedCall`]. Refuses to count what was never generated: a failed request has no output.
 //! Counting is work for a worker: [`needs_estimate`] tells beforehand, [`count`] without need only moves the call.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 mod estimated;
 mod family;
 mod tokenizer;
