@@ -1,8 +1,7 @@
-//! Makes `src/cost/prices.tsv` from a price collection in JSON: `price_table FROM.json > prices.tsv`.
+//! Makes `src/cost/prices.tsv` from a price collection in JSON: `price_table FROM.json TO.tsv`.
 //!
 //! An example rather than a command of `xtask`, which stays free of dependencies; `cargo xtask prices` calls it.
 //! Stops at any key it does not know: a new kind of price must be thought about, not dropped.
-#![expect(clippy::print_stdout, reason = "a command line tool: its output is its purpose")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,20 +50,24 @@ const LEFT_OUT: [&str; 7] = [
 const GEMINI_PER_PROMPT_USD_PER_1K: &str = "35";
 
 fn main() -> ExitCode {
-    let Some(path) = std::env::args().nth(1) else {
-        eprintln!("usage: price_table FROM.json > prices.tsv");
+    let mut paths = std::env::args().skip(1);
+    let (Some(from), Some(to)) = (paths.next(), paths.next()) else {
+        eprintln!("usage: price_table FROM.json TO.tsv");
         return ExitCode::FAILURE;
     };
-    match std::fs::read_to_string(&path).map_err(Into::into).and_then(|text| table(&text)) {
-        Ok(table) => {
-            print!("{table}");
-            ExitCode::SUCCESS
-        }
+    match convert(&from, &to) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{path}: {error}");
+            eprintln!("{from}: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes only a whole table.
+fn convert(from: &str, to: &str) -> Result<()> {
+    let table = table(&std::fs::read_to_string(from)?)?;
+    Ok(std::fs::write(to, table)?)
 }
 
 fn table(json: &str) -> Result<String> {
