@@ -82,7 +82,7 @@ struct Override {
     row: Row,
 }
 
-/// A dollar per token is a million times the dearest list price order: above it, somebody wrote a price per million.
+/// A thousand times the dearest list prices: above it, somebody wrote a price per million.
 const DEAREST_TOKEN_USD: f64 = 1.0;
 const DEAREST_REQUEST_USD: f64 = 1_000.0;
 
@@ -198,32 +198,29 @@ fn nanos(usd: f64, limit: f64, nanos_per_usd: f64) -> Option<u64> {
     Some(nanos)
 }
 
-/// `*` is any text, `?` any character. Linear for every pattern with one star, quadratic at worst.
+/// `*` is any text, `?` any character. Both sides are in lower case. Linear with one star, at worst their product.
 fn glob(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern.chars(), text.chars());
+    // What follows the last star, and the text it was last tried on.
     let mut retry = None;
     loop {
-        let (rest_of_pattern, rest_of_text) = (pattern.clone(), text.clone());
+        let before = text.clone();
         match (pattern.next(), text.next()) {
             (None, None) => return true,
             (Some('*'), _) => {
-                // Empty at first; on a mismatch it takes one more character.
-                text = rest_of_text;
+                text = before;
                 retry = Some((pattern.clone(), text.clone()));
-                continue;
             }
-            (Some(p), Some(t)) if p == '?' || p == t.to_ascii_lowercase() => continue,
-            (None | Some(_), Some(_)) => {}
+            (Some(expected), Some(found)) if expected == '?' || expected == found => {}
             (Some(_), None) => return false,
+            (_, Some(_)) => {
+                // The star takes one character more.
+                let Some((after_star, mut rest)) = retry.take() else { return false };
+                rest.next();
+                (pattern, text) = (after_star.clone(), rest.clone());
+                retry = Some((after_star, rest));
+            }
         }
-        drop(rest_of_pattern);
-        let Some((after_star, mut taken)) = retry.take() else { return false };
-        if taken.next().is_none() {
-            return false;
-        }
-        pattern = after_star.clone();
-        text = taken.clone();
-        retry = Some((after_star, taken));
     }
 }
 
