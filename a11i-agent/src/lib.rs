@@ -34,3 +34,5 @@ pub mod tokens;
 pub mod capture;
 #[cfg(feature = "host")]
 pub mod cli;
+#[cfg(test)]
+mod fixture;
