@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use serde::Serialize;
 
 /// One version of one file: two equal ids mean that an analysis still holds.
@@ -119,7 +119,7 @@ impl OpenedFile {
             return Err(OpenError::NotRegular { path: path.to_owned() });
         }
         let file_system = rustix::fs::fstatfs(located).map_err(|e| io_error(path, e))?;
-        if i64::try_from(file_system.f_type).is_ok_and(|kind| kind == FUSE_SUPER_MAGIC) {
+        if file_system.f_type == FUSE_SUPER_MAGIC {
             return Err(OpenError::Fuse { path: path.to_owned() });
         }
         // A magic link, not a second walk of the path: the same file for certain.
@@ -204,11 +204,9 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The file behind `path` without opening it: regular, with its id.
-pub(crate) fn stat_regular(path: &Path) -> Option<FileId> {
-    let stat = rustix::fs::statat(CWD, path, AtFlags::NO_AUTOMOUNT).ok()?;
-    (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then_some(())?;
-    std::fs::metadata(path).ok().map(|metadata| FileId::of(&metadata))
+/// Id of the file at `path`, without opening it.
+pub(crate) fn id_of(path: &Path) -> Option<FileId> {
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|metadata| FileId::of(&metadata))
 }
 
 fn io_error(path: &Path, source: rustix::io::Errno) -> OpenError {

@@ -9,6 +9,7 @@ pub mod elf;
 pub mod evidence;
 pub mod file;
 
+pub mod inspect;
 pub mod ld_so_cache;
 pub mod maps;
 pub mod mounts;

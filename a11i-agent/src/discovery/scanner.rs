@@ -5,7 +5,6 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    ffi::OsString,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::{
@@ -21,7 +20,7 @@ use a11i_common::identity::{Pid, ProcessId};
 use super::{
     elf::{ElfError, Machine},
     evidence::Evidence,
-    file::{Device, FileId, OpenError, OpenedFile, stat_regular},
+    file::{Device, FileId, OpenError, OpenedFile, id_of},
     ld_so_cache,
     maps::Mapping,
     mounts::{Mounts, fuse_mount_points},
@@ -97,8 +96,8 @@ pub struct Scan {
     own_pid: Pid,
     processes: HashMap<ProcessId, KnownProcess>,
     files: AnalysisCache,
-    /// Files without anything, by what `maps` shows: spares opening them. Valid for the generation it was seen in and some more.
-    empty: HashMap<(Device, u64), (OsString, u64)>,
+    /// Files without anything, by what `maps` shows: spares opening them. Forgotten every [`GENERATIONS_OF_TRUST`].
+    empty: HashMap<(Device, u64), PathBuf>,
     mounts: Mounts,
     /// Mount namespaces whose ld.so.cache was read.
     namespaces: HashSet<u64>,
@@ -182,7 +181,7 @@ impl Scan {
             self.statistics.files_opened += 1;
             match self.analysis_of(&file) {
                 Ok(analysis) if !analysis.plans.is_empty() => {
-                    reports(ScanReport::Library { candidate: Candidate { file, path, analysis } })
+                    reports(ScanReport::Library { candidate: Candidate { file, path, analysis } });
                 }
                 Ok(_) => {}
                 Err(_) => next = interpreter_of_script(&file),
@@ -199,7 +198,7 @@ impl Scan {
             self.namespaces.clear();
             self.empty.clear();
         }
-        let cache = stat_regular(Path::new(LD_SO_CACHE));
+        let cache = id_of(Path::new(LD_SO_CACHE));
         if cache.is_some() && cache != self.host_cache {
             self.host_cache = cache;
             self.libraries_of(Path::new("/"), &[], reports);
@@ -262,7 +261,7 @@ impl Scan {
 
     fn mapped_file(&mut self, process: ProcessId, mapping: &Mapping) -> Vec<ScanReport> {
         let key = (mapping.device, mapping.inode);
-        if self.empty.get(&key).is_some_and(|(path, _)| path.as_os_str() == mapping.path.as_os_str()) {
+        if self.empty.get(&key).is_some_and(|path| *path == mapping.path) {
             return Vec::new();
         }
         let not_covered = |reason| ScanReport::NotCovered { process, reason };
@@ -286,7 +285,7 @@ impl Scan {
             if self.empty.len() >= MAX_EMPTY {
                 self.empty.clear();
             }
-            self.empty.insert(key, (mapping.path.as_os_str().to_owned(), self.generation));
+            self.empty.insert(key, mapping.path.clone());
             return Vec::new();
         }
         let unsupported = |evidence: &Evidence| not_covered(NotCovered::Unsupported { path: path.clone(), evidence: *evidence });
@@ -548,7 +547,7 @@ mod tests {
         .unwrap();
         let nobody = ProcessId { pid: Pid(u32::MAX), start_ticks: 1 };
         let accepted = (0..REQUESTS * 2).filter(|_| scanner.request(ScanRequest::Forget(nobody))).count();
-        assert!(accepted >= REQUESTS && accepted <= REQUESTS + 1);
+        assert!((REQUESTS..=REQUESTS + 1).contains(&accepted));
         assert_eq!(scanner.rejected(), (REQUESTS * 2 - accepted) as u64);
         drop(gate);
     }

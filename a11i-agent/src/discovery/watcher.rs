@@ -4,7 +4,7 @@
 //! libraries are loaded late; after that the slow host scan sees what it maps. The host scan also finds processes whose
 //! events were lost.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use a11i_common::identity::{BootTime, ProcessId};
 
@@ -14,7 +14,7 @@ use super::scanner::ScanRequest;
 #[derive(Debug)]
 pub struct Watcher {
     young: HashMap<ProcessId, Young>,
-    due: BTreeMap<(BootTime, ProcessId), ()>,
+    due: BTreeSet<(BootTime, ProcessId)>,
     next_host_scan: BootTime,
     host_scan_running: bool,
     requests: VecDeque<ScanRequest>,
@@ -42,7 +42,7 @@ impl Watcher {
     pub fn new(now: BootTime) -> Self {
         Self {
             young: HashMap::new(),
-            due: BTreeMap::new(),
+            due: BTreeSet::new(),
             next_host_scan: now,
             host_scan_running: false,
             requests: VecDeque::new(),
@@ -87,7 +87,7 @@ impl Watcher {
     }
 
     pub fn handle_timeout(&mut self, now: BootTime) {
-        while let Some((&(due, process), ())) = self.due.first_key_value() {
+        while let Some(&(due, process)) = self.due.first() {
             if due > now {
                 break;
             }
@@ -106,7 +106,7 @@ impl Watcher {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<BootTime> {
-        let young = self.due.first_key_value().map(|(&(due, _), ())| due);
+        let young = self.due.first().map(|(due, _)| *due);
         let host = (!self.host_scan_running).then_some(self.next_host_scan);
         young.into_iter().chain(host).min()
     }
@@ -133,7 +133,7 @@ impl Watcher {
             Some(pause) => {
                 let due = now.plus_nanos(*pause);
                 self.young.insert(process, Young { due, look });
-                self.due.insert((due, process), ());
+                self.due.insert((due, process));
             }
             None => {
                 self.young.remove(&process);

@@ -137,7 +137,12 @@ impl<'a> Elf<'a> {
 
     /// GNU build id, lower-case hexadecimal. Free text for reports: patching tools keep it.
     pub fn build_id(&self) -> Option<String> {
-        self.build_id.as_ref().map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect())
+        self.build_id.as_ref().map(|id| {
+            id.iter().fold(String::new(), |mut text, byte| {
+                text.extend([byte >> 4, byte & 15].into_iter().filter_map(|digit| char::from_digit(digit.into(), 16)));
+                text
+            })
+        })
     }
 
     pub fn soname(&self) -> Option<&str> {
