@@ -14,7 +14,9 @@ pub mod ld_so_cache;
 pub mod maps;
 pub mod mounts;
 pub mod process;
+pub mod scan;
 pub mod scanner;
+mod script;
 pub mod watcher;
 
 #[cfg(test)]
