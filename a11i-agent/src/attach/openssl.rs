@@ -12,7 +12,7 @@ impl TlsLibrary for OpenSslFamily {
     }
 
     fn soname_prefixes(&self) -> &'static [&'static str] {
-        &["libssl.so", "libssl3.so"]
+        &["libssl.so"]
     }
 
     fn recognise(&self, binary: &Binary<'_>) -> Option<Recognised> {

@@ -143,6 +143,22 @@ const WINDOW: u64 = 256 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::discovery::testing::{TempDir, compile};
+
+    #[test]
+    fn go_is_told_by_its_function_table_only_when_it_has_crypto_tls() {
+        let dir = TempDir::new("go");
+        let program = |name: &str, functions: &str| {
+            let source = format!(
+                "__attribute__((section(\".go.buildinfo\"),used)) char const b[]=\"Go buildinf:\";\n\
+                 __attribute__((section(\".gopclntab\"),used)) char const t[]=\"{functions}\";\nint main(void){{return 0;}}"
+            );
+            let bytes = std::fs::read(compile(&dir, name, &source, &["-s"])).unwrap();
+            in_file(&Elf::parse(&bytes).unwrap(), &Functions::default())
+        };
+        assert_eq!(program("client", "main.main crypto/tls.(*Conn).Write"), [Evidence::GoCryptoTls]);
+        assert_eq!(program("other", "main.main fmt.Println"), []);
+    }
 
     #[test]
     fn a_needle_across_two_windows_is_found() {

@@ -39,12 +39,16 @@ pub struct Scan {
     host_cache: Option<FileId>,
     /// Counts host scans: the clock of the caches.
     generation: u64,
+    /// What the host scan that is under way has yet to look at.
+    host: Option<std::vec::IntoIter<Pid>>,
     statistics: ScanStatistics,
 }
 
 #[derive(Default)]
 struct KnownProcess {
     executable_kib: u64,
+    /// Host scan in or after which it was last seen.
+    generation: u64,
     files: HashSet<(Device, u64)>,
     said_no_access: bool,
 }
@@ -61,6 +65,7 @@ impl Scan {
             namespaces: HashSet::new(),
             host_cache: None,
             generation: 0,
+            host: None,
             statistics: ScanStatistics::default(),
         }
     }
@@ -69,7 +74,7 @@ impl Scan {
         self.statistics
     }
 
-    /// Answers one request.
+    /// Answers one request, a host scan included from beginning to end.
     pub fn handle(&mut self, request: ScanRequest, reports: &mut dyn FnMut(ScanReport)) {
         match request {
             ScanRequest::Exec(process) => {
@@ -80,7 +85,11 @@ impl Scan {
             ScanRequest::Forget(process) => {
                 self.processes.remove(&process);
             }
-            ScanRequest::Host => self.host(reports),
+            ScanRequest::Host => {
+                self.begin_host(reports);
+                while self.step_host(reports) {}
+                return;
+            }
         }
         reports(ScanReport::Done { request, statistics: self.statistics });
     }
@@ -128,7 +137,11 @@ impl Scan {
         Ok(())
     }
 
-    fn host(&mut self, reports: &mut dyn FnMut(ScanReport)) {
+    /// Begins a host scan, which [`Self::step_host`] carries on: what is urgent can be done in between. One that is under way goes on.
+    pub fn begin_host(&mut self, reports: &mut dyn FnMut(ScanReport)) {
+        if self.host.is_some() {
+            return;
+        }
         self.generation = self.generation.saturating_add(1);
         if self.generation.is_multiple_of(GENERATIONS_OF_TRUST) {
             self.mounts.clear();
@@ -141,14 +154,29 @@ impl Scan {
             self.libraries_of(Path::new("/"), &[], reports);
         }
         self.namespaces.extend(self.proc.mount_namespace(self.own_pid));
-        let Ok(pids) = self.proc.pids() else { return };
-        let mut alive = HashSet::with_capacity(pids.len());
-        for pid in pids {
-            let Ok(process) = self.proc.identify(pid) else { continue };
-            alive.insert(process);
-            self.process(process, reports);
+        // A /proc that cannot be listed gives an empty scan; each process is then found by its events.
+        self.host = Some(self.proc.pids().unwrap_or_default().into_iter());
+    }
+
+    /// Looks at one more process. `false`: no host scan is under way, or it has just ended and [`ScanReport::Done`] was given.
+    pub fn step_host(&mut self, reports: &mut dyn FnMut(ScanReport)) -> bool {
+        let Some(pids) = self.host.as_mut() else { return false };
+        if let Some(pid) = pids.next() {
+            if let Ok(process) = self.proc.identify(pid) {
+                self.process(process, reports);
+            }
+            return true;
         }
-        self.processes.retain(|process, _| alive.contains(process));
+        self.host = None;
+        let generation = self.generation;
+        self.processes.retain(|_, known| known.generation == generation);
+        reports(ScanReport::Done { request: ScanRequest::Host, statistics: self.statistics });
+        false
+    }
+
+    /// A host scan is under way.
+    pub fn is_scanning_host(&self) -> bool {
+        self.host.is_some()
     }
 
     fn process(&mut self, process: ProcessId, reports: &mut dyn FnMut(ScanReport)) {
@@ -263,7 +291,8 @@ impl Scan {
         }
     }
 
-    fn remember(&mut self, process: ProcessId, known: KnownProcess) {
+    fn remember(&mut self, process: ProcessId, mut known: KnownProcess) {
+        known.generation = self.generation;
         if self.processes.len() >= MAX_PROCESSES {
             self.processes.clear(); // costs a second look at each, loses nothing
         }
@@ -385,6 +414,21 @@ mod tests {
         assert!(matches!(reports.last(), Some(ScanReport::Done { request: ScanRequest::Host, .. })));
         assert!(of_process(&handle(&mut scan, ScanRequest::Host), child.id()).is_empty());
         assert!(scan.statistics().processes_unchanged > 0);
+    }
+
+    #[test]
+    fn a_request_is_answered_while_a_host_scan_is_under_way() {
+        let dir = TempDir::new("between");
+        let child = Running::start(&tls_client(&dir));
+        let mut scan = Scan::new(ProcFs::default());
+        let mut reports = Vec::new();
+        scan.begin_host(&mut |report| reports.push(report));
+        assert!(scan.is_scanning_host());
+        assert_eq!(of_process(&handle(&mut scan, ScanRequest::Exec(child.id())), child.id()).len(), 1);
+        while scan.step_host(&mut |report| reports.push(report)) {}
+        assert!(of_process(&reports, child.id()).is_empty(), "found once");
+        assert!(matches!(reports.last(), Some(ScanReport::Done { request: ScanRequest::Host, .. })));
+        assert!(of_process(&handle(&mut scan, ScanRequest::Process(child.id())), child.id()).is_empty(), "still remembered");
     }
 
     #[test]

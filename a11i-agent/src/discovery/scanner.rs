@@ -86,18 +86,28 @@ pub struct ScanStatistics {
 pub struct Scanner {
     requests: mpsc::SyncSender<ScanRequest>,
     rejected: AtomicU64,
+    progress: Arc<AtomicU64>,
 }
 
 impl Scanner {
     /// `report` runs on the scanner's thread and may block: requests then wait, bounded.
     pub fn spawn(mut scan: Scan, mut report: impl FnMut(ScanReport) + Send + 'static) -> std::io::Result<Self> {
         let (requests, inbox) = mpsc::sync_channel(REQUESTS);
+        let progress = Arc::new(AtomicU64::new(0));
+        let steps = Arc::clone(&progress);
         thread::Builder::new().name("a11i-scanner".to_owned()).spawn(move || {
-            for request in inbox {
-                scan.handle(request, &mut report);
+            // Between the steps of a host scan, requests go first: a program that just began waits for one process at most.
+            loop {
+                match next_work(&inbox, scan.is_scanning_host()) {
+                    Work::Request(ScanRequest::Host) => scan.begin_host(&mut report),
+                    Work::Request(request) => scan.handle(request, &mut report),
+                    Work::HostScan => drop(scan.step_host(&mut report)),
+                    Work::End => break,
+                }
+                steps.fetch_add(1, Ordering::Relaxed);
             }
         })?;
-        Ok(Self { requests, rejected: AtomicU64::new(0) })
+        Ok(Self { requests, rejected: AtomicU64::new(0), progress })
     }
 
     /// Never blocks. `false`: the queue is full or the thread has ended; counted, and the next host scan makes up for it.
@@ -109,9 +119,32 @@ impl Scanner {
         accepted
     }
 
+    /// Rises with every piece of work. Requests that are accepted while it stands still mean that a file of someone stalls the thread.
+    pub fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
     /// Requests that found the queue full.
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Ordering::Relaxed)
+    }
+}
+
+enum Work {
+    Request(ScanRequest),
+    HostScan,
+    /// Nobody will ask any more.
+    End,
+}
+
+fn next_work(inbox: &mpsc::Receiver<ScanRequest>, scanning_host: bool) -> Work {
+    if !scanning_host {
+        return inbox.recv().map_or(Work::End, Work::Request);
+    }
+    match inbox.try_recv() {
+        Ok(request) => Work::Request(request),
+        Err(mpsc::TryRecvError::Empty) => Work::HostScan,
+        Err(mpsc::TryRecvError::Disconnected) => Work::End,
     }
 }
 

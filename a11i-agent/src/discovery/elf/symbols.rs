@@ -115,6 +115,7 @@ fn find_names(source: &dyn ByteSource, table: &SymbolTable, names: &[&'static st
     let overlap = longest.saturating_add(1) as u64;
 
     let mut found = HashMap::new();
+    let mut looked_at = 0_u64;
     let mut window = Vec::new();
     let mut at = 0;
     while at < table.strings_size {
@@ -123,6 +124,10 @@ fn find_names(source: &dyn ByteSource, table: &SymbolTable, names: &[&'static st
         source.read_exact_at(table.strings_offset.saturating_add(at), &mut window).map_err(ElfError::Read)?;
         for finder in &finders {
             for hit in finder.find_iter(&window) {
+                looked_at = looked_at.saturating_add(1);
+                if looked_at > MAX_PREFIX_HITS {
+                    return Err(ElfError::TooMany { what: "names of this beginning", count: looked_at, limit: MAX_PREFIX_HITS });
+                }
                 let text = window.get(hit..).unwrap_or_default();
                 let is_here = |name: &&&'static str| text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0));
                 let (Some(name), Ok(offset)) = (names.iter().find(is_here), u32::try_from(at.saturating_add(hit as u64))) else { continue };
@@ -240,6 +245,8 @@ const WINDOW: u64 = 256 * 1024;
 const SYMBOLS_PER_WINDOW: u64 = 8_192;
 /// Unstripped browsers have tables of some 100 MB.
 const MAX_TABLE_BYTES: u64 = 512 * 1024 * 1024;
+/// Programs with OpenSSL have some thousand names that begin like ours; a table made of nothing else would cost seconds.
+const MAX_PREFIX_HITS: u64 = 1 << 20;
 /// A linker writes each name once; tail sharing and merged objects add a few.
 const MAX_NAME_HITS: usize = 4_096;
 /// A name is defined once, in merged programs a few times.

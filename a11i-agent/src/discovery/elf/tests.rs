@@ -102,9 +102,9 @@ fn no_mutation_panics_or_yields_an_offset_outside_the_file() {
     let bytes = std::fs::read(openssl_look_alike(&dir)).unwrap();
     let headers = 64 + 56 * 12;
     let sections_at = usize::try_from(u64::from_le_bytes(bytes[0x28..0x30].try_into().unwrap())).unwrap();
-    let places = (0..headers.min(bytes.len())).chain(sections_at..bytes.len()).chain((headers..sections_at).step_by(7));
+    let places = (0..headers.min(bytes.len())).chain(sections_at..bytes.len()).chain((headers..sections_at).step_by(41));
     for place in places {
-        for value in [0x00, 0x01, 0x7f, 0x80, 0xff] {
+        for value in [0x00, 0x7f, 0xff] {
             let mut mutated = bytes.clone();
             mutated[place] = value;
             if let Ok(found) = offsets(&mutated) {
