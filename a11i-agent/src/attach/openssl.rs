@@ -29,7 +29,10 @@ impl TlsLibrary for OpenSslFamily {
         }
         let library = library(&has, soname);
         let version = match library {
-            CaptureLibrary::OpenSsl => Some(openssl_version(&has).to_owned()),
+            CaptureLibrary::OpenSsl => {
+                let shared = soname.is_some_and(|soname| soname.starts_with("libssl"));
+                openssl_version(&has, shared).map(str::to_owned)
+            }
             CaptureLibrary::BoringSsl
             | CaptureLibrary::LibreSsl
             | CaptureLibrary::AwsLc
@@ -53,7 +56,8 @@ fn library(has: &impl Fn(&str) -> bool, soname: Option<&str>) -> CaptureLibrary 
         // AWS-LC, BoringSSL's descendant, brought the _ex functions back.
         return if has("SSL_read_ex") || has("awslc_version_string") { CaptureLibrary::AwsLc } else { CaptureLibrary::BoringSsl };
     }
-    if has("SSL_CTX_load_verify_mem") || soname.is_some_and(is_libressl_soname) {
+    // Some programs bring a replacement of the function for OpenSSL: one of OpenSSL 3 beside it speaks against LibreSSL.
+    if soname.is_some_and(is_libressl_soname) || (has("SSL_CTX_load_verify_mem") && !has("SSL_get1_peer_certificate")) {
         return CaptureLibrary::LibreSsl;
     }
     CaptureLibrary::OpenSsl
@@ -68,19 +72,21 @@ fn is_libressl_soname(soname: &str) -> bool {
         .is_some_and(|n: u32| (20..1000).contains(&n))
 }
 
-/// The range that the presence of functions proves.
-fn openssl_version(has: &impl Fn(&str) -> bool) -> &'static str {
-    if has("SSL_write_ex2") {
-        "3.3 or later"
+/// The range that functions prove. A shared library has them all; of a static one the linker keeps what is used, so
+/// there an absent function proves nothing.
+fn openssl_version(has: &impl Fn(&str) -> bool, shared: bool) -> Option<&'static str> {
+    let (exact, at_least) = if has("SSL_write_ex2") {
+        ("3.3 or later", "3.3 or later")
     } else if has("SSL_get1_peer_certificate") {
-        "3.0 to 3.2"
+        ("3.0 to 3.2", "3.0 or later")
     } else if has("SSL_read_ex") {
-        "1.1.1"
+        ("1.1.1", "1.1.1 or later")
     } else if has("OPENSSL_init_ssl") {
-        "1.1.0"
+        ("1.1.0", "1.1.0 or later")
     } else {
-        "1.0.2 or earlier"
-    }
+        return shared.then_some("1.0.2 or earlier");
+    };
+    Some(if shared { exact } else { at_least })
 }
 
 const PROGRAMS: &[(&str, ProgramName)] = &[
@@ -122,18 +128,18 @@ const SYMBOLS: &[&str] = &[
 mod tests {
     use super::*;
 
-    fn family(symbols: &[&str], soname: &str) -> (CaptureLibrary, &'static str) {
+    fn family(symbols: &[&str], soname: &str) -> (CaptureLibrary, Option<&'static str>) {
         let has = |name: &str| symbols.contains(&name);
-        (library(&has, Some(soname)), openssl_version(&has))
+        (library(&has, Some(soname)), openssl_version(&has, !soname.is_empty()))
     }
 
     #[test]
     fn families_are_told_apart_by_what_only_they_define() {
-        assert_eq!(family(&["SSL_read", "SSL_ctrl"], "libssl.so.1.0.0"), (CaptureLibrary::OpenSsl, "1.0.2 or earlier"));
-        assert_eq!(family(&["SSL_read", "OPENSSL_init_ssl"], "libssl.so.1.1"), (CaptureLibrary::OpenSsl, "1.1.0"));
-        assert_eq!(family(&["SSL_read_ex", "OPENSSL_init_ssl"], "libssl.so.1.1").1, "1.1.1");
-        assert_eq!(family(&["SSL_read_ex", "SSL_get1_peer_certificate"], "libssl.so.3").1, "3.0 to 3.2");
-        assert_eq!(family(&["SSL_write_ex2", "SSL_get1_peer_certificate"], "libssl.so.3").1, "3.3 or later");
+        assert_eq!(family(&["SSL_read", "SSL_ctrl"], "libssl.so.1.0.0"), (CaptureLibrary::OpenSsl, Some("1.0.2 or earlier")));
+        assert_eq!(family(&["SSL_read", "OPENSSL_init_ssl"], "libssl.so.1.1"), (CaptureLibrary::OpenSsl, Some("1.1.0")));
+        assert_eq!(family(&["SSL_read_ex", "OPENSSL_init_ssl"], "libssl.so.1.1").1, Some("1.1.1"));
+        assert_eq!(family(&["SSL_read_ex", "SSL_get1_peer_certificate"], "libssl.so.3").1, Some("3.0 to 3.2"));
+        assert_eq!(family(&["SSL_write_ex2", "SSL_get1_peer_certificate"], "libssl.so.3").1, Some("3.3 or later"));
         assert_eq!(family(&["SSL_read", "SSL_set_tlsext_host_name"], "libssl.so").0, CaptureLibrary::BoringSsl);
         assert_eq!(family(&["SSL_read_ex", "SSL_set_tlsext_host_name"], "libssl.so").0, CaptureLibrary::AwsLc);
         assert_eq!(family(&["SSL_read_ex", "SSL_CTX_load_verify_mem"], "").0, CaptureLibrary::LibreSsl);
@@ -141,6 +147,15 @@ mod tests {
         for soname in ["libssl.so.10", "libssl.so.3", "libssl.so.1.1", "libssl.so", "libssl.so.0.9.8"] {
             assert_eq!(family(&["SSL_read"], soname).0, CaptureLibrary::OpenSsl, "{soname}");
         }
+    }
+
+    #[test]
+    fn of_a_static_library_only_the_lower_bound_is_proven() {
+        assert_eq!(family(&["SSL_read", "SSL_read_ex"], ""), (CaptureLibrary::OpenSsl, Some("1.1.1 or later")));
+        assert_eq!(family(&["SSL_read", "SSL_get1_peer_certificate"], "").1, Some("3.0 or later"));
+        assert_eq!(family(&["SSL_read"], "").1, None);
+        let replaced = ["SSL_read", "SSL_CTX_load_verify_mem", "SSL_get1_peer_certificate"];
+        assert_eq!(family(&replaced, "").0, CaptureLibrary::OpenSsl);
     }
 
     #[test]
