@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod ld_so_cache;
 pub mod maps;
 pub mod mounts;
+mod prefix;
 pub mod process;
 pub mod scan;
 pub mod scanner;

@@ -19,6 +19,7 @@ use super::{
     ld_so_cache,
     maps::Mapping,
     mounts::{Mounts, fuse_mount_points},
+    prefix,
     process::ProcFs,
     scanner::{Candidate, NotCovered, ScanReport, ScanRequest, ScanStatistics},
     script,
@@ -36,6 +37,8 @@ pub struct Scan {
     mounts: Mounts,
     /// Mount namespaces whose ld.so.cache was read.
     namespaces: HashSet<u64>,
+    /// Library folders that were looked through, by mount namespace.
+    prefixes: HashSet<(u64, PathBuf)>,
     host_cache: Option<FileId>,
     /// Counts host scans: the clock of the caches.
     generation: u64,
@@ -63,6 +66,7 @@ impl Scan {
             empty: HashMap::new(),
             mounts: Mounts::default(),
             namespaces: HashSet::new(),
+            prefixes: HashSet::new(),
             host_cache: None,
             generation: 0,
             host: None,
@@ -97,34 +101,49 @@ impl Scan {
     /// Libraries of `root`'s ld.so.cache. A cache that is missing or broken gives none: libraries are then found when they are mapped.
     pub fn libraries_of(&mut self, root: &Path, fuse_mounts: &[PathBuf], reports: &mut dyn FnMut(ScanReport)) {
         let Some(machine) = Machine::host() else { return };
-        let on_fuse = |path: &Path| fuse_mounts.iter().any(|mount| path.starts_with(mount));
-        if on_fuse(Path::new(LD_SO_CACHE)) {
+        if fuse_mounts.iter().any(|mount| Path::new(LD_SO_CACHE).starts_with(mount)) {
             return;
         }
-        let prefixes: Vec<_> = LIBRARIES.iter().flat_map(|library| library.soname_prefixes()).copied().collect();
+        let libraries = ld_so_cache::libraries(root, machine, &soname_prefixes()).unwrap_or_default();
+        self.offer(root, libraries.into_iter().map(|library| library.path).collect(), fuse_mounts, reports);
+    }
+
+    /// Libraries in the folder that belongs to the program's own prefix.
+    fn libraries_beside(&mut self, root: &Path, dir: &Path, fuse_mounts: &[PathBuf], reports: &mut dyn FnMut(ScanReport)) {
+        if !fuse_mounts.iter().any(|mount| dir.starts_with(mount)) {
+            self.offer(root, prefix::libraries(root, dir, &soname_prefixes()), fuse_mounts, reports);
+        }
+    }
+
+    fn offer(&mut self, root: &Path, paths: Vec<PathBuf>, fuse_mounts: &[PathBuf], reports: &mut dyn FnMut(ScanReport)) {
         let mut seen = HashSet::new(); // `libssl.so` of the development package is a link to the same file
-        for library in ld_so_cache::libraries(root, machine, &prefixes).unwrap_or_default() {
-            if on_fuse(&library.path) {
+        for path in paths {
+            if fuse_mounts.iter().any(|mount| path.starts_with(mount)) {
                 continue;
             }
-            let Ok(file) = OpenedFile::open_in_root(root, &library.path) else { continue };
+            let Ok(file) = OpenedFile::open_in_root(root, &path) else { continue };
             self.statistics.files_opened += 1;
             if seen.insert(file.id())
                 && let Ok(analysis) = self.analysis_of(&file)
                 && !analysis.plans.is_empty()
             {
-                reports(ScanReport::Library { candidate: Candidate { file, path: library.path, analysis } });
+                reports(ScanReport::Library { candidate: Candidate { file, path, analysis } });
             }
         }
     }
 
-    /// A program that is about to run, before it maps anything: itself, the interpreter of a script, and the libraries of our root.
+    /// A program that is about to run, before it maps anything: itself, the interpreter of a script, the libraries of
+    /// their prefixes and of our root.
     pub fn program(&mut self, path: &Path, reports: &mut dyn FnMut(ScanReport)) -> Result<(), OpenError> {
         let mut next = Some(path.to_owned());
         for _ in 0..MAX_SCRIPT_DEPTH {
             let Some(path) = next.take() else { break };
             let file = OpenedFile::open(&path)?;
             self.statistics.files_opened += 1;
+            // A virtual environment's python is a link into the prefix.
+            if let Some(dir) = path.canonicalize().ok().and_then(|path| prefix::library_dir(&path)) {
+                self.libraries_beside(Path::new("/"), &dir, &[], reports);
+            }
             match self.analysis_of(&file) {
                 Ok(analysis) if !analysis.plans.is_empty() => {
                     reports(ScanReport::Library { candidate: Candidate { file, path, analysis } });
@@ -146,6 +165,7 @@ impl Scan {
         if self.generation.is_multiple_of(GENERATIONS_OF_TRUST) {
             self.mounts.clear();
             self.namespaces.clear();
+            self.prefixes.clear();
             self.empty.clear();
         }
         let cache = id_of(Path::new(LD_SO_CACHE));
@@ -219,7 +239,7 @@ impl Scan {
             self.statistics.processes_vanished += 1;
             return;
         }
-        self.libraries_of_namespace(pid, reports);
+        self.unmapped_libraries(pid, reports);
         found.into_iter().for_each(reports);
         self.remember(process, known);
     }
@@ -277,17 +297,28 @@ impl Scan {
         Ok(analysis)
     }
 
-    /// The first process seen in a mount namespace names the libraries that others in it will map.
-    fn libraries_of_namespace(&mut self, pid: Pid, reports: &mut dyn FnMut(ScanReport)) {
+    /// Libraries that the process or others like it will map: the first process seen in a mount namespace leads to the
+    /// namespace's ld.so.cache, the first one of a program to its prefix.
+    fn unmapped_libraries(&mut self, pid: Pid, reports: &mut dyn FnMut(ScanReport)) {
         let Some(namespace) = self.proc.mount_namespace(pid) else { return };
-        if self.namespaces.len() >= MAX_NAMESPACES {
+        if self.namespaces.len() >= MAX_NAMESPACES || self.prefixes.len() >= MAX_NAMESPACES {
             self.namespaces.clear();
+            self.prefixes.clear();
         }
-        if self.namespaces.insert(namespace)
-            && let Ok(mountinfo) = self.proc.mountinfo(pid)
-        {
-            let root = self.proc.root_of(pid);
-            self.libraries_of(&root, &fuse_mount_points(&mountinfo), reports);
+        let dir = self.proc.exe(pid).ok().and_then(|exe| prefix::library_dir(&exe));
+        let new_dir = dir.filter(|dir| self.prefixes.insert((namespace, dir.clone())));
+        let new_namespace = self.namespaces.insert(namespace);
+        if new_dir.is_none() && !new_namespace {
+            return;
+        }
+        // Without its mounts nobody knows what is FUSE: then these are found when they are mapped.
+        let Ok(mountinfo) = self.proc.mountinfo(pid) else { return };
+        let (root, fuse_mounts) = (self.proc.root_of(pid), fuse_mount_points(&mountinfo));
+        if new_namespace {
+            self.libraries_of(&root, &fuse_mounts, reports);
+        }
+        if let Some(dir) = new_dir {
+            self.libraries_beside(&root, &dir, &fuse_mounts, reports);
         }
     }
 
@@ -321,7 +352,11 @@ impl AnalysisCache {
 
 fn is_tls_name(mapping: &Mapping) -> bool {
     let name = mapping.file_name().as_bytes();
-    LIBRARIES.iter().flat_map(|library| library.soname_prefixes()).any(|prefix| name.starts_with(prefix.as_bytes()))
+    soname_prefixes().iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+}
+
+fn soname_prefixes() -> Vec<&'static str> {
+    LIBRARIES.iter().flat_map(|library| library.soname_prefixes()).copied().collect()
 }
 
 const LD_SO_CACHE: &str = "/etc/ld.so.cache";
@@ -440,6 +475,26 @@ mod tests {
         let reports = handle(&mut scan, ScanRequest::Exec(earlier));
         assert!(matches!(reports.as_slice(), [ScanReport::Done { .. }]), "{reports:?}");
         assert_eq!(scan.statistics().processes_vanished, 1);
+    }
+
+    #[test]
+    fn a_library_beside_the_program_is_offered_before_it_is_mapped() {
+        let dir = TempDir::new("beside");
+        for name in ["bin", "lib"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let library = dir.path().join("lib/libssl.so.3");
+        std::fs::rename(openssl_look_alike(&dir), &library).unwrap();
+        let program = compile(&dir, "bin/waits", "#include <unistd.h>\nint main(void){write(1,\"x\",1);pause();}", &[]);
+        let is_library = |report: &ScanReport| matches!(report, ScanReport::Library { candidate } if candidate.path == library);
+
+        let child = Running::start(&program);
+        let reports = handle(&mut Scan::new(ProcFs::default()), ScanRequest::Exec(child.id()));
+        assert!(reports.iter().any(is_library), "{reports:?}");
+
+        let mut reports = Vec::new();
+        Scan::new(ProcFs::default()).program(&program, &mut |report| reports.push(report)).unwrap();
+        assert!(reports.iter().any(is_library), "{reports:?}");
     }
 
     #[test]
