@@ -20,6 +20,12 @@
 pub mod call;
 pub mod owner;
 
+// What sets up the kernel side; knows nothing of calls.
+#[cfg(feature = "host")]
+pub mod attach;
+#[cfg(feature = "host")]
+pub mod discovery;
+
 // The pure stages, in the order of the data.
 pub mod cost;
 pub mod flow;
