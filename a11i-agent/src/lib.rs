@@ -27,4 +27,5 @@ pub mod http;
 pub mod pipeline;
 pub mod provider;
 pub mod redaction;
+pub mod replay;
 pub mod tokens;
