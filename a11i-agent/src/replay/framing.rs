@@ -1,5 +1,7 @@
 //! A record as HTTP/1.1 bytes (RFC 9112), framed one way or another.
 
+use std::io::Write;
+
 use super::{
     pieces,
     record::{Message, Record},
@@ -41,7 +43,51 @@ pub fn frame(record: &Record, seed: &mut Seed) -> Framed {
     let response = &record.response;
     let start = format!("HTTP/1.1 {} {}\r\n", response.status, if response.status < 400 { "OK" } else { "Error" });
     let framing = Framing::pick(seed);
-    Framed { request: request_bytes, response: message(start, &response.message, framing, true, seed) }
+    let (coding, body) = Coding::pick(seed).apply(&response.message.body);
+    let message_bytes = match coding {
+        None => message(start, &response.message, framing, true, seed),
+        Some(name) => {
+            let mut coded = Message { headers: response.message.headers.clone(), body };
+            coded.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-encoding"));
+            message(format!("{start}Content-Encoding: {name}\r\n"), &coded, framing, true, seed)
+        }
+    };
+    Framed { request: request_bytes, response: message_bytes }
+}
+
+/// How a response's body is coded on the wire (RFC 9110 section 8.4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Coding {
+    Identity,
+    Gzip,
+    Deflate,
+}
+
+impl Coding {
+    const fn pick(seed: &mut Seed) -> Self {
+        match seed.below(4) {
+            0 => Self::Gzip,
+            1 => Self::Deflate,
+            _ => Self::Identity,
+        }
+    }
+
+    /// The coding's name and the coded body. An empty body stays as it is.
+    fn apply(self, body: &[u8]) -> (Option<&'static str>, Vec<u8>) {
+        let coded = match self {
+            _ if body.is_empty() => None,
+            Self::Identity => None,
+            Self::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(body).and_then(|()| encoder.finish()).ok().map(|body| ("gzip", body))
+            }
+            Self::Deflate => {
+                let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(body).and_then(|()| encoder.finish()).ok().map(|body| ("deflate", body))
+            }
+        };
+        coded.map_or((None, Vec::new()), |(name, body)| (Some(name), body))
+    }
 }
 
 fn message(start: String, message: &Message, framing: Framing, has_body: bool, seed: &mut Seed) -> Vec<u8> {

@@ -123,6 +123,7 @@ lenient_object! {
         "completion_tokens_details" => completion_details: TokenDetails<'a>,
         "prompt_cache_hit_tokens" => prompt_cache_hit_tokens: Count,
         "cached_tokens" => cached_tokens: Count,
+        "num_cached_tokens" => num_cached_tokens: Count,
         "reasoning_tokens" => reasoning_tokens: Count,
         "num_search_queries" => num_search_queries: Count,
         "cost" => cost: Raw<'a>,
@@ -144,6 +145,19 @@ lenient_object! {
 lenient_object! {
     struct StatedCost<'a> {
         "total_cost" => total_cost: Float,
+    }
+}
+
+impl Function<'_> {
+    /// Some servers write out every field they know, empty.
+    fn says_something(&self) -> bool {
+        self.name.filled().is_some() || !arguments(self).is_empty()
+    }
+}
+
+impl<'a> ToolCall<'a> {
+    fn called(&self) -> &Function<'a> {
+        if self.custom.says_something() { &self.custom } else { &self.function }
     }
 }
 
@@ -209,12 +223,12 @@ fn answer(index: u32, message: &Answer<'_>, call: &mut CallBuilder) {
         });
     }
     call.append(index, REFUSAL, PartKind::Text, message.refusal.as_str().unwrap_or_default());
-    if message.function_call.is_object() {
-        let function = &message.function_call;
+    let function = &message.function_call;
+    if function.says_something() {
         call.tool_call(index, FUNCTION_CALL, PartKind::ToolCall, None, function.name.filled(), &arguments(function));
     }
     for (position, tool) in message.tool_calls.0.iter().enumerate() {
-        let function = if tool.custom.is_object() { &tool.custom } else { &tool.function };
+        let function = tool.called();
         let slot = tool_slot(index, tool, position, call);
         call.tool_call(index, slot, PartKind::ToolCall, tool.id.filled(), function.name.filled(), &arguments(function));
     }
@@ -222,7 +236,7 @@ fn answer(index: u32, message: &Answer<'_>, call: &mut CallBuilder) {
 
 /// By its index; without one (some servers leave it out) an id or a name begins the next call and a fragment continues the last.
 fn tool_slot(choice: u32, tool: &ToolCall<'_>, position: usize, call: &CallBuilder) -> PartSlot {
-    let begins = tool.id.filled().is_some() || tool.function.name.filled().is_some() || tool.custom.name.filled().is_some();
+    let begins = tool.id.filled().is_some() || tool.called().name.filled().is_some();
     let number = tool.index.0.unwrap_or_else(|| {
         let known = call.last_slot(choice).map_or(0, |slot| slot.0.saturating_add(1).saturating_sub(FIRST_TOOL_CALL));
         if begins { known } else { known.saturating_sub(1).max(u64::try_from(position).unwrap_or(0)) }
@@ -242,6 +256,9 @@ fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
     let prompt = &reported.prompt_details;
     let completion = &reported.completion_details;
     let reasoning = completion.reasoning_tokens.0.or(reported.reasoning_tokens.0);
+    // The standard's place, then DeepSeek's, Moonshot's, Mistral's.
+    let elsewhere = [reported.prompt_cache_hit_tokens, reported.cached_tokens, reported.num_cached_tokens];
+    let cached = prompt.cached_tokens.0.or_else(|| elsewhere.into_iter().find_map(|count| count.0));
     let mut output = reported.completion_tokens.0;
     if call.provider().as_str() == "x_ai" {
         // xAI's completion_tokens excludes reasoning in this API alone.
@@ -250,7 +267,7 @@ fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
     call.usage = Usage {
         input_tokens: reported.prompt_tokens.0,
         output_tokens: output,
-        cache_read_input_tokens: prompt.cached_tokens.0.or(reported.prompt_cache_hit_tokens.0).or(reported.cached_tokens.0),
+        cache_read_input_tokens: cached,
         cache_write_input_tokens: prompt.cache_write_tokens.0,
         reasoning_output_tokens: reasoning,
         input_by_modality: modalities(prompt),

@@ -206,10 +206,9 @@ fn input_message(message: &ChatMessage<'_>, call: &mut CallBuilder) {
         parts.push(Part::ToolCallResponse { id, response: Value::String(text.join("\n")) });
     }
     for tool in &message.tool_calls.0 {
-        let function = if tool.custom.is_object() { &tool.custom } else { &tool.function };
-        past_tool_call(tool.id.name(), function, &mut parts, call);
+        past_tool_call(tool.id.name(), tool.called(), &mut parts, call);
     }
-    if message.function_call.is_object() {
+    if message.function_call.says_something() {
         past_tool_call(None, &message.function_call, &mut parts, call);
     }
     if !call.keeps_content() {
