@@ -33,6 +33,7 @@ pub mod http;
 pub mod pipeline;
 pub mod provider;
 pub mod redaction;
+pub mod replay;
 pub mod tokens;
 
 // The rim.
