@@ -98,7 +98,8 @@ async fn a_call_that_is_open_when_the_agent_stops_is_not_lost() {
         tokio::io::AsyncBufReadExt::read_line(&mut output, &mut seen).await.expect("curl writes text");
     }
     let finished = scene.agent.stop().await;
-    let calls: Vec<&Value> = finished.calls.iter().filter(|call| call.pid() == Some(pid)).filter_map(|call| call.attribute("gen_ai.request.model")).collect();
+    let calls: Vec<&Value> =
+        finished.calls.iter().filter(|call| call.pid() == Some(pid)).filter_map(|call| call.attribute("gen_ai.request.model")).collect();
     assert_eq!(calls, [&json!("gpt-4o-mini")], "drained at the end: {}", finished.log);
     child.kill().await.expect("curl works on without the agent");
 }

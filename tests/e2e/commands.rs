@@ -88,7 +88,8 @@ async fn inspect_names_the_library_and_functions_of_a_program_and_of_a_process()
     assert!(told.contains("libssl") && told.contains("SSL_write"), "{told}");
 
     // `cat` waits for its input and has nothing to do with TLS: that is an answer, too.
-    let mut bystander = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true).spawn().expect("cat can be started");
+    let mut bystander =
+        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true).spawn().expect("cat can be started");
     let pid = bystander.id().expect("it waits").to_string();
     let output = a11i(&program, &["inspect", &pid]).await;
     assert!(!words(&output).contains("SSL_write"), "{}", words(&output));

@@ -16,7 +16,8 @@ async fn fifty_streams_of_one_asyncio_process_keep_their_numbers_apart() {
     let pid = program.pid;
     let jobs: Vec<Value> = (0..50)
         .map(|n| {
-            let headers = json!({"x-stub-chunks": (n + 3).to_string(), "x-stub-pace-ms": "5", "x-stub-input-tokens": (1000 + n).to_string()});
+            let headers =
+                json!({"x-stub-chunks": (n + 3).to_string(), "x-stub-pace-ms": "5", "x-stub-input-tokens": (1000 + n).to_string()});
             json!({"api": "chat", "stream": true, "prompt": format!("stream {n}"), "headers": headers})
         })
         .collect();

@@ -85,7 +85,8 @@ async fn a_command_that_does_not_exist_is_one_sentence() {
     let _turn = one_at_a_time();
     let Some(()) = requirement::met(requirement::root()) else { return };
     let Some(agent) = requirement::met(binary()) else { return };
-    let output = Command::new(agent).args(["exec", "--", "no-such-command-anywhere"]).stdin(Stdio::null()).kill_on_drop(true).output().await;
+    let output =
+        Command::new(agent).args(["exec", "--", "no-such-command-anywhere"]).stdin(Stdio::null()).kill_on_drop(true).output().await;
     let output = output.expect("the agent can be started");
     assert!(!output.status.success());
     assert!(words(&output).contains("no-such-command-anywhere"), "{}", words(&output));

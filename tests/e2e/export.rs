@@ -42,9 +42,15 @@ async fn spans_and_metrics(protocol: &str) {
     let Some(scene) = Scene::set_with(Options::default(), AgentOptions::default().export_to(&sink, protocol)).await else { return };
     let Some(pid) = two_calls(&scene).await else { return };
     let expected = scene.stub.expected();
-    let exported = |received: &Received| expected.iter().all(|expected| received.spans.iter().any(|span| span.response_id() == expected.response_id.as_deref())).then_some(());
+    let exported = |received: &Received| {
+        expected
+            .iter()
+            .all(|expected| received.spans.iter().any(|span| span.response_id() == expected.response_id.as_deref()))
+            .then_some(())
+    };
     sink.wait("both spans", PATIENCE, exported).await;
-    let kind = |name: &'static str| move |point: &MetricPoint| of(pid)(point) && point.attributes.get("gen_ai.token.type") == Some(&json!(name));
+    let kind =
+        |name: &'static str| move |point: &MetricPoint| of(pid)(point) && point.attributes.get("gen_ai.token.type") == Some(&json!(name));
     let tokens = |received: &Received, name: &'static str| received.total("gen_ai.client.token.usage", kind(name));
     sink.wait("the token metric", PATIENCE, |received| (tokens(received, "input") == Some((2000.0, 2))).then_some(())).await;
     scene.agent.stop().await;
@@ -84,7 +90,10 @@ async fn an_endpoint_that_is_down(protocol: &str) {
     sink.up();
     let expected = scene.stub.expected();
     sink.wait("the spans of the time when it was down", PATIENCE * 2, |received| {
-        expected.iter().all(|expected| received.spans.iter().any(|span| span.response_id() == expected.response_id.as_deref())).then_some(())
+        expected
+            .iter()
+            .all(|expected| received.spans.iter().any(|span| span.response_id() == expected.response_id.as_deref()))
+            .then_some(())
     })
     .await;
     scene.agent.stop().await;
@@ -103,7 +112,9 @@ async fn an_http_endpoint_that_is_down_and_comes_up() {
 
 #[tokio::test]
 async fn an_endpoint_that_refuses_for_a_while_gets_every_span_once() {
-    for (protocol, verdict) in [("http/protobuf", Verdict::Unavailable), ("http/protobuf", Verdict::Throttle), ("grpc", Verdict::Unavailable)] {
+    for (protocol, verdict) in
+        [("http/protobuf", Verdict::Unavailable), ("http/protobuf", Verdict::Throttle), ("grpc", Verdict::Unavailable)]
+    {
         let sink = OtlpSink::start();
         sink.answer(verdict);
         let Some(scene) = Scene::set_with(Options::default(), AgentOptions::default().export_to(&sink, protocol)).await else { return };
@@ -114,7 +125,10 @@ async fn an_endpoint_that_refuses_for_a_while_gets_every_span_once() {
         sink.answer(Verdict::Accept);
         let expected = scene.stub.expected();
         sink.wait("the refused spans", PATIENCE * 2, |received| {
-            expected.iter().all(|expected| received.spans.iter().any(|span| span.response_id() == expected.response_id.as_deref())).then_some(())
+            expected
+                .iter()
+                .all(|expected| received.spans.iter().any(|span| span.response_id() == expected.response_id.as_deref()))
+                .then_some(())
         })
         .await;
         scene.agent.stop().await;

@@ -17,7 +17,7 @@ async fn next_calls_on_the_open_connection_are_reported(script: Script, jobs: &[
     let stub = ProviderStub::start();
     let mut program = python.start(script, &stub);
     let pid = program.pid;
-    program.run_one(&jobs[0]).await;
+    program.run_one(jobs.first().expect("jobs are given")).await;
     let unseen = stub.expected().len();
 
     let Some(agent) = Agent::start().await else { return };

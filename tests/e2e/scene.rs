@@ -46,7 +46,11 @@ impl Scene {
         let pid = program.pid;
         for job in jobs {
             let answer = program.run_one(job).await;
-            assert_eq!(answer.get("id"), Some(&json!(self.stub.expected().last().and_then(|expected| expected.response_id.clone()))), "{answer}");
+            assert_eq!(
+                answer.get("id"),
+                Some(&json!(self.stub.expected().last().and_then(|expected| expected.response_id.clone()))),
+                "{answer}"
+            );
         }
         program.finish().await;
         self.calls_are_reported(pid).await;

@@ -25,7 +25,9 @@ async fn a_stream_without_usage_is_marked_as_estimated() {
 async fn an_answer_without_usage_is_marked_as_estimated() {
     let Some(scene) = Scene::set().await else { return };
     let mut pids = Vec::new();
-    for (url, body) in [(OPENAI_CHAT, chat("gpt-4o-mini", "hello there")), (ANTHROPIC_MESSAGES, message("claude-haiku-4-5", "hello there", false))] {
+    for (url, body) in
+        [(OPENAI_CHAT, chat("gpt-4o-mini", "hello there")), (ANTHROPIC_MESSAGES, message("claude-haiku-4-5", "hello there", false))]
+    {
         let Some(curl) = scene.curl() else { return };
         pids.push(curl.header("x-stub-usage", "none").header("x-stub-chunks", "40").post(url, &body).run().await.pid);
     }

@@ -271,7 +271,11 @@ impl Output {
         })
     }
 
-    fn read(&self, from: impl AsyncRead + Unpin + Send + 'static, mut take: impl FnMut(&mut Written, &str) + Send + 'static) -> JoinHandle<()> {
+    fn read(
+        &self,
+        from: impl AsyncRead + Unpin + Send + 'static,
+        mut take: impl FnMut(&mut Written, &str) + Send + 'static,
+    ) -> JoinHandle<()> {
         let written = Arc::clone(&self.0);
         tokio::spawn(async move {
             let mut lines = BufReader::new(from).split(b'\n');

@@ -21,7 +21,11 @@ impl Expected {
         found.same("kind", &json!("client"), &json!(call.kind));
         found.same("gen_ai.request.stream", &json!(self.stream), call.attribute("gen_ai.request.stream").unwrap_or(&Value::Bool(false)));
         if !self.finish_reasons.is_empty() {
-            found.same("gen_ai.response.finish_reasons", &json!(self.finish_reasons), call.attribute("gen_ai.response.finish_reasons").unwrap_or(&Value::Null));
+            found.same(
+                "gen_ai.response.finish_reasons",
+                &json!(self.finish_reasons),
+                call.attribute("gen_ai.response.finish_reasons").unwrap_or(&Value::Null),
+            );
         }
         if self.error_types.is_empty() {
             found.same("error.type", &Value::Null, call.attribute("error.type").unwrap_or(&Value::Null));
@@ -43,7 +47,11 @@ impl Expected {
     #[track_caller]
     pub fn assert_reported_as(&self, call: &ObservedCall) {
         let differences = self.differences(call);
-        assert!(differences.is_empty(), "the report differs from what the provider answered:\n  {}\nexpected {self:#?}\nreported {call:#?}", differences.join("\n  "));
+        assert!(
+            differences.is_empty(),
+            "the report differs from what the provider answered:\n  {}\nexpected {self:#?}\nreported {call:#?}",
+            differences.join("\n  ")
+        );
     }
 }
 

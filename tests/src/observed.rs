@@ -36,7 +36,8 @@ impl ObservedCall {
     /// What is missing or of the wrong type: the line is the agent's public interface.
     pub fn from_json_line(line: &str) -> Result<Self, String> {
         let value: Value = serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))?;
-        let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| format!("no text `{name}` in {line}"));
+        let text =
+            |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| format!("no text `{name}` in {line}"));
         let map = |name: &str| {
             let fields = value.get(name).and_then(Value::as_object).ok_or_else(|| format!("no object `{name}` in {line}"))?;
             Ok::<Attributes, String>(fields.iter().map(|(name, value)| (name.clone(), value.clone())).collect())

@@ -13,7 +13,8 @@ const CHAT: &str = "https://api.openai.com/v1/chat/completions";
 async fn a_chat_answer_has_the_numbers_that_are_expected_of_it() {
     let stub = ProviderStub::start();
     let Some(curl) = requirement::met(Curl::to(&stub)) else { return };
-    let done = curl.header("x-stub-cache-read", "3").header("x-stub-reasoning", "2").post(CHAT, &chat("gpt-4o-mini", "one two three")).run().await;
+    let done =
+        curl.header("x-stub-cache-read", "3").header("x-stub-reasoning", "2").post(CHAT, &chat("gpt-4o-mini", "one two three")).run().await;
     let body: Value = serde_json::from_slice(&done.output.stdout).expect("JSON");
     let [expected] = &stub.expected()[..] else { panic!("{:#?}", stub.expected()) };
     let usage = expected.usage.expect("a plain answer has usage");
@@ -28,7 +29,9 @@ async fn a_chat_answer_has_the_numbers_that_are_expected_of_it() {
 #[tokio::test]
 async fn a_stream_has_usage_only_when_it_was_asked_for() {
     let stub = ProviderStub::start();
-    for (body, told) in [(chat_stream("gpt-4o-mini", "hello"), true), (json!({"model": "gpt-4o-mini", "stream": true, "messages": []}), false)] {
+    for (body, told) in
+        [(chat_stream("gpt-4o-mini", "hello"), true), (json!({"model": "gpt-4o-mini", "stream": true, "messages": []}), false)]
+    {
         let Some(curl) = requirement::met(Curl::to(&stub)) else { return };
         let text = curl.post(CHAT, &body).run().await.text();
         assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
@@ -105,7 +108,10 @@ async fn an_error_inside_a_stream_ends_it() {
     let Some(curl) = requirement::met(Curl::to(&stub)) else { return };
     let curl = curl.header("x-stub-fault", "error-in-stream=2");
     let text = curl.post("https://api.anthropic.com/v1/messages", &message("claude-haiku-4-5", "x", true)).run().await.text();
-    assert!(text.contains("word1") && !text.contains("größe2") && text.contains("overloaded_error") && !text.contains("message_stop"), "{text}");
+    assert!(
+        text.contains("word1") && !text.contains("größe2") && text.contains("overloaded_error") && !text.contains("message_stop"),
+        "{text}"
+    );
     assert_eq!(stub.expected().pop().expect("one exchange").error_types, ["overloaded_error"]);
 }
 

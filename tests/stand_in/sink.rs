@@ -44,7 +44,12 @@ fn traces() -> ExportTraceServiceRequest {
 fn metrics(sum: f64, count: u64, temporality: i32) -> ExportMetricsServiceRequest {
     let point = HistogramDataPoint { sum: Some(sum), count, ..HistogramDataPoint::default() };
     let histogram = Histogram { data_points: vec![point], aggregation_temporality: temporality };
-    let metric = Metric { name: "gen_ai.client.token.usage".to_owned(), unit: "{token}".to_owned(), data: Some(Data::Histogram(histogram)), ..Metric::default() };
+    let metric = Metric {
+        name: "gen_ai.client.token.usage".to_owned(),
+        unit: "{token}".to_owned(),
+        data: Some(Data::Histogram(histogram)),
+        ..Metric::default()
+    };
     let scope_metrics = vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }];
     ExportMetricsServiceRequest { resource_metrics: vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }] }
 }
@@ -53,7 +58,10 @@ fn metrics(sum: f64, count: u64, temporality: i32) -> ExportMetricsServiceReques
 async fn post(sink: &OtlpSink, path: &str, headers: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
     let address = sink.endpoint().replace("http://", "");
     let mut socket = TcpStream::connect(address).await.expect("the sink is up");
-    let head = format!("POST {path} HTTP/1.1\r\nHost: sink\r\nConnection: close\r\nContent-Type: application/x-protobuf\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: sink\r\nConnection: close\r\nContent-Type: application/x-protobuf\r\n{headers}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
     socket.write_all(head.as_bytes()).await.expect("the sink reads");
     socket.write_all(body).await.expect("the sink reads");
     let mut answer = Vec::new();

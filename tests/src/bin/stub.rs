@@ -2,7 +2,7 @@
 //!
 //! Says where it listens and how to call it, then every exchange as it happens, until Ctrl-C.
 
-use std::{io::Write as _, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use a11i_tests::provider_stub::{End, Exchange, Options, ProviderStub};
 

@@ -27,7 +27,7 @@ pub(super) async fn answer(state: &Arc<Mutex<State>>, request: HttpRequest<Incom
     let signal = Signal(Arc::clone(state));
     let path = request.uri().path().to_owned();
     // The generated services never fail: errors are gRPC statuses inside the response.
-    let Ok(response) = (match path.as_str() {
+    let answered = match path.as_str() {
         "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => {
             TraceServiceServer::new(signal).accept_compressed(CompressionEncoding::Gzip).call(request).await
         }
@@ -42,7 +42,8 @@ pub(super) async fn answer(state: &Arc<Mutex<State>>, request: HttpRequest<Incom
             lock(state).received.mistakes.push(mistake.clone());
             Ok(Status::unimplemented(mistake).into_http())
         }
-    });
+    };
+    let Ok(response) = answered;
     response
 }
 

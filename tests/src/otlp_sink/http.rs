@@ -60,7 +60,10 @@ fn take(state: &Mutex<State>, head: &hyper::http::request::Parts, body: &[u8]) -
         None | Some("identity") => body.to_vec(),
         Some("gzip") => {
             let mut inflated = Vec::new();
-            flate2::read::GzDecoder::new(body).take(LARGEST_BODY).read_to_end(&mut inflated).map_err(|error| format!("{path}: gzip: {error}"))?;
+            flate2::read::GzDecoder::new(body)
+                .take(LARGEST_BODY)
+                .read_to_end(&mut inflated)
+                .map_err(|error| format!("{path}: gzip: {error}"))?;
             inflated
         }
         Some(other) => return Err(format!("{path}: content-encoding {other} was not offered")),
@@ -88,12 +91,14 @@ fn take(state: &Mutex<State>, head: &hyper::http::request::Parts, body: &[u8]) -
         }
         "/v1/metrics" => {
             state.received.add_metrics(&decode::<ExportMetricsServiceRequest>(path, &body)?);
-            let partial_success = rejected.map(|rejected_data_points| ExportMetricsPartialSuccess { rejected_data_points, error_message: told });
+            let partial_success =
+                rejected.map(|rejected_data_points| ExportMetricsPartialSuccess { rejected_data_points, error_message: told });
             ExportMetricsServiceResponse { partial_success }.encode_to_vec()
         }
         "/v1/logs" => {
             state.received.add_logs(decode::<ExportLogsServiceRequest>(path, &body)?);
-            let partial_success = rejected.map(|rejected_log_records| ExportLogsPartialSuccess { rejected_log_records, error_message: told });
+            let partial_success =
+                rejected.map(|rejected_log_records| ExportLogsPartialSuccess { rejected_log_records, error_message: told });
             ExportLogsServiceResponse { partial_success }.encode_to_vec()
         }
         other => return Err(format!("{other} is no path of OTLP")),

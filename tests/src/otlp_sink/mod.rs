@@ -84,14 +84,14 @@ impl OtlpSink {
         if self.running.is_some() {
             return;
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).expect("the sink's port is still free");
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).expect("the sink's port is still free");
+        listener.set_nonblocking(true).expect("a socket can be non-blocking");
         let state = Arc::clone(&self.state);
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("otlp-sink".to_owned())
             .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
                 runtime.block_on(async {
                     tokio::select! {
                         () = accept(listener, state) => {}
@@ -161,13 +161,15 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: tokio::net::TcpListener, state: Arc<Mutex<State>>) {
+async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
+    let listener = tokio::net::TcpListener::from_std(listener).expect("a non-blocking listener");
     while let Ok((socket, _)) = listener.accept().await {
         let state = Arc::clone(&state);
         let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let state = Arc::clone(&state);
             async move {
-                let is_grpc = request.headers().get(hyper::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+                let is_grpc =
+                    request.headers().get(hyper::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
                 if is_grpc { Ok(grpc::answer(&state, request).await) } else { http::answer(&state, request).await }
             }
         });

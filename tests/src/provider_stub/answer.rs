@@ -92,7 +92,7 @@ pub struct Usage {
 }
 
 /// What the dialects need to write an answer.
-pub struct Question<'a> {
+pub(super) struct Question<'a> {
     pub request: &'a Value,
     pub behaviour: &'a Behaviour,
     /// Unique among all answers of all stand-ins on this machine: response ids are made of it.
@@ -101,16 +101,16 @@ pub struct Question<'a> {
 
 impl Question<'_> {
     /// The words of the answer, one for each content event; some are not ASCII.
-    pub fn words(&self) -> Vec<String> {
+    pub(super) fn words(&self) -> Vec<String> {
         (0..self.behaviour.chunks).map(|n| if n % 3 == 2 { format!("größe{n} ") } else { format!("word{n} ") }).collect()
     }
 
-    pub fn model(&self) -> Option<String> {
+    pub(super) fn model(&self) -> Option<String> {
         self.request.get("model").and_then(Value::as_str).map(str::to_owned)
     }
 
     /// The dated name that providers answer with when an alias was asked for.
-    pub fn response_model(&self) -> String {
+    pub(super) fn response_model(&self) -> String {
         let asked = self.model().unwrap_or_else(|| "unnamed".to_owned());
         let dated = match asked.as_str() {
             "gpt-4o-mini" => "gpt-4o-mini-2024-07-18",
@@ -123,11 +123,11 @@ impl Question<'_> {
         dated.to_owned()
     }
 
-    pub fn streams(&self) -> bool {
+    pub(super) fn streams(&self) -> bool {
         self.request.get("stream").and_then(Value::as_bool).unwrap_or(false)
     }
 
-    pub fn usage(&self) -> Usage {
+    pub(super) fn usage(&self) -> Usage {
         let behaviour = self.behaviour;
         let chunks = u64::try_from(behaviour.chunks).unwrap_or(u64::MAX);
         Usage {
@@ -140,7 +140,7 @@ impl Question<'_> {
     }
 
     /// What holds for every good answer; the dialect adds id and finish reason.
-    pub fn expected(&self, api: Api, response_id: String, finish: &str, usage: Option<Usage>) -> Expected {
+    pub(super) fn expected(&self, api: Api, response_id: String, finish: &str, usage: Option<Usage>) -> Expected {
         Expected {
             provider: api.provider(),
             request_model: self.model(),
@@ -157,7 +157,7 @@ impl Question<'_> {
     }
 
     /// What holds for every refused request.
-    pub fn refused(&self, api: Api, status: u16, error_types: &[&str]) -> Expected {
+    pub(super) fn refused(&self, api: Api, status: u16, error_types: &[&str]) -> Expected {
         Expected {
             provider: api.provider(),
             request_model: self.model(),
@@ -175,7 +175,7 @@ impl Question<'_> {
 }
 
 /// `data: JSON` and, where the provider sends one, `event: NAME` before it.
-pub fn event(name: Option<&str>, data: &Value) -> String {
+pub(super) fn event(name: Option<&str>, data: &Value) -> String {
     match name {
         Some(name) => format!("event: {name}\ndata: {data}\n\n"),
         None => format!("data: {data}\n\n"),

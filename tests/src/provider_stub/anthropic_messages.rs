@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, Api, Piece, Question, Usage, event};
 
 /// A good answer.
-pub fn answer(question: &Question<'_>) -> Answer {
+pub(super) fn answer(question: &Question<'_>) -> Answer {
     let id = format!("msg_{}", question.serial);
     let finish = if question.behaviour.tool.is_some() { "tool_use" } else { "end_turn" };
     // The conventions' input includes the cache; Anthropic reports the parts apart. An input below its parts is a test's mistake.
@@ -13,13 +13,14 @@ pub fn answer(question: &Question<'_>) -> Answer {
     let usage = Usage { input: counted.input.max(counted.cache_read.saturating_add(counted.cache_write)), reasoning: 0, ..counted };
     let told = question.behaviour.usage.then_some(usage);
     let stream = question.streams();
-    let pieces = if stream { events(question, &id, finish, told) } else { vec![Piece::frame(message(question, &id, finish, told).to_string())] };
+    let pieces =
+        if stream { events(question, &id, finish, told) } else { vec![Piece::frame(message(question, &id, finish, told).to_string())] };
     let expected = question.expected(Api::AnthropicMessages, id, finish, told);
     Answer { status: 200, headers: headers(question), stream, pieces, expected }
 }
 
 /// An error answer.
-pub fn refusal(question: &Question<'_>, status: u16) -> Answer {
+pub(super) fn refusal(question: &Question<'_>, status: u16) -> Answer {
     let kind = error_name(status);
     let body = json!({"type": "error", "error": {"type": kind, "message": format!("The stand-in refuses with {status}.")}, "request_id": request_id(question)});
     let mut headers = headers(question);
@@ -31,7 +32,7 @@ pub fn refusal(question: &Question<'_>, status: u16) -> Answer {
 }
 
 /// The error event inside a stream that began well, and its `error.type`.
-pub fn stream_error() -> (Piece, Vec<String>) {
+pub(super) fn stream_error() -> (Piece, Vec<String>) {
     let body = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
     (Piece::frame(event(Some("error"), &body)), vec!["overloaded_error".to_owned()])
 }

@@ -3,7 +3,8 @@
 use std::{fs, path::Path, sync::Arc};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::{
     ServerConfig,
@@ -14,7 +15,7 @@ use rustls::{
 pub const NAMES: [&str; 4] = ["api.openai.com", "api.anthropic.com", "localhost", "127.0.0.1"];
 
 /// Makes the authority, writes its certificate to `ca_file`, and returns the server's side.
-pub fn server_config(ca_file: &Path, http2: bool) -> Arc<ServerConfig> {
+pub(super) fn server_config(ca_file: &Path, http2: bool) -> Arc<ServerConfig> {
     let mut authority = CertificateParams::new(Vec::new()).expect("no names are valid names");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

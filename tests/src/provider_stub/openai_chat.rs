@@ -7,7 +7,7 @@ use super::answer::{Answer, Api, Piece, Question, Usage, event};
 const CREATED: u64 = 1_753_208_541;
 
 /// A good answer.
-pub fn answer(question: &Question<'_>) -> Answer {
+pub(super) fn answer(question: &Question<'_>) -> Answer {
     let id = format!("chatcmpl-{}", question.serial);
     let finish = if question.behaviour.tool.is_some() { "tool_calls" } else { "stop" };
     let usage = question.behaviour.usage.then(|| question.usage());
@@ -25,7 +25,7 @@ pub fn answer(question: &Question<'_>) -> Answer {
 }
 
 /// An error answer.
-pub fn refusal(question: &Question<'_>, status: u16) -> Answer {
+pub(super) fn refusal(question: &Question<'_>, status: u16) -> Answer {
     let (kind, code) = error_names(status);
     let body = json!({"error": {"message": format!("The stand-in refuses with {status}."), "type": kind, "param": null, "code": code}});
     let mut headers = headers();
@@ -37,7 +37,7 @@ pub fn refusal(question: &Question<'_>, status: u16) -> Answer {
 }
 
 /// The error event inside a stream that began well, and its `error.type`.
-pub fn stream_error() -> (Piece, Vec<String>) {
+pub(super) fn stream_error() -> (Piece, Vec<String>) {
     let body = json!({"error": {"message": "The server had an error while processing your request.", "type": "server_error", "param": null, "code": null}});
     (Piece::frame(event(None, &body)), vec!["server_error".to_owned()])
 }

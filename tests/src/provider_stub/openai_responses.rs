@@ -10,7 +10,7 @@ use super::{
 const CREATED: u64 = 1_768_618_547;
 
 /// A good answer. Its finish reason is the status of the response, the only word the API has for it.
-pub fn answer(question: &Question<'_>) -> Answer {
+pub(super) fn answer(question: &Question<'_>) -> Answer {
     let id = format!("resp_{}", question.serial);
     let usage = question.behaviour.usage.then(|| question.usage());
     let stream = question.streams();
@@ -24,7 +24,7 @@ pub fn answer(question: &Question<'_>) -> Answer {
 }
 
 /// An error answer.
-pub fn refusal(question: &Question<'_>, status: u16) -> Answer {
+pub(super) fn refusal(question: &Question<'_>, status: u16) -> Answer {
     let mut answer = super::openai_chat::refusal(question, status);
     let (kind, code) = error_names(status);
     answer.expected = question.refused(Api::OpenAiResponses, status, &[kind, code]);
@@ -32,8 +32,9 @@ pub fn refusal(question: &Question<'_>, status: u16) -> Answer {
 }
 
 /// The error event inside a stream that began well, and its `error.type`.
-pub fn stream_error() -> (Piece, Vec<String>) {
-    let body = json!({"type": "error", "code": "server_error", "message": "The server had an error.", "param": null, "sequence_number": 99});
+pub(super) fn stream_error() -> (Piece, Vec<String>) {
+    let body =
+        json!({"type": "error", "code": "server_error", "message": "The server had an error.", "param": null, "sequence_number": 99});
     (Piece::frame(event(Some("error"), &body)), vec!["server_error".to_owned()])
 }
 
@@ -77,7 +78,11 @@ fn events(question: &Question<'_>, id: &str, usage: Option<Usage>) -> Vec<Piece>
         let started = json!({"id": item_id, "type": "function_call", "status": "in_progress", "call_id": format!("call_{}", question.serial), "name": name, "arguments": ""});
         push("response.output_item.added", json!({"output_index": 0, "item": started}), false);
         push("response.function_call_arguments.delta", json!({"item_id": item_id, "output_index": 0, "delta": arguments}), true);
-        push("response.function_call_arguments.done", json!({"item_id": item_id, "output_index": 0, "name": name, "arguments": arguments}), false);
+        push(
+            "response.function_call_arguments.done",
+            json!({"item_id": item_id, "output_index": 0, "name": name, "arguments": arguments}),
+            false,
+        );
     } else {
         let started = json!({"id": item_id, "type": "message", "status": "in_progress", "content": [], "role": "assistant"});
         push("response.output_item.added", json!({"output_index": 0, "item": started}), false);
@@ -88,7 +93,11 @@ fn events(question: &Question<'_>, id: &str, usage: Option<Usage>) -> Vec<Piece>
             push("response.output_text.delta", delta, true);
         }
         let text = question.words().concat();
-        push("response.output_text.done", json!({"content_index": 0, "item_id": item_id, "output_index": 0, "logprobs": [], "text": text}), false);
+        push(
+            "response.output_text.done",
+            json!({"content_index": 0, "item_id": item_id, "output_index": 0, "logprobs": [], "text": text}),
+            false,
+        );
         let part = json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text});
         push("response.content_part.done", json!({"content_index": 0, "item_id": item_id, "output_index": 0, "part": part}), false);
     }

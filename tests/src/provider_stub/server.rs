@@ -99,7 +99,8 @@ impl Service {
         let mut exchange =
             Exchange { connection, method: head.method.to_string(), path, request_bytes: bytes.len(), expected: None, end: End::Open };
         let Some(api) = Api::at(&exchange.path) else {
-            let (status, text) = if exchange.path == "/health" { (StatusCode::OK, r#"{"status":"ok"}"#) } else { (StatusCode::NOT_FOUND, "{}") };
+            let (status, text) =
+                if exchange.path == "/health" { (StatusCode::OK, r#"{"status":"ok"}"#) } else { (StatusCode::NOT_FOUND, "{}") };
             exchange.end = End::Written;
             self.exchanges.add(exchange);
             return Ok(plain(status, text.to_owned()));

@@ -44,7 +44,8 @@ impl RawTls {
             return Ok(Self { program });
         }
         let compiler = requirement::program("cc", "install a C compiler")?;
-        fs::create_dir_all(cache()).map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
+        fs::create_dir_all(cache())
+            .map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
         let lock = File::create(cache().join("raw_tls.lock")).expect("the cache folder is writable");
         lock.lock().expect("a file can be locked");
         let fresh = cache().join(format!("raw_tls.{}", std::process::id()));

@@ -61,7 +61,11 @@ impl Curl {
     /// A POST of this JSON to this URL.
     pub fn post(mut self, url: &str, body: &Value) -> Self {
         self.input = body.to_string().into_bytes();
-        self.header("content-type", "application/json").header("authorization", "Bearer sk-test-not-a-real-key").arg("--data-binary").arg("@-").arg(url)
+        self.header("content-type", "application/json")
+            .header("authorization", "Bearer sk-test-not-a-real-key")
+            .arg("--data-binary")
+            .arg("@-")
+            .arg(url)
     }
 
     /// Another URL in the same process, on the same connection where it can be kept; global options are repeated by curl's rule.

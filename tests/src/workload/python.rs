@@ -68,7 +68,8 @@ impl Python {
             return Ok(Self { program });
         }
         let python = requirement::program("python3", "install the packages `python3` and `python3-venv`")?;
-        fs::create_dir_all(cache()).map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
+        fs::create_dir_all(cache())
+            .map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
         // Several test processes may want it at once.
         let lock = File::create(cache().join("venv.lock")).expect("the cache folder is writable");
         lock.lock().expect("a file can be locked");
