@@ -1,7 +1,7 @@
 //! What a test needs from the machine. A missing requirement is said aloud; where everything must be there (`CI=true`), it
 //! is a failure.
 
-use std::{io::Write as _, path::Path, thread};
+use std::{fs::File, io::Write as _, path::Path, thread};
 
 /// Why a test cannot run here, and how to get what is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ impl Unmet {
 
 /// The value, or None after saying why the calling test does not run.
 ///
-/// The line on standard error (`requirement not met: TEST: WHAT; REMEDY`) passes the test harness's capture, and is what
-/// `cargo xtask test` reads for its table.
+/// The line on standard error (`requirement not met: TEST: WHAT; REMEDY`) passes the test harness's capture. Where
+/// `A11I_SKIP_REPORT` names a file, `TEST<tab>WHAT; REMEDY` is added to it: `cargo xtask test` makes its table of it.
 ///
 /// # Panics
 /// With the same sentence when `CI` is `true`.
@@ -29,11 +29,16 @@ pub fn met<T>(found: Result<T, Unmet>) -> Option<T> {
         Err(unmet) => unmet,
     };
     let test = thread::current().name().unwrap_or("unnamed").to_owned();
-    let sentence = format!("requirement not met: {test}: {}; {}", unmet.what, unmet.remedy);
+    let reason = format!("{}; {}", unmet.what, unmet.remedy).replace(['\t', '\n'], " ");
+    let sentence = format!("requirement not met: {test}: {reason}");
     if std::env::var("CI").is_ok_and(|value| value == "true") {
         panic!("{sentence} (CI=true: a skipped test is a failed one)");
     }
     writeln!(std::io::stderr(), "{sentence}").expect("standard error is writable");
+    if let Some(report) = std::env::var_os("A11I_SKIP_REPORT") {
+        let mut report = File::options().create(true).append(true).open(report).expect("the skip report can be opened");
+        writeln!(report, "{test}\t{reason}").expect("the skip report is writable");
+    }
     None
 }
 

@@ -3,6 +3,7 @@
 use a11i_tests::{
     provider_stub::{Coding, End, Options, ProviderStub},
     requirement,
+    serial::one_at_a_time,
     workload::curl::{Curl, chat, chat_stream, message},
 };
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ const CHAT: &str = "https://api.openai.com/v1/chat/completions";
 
 #[tokio::test]
 async fn a_chat_answer_has_the_numbers_that_are_expected_of_it() {
+    let _turn = one_at_a_time();
     let stub = ProviderStub::start();
     let Some(curl) = requirement::met(Curl::to(&stub)) else { return };
     let done =
@@ -28,6 +30,7 @@ async fn a_chat_answer_has_the_numbers_that_are_expected_of_it() {
 
 #[tokio::test]
 async fn a_stream_has_usage_only_when_it_was_asked_for() {
+    let _turn = one_at_a_time();
     let stub = ProviderStub::start();
     for (body, told) in
         [(chat_stream("gpt-4o-mini", "hello"), true), (json!({"model": "gpt-4o-mini", "stream": true, "messages": []}), false)]
@@ -42,6 +45,7 @@ async fn a_stream_has_usage_only_when_it_was_asked_for() {
 
 #[tokio::test]
 async fn every_content_coding_gives_the_same_stream() {
+    let _turn = one_at_a_time();
     let stub = ProviderStub::start();
     for coding in [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd] {
         for url in [CHAT, "https://api.anthropic.com/v1/messages"] {
@@ -58,6 +62,7 @@ async fn every_content_coding_gives_the_same_stream() {
 
 #[tokio::test]
 async fn two_urls_of_one_curl_share_a_connection() {
+    let _turn = one_at_a_time();
     let stub = ProviderStub::start();
     let Some(curl) = requirement::met(Curl::to(&stub)) else { return };
     let done = curl.url("https://api.openai.com/health").then().post(CHAT, &chat("gpt-4o-mini", "hi")).run().await;
@@ -70,6 +75,7 @@ async fn two_urls_of_one_curl_share_a_connection() {
 
 #[tokio::test]
 async fn errors_come_in_the_providers_own_form() {
+    let _turn = one_at_a_time();
     let stub = ProviderStub::start();
     for (url, status, kind) in [
         (CHAT, 401, "invalid_request_error"),
@@ -91,6 +97,7 @@ async fn errors_come_in_the_providers_own_form() {
 
 #[tokio::test]
 async fn a_cut_answer_ends_without_its_end() {
+    let _turn = one_at_a_time();
     let stub = ProviderStub::start();
     for body in [chat_stream("gpt-4o-mini", "x"), chat("gpt-4o-mini", "x")] {
         let Some(curl) = requirement::met(Curl::to(&stub)) else { return };
@@ -104,6 +111,7 @@ async fn a_cut_answer_ends_without_its_end() {
 
 #[tokio::test]
 async fn an_error_inside_a_stream_ends_it() {
+    let _turn = one_at_a_time();
     let stub = ProviderStub::start();
     let Some(curl) = requirement::met(Curl::to(&stub)) else { return };
     let curl = curl.header("x-stub-fault", "error-in-stream=2");
@@ -117,6 +125,7 @@ async fn an_error_inside_a_stream_ends_it() {
 
 #[tokio::test]
 async fn a_client_that_leaves_is_noticed() {
+    let _turn = one_at_a_time();
     let stub = ProviderStub::start();
     let Some(curl) = requirement::met(Curl::to(&stub)) else { return };
     let curl = curl.header("x-stub-chunks", "10000").header("x-stub-pace-ms", "5");
@@ -135,6 +144,7 @@ async fn a_client_that_leaves_is_noticed() {
 
 #[tokio::test]
 async fn http2_is_spoken_only_when_offered() {
+    let _turn = one_at_a_time();
     for (http2, version) in [(false, "1.1"), (true, "2")] {
         let stub = ProviderStub::start_with(Options { http2, ..Options::default() });
         let Some(curl) = requirement::met(Curl::to(&stub)) else { return };
@@ -146,6 +156,7 @@ async fn http2_is_spoken_only_when_offered() {
 
 #[tokio::test]
 async fn a_mistake_in_a_test_is_told() {
+    let _turn = one_at_a_time();
     let stub = ProviderStub::start();
     let Some(curl) = requirement::met(Curl::to(&stub)) else { return };
     let text = curl.header("x-stub-chunk", "2").post(CHAT, &chat("gpt-4o-mini", "x")).run().await.text();

@@ -2,7 +2,10 @@
 
 use std::{io::Write as _, time::Duration};
 
-use a11i_tests::otlp_sink::{OtlpSink, Verdict};
+use a11i_tests::{
+    otlp_sink::{OtlpSink, Verdict},
+    serial::one_at_a_time,
+};
 use opentelemetry_proto::tonic::{
     collector::{
         metrics::v1::ExportMetricsServiceRequest,
@@ -75,6 +78,7 @@ async fn post(sink: &OtlpSink, path: &str, headers: &str, body: &[u8]) -> (u16, 
 
 #[tokio::test]
 async fn http_protobuf_is_decoded_plain_and_gzipped() {
+    let _turn = one_at_a_time();
     let sink = OtlpSink::start();
     let body = traces().encode_to_vec();
     assert_eq!(post(&sink, "/v1/traces", "", &body).await.0, 200);
@@ -91,6 +95,7 @@ async fn http_protobuf_is_decoded_plain_and_gzipped() {
 
 #[tokio::test]
 async fn grpc_is_decoded_on_the_same_port() {
+    let _turn = one_at_a_time();
     let sink = OtlpSink::start();
     let channel = tonic::transport::Endpoint::from_shared(sink.endpoint()).expect("an address").connect().await.expect("the sink is up");
     let mut client = TraceServiceClient::new(channel).send_compressed(tonic::codec::CompressionEncoding::Gzip);
@@ -108,6 +113,7 @@ async fn grpc_is_decoded_on_the_same_port() {
 
 #[tokio::test]
 async fn refusals_and_partial_success_over_http() {
+    let _turn = one_at_a_time();
     let sink = OtlpSink::start();
     let body = traces().encode_to_vec();
     sink.answer(Verdict::Unavailable);
@@ -125,6 +131,7 @@ async fn refusals_and_partial_success_over_http() {
 
 #[tokio::test]
 async fn a_sink_that_is_down_refuses_connections_and_comes_back_at_its_port() {
+    let _turn = one_at_a_time();
     let mut sink = OtlpSink::reserve();
     let address = sink.endpoint().replace("http://", "");
     assert!(TcpStream::connect(&address).await.is_err());
@@ -139,6 +146,7 @@ async fn a_sink_that_is_down_refuses_connections_and_comes_back_at_its_port() {
 
 #[tokio::test]
 async fn what_is_no_otlp_is_remembered_as_a_mistake() {
+    let _turn = one_at_a_time();
     let sink = OtlpSink::start();
     assert_eq!(post(&sink, "/v1/traces", "", b"no protobuf").await.0, 400);
     assert_eq!(post(&sink, "/v2/traces", "", b"").await.0, 400);
@@ -147,6 +155,7 @@ async fn what_is_no_otlp_is_remembered_as_a_mistake() {
 
 #[tokio::test]
 async fn totals_add_deltas_and_replace_cumulative_points() {
+    let _turn = one_at_a_time();
     const DELTA: i32 = 1;
     const CUMULATIVE: i32 = 2;
     for (temporality, total) in [(DELTA, (12.0, 3)), (CUMULATIVE, (7.0, 2))] {

@@ -1,5 +1,5 @@
-//! The instruments against real clients, without the agent: an end-to-end failure is then the agent's.
-#![expect(clippy::expect_used, clippy::panic, reason = "tests")]
+//! The instruments themselves against real clients, without the agent and without root: what fails elsewhere is then the
+//! agent's doing.
 
 mod c_client;
 mod curl;

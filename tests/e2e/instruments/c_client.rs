@@ -3,6 +3,7 @@
 use a11i_tests::{
     provider_stub::ProviderStub,
     requirement,
+    serial::one_at_a_time,
     workload::{
         c_client::{RawTls, post, post_keep_alive},
         curl::chat,
@@ -14,6 +15,7 @@ const PATH: &str = "/v1/chat/completions";
 
 #[tokio::test]
 async fn four_megabytes_go_out_in_one_write() {
+    let _turn = one_at_a_time();
     let stub = ProviderStub::start();
     let Some(client) = requirement::met(RawTls::compiled().await) else { return };
     let prompt = "tokens ".repeat(600_000);
@@ -27,6 +29,7 @@ async fn four_megabytes_go_out_in_one_write() {
 
 #[tokio::test]
 async fn a_small_socket_buffer_makes_a_large_write_block() {
+    let _turn = one_at_a_time();
     let stub = ProviderStub::start();
     let Some(client) = requirement::met(RawTls::compiled().await) else { return };
     let prompt = "tokens ".repeat(600_000);
@@ -40,6 +43,7 @@ async fn a_small_socket_buffer_makes_a_large_write_block() {
 
 #[tokio::test]
 async fn two_requests_in_one_write_get_two_answers() {
+    let _turn = one_at_a_time();
     let stub = ProviderStub::start();
     let Some(client) = requirement::met(RawTls::compiled().await) else { return };
     let mut both = post_keep_alive(HOST, PATH, &[], &chat("gpt-4o-mini", "one"));

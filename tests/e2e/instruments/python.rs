@@ -3,11 +3,12 @@
 use a11i_tests::{
     provider_stub::{End, ProviderStub},
     requirement,
+    serial::one_at_a_time,
     workload::python::{Python, Script},
 };
 use serde_json::{Value, json};
 
-use crate::assert_client_saw;
+use super::assert_client_saw;
 
 const OPENAI: [Script; 2] = [Script::OpenAiSync, Script::OpenAiAsync];
 const ANTHROPIC: [Script; 2] = [Script::AnthropicSync, Script::AnthropicAsync];
@@ -27,6 +28,7 @@ async fn each(scripts: &[Script], jobs: &[Value]) {
 
 #[tokio::test]
 async fn programs_keep_their_connection() {
+    let _turn = one_at_a_time();
     let Some(python) = requirement::met(Python::with_packages().await) else { return };
     for script in OPENAI.into_iter().chain(ANTHROPIC) {
         let api = if OPENAI.contains(&script) { "chat" } else { "messages" };
@@ -44,6 +46,7 @@ async fn programs_keep_their_connection() {
 
 #[tokio::test]
 async fn openai_chat_plain_and_streamed() {
+    let _turn = one_at_a_time();
     let tool = json!({"x-stub-tool": "get_weather"});
     let jobs = [
         json!({"api": "chat"}),
@@ -58,6 +61,7 @@ async fn openai_chat_plain_and_streamed() {
 
 #[tokio::test]
 async fn openai_responses_plain_and_streamed() {
+    let _turn = one_at_a_time();
     let jobs = [
         json!({"api": "responses", "model": "gpt-5-mini", "headers": {"x-stub-reasoning": "64", "x-stub-cache-read": "4"}}),
         json!({"api": "responses", "model": "gpt-5-mini", "stream": true}),
@@ -68,6 +72,7 @@ async fn openai_responses_plain_and_streamed() {
 
 #[tokio::test]
 async fn anthropic_messages_plain_and_streamed() {
+    let _turn = one_at_a_time();
     let tool = json!({"x-stub-tool": "get_weather"});
     let jobs = [
         json!({"api": "messages"}),
@@ -80,6 +85,7 @@ async fn anthropic_messages_plain_and_streamed() {
 
 #[tokio::test]
 async fn concurrent_streams_have_connections_of_their_own_and_exact_answers() {
+    let _turn = one_at_a_time();
     let Some(python) = requirement::met(Python::with_packages().await) else { return };
     let stub = ProviderStub::start();
     let mut program = python.start(Script::OpenAiAsync, &stub);
@@ -98,6 +104,7 @@ async fn concurrent_streams_have_connections_of_their_own_and_exact_answers() {
 
 #[tokio::test]
 async fn errors_are_the_packages_own_exceptions() {
+    let _turn = one_at_a_time();
     let Some(python) = requirement::met(Python::with_packages().await) else { return };
     let stub = ProviderStub::start();
     let mut program = python.start(Script::OpenAiSync, &stub);
@@ -114,6 +121,7 @@ async fn errors_are_the_packages_own_exceptions() {
 
 #[tokio::test]
 async fn a_stream_given_up_in_the_middle_is_abandoned() {
+    let _turn = one_at_a_time();
     let Some(python) = requirement::met(Python::with_packages().await) else { return };
     for script in OPENAI {
         let stub = ProviderStub::start();
@@ -132,6 +140,7 @@ async fn a_stream_given_up_in_the_middle_is_abandoned() {
 
 #[tokio::test]
 async fn aiohttp_without_any_package() {
+    let _turn = one_at_a_time();
     let Some(python) = requirement::met(Python::with_packages().await) else { return };
     let stub = ProviderStub::start();
     let mut program = python.start(Script::Aiohttp, &stub);
