@@ -26,7 +26,7 @@ async fn content_when_asked_for_in_full() {
     let done = curl.post(OPENAI_CHAT, &chat("gpt-4o-mini", PROMPT)).run().await;
     let (calls, finished) = scene.calls_are_reported(done.pid).await;
     let [call] = &calls[..] else { panic!("{calls:#?}") };
-    let content = |name: &str| call.attribute(name).map(Value::to_string).unwrap_or_else(|| panic!("no {name} in {call:#?}"));
+    let content = |name: &str| call.attribute(name).map_or_else(|| panic!("no {name} in {call:#?}"), Value::to_string);
     assert!(content("gen_ai.input.messages").contains(PROMPT), "{call:#?}");
     assert!(content("gen_ai.output.messages").contains("größe2"), "{call:#?}");
     assert!(!finished.log.contains(PROMPT), "the log never holds content: {}", finished.log);

@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// How long anything may take before a test gives up. Generous: a loaded machine is slow, and no test asserts a time.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 /// The same in a guest kernel under emulation, 20 to 40 times slower.
-pub const GUEST_PATIENCE: Duration = Duration::from_secs(900);
+pub const GUEST_PATIENCE: Duration = Duration::from_mins(15);
 /// How often a waiting query looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -61,12 +61,14 @@ impl AgentOptions {
         Self { patience: GUEST_PATIENCE, ..Self::default() }
     }
 
+    #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Exports to the sink, by `grpc` or `http/protobuf`, without waiting long for a batch to fill.
+    #[must_use]
     pub fn export_to(self, sink: &OtlpSink, protocol: &str) -> Self {
         self.env("OTEL_EXPORTER_OTLP_ENDPOINT", &sink.endpoint())
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
@@ -174,9 +176,8 @@ impl Agent {
             if let Some(found) = find(&written.calls) {
                 return found;
             }
-            if begun.elapsed() > self.patience {
-                panic!("waited {:?} for {what}.\ncalls so far: {:#?}\nagent's log:\n{}", self.patience, written.calls, written.log);
-            }
+            let patient = begun.elapsed() <= self.patience;
+            assert!(patient, "waited {:?} for {what}.\ncalls so far: {:#?}\nagent's log:\n{}", self.patience, written.calls, written.log);
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
@@ -193,9 +194,7 @@ impl Agent {
             if let Some(line) = line {
                 return line.to_owned();
             }
-            if begun.elapsed() > self.patience {
-                panic!("waited {:?} for a line with {words:?} in the agent's log:\n{log}", self.patience);
-            }
+            assert!(begun.elapsed() <= self.patience, "waited {:?} for a line with {words:?} in the agent's log:\n{log}", self.patience);
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
@@ -234,9 +233,7 @@ impl Agent {
                 tokio::time::sleep(LOOK_AGAIN).await; // for the last of its log
                 panic!("the agent ended with {status} before it was ready; its log:\n{}", self.log());
             }
-            if begun.elapsed() > self.patience {
-                panic!("the agent was not ready within {:?}; its log:\n{}", self.patience, self.log());
-            }
+            assert!(begun.elapsed() <= self.patience, "the agent was not ready within {:?}; its log:\n{}", self.patience, self.log());
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
@@ -247,7 +244,7 @@ impl Drop for Agent {
         if std::thread::panicking() {
             let log = self.log();
             // Not `eprintln!`: the harness captures it from the test's thread, and this may run on another.
-            let _: std::io::Result<()> = std::io::Write::write_all(&mut std::io::stderr(), format!("agent's log:\n{log}\n").as_bytes());
+            std::io::Write::write_all(&mut std::io::stderr(), format!("agent's log:\n{log}\n").as_bytes()).ok();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One finished call as the agent reports it: from a JSON line or from an OTLP span, in one shape.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value},
@@ -131,7 +131,10 @@ fn any_value(value: &AnyValue) -> Value {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a text");
+        text
+    })
 }
 
 /// `SPAN_KIND_CLIENT`, `Client`, `client` and `{"code": …}` are one word.

@@ -31,9 +31,8 @@ pub fn met<T>(found: Result<T, Unmet>) -> Option<T> {
     let test = thread::current().name().unwrap_or("unnamed").to_owned();
     let reason = format!("{}; {}", unmet.what, unmet.remedy).replace(['\t', '\n'], " ");
     let sentence = format!("requirement not met: {test}: {reason}");
-    if std::env::var("CI").is_ok_and(|value| value == "true") {
-        panic!("{sentence} (CI=true: a skipped test is a failed one)");
-    }
+    let all_required = std::env::var("CI").is_ok_and(|value| value == "true");
+    assert!(!all_required, "{sentence} (CI=true: a skipped test is a failed one)");
     writeln!(std::io::stderr(), "{sentence}").expect("standard error is writable");
     if let Some(report) = std::env::var_os("A11I_SKIP_REPORT") {
         let mut report = File::options().create(true).append(true).open(report).expect("the skip report can be opened");

@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::{
         trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse, trace_service_client::TraceServiceClient},
     },
     common::v1::{AnyValue, KeyValue, any_value::Value},
-    metrics::v1::{Histogram, HistogramDataPoint, Metric, ResourceMetrics, ScopeMetrics, metric::Data},
+    metrics::v1::{AggregationTemporality, Histogram, HistogramDataPoint, Metric, ResourceMetrics, ScopeMetrics, metric::Data},
     resource::v1::Resource,
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
@@ -156,12 +156,10 @@ async fn what_is_no_otlp_is_remembered_as_a_mistake() {
 #[tokio::test]
 async fn totals_add_deltas_and_replace_cumulative_points() {
     let _turn = one_at_a_time();
-    const DELTA: i32 = 1;
-    const CUMULATIVE: i32 = 2;
-    for (temporality, total) in [(DELTA, (12.0, 3)), (CUMULATIVE, (7.0, 2))] {
+    for (temporality, total) in [(AggregationTemporality::Delta, (12.0, 3)), (AggregationTemporality::Cumulative, (7.0, 2))] {
         let sink = OtlpSink::start();
         for (sum, count) in [(5.0, 1), (7.0, 2)] {
-            let body = metrics(sum, count, temporality).encode_to_vec();
+            let body = metrics(sum, count, temporality.into()).encode_to_vec();
             assert_eq!(post(&sink, "/v1/metrics", "", &body).await.0, 200);
         }
         assert_eq!(sink.received().total("gen_ai.client.token.usage", |_| true), Some(total));

@@ -67,7 +67,7 @@ impl ProviderStub {
         let port = listener.local_addr().expect("a bound socket has an address").port();
         let exchanges = Exchanges::default();
         let (stop, stopped) = oneshot::channel();
-        let service = server::Service::new(name, exchanges.clone());
+        let service = server::Service::new(&name, exchanges.clone());
         let thread = thread::Builder::new()
             .name("provider-stub".to_owned())
             .spawn(move || {
@@ -106,11 +106,11 @@ impl ProviderStub {
 impl Drop for ProviderStub {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            let _: Result<(), ()> = stop.send(()); // an error says that the thread has ended already
+            stop.send(()).ok(); // an error says that the thread has ended already
         }
         if let Some(thread) = self.thread.take() {
-            let _: thread::Result<()> = thread.join(); // its panic was printed; dropping must not panic again
+            thread.join().ok(); // its panic was printed; dropping must not panic again
         }
-        let _: std::io::Result<()> = std::fs::remove_file(&self.ca_file); // a leftover in the temporary folder is harmless
+        std::fs::remove_file(&self.ca_file).ok(); // a leftover in the temporary folder is harmless
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn answer(question: &Question<'_>) -> Answer {
     let pieces = if stream {
         events(question, &id, usage)
     } else {
-        vec![Piece::frame(response(question, &id, "completed", json!([item(question)]), usage).to_string())]
+        vec![Piece::frame(response(question, &id, "completed", &json!([item(question)]), usage).to_string())]
     };
     let expected = question.expected(Api::OpenAiResponses, id, "completed", usage);
     Answer { status: 200, headers: Vec::new(), stream, pieces, expected }
@@ -47,7 +47,7 @@ fn item(question: &Question<'_>) -> Value {
     }
 }
 
-fn response(question: &Question<'_>, id: &str, status: &str, output: Value, usage: Option<Usage>) -> Value {
+fn response(question: &Question<'_>, id: &str, status: &str, output: &Value, usage: Option<Usage>) -> Value {
     json!({
         "id": id, "object": "response", "created_at": CREATED, "status": status, "background": false, "error": null,
         "incomplete_details": null, "instructions": null, "max_output_tokens": null, "model": question.response_model(), "output": output,
@@ -68,7 +68,7 @@ fn events(question: &Question<'_>, id: &str, usage: Option<Usage>) -> Vec<Piece>
         sequence = sequence.saturating_add(1);
         pieces.push(Piece { text: event(Some(kind), &body), content });
     };
-    let begun = response(question, id, "in_progress", json!([]), None);
+    let begun = response(question, id, "in_progress", &json!([]), None);
     push("response.created", json!({"response": begun}), false);
     push("response.in_progress", json!({"response": begun}), false);
     let item = item(question);
@@ -102,7 +102,7 @@ fn events(question: &Question<'_>, id: &str, usage: Option<Usage>) -> Vec<Piece>
         push("response.content_part.done", json!({"content_index": 0, "item_id": item_id, "output_index": 0, "part": part}), false);
     }
     push("response.output_item.done", json!({"output_index": 0, "item": item}), false);
-    push("response.completed", json!({"response": response(question, id, "completed", json!([item]), usage)}), false);
+    push("response.completed", json!({"response": response(question, id, "completed", &json!([item]), usage)}), false);
     pieces
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Service {
 
 impl Service {
     /// `name` is unique among the stand-ins that run on this machine.
-    pub(super) fn new(name: String, exchanges: Exchanges) -> Self {
+    pub(super) fn new(name: &str, exchanges: Exchanges) -> Self {
         // The time makes ids unique over runs, too: an agent may have seen the run before.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis();
         Self { name: format!("{name}-{now:x}").into(), serial: Arc::default(), exchanges }
@@ -58,7 +58,7 @@ pub(super) async fn accept(listener: std::net::TcpListener, tls: Arc<ServerConfi
     for connection in 0_u64.. {
         let Ok((socket, _)) = listener.accept().await else { return };
         // Without it, small events wait for acknowledgements and a stream's pace is not the one asked for.
-        let _: std::io::Result<()> = socket.set_nodelay(true); // fails only when the peer has gone
+        socket.set_nodelay(true).ok(); // fails only when the peer has gone
         let (tls, service) = (tls.clone(), service.clone());
         tokio::spawn(async move {
             let Ok(stream) = tls.accept(socket).await else { return };
@@ -67,7 +67,7 @@ pub(super) async fn accept(listener: std::net::TcpListener, tls: Arc<ServerConfi
                 async move { service.answer(connection, request).await }
             });
             // An error here is a client that went away or an answer that was cut on purpose: the exchange says which.
-            let _: Result<(), _> = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await;
+            auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await.ok();
         });
     }
 }

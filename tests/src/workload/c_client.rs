@@ -96,7 +96,7 @@ pub fn post_keep_alive(host: &str, path: &str, headers: &[(&str, &str)], body: &
 
 fn request(host: &str, path: &str, headers: &[(&str, &str)], body: &Value, connection: &str) -> Vec<u8> {
     let body = body.to_string();
-    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let more: String = headers.iter().flat_map(|(name, value)| [*name, ": ", *value, "\r\n"]).collect();
     format!(
         "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nAuthorization: Bearer sk-test-not-a-real-key\r\n{more}Content-Length: {}\r\nConnection: {connection}\r\n\r\n{body}",
         body.len()

@@ -49,16 +49,19 @@ impl Curl {
         Ok(Self { program, arguments, input: Vec::new() }.arg("--http1.1"))
     }
 
+    #[must_use]
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
+    #[must_use]
     pub fn header(self, name: &str, value: &str) -> Self {
         self.arg("--header").arg(format!("{name}: {value}"))
     }
 
     /// A POST of this JSON to this URL.
+    #[must_use]
     pub fn post(mut self, url: &str, body: &Value) -> Self {
         self.input = body.to_string().into_bytes();
         self.header("content-type", "application/json")
@@ -69,6 +72,7 @@ impl Curl {
     }
 
     /// Another URL in the same process, on the same connection where it can be kept; global options are repeated by curl's rule.
+    #[must_use]
     pub fn then(self) -> Self {
         let again: Vec<String> = self.arguments.iter().take(GLOBAL).cloned().collect();
         let mut next = self.arg("--next");
@@ -76,6 +80,7 @@ impl Curl {
         next
     }
 
+    #[must_use]
     pub fn url(self, url: &str) -> Self {
         self.arg(url)
     }
@@ -95,7 +100,7 @@ impl Curl {
         let mut child = command.kill_on_drop(true).spawn().expect("curl can be started");
         let mut input = child.stdin.take().expect("piped");
         // curl reads all of `@-` before it connects; a curl without a body closes its input unread.
-        let _: std::io::Result<()> = input.write_all(&self.input).await;
+        input.write_all(&self.input).await.ok();
         drop(input);
         child
     }

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{cache, clients};
 use crate::{
+    agent::GUEST_PATIENCE,
     provider_stub::ProviderStub,
     requirement::{self, Unmet},
 };
@@ -50,7 +51,7 @@ pub struct Python {
 }
 
 /// Where package indexes are slow, an installation is; it happens once.
-const INSTALLATION: Duration = Duration::from_secs(600);
+const INSTALLATION: Duration = Duration::from_mins(10);
 
 impl Python {
     /// The virtual environment, from the cache or made now.
@@ -134,16 +135,15 @@ impl Program {
         input.write_all(format!("{work}\n").as_bytes()).await.expect("the program reads its input");
         let mut answers = Vec::with_capacity(count);
         while answers.len() < count {
-            match self.output.next_line().await.expect("output of the program is text") {
-                Some(line) => answers.push(serde_json::from_str(&line).expect("the program answers in JSON")),
-                None => {
-                    let mut words = String::new();
-                    if let Some(mut errors) = self.child.stderr.take() {
-                        errors.read_to_string(&mut words).await.expect("standard error is text");
-                    }
-                    panic!("the program ended after {} of {count} answers: {words}", answers.len());
+            let line = tokio::time::timeout(GUEST_PATIENCE, self.output.next_line()).await.expect("the program answers in the end");
+            let Some(line) = line.expect("output of the program is text") else {
+                let mut words = String::new();
+                if let Some(mut errors) = self.child.stderr.take() {
+                    errors.read_to_string(&mut words).await.expect("standard error is text");
                 }
-            }
+                panic!("the program ended after {} of {count} answers: {words}", answers.len());
+            };
+            answers.push(serde_json::from_str(&line).expect("the program answers in JSON"));
         }
         answers
     }
