@@ -33,7 +33,7 @@ struct Step {
 }
 
 /// Cheap ones first; a failure stops none of the others.
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     Step { name: "formatting", group: "--lint", required: true, work: cargo_steps::formatting },
     Step { name: "tidy", group: "--lint", required: true, work: cargo_steps::tidy },
     Step { name: "kernel half", group: "", required: true, work: kernel_half },
@@ -41,6 +41,7 @@ const STEPS: [Step; 13] = [
     Step { name: "unit and golden", group: "--unit", required: true, work: cargo_steps::unit },
     Step { name: "documentation examples", group: "--unit", required: true, work: cargo_steps::doc_examples },
     Step { name: "recorded corpus", group: "--corpus", required: false, work: corpus::score },
+    Step { name: "test instruments", group: "--e2e", required: true, work: kernel_steps::instruments },
     Step { name: "end to end", group: "--e2e", required: true, work: kernel_steps::end_to_end },
     Step { name: "guest kernel 6.1", group: "--guest", required: true, work: kernel_steps::guest },
     Step { name: "pure half alone", group: "--lint", required: true, work: cargo_steps::pure_half },
