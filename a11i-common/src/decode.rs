@@ -4,14 +4,13 @@ use core::fmt;
 
 use crate::{
     event::RecordKind,
-    identity::{AttachmentId, Direction, Pid, ProcessId, Tid, TlsSession},
+    identity::{AttachmentId, BootTime, Direction, Pid, ProcessId, Tid, TlsSession},
 };
 
 /// One record, borrowed from the ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Event<'a> {
-    /// `CLOCK_BOOTTIME`, nanoseconds.
-    pub time_ns: u64,
+    pub time: BootTime,
     pub process: ProcessId,
     pub tid: Tid,
     pub body: EventBody<'a>,
@@ -38,9 +37,14 @@ pub enum EventBody<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DecodeError {
     /// The record ends before its fixed part does.
-    Short { have: usize },
+    Short {
+        have: usize,
+    },
     /// `payload_len` points past the record.
-    PayloadBeyondRecord { claimed: u32, have: usize },
+    PayloadBeyondRecord {
+        claimed: u32,
+        have: usize,
+    },
     UnknownKind(u16),
     UnknownDirection(u8),
 }
@@ -64,7 +68,7 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
     let kind = r.u16()?;
     r.u16()?;
     let payload_len = r.u32()?;
-    let time_ns = r.u64()?;
+    let time = BootTime(r.u64()?);
     let process = ProcessId { pid: Pid(r.u32()?), start_ticks: r.u32()? };
     let tid = Tid(r.u32()?);
     r.u32()?;
@@ -114,7 +118,7 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         k if k == RecordKind::Exit as u16 => EventBody::Exit,
         other => return Err(DecodeError::UnknownKind(other)),
     };
-    Ok(Event { time_ns, process, tid, body })
+    Ok(Event { time, process, tid, body })
 }
 
 /// Takes from the front; cannot read past the end.
@@ -187,7 +191,7 @@ mod tests {
     fn a_data_record_yields_its_payload_and_not_the_rest_of_its_tier() {
         let record = data_record(b"hello", 256);
         let event = decode(&record).unwrap();
-        assert_eq!(event.time_ns, 77);
+        assert_eq!(event.time, BootTime(77));
         assert_eq!(event.process, ProcessId { pid: Pid(10), start_ticks: 20 });
         let EventBody::Data { session, attachment, direction, offset, skipped, causes, payload } = event.body else { panic!("not data") };
         assert_eq!(session, SessionId { session: TlsSession(0xabcd), generation: 2 });

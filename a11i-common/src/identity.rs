@@ -69,3 +69,20 @@ impl Direction {
         }
     }
 }
+
+/// Nanoseconds of `CLOCK_BOOTTIME`: the kernel's timestamp of a record. The agent maps it to wall time only at export.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct BootTime(pub u64);
+
+impl BootTime {
+    /// Nanoseconds from `earlier` to `self`; 0 when the order is reversed.
+    pub const fn nanos_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    #[must_use]
+    pub const fn plus_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+}

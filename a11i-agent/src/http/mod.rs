@@ -1,0 +1,159 @@
+//! Segments → HTTP messages.
+//!
+//! Takes both directions of one connection as [`crate::flow::Segment`]s. Gives [`HttpEvent`]s: heads, decoded
+//! bodies in pieces, ends, each tied to its exchange (request and response paired). Refuses what is not HTTP,
+//! once per connection, with a reason. Credentials do not leave this stage: only keyed fingerprints do.
+
+use a11i_common::identity::BootTime;
+
+use crate::call::{Completeness, Role};
+
+/// A request and its response, numbered per connection in order of the requests.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ExchangeId(pub u64);
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct HttpEvent<'a> {
+    pub exchange: ExchangeId,
+    /// Kernel time of the bytes that completed this event (of the first byte for heads: see [`RequestHead::first_byte`]).
+    pub time: BootTime,
+    pub kind: HttpEventKind<'a>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum HttpEventKind<'a> {
+    Request(Box<RequestHead>),
+    /// Content-decoded.
+    RequestBody(&'a [u8]),
+    RequestEnd(BodyEnd),
+    /// The final response; interim (1xx) ones are not reported.
+    Response(Box<ResponseHead>),
+    /// Content-decoded.
+    ResponseBody(&'a [u8]),
+    /// Ends the exchange. Also comes when the connection ends before a response did, or instead of any response.
+    ResponseEnd(BodyEnd),
+}
+
+/// How a message ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BodyEnd {
+    /// What of the message was not *seen*.
+    pub completeness: Completeness,
+    /// Whether the peers finished it.
+    pub framing: FramingEnd,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FramingEnd {
+    /// By its length, its last chunk, or a close where close is the framing.
+    Finished,
+    /// The connection ended first: the peers cut it.
+    Cut,
+    /// The message breaks the protocol or a limit; the rest of it was not parsed.
+    Malformed(MalformedReason),
+}
+
+/// Why a message or connection was given up. Each is a label of a counter.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MalformedReason {
+    /// Not a request or status line, or a header line that is none.
+    Head,
+    /// More than the bytes or lines allowed for a head.
+    HeadTooLarge,
+    /// `content-length` twice with different values, or not a number.
+    ContentLength,
+    ChunkSize,
+    /// The body does not decode by its `content-encoding`.
+    ContentCoding,
+    /// Decoded to more than the cap.
+    ContentTooLarge,
+    /// A response that no request asked for.
+    UnexpectedResponse,
+    /// More requests in flight on one connection than are tracked.
+    TooManyExchanges,
+}
+
+/// Head of a request, host and credentials taken apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RequestHead {
+    pub role: Role,
+    pub version: HttpVersion,
+    pub method: String,
+    /// Without query.
+    pub path: String,
+    /// Values of secret parameters (`key=`, `sig=` …) are removed.
+    pub query: Option<String>,
+    /// `Host` or `:authority`, without port, lower case.
+    pub host: Option<String>,
+    /// As written after the host; `None` = the scheme's default.
+    pub port: Option<u16>,
+    pub headers: Headers,
+    /// Kernel time of the request's first byte.
+    pub first_byte: BootTime,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ResponseHead {
+    pub version: HttpVersion,
+    pub status: u16,
+    pub headers: Headers,
+    pub first_byte: BootTime,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum HttpVersion {
+    Http10,
+    Http11,
+    Http2,
+}
+
+/// Field lines in order, names in lower case. Credential fields hold fingerprints.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Headers {
+    fields: Vec<(String, HeaderValue)>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HeaderValue {
+    Text(String),
+    /// HMAC-SHA-256 of the value under the agent's key, first 8 bytes in hex.
+    Fingerprint(String),
+}
+
+impl Headers {
+    pub fn push(&mut self, name: String, value: HeaderValue) {
+        self.fields.push((name, value));
+    }
+
+    /// First text value of a field. `name` in lower case.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find_map(|(n, v)| match v {
+            HeaderValue::Text(text) if n == name => Some(text.as_str()),
+            HeaderValue::Text(_) | HeaderValue::Fingerprint(_) => None,
+        })
+    }
+
+    /// Fingerprint of the first credential field.
+    pub fn credential(&self) -> Option<&str> {
+        self.fields.iter().find_map(|(_, v)| match v {
+            HeaderValue::Fingerprint(print) => Some(print.as_str()),
+            HeaderValue::Text(_) => None,
+        })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &HeaderValue)> {
+        self.fields.iter().map(|(n, v)| (n.as_str(), v))
+    }
+}
+
+/// What became of a connection as a whole, told at most once each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnectionNotice {
+    /// Neither direction begins like HTTP.
+    NotHttp,
+    /// HTTP/2 preface or frames: not decoded by this version.
+    Http2NotDecoded,
+    /// `Upgrade` or CONNECT was accepted: what follows is another protocol.
+    Upgraded,
+    Malformed(MalformedReason),
+}

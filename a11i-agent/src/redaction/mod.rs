@@ -1,0 +1,5 @@
+//! Priced calls → redacted calls: the only way down to metrics and export.
+
+mod redacted;
+
+pub use redacted::RedactedCall;
