@@ -68,7 +68,8 @@ fn home_of_somebody(line: &str) -> Option<String> {
         line.match_indices(root).find_map(|(at, _)| {
             let (name, _) = line.get(at.checked_add(root.len())?..)?.split_once('/')?;
             let is_name = !name.is_empty() && name.chars().all(|character| character.is_ascii_alphanumeric() || "._-".contains(character));
-            let is_placeholder = NOBODY.contains(&name) || !name.contains(|character: char| character.is_ascii_lowercase());
+            let is_placeholder =
+                name.len() == 1 || NOBODY.contains(&name) || !name.contains(|character: char| character.is_ascii_lowercase());
             (is_name && !is_placeholder).then(|| format!("{root}{name}/"))
         })
     })
@@ -96,7 +97,7 @@ mod tests {
     fn paths_of_one_machine_are_found() {
         let somebody = format!("see {}/alice/notes", "/home");
         assert_eq!(errors("README.md", &somebody, &[]), 1);
-        assert_eq!(errors("README.md", "cd /home/user/a11i; ls /home/; /home/*/x", &[]), 0);
+        assert_eq!(errors("README.md", "cd /home/user/a11i; ls /home/; /home/*/x; /home/a/b; /home/NAME/", &[]), 0);
         assert_eq!(errors("README.md", "in /srv/build/tree", &["/srv/build/".to_owned()]), 1);
         assert_eq!(errors("Cargo.lock", &somebody, &[]), 0);
     }

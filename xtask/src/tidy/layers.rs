@@ -12,7 +12,7 @@ use crate::tidy::{
 const PURE: [&str; 7] = ["flow", "http", "provider", "call", "tokens", "cost", "redaction"];
 /// The stages in the order of the data; each may name those before it.
 const STAGES: [&str; 9] = ["capture", "flow", "http", "provider", "tokens", "cost", "redaction", "sampling", "export"];
-/// They set up the kernel side and know nothing of calls.
+/// They set up the kernel side; what becomes of the bytes is none of their business.
 const SET_UP: [&str; 2] = ["discovery", "attach"];
 /// What a stage may name besides: the record of a call, who made it, and the causes of loss. They themselves name no stage.
 const VOCABULARIES: [&str; 2] = ["call", "owner"];
@@ -36,7 +36,7 @@ const IMPURE: [&[&str]; 16] = [
     &["std", "io", "stdout"],
     &["std", "io", "stderr"],
 ];
-/// The folders of the agent that talk to the kernel through aya.
+/// The places in the agent that talk to the kernel through aya.
 const KERNEL_SIDE: [&[&str]; 3] = [&["capture"], &["attach", "links"], &["cli", "doctor"]];
 
 /// Findings in one file of Rust source; `name` is relative to the root of the tree.
@@ -47,13 +47,24 @@ pub(super) fn check(name: &Path, text: &str) -> Vec<Finding> {
     }
     let source = source::without_tests(&source::without_comments_and_literals(text));
     let paths = paths::of_source(&source);
-    let complaints = paths.iter().filter_map(|path| {
+    let mut reported: Vec<Vec<String>> = Vec::new();
+    let mut findings = Vec::new();
+    for path in &paths {
         let segments = absolute(&module, path);
-        let complaint = complaint(&module, &segments)?;
-        Some(Finding { file: name.to_owned(), line: path.line, text: format!("`{}`: {complaint}", segments.join("::")), is_error: true })
-    });
-    let mut findings: Vec<Finding> = complaints.collect();
-    findings.dedup();
+        // What an import brought in is complained about once, at the import.
+        if reported.iter().any(|before| segments.starts_with(before)) {
+            continue;
+        }
+        if let Some(complaint) = complaint(&module, &segments) {
+            findings.push(Finding {
+                file: name.to_owned(),
+                line: path.line,
+                text: format!("`{}`: {complaint}", segments.join("::")),
+                is_error: true,
+            });
+            reported.push(segments);
+        }
+    }
     findings
 }
 
@@ -117,8 +128,9 @@ fn complaint(module: &[String], path: &[String]) -> Option<String> {
         return is_stage.then(|| format!("`{own}` is a vocabulary of all stages and names none of them"));
     }
     if SET_UP.contains(&own) {
-        let knows_calls = other == "call" || position(other).is_some_and(|stage| stage > 0);
-        return knows_calls.then(|| format!("`{own}` sets up the kernel side and knows nothing of calls"));
+        // `capture` holds the loaded programs that they attach.
+        let is_stage = position(other).is_some_and(|stage| stage > 0);
+        return is_stage.then(|| format!("`{own}` sets up the kernel side and names no stage after `capture`"));
     }
     let mine = position(own)?;
     if is_vocabulary {
@@ -196,7 +208,16 @@ mod tests {
         assert_eq!(complaints("a11i-agent/src/call/usage.rs", "use crate::http::Message;").len(), 1);
         assert_eq!(complaints("a11i-agent/src/owner/process.rs", "use crate::flow::Segment;").len(), 1);
         assert!(complaints("a11i-agent/src/owner/process.rs", "use std::fs; use crate::call::Usage;").is_empty());
-        assert_eq!(complaints("a11i-agent/src/attach/openssl.rs", "use crate::call::Usage;").len(), 1);
+        assert_eq!(complaints("a11i-agent/src/attach/openssl.rs", "use crate::export::spans;").len(), 1);
+        assert!(
+            complaints("a11i-agent/src/attach/openssl.rs", "use crate::call::CaptureLibrary; use crate::capture::Programs;").is_empty()
+        );
+    }
+
+    #[test]
+    fn what_an_import_brought_in_is_complained_about_once() {
+        let text = "use crate::export::Otlp;\nfn f() { Otlp::new(); Otlp::send(); crate::export::Queue::new(); }";
+        assert_eq!(complaints("a11i-agent/src/flow/mod.rs", text).len(), 2);
     }
 
     #[test]
