@@ -1,7 +1,7 @@
 //! The parts that need a kernel: the end-to-end tests on this one, and a named few of them in a guest.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     build::{self, Profile},
-    guest, process, run,
+    guest, packages, process, run,
     test::{Setting, cargo_steps, counts, report::Outcome},
     workspace::Workspace,
 };
@@ -19,19 +19,14 @@ use crate::{
 const GUEST_KERNEL: &str = "6.1";
 /// In emulation code runs 20 to 40 times slower; this ends a guest that hangs, it measures nothing.
 const GUEST_SECONDS: &str = "1500";
-/// Names the tests for guests, one a line.
-const GUEST_LIST: &str = "tests/vm/guest-tests.txt";
+/// The module of the end-to-end tests that is the list for guests.
+const GUEST_TESTS: &str = "guest::";
+/// What the clients of the tests need, beside Node and the like that they ask for themselves.
+const PACKAGES: [&str; 6] = ["curl", "gcc", "libc6-dev", "libssl-dev", "python3", "python3-venv"];
 /// What a test writes on standard error when something it needs is missing (a11i-tests, requirement.rs): `TEST: WHAT; REMEDY`.
 const UNMET: &str = "requirement not met: ";
 /// Where the end-to-end tests look for the agent.
 const AGENT_VARIABLE: &str = "A11I_BIN";
-
-/// What the end-to-end tests rely on, without the agent: the provider stand-in and the sink, with real clients.
-pub(super) fn instruments(setting: &Setting<'_>) -> Result<Outcome> {
-    let mut cargo = process::cargo(setting.workspace);
-    cargo.args(["test", "--ignore-rust-version", "--no-fail-fast", "--package", "a11i-tests", "--lib", "--bins", "--test", "stand_in"]);
-    finish(cargo.args(&setting.filters))
-}
 
 pub(super) fn end_to_end(setting: &Setting<'_>) -> Result<Outcome> {
     let prepared = Prepared::build(setting.workspace)?;
@@ -51,20 +46,27 @@ pub(super) fn guest(setting: &Setting<'_>) -> Result<Outcome> {
     if let Some(obstacle) = guest::obstacle() {
         return Ok(Outcome::skipped(obstacle));
     }
-    let list = setting.workspace.root.join(GUEST_LIST);
-    let list = fs::read_to_string(&list).with_context(|| format!("could not read {}", list.display()))?;
-    let chosen = |name: &&str| setting.filters.is_empty() || setting.filters.iter().any(|filter| name.contains(filter.as_str()));
-    let names: Vec<&str> = list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).filter(chosen).collect();
-    if names.is_empty() {
-        bail!("{GUEST_LIST} names no test{}", if setting.filters.is_empty() { "" } else { " that the filter leaves" });
-    }
     let prepared = Prepared::build(setting.workspace)?;
+    let names = guest_tests(&prepared.tests, &setting.filters)?;
     let mut command = guest::runner(setting.workspace, GUEST_KERNEL);
     command.args(["--timeout", GUEST_SECONDS, "--env"]).arg(assignment(AGENT_VARIABLE, &prepared.agent));
     command.args(["--env", "A11I_GUEST=1", "--env", "A11I_TEST_CACHE", "--env", "XDG_CACHE_HOME", "--env", "CI"]);
     command.arg("--").arg(&prepared.tests).args(["--test-threads=1", "--exact"]).args(names);
     command.current_dir(setting.workspace.root.join("tests"));
     finish(&mut command)
+}
+
+/// The names of the tests for guests that `filters` leave.
+fn guest_tests(program: &Path, filters: &[String]) -> Result<Vec<String>> {
+    let list = process::output(Command::new(program).args(["--list", "--format", "terse", GUEST_TESTS]));
+    let list = list.with_context(|| format!("{} does not list its tests", program.display()))?;
+    let all = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    let names: Vec<String> =
+        all.filter(|name| filters.is_empty() || filters.iter().any(|filter| name.contains(filter))).map(str::to_owned).collect();
+    if names.is_empty() {
+        bail!("no test of the module `{GUEST_TESTS}` is left to run");
+    }
+    Ok(names)
 }
 
 /// The agent and the test program, both the same on every kernel.
@@ -75,6 +77,12 @@ struct Prepared {
 
 impl Prepared {
     fn build(workspace: &Workspace) -> Result<Self> {
+        if packages::usable().is_ok()
+            && let Err(error) = packages::install(&PACKAGES)
+        {
+            // The tests say themselves what they miss.
+            eprintln!("xtask: {error:#}; going on without");
+        }
         build::kernel_half(workspace, env::consts::ARCH)?;
         let agent = build::agent(workspace, Profile::Dev)?;
         // The helpers of the tests are programs of their own package.
