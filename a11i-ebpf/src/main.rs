@@ -14,6 +14,7 @@ mod emit;
 mod filter;
 mod maps;
 mod process;
+mod registers;
 mod session;
 mod settings;
 mod task;

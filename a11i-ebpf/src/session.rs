@@ -37,6 +37,10 @@ pub(crate) mod protocol {
 pub(crate) struct Session {
     /// Bytes transferred so far, by direction: the absolute offset of the next byte.
     pub(crate) offsets: [u64; 2],
+    /// Scratch of `emit::transfer`: of the running call the bytes transferred, the bytes to copy, the bytes copied so far.
+    pub(crate) length: u64,
+    pub(crate) limit: u64,
+    pub(crate) cursor: u64,
     pub(crate) process: ProcessId,
     /// Tells this session from an earlier one at the same address.
     pub(crate) generation: u16,
@@ -46,7 +50,9 @@ pub(crate) struct Session {
     pub(crate) protocol: u8,
     /// Direction of the last transfer, to find the first event of a request; 2 = none yet.
     pub(crate) last_direction: u8,
-    pub(crate) reserved: [u8; 2],
+    /// Scratch of `emit::transfer`: the running call begins a request.
+    pub(crate) wake: u8,
+    pub(crate) reserved: u8,
 }
 
 /// Monotonic time that counts suspension, as `/proc` start times do.
@@ -64,13 +70,17 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
     }
     let fresh = Session {
         offsets: [0; 2],
+        length: 0,
+        limit: 0,
+        cursor: 0,
         process: task::current_process(key.tgid),
         // Microseconds of the clock: an address is not reused 65,536 generations later within one.
         generation: (now() >> 10) as u16,
         causes: [0; 2],
         protocol: protocol::UNDECIDED,
         last_direction: 2,
-        reserved: [0; 2],
+        wake: 0,
+        reserved: 0,
     };
     // Another thread may be faster; then its entry counts.
     let _ = SESSIONS.insert(key, &fresh, u64::from(BPF_NOEXIST));

@@ -9,6 +9,7 @@ mod bpf_linker;
 mod build;
 mod guest;
 mod packages;
+mod prices;
 mod process;
 mod run;
 mod test;
@@ -32,6 +33,8 @@ usage: cargo xtask COMMAND
   test [--lint] [--unit] [--corpus] [--e2e] [--guest] [FILTER...]
         all parts, or the named ones; a table at the end says what ran
   tidy  the rules of this tree that no compiler checks
+  prices FROM.json
+        the agent's embedded price table, from a collection of prices
   guest KERNEL [OPTIONS] -- COMMAND
         COMMAND under another kernel (tests/vm/README.md)
 ";
@@ -59,6 +62,7 @@ fn dispatch(mut arguments: Arguments) -> Result<ExitCode> {
         Some("run") => run::command(&workspace, arguments),
         Some("test") => test::command(&workspace, arguments),
         Some("tidy") => tidy::command(&workspace, arguments),
+        Some("prices") => prices::command(&workspace, arguments),
         Some("guest") => guest::command(&workspace, arguments),
         Some(other) => bail!("no command `{other}`\n\n{USAGE}"),
         None => bail!("a command is missing\n\n{USAGE}"),

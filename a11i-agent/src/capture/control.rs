@@ -27,7 +27,7 @@ struct SessionKey {
 /// Only its size matters here: the agent deletes entries, it does not read them.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct SessionValue([u64; 4]);
+struct SessionValue([u64; 7]);
 
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
 // SAFETY: repr(C), integers only, no padding.
@@ -43,12 +43,12 @@ impl KernelTables {
 
     /// Follow this process and its descendants (where only watched ones are followed).
     pub fn watch(&mut self, pid: Pid) -> Result<(), MapError> {
-        self.watched.insert(pid.0, 1, 0)
+        self.watched.insert(&pid.0, &1, 0)
     }
 
     /// Copy nothing of this process.
     pub fn ignore(&mut self, pid: Pid) -> Result<(), MapError> {
-        self.ignored.insert(pid.0, 1, 0)
+        self.ignored.insert(&pid.0, &1, 0)
     }
 
     /// Drops a session whose process has ended. An entry already gone is as good.

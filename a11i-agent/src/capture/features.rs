@@ -57,7 +57,7 @@ impl Features {
         Self {
             kernel_release: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             ring_buffer: is_map_supported(aya::maps::MapType::RingBuf).unwrap_or(false),
-            uprobe_multi: is_uprobe_multi_supported(UProbeMultiFeature::Base).unwrap_or(false),
+            uprobe_multi: is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation).unwrap_or(false),
             attach_cookie: is_helper_supported(ProgramType::KProbe, aya_obj::generated::bpf_func_id::BPF_FUNC_get_attach_cookie)
                 .unwrap_or(false),
             raw_tracepoint: is_program_supported(ProgramType::RawTracePoint).unwrap_or(false),

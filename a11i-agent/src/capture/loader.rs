@@ -1,7 +1,5 @@
 //! Loads the kernel half with the settings this kernel needs.
 
-use std::num::NonZeroU32;
-
 use a11i_common::settings;
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
@@ -135,8 +133,8 @@ fn load_uprobe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
 pub struct ProgramStatistics {
     pub name: String,
     /// Instructions the verifier walked; the kernel's limit is one million (5.16+ tells).
-    pub verified_instructions: Option<NonZeroU32>,
-    pub translated_bytes: Option<NonZeroU32>,
+    pub verified_instructions: Option<u32>,
+    pub translated_bytes: Option<u32>,
     pub run_count: u64,
     pub run_nanos: u64,
 }
@@ -149,7 +147,7 @@ pub fn program_statistics(ebpf: &Ebpf) -> Vec<ProgramStatistics> {
             Some(ProgramStatistics {
                 name: name.to_owned(),
                 verified_instructions: info.verified_instruction_count(),
-                translated_bytes: info.size_translated().and_then(NonZeroU32::new),
+                translated_bytes: info.size_translated(),
                 run_count: info.run_count(),
                 run_nanos: u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
             })

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     count, emit, filter,
     maps::IN_FLIGHT,
+    registers,
     session::{self, SessionKey},
     task, user_memory,
 };
@@ -29,12 +30,12 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
     if !filter::follows(tgid) {
         return;
     }
-    let count_argument = if operation == operation::WRITE_EX2 { 4 } else { 3 };
+    let (fourth, fifth) = (registers::argument::<3>(ctx.regs), registers::argument::<4>(ctx.regs));
     let frame = Frame {
-        stack_pointer: stack_pointer_at_entry(ctx),
-        session: ctx.arg::<u64>(0).unwrap_or(0),
-        buffer: ctx.arg::<u64>(1).unwrap_or(0),
-        count_pointer: ctx.arg::<u64>(count_argument).unwrap_or(0),
+        stack_pointer: registers::stack_pointer_at_entry(ctx.regs),
+        session: registers::argument::<0>(ctx.regs),
+        buffer: registers::argument::<1>(ctx.regs),
+        count_pointer: if operation == operation::WRITE_EX2 { fifth } else { fourth },
         attachment,
         operation,
         reserved: [0; 7],
@@ -101,7 +102,7 @@ pub(crate) fn leave(ctx: &RetProbeContext) {
     let Some(frames) = IN_FLIGHT.get_ptr_mut(&thread_key(tgid, tid)) else {
         return;
     };
-    let stack_pointer = stack_pointer_at_return(ctx);
+    let stack_pointer = registers::stack_pointer_at_return(ctx.regs);
     // SAFETY: a live map value that only this thread touches.
     let frames = unsafe { &mut (*frames).frames };
     let mut frame = FREE_FRAME;
@@ -116,10 +117,10 @@ pub(crate) fn leave(ctx: &RetProbeContext) {
         return;
     }
     count::add(Counter::Calls, 1);
-    let Some(transferred) = transferred(&frame, ctx.ret::<u64>() as i32) else {
+    let key = SessionKey::new(tgid, frame.session);
+    let Some(transferred) = transferred(&key, &frame, ctx.ret::<u64>() as i32) else {
         return;
     };
-    let key = SessionKey::new(tgid, frame.session);
     if let Some(session) = session::find_or_insert(&key) {
         let transfer = emit::Transfer {
             key,
@@ -136,17 +137,18 @@ pub(crate) fn leave(ctx: &RetProbeContext) {
 
 /// Bytes the call transferred; `None` if it failed or moved nothing.
 #[inline(always)]
-fn transferred(frame: &Frame, result: i32) -> Option<u64> {
+fn transferred(key: &SessionKey, frame: &Frame, result: i32) -> Option<u64> {
     if result <= 0 {
         return None;
     }
     let n = if frame.operation == operation::WRITE || frame.operation == operation::READ {
         result as u64
     } else {
-        // Where even the count cannot be read the transfer is lost without being counted.
         let n = user_memory::read::<u64>(frame.count_pointer);
         if n.is_none() {
-            count::add(Counter::UserFaultBytes, 0);
+            // Bytes were transferred and nobody knows how many: the offsets miss them, and the session says so.
+            count::add(Counter::CountUnreadable, 1);
+            session::note_uncounted_call(key, operation::direction(frame.operation));
         }
         n?
     };
@@ -161,34 +163,4 @@ fn thread_key(tgid: u32, tid: u32) -> u64 {
 #[inline(always)]
 pub(crate) fn attachment_of(cookie: u64) -> u64 {
     cookie >> OPERATION_BITS
-}
-
-#[cfg(bpf_target_arch = "x86_64")]
-#[inline(always)]
-fn stack_pointer_at_entry(ctx: &ProbeContext) -> u64 {
-    // SAFETY: the kernel's register context.
-    unsafe { (*ctx.regs).rsp }
-}
-
-/// The return has popped its address.
-#[cfg(bpf_target_arch = "x86_64")]
-#[inline(always)]
-fn stack_pointer_at_return(ctx: &RetProbeContext) -> u64 {
-    // SAFETY: the kernel's register context.
-    unsafe { (*ctx.regs).rsp }.wrapping_sub(8)
-}
-
-#[cfg(bpf_target_arch = "aarch64")]
-#[inline(always)]
-fn stack_pointer_at_entry(ctx: &ProbeContext) -> u64 {
-    // SAFETY: the kernel's register context, whose bpf view begins with user_pt_regs.
-    unsafe { (*ctx.regs.cast::<aya_ebpf::bindings::user_pt_regs>()).sp }
-}
-
-/// The return address is in a register: the stack pointer is the entry's.
-#[cfg(bpf_target_arch = "aarch64")]
-#[inline(always)]
-fn stack_pointer_at_return(ctx: &RetProbeContext) -> u64 {
-    // SAFETY: as above.
-    unsafe { (*ctx.regs.cast::<aya_ebpf::bindings::user_pt_regs>()).sp }
 }

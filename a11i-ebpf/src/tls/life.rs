@@ -10,6 +10,7 @@ use super::operation;
 use crate::{
     count, emit, filter,
     maps::{RING, SESSIONS},
+    registers,
     session::{self, SessionKey},
     task, user_memory,
 };
@@ -23,13 +24,14 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
     if !filter::follows(tgid) {
         return;
     }
-    let key = SessionKey::new(tgid, ctx.arg::<u64>(0).unwrap_or(0));
+    let key = SessionKey::new(tgid, registers::argument::<0>(ctx.regs));
+    let (second, fourth) = (registers::argument::<1>(ctx.regs), registers::argument::<3>(ctx.regs));
     if operation == operation::CONTROL {
-        if ctx.arg::<u64>(1).unwrap_or(0) as u32 as u64 == SET_HOST_NAME_COMMAND {
-            name(&key, tid, attachment, ctx.arg::<u64>(3).unwrap_or(0));
+        if second as u32 as u64 == SET_HOST_NAME_COMMAND {
+            name(&key, tid, attachment, fourth);
         }
     } else if operation == operation::SET_HOST_NAME {
-        name(&key, tid, attachment, ctx.arg::<u64>(1).unwrap_or(0));
+        name(&key, tid, attachment, second);
     } else if operation == operation::SHUTDOWN {
         tell(RecordKind::WriteShutdown, &key, tid, attachment);
     } else {
