@@ -31,8 +31,10 @@ async fn a_python_program_is_seen_from_its_first_call_and_its_neighbours_are_not
     let mut child = command.spawn().expect("the agent can be started");
     let mut input = child.stdin.take().expect("piped");
     input.write_all(format!("{}\n", json!({"api": "chat"})).as_bytes()).await.expect("the program reads");
+    let begun = std::time::Instant::now();
     while stub.expected().is_empty() {
         assert!(child.try_wait().expect("it can be waited for").is_none(), "it ended early");
+        assert!(begun.elapsed() < PATIENCE, "the program has made no call yet");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     // A neighbour calls while the program still runs.
