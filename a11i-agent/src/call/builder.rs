@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    CacheApartUsage, CaptureFacts, Completeness, Content, Correlation, EstimationText, LlmCall, Message, Operation, Outcome, Part, PartKind,
-    PartSlot, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, Timing, ToolDefinition, Usage, choice::Choice,
+    CacheApartUsage, CaptureFacts, Completeness, Content, Correlation, EstimationText, LlmCall, Message, Operation, Outcome, Part,
+    PartKind, PartSlot, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, Timing, ToolDefinition, Usage, choice::Choice,
 };
 use crate::owner::Owner;
 
@@ -30,6 +30,8 @@ pub struct CallBuilder {
     pub usage: Usage,
     /// Counts of providers whose input excludes cached tokens; normalised into [`Self::usage`] at the end.
     pub cache_apart: CacheApartUsage,
+    /// [`Self::usage`] counts the answer so far: a later event would have said more.
+    pub usage_is_running: bool,
     pub estimation: EstimationText,
     provider: ProviderName,
     operation: Operation,
@@ -73,6 +75,7 @@ impl CallBuilder {
             response: ResponseFacts::default(),
             usage: Usage::default(),
             cache_apart: CacheApartUsage::default(),
+            usage_is_running: false,
             estimation: EstimationText::default(),
             provider,
             operation,
@@ -176,11 +179,14 @@ impl CallBuilder {
     /// A tool call, or another piece of one: id and name where this piece has them, and what it adds to the arguments.
     pub fn tool_call(&mut self, index: u32, slot: PartSlot, kind: PartKind, id: Option<&str>, name: Option<&str>, arguments: &str) {
         self.has_new_output = true;
+        let mut named = false;
+        self.append_part(index, slot, kind, |part| named = part.identify(id, name), arguments);
         if kind == PartKind::ToolCall {
-            self.estimation.output.push(name.unwrap_or_default());
+            if named {
+                self.estimation.output.push(name.unwrap_or_default());
+            }
             self.estimation.output.push(arguments);
         }
-        self.append_part(index, slot, kind, |part| part.identify(id, name), arguments);
     }
 
     /// The arguments as a whole, which repeat the pieces before.
@@ -298,8 +304,12 @@ impl CallBuilder {
         self.estimation.output_tool_calls =
             self.choices.values().map(|choice| choice.count(PartKind::ToolCall)).fold(0, u32::saturating_add);
         if self.keep_content {
-            self.content.output_messages =
-                self.choices.into_values().filter(|choice| choice.has_parts() || choice.finish_reason.is_some()).map(Choice::into_message).collect();
+            self.content.output_messages = self
+                .choices
+                .into_values()
+                .filter(|choice| choice.has_parts() || choice.finish_reason.is_some())
+                .map(Choice::into_message)
+                .collect();
         }
         LlmCall {
             owner: frame.owner,
