@@ -45,7 +45,7 @@ pub struct CallBuilder {
 }
 
 /// What an exchange knows of a call besides its content.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct CallFrame {
     pub owner: Arc<Owner>,
     pub role: Role,
@@ -359,25 +359,13 @@ mod tests {
         CallBuilder::new(ProviderName::of("openai"), Operation::Chat, keep)
     }
 
-    fn frame() -> CallFrame {
-        CallFrame {
-            owner: Arc::new(Owner::default()),
-            role: Role::Client,
-            server: ServerAddress::default(),
-            timing: Timing::default(),
-            completeness: Completeness::Whole,
-            capture: CaptureFacts::default(),
-            correlation: Correlation::default(),
-        }
-    }
-
     #[test]
     fn pieces_of_parallel_tool_calls_find_their_calls() {
         let mut call = builder(true);
         call.tool_call(0, PartSlot(2), PartKind::ToolCall, Some("b"), Some("second"), "{\"x\"");
         call.tool_call(0, PartSlot(1), PartKind::ToolCall, Some("a"), Some("first"), "{}");
         call.tool_call(0, PartSlot(2), PartKind::ToolCall, None, None, ":1}");
-        let call = call.build(frame(), Ending::Seen);
+        let call = call.build(CallFrame::default(), Ending::Seen);
         let parts = &call.content.output_messages[0].parts;
         assert_eq!(
             parts,
@@ -395,7 +383,7 @@ mod tests {
         call.append(0, PartSlot(0), PartKind::Text, "hello");
         call.input_message(Message::default());
         call.finish(0, "stop");
-        let call = call.build(frame(), Ending::Seen);
+        let call = call.build(CallFrame::default(), Ending::Seen);
         assert_eq!(call.content, Content::default());
         assert_eq!(call.estimation.output.text(), "hello");
         assert_eq!(call.response.finish_reasons, ["stop"]);
@@ -406,7 +394,7 @@ mod tests {
         let mut call = builder(false);
         call.request.choice_count = Some(3);
         call.finish(1, "stop");
-        let call = call.build(frame(), Ending::Broken);
+        let call = call.build(CallFrame::default(), Ending::Broken);
         assert_eq!(call.response.finish_reasons, ["error", "stop", "error"]);
     }
 
@@ -415,7 +403,7 @@ mod tests {
         let mut call = builder(false);
         call.choice(0);
         call.finish(1, "stop");
-        assert!(call.build(frame(), Ending::Unknown).response.finish_reasons.is_empty());
+        assert!(call.build(CallFrame::default(), Ending::Unknown).response.finish_reasons.is_empty());
     }
 
     #[test]
@@ -424,7 +412,7 @@ mod tests {
         for _ in 0..3 {
             call.append(0, PartSlot(0), PartKind::Text, &"\u{e9}".repeat(300_001));
         }
-        let call = call.build(frame(), Ending::Seen);
+        let call = call.build(CallFrame::default(), Ending::Seen);
         let Some(Part::Text { content }) = call.content.output_messages[0].parts.first() else { panic!("no text") };
         assert!(content.len() <= OUTPUT_CONTENT_CAP && content.len() > OUTPUT_CONTENT_CAP - 2);
         assert!(call.content.truncated);
@@ -439,7 +427,7 @@ mod tests {
             call.append(0, PartSlot(u64::from(n)), PartKind::Text, "x");
         }
         assert_eq!(call.choices.len(), MAX_CHOICES);
-        let call = call.build(frame(), Ending::Seen);
+        let call = call.build(CallFrame::default(), Ending::Seen);
         assert!(call.content.truncated);
         assert!(call.content.output_messages[0].parts.len() <= 1024);
     }

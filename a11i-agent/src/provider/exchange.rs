@@ -387,3 +387,7 @@ impl std::fmt::Debug for Exchange {
         f.debug_struct("Exchange").field("id", &self.id).field("provider", &self.route.provider).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;
