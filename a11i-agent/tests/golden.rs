@@ -109,6 +109,13 @@ fn recorded_services_that_speak_these_formats_are_exact() {
         "xai.chat",
         "xai.responses",
         "zai.chat",
+        "openai.completions",
+        "openai_compat.completions",
+        "together.completions",
+        "openai.embeddings",
+        "azure_ai.embeddings",
+        "mistral.embeddings",
+        "openrouter.embeddings",
     ] {
         check_recorded(service);
     }

@@ -339,15 +339,12 @@ fn clip(text: &str, room: &mut usize, truncated: &mut bool) -> String {
 }
 
 const fn admit(bytes: usize, room: &mut usize, truncated: &mut bool) -> bool {
-    match room.checked_sub(bytes) {
-        Some(rest) => {
-            *room = rest;
-            true
-        }
-        None => {
-            *truncated = true;
-            false
-        }
+    if let Some(rest) = room.checked_sub(bytes) {
+        *room = rest;
+        true
+    } else {
+        *truncated = true;
+        false
     }
 }
 

@@ -103,13 +103,10 @@ impl Exchanges {
     /// Takes the next event of the connection; gives the call that it finishes.
     pub fn handle(&mut self, event: HttpEvent<'_>, context: &ConnectionContext) -> Option<LlmCall> {
         let HttpEvent { exchange: id, time, kind } = event;
-        let kind = match kind {
-            HttpEventKind::Request(head) => {
-                self.begin(id, *head, context);
-                return None;
-            }
-            other => other,
-        };
+        if let HttpEventKind::Request(head) = kind {
+            self.begin(id, *head, context);
+            return None;
+        }
         // Most connections have none or one; all else was refused at its head.
         let at = self.open.iter().position(|exchange| exchange.id == id)?;
         let exchange = self.open.get_mut(at)?;

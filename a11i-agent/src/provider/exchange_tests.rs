@@ -140,7 +140,12 @@ fn a_request_answered_before_its_end_keeps_what_was_seen_of_it() {
 #[test]
 fn parameters_on_both_sides_of_a_gap_are_recovered() {
     let mut peer = Peer::new();
-    peer.request(1, Some("api.openai.com"), "/v1/chat/completions", &[br#"{"model":"m","messages":[{"content":"aa"#, b"", br#"a"}],"stream":true}"#]);
+    peer.request(
+        1,
+        Some("api.openai.com"),
+        "/v1/chat/completions",
+        &[br#"{"model":"m","messages":[{"content":"aa"#, b"", br#"a"}],"stream":true}"#],
+    );
     let gap = Completeness::Gap { lost: Some(9), causes: LossCauses(1) };
     peer.tell(1, HttpEventKind::RequestEnd(BodyEnd { completeness: gap, framing: FramingEnd::Finished }));
     let call = peer.respond(1, 200, "text/event-stream", &[EVENTS], FINISHED).unwrap();

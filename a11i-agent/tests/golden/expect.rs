@@ -16,7 +16,7 @@ pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) ->
     };
 
     // A stored response that is fetched is the conventions' own operation, without usage: it was counted when it was made.
-    compare("operation", call.operation.as_str().into(), if fetched { "fetch_response" } else { "chat" }.into());
+    compare("operation", call.operation.as_str().into(), operation(record).into());
     let providers: &[&str] = match record["provider"].as_str().unwrap() {
         "openai" => &["openai"],
         "azure_openai" => &["azure.ai.openai"],
@@ -79,6 +79,19 @@ pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) ->
     out
 }
 
+fn operation(record: &Value) -> &'static str {
+    let api = record["api"].as_str().unwrap();
+    if record["request"]["method"] == "GET" {
+        "fetch_response"
+    } else if api.ends_with(".embeddings") {
+        "embeddings"
+    } else if api.ends_with(".completions") {
+        "text_completion"
+    } else {
+        "chat"
+    }
+}
+
 fn tool_calls(call: &LlmCall) -> Vec<(Value, Value)> {
     let parts = call.content.output_messages.iter().flat_map(|message| &message.parts);
     parts
@@ -105,6 +118,8 @@ fn usage(record: &Value, call: &LlmCall, fetched: bool, compare: &mut impl FnMut
     }
     if fetched {
         (input, output) = (None, None);
+    } else if call.operation == Operation::Embeddings {
+        output = None;
     }
     assert_eq!(call.usage.source, UsageSource::Reported, "nothing is estimated in this stage");
     for (field, have, want) in [("input_tokens", call.usage.input_tokens, input), ("output_tokens", call.usage.output_tokens, output)] {

@@ -35,8 +35,9 @@ fn after_a_gap_input_counts_need_the_last_word() {
     let only_end = [r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}"#];
     let usage = stream(&only_end, true).usage;
     assert_eq!((usage.input_tokens, usage.output_tokens), (None, Some(9)));
-    let full_end =
-        [r#"{"type":"message_delta","delta":{},"usage":{"input_tokens":1,"cache_read_input_tokens":2,"cache_creation_input_tokens":3,"output_tokens":9}}"#];
+    let full_end = [
+        r#"{"type":"message_delta","delta":{},"usage":{"input_tokens":1,"cache_read_input_tokens":2,"cache_creation_input_tokens":3,"output_tokens":9}}"#,
+    ];
     assert_eq!(stream(&full_end, true).usage.input_tokens, Some(6));
 }
 

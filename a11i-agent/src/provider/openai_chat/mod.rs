@@ -73,6 +73,7 @@ lenient_object! {
         "index" => index: Count,
         "message" => message: Answer<'a>,
         "delta" => delta: Answer<'a>,
+        "text" => text: Text<'a>,
         "finish_reason" => finish_reason: Text<'a>,
     }
 }
@@ -195,6 +196,7 @@ fn completion(chunk: &Completion<'_>, call: &mut CallBuilder) {
         call.choice(index);
         // A chunk may carry both: Perplexity repeats the message so far beside the delta.
         answer(index, if choice.delta.is_object() { &choice.delta } else { &choice.message }, call);
+        call.append(index, TEXT, PartKind::Text, choice.text.as_str().unwrap_or_default());
         if let Some(reason) = choice.finish_reason.filled() {
             call.finish(index, reason);
         }

@@ -62,7 +62,11 @@ fn a_cost_is_read_in_every_form() {
 
 #[test]
 fn an_error_in_mid_stream_fails_the_call() {
-    let call = stream("openrouter", &[r#"{"error":{"code":502,"message":"Upstream"},"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}"#], false);
+    let call = stream(
+        "openrouter",
+        &[r#"{"error":{"code":502,"message":"Upstream"},"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}"#],
+        false,
+    );
     assert_eq!(call.outcome.error_type.as_deref(), Some("502"));
     assert_eq!(call.response.finish_reasons, ["error"]);
     let call = stream("groq", &[r#"{"choices":[],"x_groq":{"error":"over capacity"}}"#], false);

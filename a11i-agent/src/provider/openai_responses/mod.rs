@@ -57,7 +57,7 @@ impl Dialect for OpenAiResponses {
         let kind = event.kind.filled().or(frame.event).unwrap_or_default();
         match kind {
             "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
-                whole_response(&event.response, call)
+                whole_response(&event.response, call);
             }
             "response.created" | "response.queued" | "response.in_progress" => identity(&event.response, call),
             "error" => {
@@ -158,6 +158,9 @@ fn identity(response: &Response<'_>, call: &mut CallBuilder) {
     }
 }
 
+/// xAI bills in ticks, 10^10 to the dollar.
+const TICKS_PER_NANO_USD: i64 = 10;
+
 /// An id, or an object with one.
 fn conversation_id(conversation: Raw<'_>) -> Option<String> {
     conversation.read::<Identified<'_>>().and_then(|object| object.id.name()).or_else(|| conversation.read::<Text<'_>>()?.name())
@@ -209,7 +212,6 @@ fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
         web_search_requests: call.usage.web_search_requests,
         ..Usage::default()
     };
-    const TICKS_PER_NANO_USD: i64 = 10;
     let ticks =
         reported.cost_in_usd_ticks.0.filter(|ticks| *ticks >= 0).and_then(|ticks| ticks.checked_div(TICKS_PER_NANO_USD)).map(NanoUsd);
     if let Some(cost) = ticks.or_else(|| reported.cost.0.and_then(NanoUsd::from_usd)) {

@@ -53,8 +53,9 @@ const ANSWER: u32 = 0;
 fn tool_kind(item_type: &str) -> Option<PartKind> {
     match item_type {
         // The client runs these and sends an output item back.
-        "function_call" | "custom_tool_call" => Some(PartKind::ToolCall),
-        "computer_call" | "local_shell_call" | "apply_patch_call" | "shell_call" => Some(PartKind::ToolCall),
+        "function_call" | "custom_tool_call" | "computer_call" | "local_shell_call" | "apply_patch_call" | "shell_call" => {
+            Some(PartKind::ToolCall)
+        }
         _ if item_type.ends_with("_call") => Some(PartKind::ServerToolCall),
         _ => None,
     }

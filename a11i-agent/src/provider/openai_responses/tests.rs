@@ -69,7 +69,9 @@ fn searches_are_counted_once_and_not_when_fetched() {
 
 #[test]
 fn an_error_event_ends_the_stream_with_error() {
-    for event in [r#"{"type":"error","code":"rate_limit","message":"slow"}"#, r#"{"type":"error","error":{"type":"rate_limit","message":"slow"}}"#] {
+    for event in
+        [r#"{"type":"error","code":"rate_limit","message":"slow"}"#, r#"{"type":"error","error":{"type":"rate_limit","message":"slow"}}"#]
+    {
         let call = stream(Operation::Chat, &[r#"{"type":"response.created","response":{"id":"r","status":"in_progress"}}"#, event]);
         assert_eq!((call.outcome.error_type.as_deref(), call.outcome.error_message.as_deref()), (Some("rate_limit"), Some("slow")));
         assert_eq!(call.response.finish_reasons, ["error"]);
