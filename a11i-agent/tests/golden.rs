@@ -7,7 +7,6 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::string_slice,
     clippy::print_stdout,
     clippy::wildcard_enum_match_arm,
     reason = "a test says what went wrong by failing, and prints why it skips"
@@ -57,7 +56,7 @@ fn check_recorded(api: &str) {
         for keep_content in [false, true] {
             match drive::replay(&record, keep_content).as_slice() {
                 [call] => {
-                    wrong.extend(expect::differences(&wanted, call, keep_content).iter().map(|what| format!("{}: {what}", record.id)))
+                    wrong.extend(expect::differences(&wanted, call, keep_content).iter().map(|what| format!("{}: {what}", record.id)));
                 }
                 calls => wrong.push(format!("{}: {} calls", record.id, calls.len())),
             }
@@ -198,6 +197,25 @@ fn a_gap_anywhere_marks_the_call_and_never_makes_a_number_wrong() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn damaged_bytes_give_calls_or_none_and_never_a_panic() {
+    for scenario in scenarios() {
+        let whole = exchange(&scenario);
+        for number in 0..300 {
+            let mut seed = Seed::new(number);
+            let mut framed = whole.clone();
+            for bytes in [&mut framed.request, &mut framed.response] {
+                for _ in 0..seed.below(4) {
+                    let at = seed.size(bytes.len() - 1);
+                    bytes[at] = seed.next().to_le_bytes()[0];
+                }
+            }
+            let calls = drive::drive(&framed, &mut seed, true, None);
+            assert!(calls.len() <= 2, "{} with seed {number}", scenario.display());
         }
     }
 }

@@ -27,7 +27,7 @@ impl Peer {
     }
 
     fn tell(&mut self, id: u64, kind: HttpEventKind<'_>) -> Option<LlmCall> {
-        self.time += 10;
+        self.time = self.time.saturating_add(10);
         self.exchanges.handle(HttpEvent { exchange: ExchangeId(id), time: BootTime(self.time), kind }, &self.context)
     }
 

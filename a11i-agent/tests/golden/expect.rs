@@ -55,7 +55,7 @@ pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) ->
         compare("no_error", error.into(), Value::Null);
     }
     if let Some(cost) = expect["provider_cost_usd"].as_f64() {
-        let have = call.response.stated_cost.map(|cost| cost.as_usd());
+        let have = call.response.stated_cost.map(a11i_agent::call::NanoUsd::as_usd);
         if !have.is_some_and(|have| (have - cost).abs() < 1e-9 + 1e-6 * cost.abs()) {
             compare("provider_cost", have.into(), cost.into());
         }
