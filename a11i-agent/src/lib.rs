@@ -20,6 +20,12 @@
 pub mod call;
 pub mod owner;
 
+// What sets up the kernel side; knows nothing of calls.
+#[cfg(feature = "host")]
+pub mod attach;
+#[cfg(feature = "host")]
+pub mod discovery;
+
 // The pure stages, in the order of the data.
 pub mod cost;
 pub mod flow;
@@ -29,3 +35,11 @@ pub mod provider;
 pub mod redaction;
 pub mod replay;
 pub mod tokens;
+
+// The rim.
+#[cfg(feature = "host")]
+pub mod capture;
+#[cfg(feature = "host")]
+pub mod cli;
+#[cfg(test)]
+mod fixture;
