@@ -28,3 +28,6 @@ pub mod pipeline;
 pub mod provider;
 pub mod redaction;
 pub mod tokens;
+
+// The way out: its values are pure, what sends them needs the host.
+pub mod export;
