@@ -31,3 +31,12 @@ pub mod tokens;
 
 // The way out: its values are pure, what sends them needs the host.
 pub mod export;
+pub mod sampling;
+
+// The rim.
+#[cfg(feature = "host")]
+pub mod clock;
+#[cfg(feature = "host")]
+pub mod config;
+#[cfg(feature = "host")]
+pub mod telemetry;

@@ -13,5 +13,27 @@ pub mod span;
 mod timestamp;
 pub mod value;
 
+#[cfg(feature = "host")]
+mod delivery;
+#[cfg(feature = "host")]
+pub mod exporter;
+#[cfg(feature = "host")]
+mod histogram;
+#[cfg(feature = "host")]
+mod metrics;
+#[cfg(feature = "host")]
+mod metrics_worker;
+#[cfg(feature = "host")]
+mod otlp;
+#[cfg(feature = "host")]
+mod queue;
+#[cfg(feature = "host")]
+mod traces_worker;
+
+#[cfg(feature = "host")]
+pub use exporter::{Exporter, ExporterHandle, ShutdownReport, resource_builder};
+#[cfg(feature = "host")]
+pub use otlp::ClientError;
+
 #[cfg(test)]
 pub(crate) mod samples;
