@@ -4,15 +4,21 @@
 //! clock (NTP, an administrator, a resumed guest) are followed. One call's start and end are mapped by one offset: its duration is the
 //! kernel's.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use a11i_common::identity::BootTime;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::export::span::ClockOffset;
 
-/// How often the owner of the clock should call [`Clock::remeasure`]: a step is followed within this time.
-pub const REMEASURE_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+/// A step of the wall clock is followed within this time.
+const REMEASURE_EVERY: Duration = Duration::from_secs(10);
 
 /// Readings per measurement: the one that was interrupted least is used.
 const SAMPLES: usize = 5;
@@ -37,6 +43,18 @@ impl Clock {
     /// Measures the offset anew.
     pub fn remeasure(&self) {
         self.offset_nanos.store(measure(), Ordering::Relaxed);
+    }
+
+    /// Measures again and again on the current tokio runtime, until the clock is dropped.
+    pub fn follow_steps(self: &Arc<Self>) {
+        let clock: Weak<Self> = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(REMEASURE_EVERY).await;
+                let Some(clock) = clock.upgrade() else { return };
+                clock.remeasure();
+            }
+        });
     }
 
     pub fn offset(&self) -> ClockOffset {

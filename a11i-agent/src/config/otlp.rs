@@ -139,7 +139,7 @@ fn headers(c: &mut Checker<'_>, signal: &str) -> Vec<(HeaderName, Secret)> {
             }
             // Neither part is shown: what is not a header may be a secret in the wrong place.
             (None, Some(origin)) => {
-                c.mistake(origin.clone(), format!("`{key}` has a name or value that HTTP does not allow"), "write name=value")
+                c.mistake(origin.clone(), format!("`{key}` has a name or value that HTTP does not allow"), "write name=value");
             }
             (None, None) => {}
         }

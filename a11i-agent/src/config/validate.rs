@@ -21,7 +21,7 @@ pub(super) fn check(raw: &RawConfig, mistakes: Vec<Mistake>) -> Result<Config, M
         semconv: c.choice("semconv", SEMCONVS, Semconv::V1_41),
         otlp: otlp::check(&mut c, metrics_off_without),
         batch: batch(&mut c),
-        metric_interval: c.duration("metrics.interval", Duration::from_secs(60), Duration::from_millis(1)),
+        metric_interval: c.duration("metrics.interval", Duration::from_mins(1), Duration::from_millis(1)),
         bind_address: c.parsed("bind_address", IpAddr::from([127, 0, 0, 1]), "an IP address such as 127.0.0.1 or ::"),
         health_port: c.parsed("health_port", 9091, "a port from 1 to 65535, or 0 for none"),
         metrics_port: c.parsed("metrics_port", 9090, "a port from 1 to 65535, or 0 for none"),
@@ -117,12 +117,11 @@ impl<'a> Checker<'a> {
         };
         let value = millis.zip(digits.trim().parse::<u64>().ok()).and_then(|(unit, n)| n.checked_mul(unit)).map(Duration::from_millis);
         // A day is longer than any interval here; sums with it cannot overflow.
-        match value.filter(|d| (least..=Duration::from_secs(86_400)).contains(d)) {
-            Some(duration) => duration,
-            None => {
-                self.mistake(origin, format!("`{key}` cannot be `{text}`"), "write milliseconds, or a number with ms, s or m, up to a day");
-                default
-            }
+        if let Some(duration) = value.filter(|d| (least..=Duration::from_hours(24)).contains(d)) {
+            duration
+        } else {
+            self.mistake(origin, format!("`{key}` cannot be `{text}`"), "write milliseconds, or a number with ms, s or m, up to a day");
+            default
         }
     }
 
@@ -137,16 +136,15 @@ impl<'a> Checker<'a> {
             _ => None,
         };
         let value = unit.zip(digits.trim().replace('_', "").parse::<u64>().ok()).and_then(|(unit, n)| n.checked_mul(unit));
-        match value.filter(|n| range.contains(n)) {
-            Some(value) => value,
-            None => {
-                self.mistake(
-                    origin,
-                    format!("`{key}` cannot be `{text}`"),
-                    format!("write a number from {} to {} (KiB and MiB are understood)", range.start(), range.end()),
-                );
-                default
-            }
+        if let Some(value) = value.filter(|n| range.contains(n)) {
+            value
+        } else {
+            self.mistake(
+                origin,
+                format!("`{key}` cannot be `{text}`"),
+                format!("write a number from {} to {} (KiB and MiB are understood)", range.start(), range.end()),
+            );
+            default
         }
     }
 
@@ -164,7 +162,11 @@ impl<'a> Checker<'a> {
                         }
                         // The part is not shown: it may be a secret whose name was forgotten.
                         _ => {
-                            self.mistake(entry.origin.clone(), format!("`{key}` has a part without `name=`"), "write name=value,name=value")
+                            self.mistake(
+                                entry.origin.clone(),
+                                format!("`{key}` has a part without `name=`"),
+                                "write name=value,name=value",
+                            );
                         }
                     }
                 }

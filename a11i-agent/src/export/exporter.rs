@@ -180,22 +180,19 @@ impl ExporterHandle {
 
     /// Sends what waits, for at most `within`; counts what is left then.
     pub async fn shutdown(mut self, within: Duration) -> ShutdownReport {
-        // No receiver is left when no worker runs.
-        let _: bool = self.drain.send(true).is_ok();
-        let mut metrics_flushed = true;
+        self.drain.send_replace(true);
         let (traces, metrics) = (self.traces.take(), self.metrics.take());
         let aborts: Vec<_> = traces.iter().map(JoinHandle::abort_handle).chain(metrics.iter().map(JoinHandle::abort_handle)).collect();
         let both = async {
             let (_, metrics) = tokio::join!(joined(traces), joined(metrics));
             metrics
         };
-        match tokio::time::timeout(within, both).await {
-            Ok(metrics) => metrics_flushed = metrics.unwrap_or(metrics_flushed),
-            Err(_) => {
-                metrics_flushed = !self.shared.exports_metrics;
-                aborts.iter().for_each(tokio::task::AbortHandle::abort);
-            }
-        }
+        let metrics_flushed = if let Ok(metrics) = tokio::time::timeout(within, both).await {
+            metrics.unwrap_or(!self.shared.exports_metrics)
+        } else {
+            aborts.iter().for_each(tokio::task::AbortHandle::abort);
+            !self.shared.exports_metrics
+        };
         let instruments = &self.shared.instruments;
         let left = self.shared.queue.abandon().saturating_add(self.shared.in_flight.swap(0, Ordering::Relaxed)) as u64;
         instruments.dropped(DropReason::SpanShutdown, left);

@@ -84,12 +84,11 @@ impl MetricsWorker {
             let instruments = Arc::clone(&self.shared.instruments);
             // The last export is tried until the time of the shutdown is over.
             let attempts = (!last).then_some(ATTEMPTS);
-            match self.delivery.deliver(&payload, attempts, &mut self.draining, &instruments).await {
-                Ok(taken) => instruments.dropped(DropReason::MetricRejected, taken.rejected),
-                Err(_) => {
-                    instruments.dropped(DropReason::MetricNotDelivered, points);
-                    delivered = false;
-                }
+            if let Ok(taken) = self.delivery.deliver(&payload, attempts, &mut self.draining, &instruments).await {
+                instruments.dropped(DropReason::MetricRejected, taken.rejected);
+            } else {
+                instruments.dropped(DropReason::MetricNotDelivered, points);
+                delivered = false;
             }
         }
         delivered

@@ -5,8 +5,6 @@
 //! ```
 //! Marks: `~` before counts that were estimated, `!` at the end of a call that was not seen whole.
 
-use std::fmt::Write as _;
-
 use super::{span::ClockOffset, timestamp::civil};
 use crate::{
     call::{LlmCall, NanoUsd, Role, UsageSource},
@@ -138,8 +136,7 @@ fn tokens(call: &LlmCall) -> String {
         output => format!("{mark}{}→{}", side(usage.input_tokens), side(output)),
     };
     if let Some(cached) = usage.cache_read_input_tokens.filter(|n| *n > 0) {
-        // Writing to a string cannot fail.
-        let _: Result<(), std::fmt::Error> = write!(out, " ({cached} cached)");
+        out.extend([" (", &cached.to_string(), " cached)"]);
     }
     out
 }

@@ -57,14 +57,14 @@ pub enum ClientError {
 /// A client of one signal.
 #[derive(Clone, Debug)]
 pub(crate) enum Client {
-    Http(http::HttpClient),
+    Http(Box<http::HttpClient>),
     Grpc(Box<grpc::GrpcClient>),
 }
 
 impl Client {
     pub(crate) fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
         Ok(match endpoint.protocol {
-            Protocol::HttpProtobuf => Self::Http(http::HttpClient::new(endpoint)?),
+            Protocol::HttpProtobuf => Self::Http(Box::new(http::HttpClient::new(endpoint)?)),
             Protocol::Grpc => Self::Grpc(Box::new(grpc::GrpcClient::new(endpoint)?)),
         })
     }

@@ -9,10 +9,10 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Longest wait an endpoint may ask for: one that says "tomorrow" would turn every later span into a dropped one.
-const LONGEST_ASKED: Duration = Duration::from_secs(120);
+const LONGEST_ASKED: Duration = Duration::from_mins(2);
 
 /// A batch is given up after this long, so that what comes later gets its chance.
-pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
+pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_mins(5);
 
 /// Exponential back-off with full jitter above half: many agents that lost one collector do not come back as one.
 #[derive(Clone, Copy, Debug)]
