@@ -20,6 +20,12 @@
 pub mod call;
 pub mod owner;
 
+// What sets up the kernel side; knows nothing of calls.
+#[cfg(feature = "host")]
+pub mod attach;
+#[cfg(feature = "host")]
+pub mod discovery;
+
 // The pure stages, in the order of the data.
 pub mod cost;
 pub mod flow;
@@ -27,6 +33,7 @@ pub mod http;
 pub mod pipeline;
 pub mod provider;
 pub mod redaction;
+pub mod replay;
 pub mod tokens;
 
 // The way out: its values are pure, what sends them needs the host.
@@ -40,3 +47,10 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "host")]
 pub mod telemetry;
+// The rim.
+#[cfg(feature = "host")]
+pub mod capture;
+#[cfg(feature = "host")]
+pub mod cli;
+#[cfg(test)]
+mod fixture;

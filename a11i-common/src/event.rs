@@ -45,7 +45,7 @@ pub mod cause {
     pub const USER_FAULT: u8 = 2;
     /// The call was longer than the limit per call.
     pub const CALL_LIMIT: u8 = 4;
-    /// A kernel table was full: the call is missing **without being counted in the offsets**.
+    /// A call is missing **without being counted in the offsets**: a kernel table was full, or its count could not be read.
     pub const TABLE_FULL: u8 = 8;
     /// The connection does not look like HTTP; nothing more of it is copied.
     pub const NOT_HTTP: u8 = 16;
@@ -142,10 +142,12 @@ pub enum Counter {
     ProcessRecordsLost = 11,
     /// Entries of `WATCHED` or `IGNORED` that could not be added.
     ProcessesFull = 12,
+    /// Calls that transferred bytes whose number could not be read: missing without being counted in the offsets.
+    CountUnreadable = 13,
 }
 
 impl Counter {
-    pub const COUNT: u32 = 13;
+    pub const COUNT: u32 = 14;
     pub const ALL: [(Self, &'static str); Self::COUNT as usize] = [
         (Self::RingFullRecords, "ring_full_records"),
         (Self::RingFullBytes, "ring_full_bytes"),
@@ -160,6 +162,7 @@ impl Counter {
         (Self::Calls, "calls"),
         (Self::ProcessRecordsLost, "process_records_lost"),
         (Self::ProcessesFull, "processes_full"),
+        (Self::CountUnreadable, "count_unreadable"),
     ];
 }
 

@@ -21,6 +21,7 @@
 pub mod event;
 pub mod identity;
 pub mod limits;
+pub mod probe;
 pub mod settings;
 
 #[cfg(feature = "user")]

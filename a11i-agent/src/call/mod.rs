@@ -3,15 +3,19 @@
 //! Takes nothing, imports no stage. Names are those of the OpenTelemetry GenAI conventions. A field that
 //! the provider did not send is `None`: absent is never zero.
 
+mod builder;
+mod choice;
 mod completeness;
 mod message;
 mod record;
 mod usage;
 
+pub use builder::{CallBuilder, CallFrame, ERROR_MESSAGE_CAP, Ending, INPUT_CONTENT_CAP, MAX_CHOICES, MAX_MESSAGES, OUTPUT_CONTENT_CAP};
+pub use choice::{PartKind, PartSlot};
 pub use completeness::{Completeness, LossCauses};
 pub use message::{Message, Modality, Part, ToolDefinition};
 pub use record::{
     CaptureFacts, CaptureLibrary, CaptureMethod, Content, Correlation, EstimationText, LlmCall, Operation, Outcome, OutputType,
     ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, TextSample, Timing, TraceParent,
 };
-pub use usage::{ModalityTokens, NanoUsd, Usage, UsageSource};
+pub use usage::{CacheApartUsage, ModalityTokens, NanoUsd, Usage, UsageSource};

@@ -39,6 +39,47 @@ pub struct ModalityTokens {
     pub audio: Option<u64>,
 }
 
+/// Counts of a provider whose input count excludes cache reads and writes (Anthropic; Bedrock), and whose parts come at
+/// different times of a stream. Each field is overwritten by a later value, never added to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CacheApartUsage {
+    pub input_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
+    pub cache_read_input_tokens: Option<u64>,
+    pub cache_write_input_tokens: Option<u64>,
+    pub cache_write_1h_input_tokens: Option<u64>,
+    pub reasoning_output_tokens: Option<u64>,
+    pub web_search_requests: Option<u64>,
+    /// The usage object that states every part that is not zero was seen: an absent cache count then is none, not unknown.
+    pub base_seen: bool,
+    /// The input counts seen may be too low: the provider's last word was lost.
+    pub input_uncertain: bool,
+}
+
+impl CacheApartUsage {
+    /// Sums by the conventions' arithmetic into `usage`. A sum with an unknown part is absent.
+    pub fn normalise_into(&self, usage: &mut Usage) {
+        if self.output_tokens.is_some() {
+            usage.output_tokens = self.output_tokens;
+            usage.reasoning_output_tokens = self.reasoning_output_tokens;
+        }
+        if self.web_search_requests.is_some() {
+            usage.web_search_requests = self.web_search_requests;
+        }
+        if self.input_uncertain {
+            return;
+        }
+        let part = |count: Option<u64>| count.or(self.base_seen.then_some(0));
+        let parts = (self.input_tokens, part(self.cache_read_input_tokens), part(self.cache_write_input_tokens));
+        if let (Some(input), Some(read), Some(write)) = parts {
+            usage.input_tokens = input.checked_add(read).and_then(|sum| sum.checked_add(write));
+            usage.cache_read_input_tokens = self.cache_read_input_tokens;
+            usage.cache_write_input_tokens = self.cache_write_input_tokens;
+            usage.cache_write_1h_input_tokens = self.cache_write_1h_input_tokens;
+        }
+    }
+}
+
 /// `a11i.usage.source`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum UsageSource {
@@ -54,6 +95,13 @@ pub enum UsageSource {
 pub struct NanoUsd(pub i64);
 
 impl NanoUsd {
+    /// A cost that a provider states in dollars; `None` for what no call costs (negative, not finite, beyond a million dollars).
+    pub fn from_usd(usd: f64) -> Option<Self> {
+        const LARGEST_USD: f64 = 1e6;
+        #[expect(clippy::cast_possible_truncation, reason = "checked to be within 0 to 10^15")]
+        (0.0..=LARGEST_USD).contains(&usd).then(|| Self((usd * 1e9).round() as i64))
+    }
+
     /// For attributes and printing only.
     #[expect(clippy::cast_precision_loss, reason = "exact up to 9 million dollars, then rounded to the cent's billionth")]
     pub fn as_usd(self) -> f64 {

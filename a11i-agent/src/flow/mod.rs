@@ -4,6 +4,15 @@
 //! [`Segment`]s: bytes in stream order, gaps as values, the end. Refuses nothing: what cannot be placed is
 //! counted. Bounded per flow and in total.
 
+#![warn(clippy::arithmetic_side_effects)]
+
+mod half_stream;
+mod reassembly;
+mod table;
+
+pub use reassembly::{DataPiece, GAP_WAIT_NANOS, HELD_BYTES, HELD_PIECES, Reassembly};
+pub use table::{DEFAULT_FLOWS, IDLE_NANOS, Table};
+
 use a11i_common::{
     decode::SessionId,
     identity::{BootTime, Direction, ProcessId},
@@ -22,7 +31,7 @@ pub struct FlowId {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Segment<'a> {
     pub direction: Direction,
-    /// When the call that transferred it returned. For a gap: when it was noticed.
+    /// When the call that transferred it returned. For a gap: that of the record that showed it.
     pub time: BootTime,
     pub body: SegmentBody<'a>,
 }

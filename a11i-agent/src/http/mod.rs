@@ -4,6 +4,18 @@
 //! bodies in pieces, ends, each tied to its exchange (request and response paired). Refuses what is not HTTP,
 //! once per connection, with a reason. Credentials do not leave this stage: only keyed fingerprints do.
 
+#![warn(clippy::arithmetic_side_effects)]
+
+mod connection;
+pub mod content_coding;
+mod credential;
+mod detect;
+mod h1;
+pub mod sse;
+
+pub use connection::{Connection, HttpSettings};
+pub use credential::Fingerprinter;
+
 use a11i_common::identity::BootTime;
 
 use crate::call::{Completeness, Role};
@@ -23,12 +35,12 @@ pub struct HttpEvent<'a> {
 #[derive(Clone, PartialEq, Debug)]
 pub enum HttpEventKind<'a> {
     Request(Box<RequestHead>),
-    /// Content-decoded.
+    /// Content-decoded. An empty piece says that bytes are missing here; no other piece is empty.
     RequestBody(&'a [u8]),
     RequestEnd(BodyEnd),
     /// The final response; interim (1xx) ones are not reported.
     Response(Box<ResponseHead>),
-    /// Content-decoded.
+    /// Content-decoded. An empty piece says that bytes are missing here; no other piece is empty.
     ResponseBody(&'a [u8]),
     /// Ends the exchange. Also comes when the connection ends before a response did, or instead of any response.
     ResponseEnd(BodyEnd),

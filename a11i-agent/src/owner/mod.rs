@@ -2,6 +2,12 @@
 //!
 //! [`Owner`] is a value and part of the vocabulary; what fills it reads `/proc` and lives behind the feature `host`.
 
+pub mod cache;
+#[cfg(feature = "host")]
+pub mod container;
+#[cfg(feature = "host")]
+pub mod process;
+
 use a11i_common::identity::ProcessId;
 
 /// One observed process, as its OTLP resource will say.

@@ -2,3 +2,65 @@
 //!
 //! Takes [`crate::http::HttpEvent`]s of one connection. Gives [`crate::call::LlmCall`]s. Refuses what no dialect claims.
 //! One provider's format is one file and one line in the list below.
+
+#![warn(clippy::arithmetic_side_effects)]
+
+mod body;
+mod error_body;
+mod exchange;
+mod hosts;
+mod lenient;
+mod partial_json;
+mod route;
+mod trace_context;
+
+mod anthropic;
+mod openai_chat;
+mod openai_responses;
+
+pub use body::{BODY_CAP, TAIL_CAP};
+pub use exchange::{ConnectionContext, ExchangeCounters, ExchangeLimits, Exchanges, MAX_EXCHANGES};
+pub use lenient::Unreadable;
+pub use route::{Route, RouteSettings, Routes, UnknownDialect};
+
+use crate::{
+    call::{CallBuilder, Operation, ProviderName},
+    http::RequestHead,
+};
+
+/// One provider's wire format. Pure: bytes in, the call grows. The format is told apart from the provider: many
+/// services speak OpenAI's.
+pub trait Dialect: Sync {
+    /// Who is taken for the provider where the host does not tell.
+    fn name(&self) -> ProviderName;
+
+    /// Whether method and path (and marks in the headers) are this format's.
+    fn claims(&self, head: &RequestHead) -> Option<Operation>;
+
+    /// The request's body. When part of it was lost: an object of the fields that are whole.
+    fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable>;
+
+    /// A response answered whole, failures too. When part of it was lost: an object of the fields that are whole.
+    fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable>;
+
+    /// The next event of a streamed response.
+    fn chunk(&self, frame: &StreamFrame<'_>, call: &mut CallBuilder);
+
+    /// The stream ended or broke off; `gap`: events of it were lost. For numbers that only a later event would have made final.
+    fn stream_end(&self, _gap: bool, _call: &mut CallBuilder) {}
+}
+
+/// One event of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamFrame<'a> {
+    /// SSE's `event:` field.
+    pub event: Option<&'a str>,
+    /// JSON in the formats so far; not checked to be UTF-8.
+    pub data: &'a [u8],
+}
+
+/// In the order they are asked.
+static DIALECTS: [&dyn Dialect; 3] = [&openai_chat::OpenAiChat, &openai_responses::OpenAiResponses, &anthropic::Anthropic];
+
+/// Names for configuration, in the order of [`DIALECTS`].
+static DIALECT_NAMES: [&str; 3] = ["openai.chat", "openai.responses", "anthropic.messages"];

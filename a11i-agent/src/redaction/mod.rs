@@ -1,5 +1,12 @@
 //! Priced calls → redacted calls: the only way down to metrics and export.
+//!
+//! Takes a [`PricedCall`] and a [`ContentPolicy`], gives a [`RedactedCall`] in which what policy withholds is gone, not hidden.
+//! Refuses to decide: the policy comes from the configuration and the owner, by [`ContentPolicy::decide`].
 
+#![warn(clippy::arithmetic_side_effects)]
+
+mod policy;
 mod redacted;
 
-pub use redacted::RedactedCall;
+pub use policy::ContentPolicy;
+pub use redacted::{RedactedCall, redact};

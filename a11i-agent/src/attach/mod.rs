@@ -1,0 +1,166 @@
+//! Which TLS library a file is, and where its probes go.
+//!
+//! Takes a file of a process; gives a [`ProbePlan`] (data) or the evidence for a library that is not supported. Refuses
+//! offsets without proof. A new library is one file here and one line in [`LIBRARIES`].
+
+mod openssl;
+mod plan;
+
+use std::sync::Arc;
+
+pub use openssl::OpenSslFamily;
+pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
+
+use crate::{
+    call::{CaptureLibrary, CaptureMethod},
+    discovery::{
+        elf::{Elf, ElfError, Functions, Machine, RefusedSymbol},
+        evidence::{self, Evidence},
+        file::{ByteSource, FileId},
+    },
+};
+
+/// One TLS library or family with one calling convention.
+pub trait TlsLibrary: Sync {
+    /// Functions whose presence it asks about.
+    fn symbols(&self) -> &'static [&'static str];
+
+    /// Beginnings of the sonames of its shared libraries, to attach before anyone maps them.
+    fn soname_prefixes(&self) -> &'static [&'static str];
+
+    /// Whether the file defines it, and which member and version of the family.
+    fn recognise(&self, binary: &Binary<'_>) -> Option<Recognised>;
+
+    /// What runs at a function's entry.
+    fn program(&self, symbol: &str) -> Option<ProgramName>;
+
+    /// Probes for a recognised file. At least one function that reads and one that writes, or it is no use.
+    fn plan(&self, binary: &Binary<'_>) -> (Vec<Probe>, Vec<RefusedSymbol>) {
+        plan::probes(binary.functions.found.iter().filter_map(|function| Some((function, self.program(function.name)?))))
+    }
+}
+
+/// All that we can attach to.
+pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily];
+
+/// A parsed file and the functions that were asked for.
+pub struct Binary<'a> {
+    pub elf: &'a Elf<'a>,
+    pub functions: Functions,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recognised {
+    pub library: CaptureLibrary,
+    /// The range that is proven, for people.
+    pub version: Option<String>,
+}
+
+/// What one version of one file offers.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Analysis {
+    pub soname: Option<String>,
+    pub build_id: Option<String>,
+    pub plans: Vec<Planned>,
+    /// Libraries that are there and not supported.
+    pub evidence: Vec<Evidence>,
+}
+
+/// A plan and what belongs to it in reports.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Planned {
+    pub plan: Arc<ProbePlan>,
+    pub version: Option<String>,
+    pub refused: Vec<RefusedSymbol>,
+}
+
+impl Analysis {
+    /// Nothing to attach to and nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.plans.is_empty() && self.evidence.is_empty()
+    }
+}
+
+/// Finds out what `file` offers. Costs two passes over symbol names; cached by the caller under the [`FileId`].
+pub fn analyse(source: &dyn ByteSource, file: FileId) -> Result<Analysis, ElfError> {
+    let elf = match Elf::parse(source) {
+        Err(ElfError::OtherClass) => return Ok(Analysis { evidence: vec![Evidence::OtherClass], ..Analysis::default() }),
+        parsed => parsed?,
+    };
+    if Machine::host() != Some(elf.machine()) {
+        // Emulated or mixed: its instructions are not this kernel's to probe.
+        return Ok(Analysis { evidence: vec![Evidence::OtherMachine], ..Analysis::default() });
+    }
+    let names: Vec<_> = LIBRARIES.iter().flat_map(|library| library.symbols()).chain(evidence::SYMBOLS).copied().collect();
+    let binary = Binary { functions: elf.functions(&names)?, elf: &elf };
+    let mut analysis = Analysis {
+        soname: elf.soname().map(str::to_owned),
+        build_id: elf.build_id(),
+        plans: Vec::new(),
+        evidence: evidence::in_file(&elf, &binary.functions),
+    };
+    for library in LIBRARIES {
+        let Some(recognised) = library.recognise(&binary) else { continue };
+        let (probes, mut refused) = library.plan(&binary);
+        refused.extend(binary.functions.refused.iter().filter(|refused| library.program(refused.name).is_some()));
+        if !reads_and_writes(&probes) {
+            analysis.evidence.push(Evidence::SymbolsRefused);
+            continue;
+        }
+        let plan = ProbePlan { file, library: recognised.library, method: CaptureMethod::Symbol, probes };
+        analysis.plans.push(Planned { plan: Arc::new(plan), version: recognised.version, refused });
+    }
+    Ok(analysis)
+}
+
+fn reads_and_writes(probes: &[Probe]) -> bool {
+    let has = |programs: &[ProgramName]| probes.iter().any(|probe| programs.contains(&probe.program));
+    has(&[ProgramName::TlsRead, ProgramName::TlsReadEx]) && has(&[ProgramName::TlsWrite, ProgramName::TlsWriteEx])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discovery::{
+        file::OpenedFile,
+        testing::{TempDir, compile, openssl_look_alike},
+    };
+
+    fn analyse_file(path: &std::path::Path) -> Analysis {
+        let opened = OpenedFile::open(path).unwrap();
+        analyse(&opened, opened.id()).unwrap()
+    }
+
+    #[test]
+    fn a_library_with_the_functions_is_planned_whole() {
+        let dir = TempDir::new("plan");
+        let analysis = analyse_file(&openssl_look_alike(&dir));
+        let [planned] = analysis.plans.as_slice() else { panic!("{analysis:?}") };
+        assert_eq!((planned.plan.library, planned.version.as_deref()), (CaptureLibrary::OpenSsl, Some("3.3 or later")));
+        let entries = planned.plan.probes.iter().filter(|p| p.kind == ProbeKind::Entry).count();
+        let returns = planned.plan.probes.iter().filter(|p| p.kind == ProbeKind::Return).count();
+        assert_eq!((entries, returns), (11, 7));
+        assert!(planned.plan.probes.iter().all(|p| (p.kind == ProbeKind::Return) == (p.program == ProgramName::TlsReturn)));
+    }
+
+    #[test]
+    fn a_program_that_only_calls_the_functions_is_not_a_candidate() {
+        let dir = TempDir::new("caller");
+        openssl_look_alike(&dir);
+        let library = format!("-L{}", dir.path().display());
+        let source =
+            "int SSL_read(void*,void*,int);int SSL_write(void*,void*,int);int main(void){return SSL_read(0,0,0)+SSL_write(0,0,0);}";
+        let caller = compile(&dir, "caller", source, &[&library, "-l:libssl.so.3"]);
+        assert!(analyse_file(&caller).is_empty());
+    }
+
+    #[test]
+    fn the_system_library_is_openssl() {
+        let paths = ["/usr/lib/x86_64-linux-gnu/libssl.so.3", "/usr/lib/aarch64-linux-gnu/libssl.so.3", "/usr/lib64/libssl.so.3"];
+        for path in paths.iter().map(std::path::Path::new).filter(|path| path.exists()) {
+            let analysis = analyse_file(path);
+            assert_eq!(analysis.plans.first().map(|p| p.plan.library), Some(CaptureLibrary::OpenSsl));
+            assert!(analysis.plans.iter().all(|p| p.plan.probes.len() >= 15 && p.refused.is_empty()));
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Where to put which kernel program: data, executed elsewhere.
+
+use serde::{Serialize, Serializer};
+
+use crate::{
+    call::{CaptureLibrary, CaptureMethod},
+    discovery::{
+        elf::{FunctionSymbol, Refusal, RefusedSymbol},
+        file::FileId,
+    },
+};
+
+/// The programs of the kernel object that probes run. Entry programs share the C calling convention in their name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ProgramName {
+    /// `int (session, buf, int len)`: bytes written.
+    TlsWrite,
+    /// `int (session, buf, int len)`: bytes read.
+    TlsRead,
+    /// `int (session, buf, size_t len, size_t *written)`: 1 on success.
+    TlsWriteEx,
+    /// `int (session, buf, size_t len, size_t *readbytes)`: 1 on success.
+    TlsReadEx,
+    /// `int (session, buf, size_t len, uint64_t flags, size_t *written)`: 1 on success.
+    TlsWriteEx2,
+    /// As [`Self::TlsWriteEx`], for early data.
+    TlsWriteEarlyData,
+    /// `int (session, buf, size_t len, size_t *readbytes)`: 0 error, 1 success, 2 finish.
+    TlsReadEarlyData,
+    /// At the return of all of the above.
+    TlsReturn,
+    /// `void (session)`.
+    SessionFree,
+    /// `int (session)`.
+    SessionClear,
+    /// `int (session)`.
+    SessionShutdown,
+    /// `long (session, int cmd, long, void *)`: cmd 55 sets the server name.
+    SslCtrl,
+    /// `int (session, const char *name)`.
+    SetHostName,
+}
+
+impl ProgramName {
+    pub const ALL: [Self; 13] = [
+        Self::TlsWrite,
+        Self::TlsRead,
+        Self::TlsWriteEx,
+        Self::TlsReadEx,
+        Self::TlsWriteEx2,
+        Self::TlsWriteEarlyData,
+        Self::TlsReadEarlyData,
+        Self::TlsReturn,
+        Self::SessionFree,
+        Self::SessionClear,
+        Self::SessionShutdown,
+        Self::SslCtrl,
+        Self::SetHostName,
+    ];
+
+    /// Name of the function in the kernel object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TlsWrite => "tls_write",
+            Self::TlsRead => "tls_read",
+            Self::TlsWriteEx => "tls_write_ex",
+            Self::TlsReadEx => "tls_read_ex",
+            Self::TlsWriteEx2 => "tls_write_ex2",
+            Self::TlsWriteEarlyData => "tls_write_early_data",
+            Self::TlsReadEarlyData => "tls_read_early_data",
+            Self::TlsReturn => "tls_return",
+            Self::SessionFree => "session_free",
+            Self::SessionClear => "session_clear",
+            Self::SessionShutdown => "session_shutdown",
+            Self::SslCtrl => "ssl_ctrl",
+            Self::SetHostName => "set_host_name",
+        }
+    }
+
+    /// The program transfers plaintext, so [`Self::TlsReturn`] belongs to its function too.
+    pub const fn has_return(self) -> bool {
+        match self {
+            Self::TlsWrite
+            | Self::TlsRead
+            | Self::TlsWriteEx
+            | Self::TlsReadEx
+            | Self::TlsWriteEx2
+            | Self::TlsWriteEarlyData
+            | Self::TlsReadEarlyData => true,
+            Self::TlsReturn | Self::SessionFree | Self::SessionClear | Self::SessionShutdown | Self::SslCtrl | Self::SetHostName => false,
+        }
+    }
+}
+
+impl Serialize for ProgramName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProbeKind {
+    Entry,
+    Return,
+}
+
+/// One probe.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Probe {
+    pub program: ProgramName,
+    pub kind: ProbeKind,
+    /// The function, for messages.
+    pub symbol: String,
+    /// In the file. Proven: a function symbol's address, in an executable segment, with bytes behind it.
+    pub offset: u64,
+}
+
+/// All probes of one library in one file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProbePlan {
+    pub file: FileId,
+    pub library: CaptureLibrary,
+    pub method: CaptureMethod,
+    /// In ascending order of offset, entry before return; at most one of each kind at an offset.
+    pub probes: Vec<Probe>,
+}
+
+/// Turns functions into probes: an address under several names gets one probe; an address whose names ask for different
+/// programs gets none, because one of them would read wrong arguments.
+pub(super) fn probes<'a>(functions: impl IntoIterator<Item = (&'a FunctionSymbol, ProgramName)>) -> (Vec<Probe>, Vec<RefusedSymbol>) {
+    let mut wanted: Vec<_> = functions.into_iter().collect();
+    wanted.sort_by_key(|(function, _)| function.offset);
+    let mut probes = Vec::new();
+    let mut refused = Vec::new();
+    for same in wanted.chunk_by(|(a, _), (b, _)| a.offset == b.offset) {
+        let Some((function, program)) = same.first() else { continue };
+        if same.iter().any(|(_, other)| other != program) {
+            refused.extend(same.iter().map(|(f, _)| RefusedSymbol { name: f.name, vaddr: f.vaddr, why: Refusal::SharedAddress }));
+            continue;
+        }
+        let probe = |program, kind| Probe { program, kind, symbol: function.name.to_owned(), offset: function.offset };
+        probes.push(probe(*program, ProbeKind::Entry));
+        if program.has_return() {
+            probes.push(probe(ProgramName::TlsReturn, ProbeKind::Return));
+        }
+    }
+    (probes, refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(name: &'static str, offset: u64) -> FunctionSymbol {
+        FunctionSymbol { name, vaddr: offset + 0x1000, offset, size: 32 }
+    }
+
+    #[test]
+    fn aliases_are_probed_once() {
+        let (one, two) = (at("SSL_read", 64), at("ssl_read_alias", 64));
+        let (probes, refused) = probes([(&one, ProgramName::TlsRead), (&two, ProgramName::TlsRead)]);
+        let shown: Vec<_> = probes.iter().map(|p| (p.program.as_str(), p.kind, p.offset)).collect();
+        assert_eq!(shown, [("tls_read", ProbeKind::Entry, 64), ("tls_return", ProbeKind::Return, 64)]);
+        assert_eq!(refused, []);
+    }
+
+    #[test]
+    fn folded_functions_with_different_arguments_are_refused() {
+        let (read, free, write) = (at("SSL_read", 64), at("SSL_free", 64), at("SSL_write", 128));
+        let (probes, refused) = probes([(&read, ProgramName::TlsRead), (&free, ProgramName::SessionFree), (&write, ProgramName::TlsWrite)]);
+        assert!(probes.iter().all(|p| p.offset == 128) && probes.len() == 2);
+        assert_eq!(refused.iter().map(|r| r.name).collect::<Vec<_>>(), ["SSL_read", "SSL_free"]);
+    }
+
+    #[test]
+    fn program_names_are_distinct() {
+        let names: std::collections::BTreeSet<_> = ProgramName::ALL.iter().map(|p| p.as_str()).collect();
+        assert_eq!(names.len(), ProgramName::ALL.len());
+    }
+}

@@ -1,0 +1,164 @@
+//! Loads the kernel half with the settings this kernel needs.
+
+use a11i_common::settings;
+use aya::{
+    Btf, Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::MapError,
+    programs::{ProgramError, RawTracePoint, UProbe},
+};
+use thiserror::Error;
+
+use super::features::{AttachMode, Features};
+
+/// The kernel half, compiled by `cargo xtask build` and embedded by `build.rs`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("A11I_EBPF_OBJECT"));
+
+/// What the agent decides before load.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadSettings {
+    /// A power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    pub call_limit: u32,
+    /// Follow only processes entered in the watched set, and their descendants.
+    pub only_watched: bool,
+    /// Unread bytes from which the reader is woken.
+    pub wake_bytes: u32,
+}
+
+#[derive(Debug, Error)]
+pub enum LoadError {
+    #[error(
+        "a11i needs to run as root, or with these capabilities it lacks: {}. Remedy: start it with sudo, or as a privileged container", .0.join(", ")
+    )]
+    Capabilities(Vec<&'static str>),
+    #[error("this kernel ({0}) has no BPF ring buffer, which came with Linux 5.8. Remedy: a newer kernel")]
+    NoRingBuffer(String),
+    #[error("cannot load the kernel programs: {0}")]
+    Object(#[from] aya::EbpfError),
+    #[error("the kernel refused the program `{name}`: {source}")]
+    Program { name: &'static str, source: ProgramError },
+    #[error("the kernel object lacks `{0}`: it was built from other sources than the agent. Remedy: cargo xtask build")]
+    Missing(&'static str),
+    #[error("cannot use the map `{name}`: {source}")]
+    Map { name: &'static str, source: MapError },
+}
+
+/// Entry programs of single probes and the operation each stands for; names of functions in `a11i-ebpf/src/tls/programs.rs`.
+pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 12] = {
+    use a11i_common::probe::Operation as O;
+    [
+        ("tls_write", O::Write),
+        ("tls_read", O::Read),
+        ("tls_write_ex", O::WriteEx),
+        ("tls_read_ex", O::ReadEx),
+        ("tls_write_ex2", O::WriteEx2),
+        ("tls_write_early_data", O::WriteEarlyData),
+        ("tls_read_early_data", O::ReadEarlyData),
+        ("session_free", O::Free),
+        ("session_clear", O::Clear),
+        ("session_shutdown", O::Shutdown),
+        ("session_control", O::Control),
+        ("session_set_host_name", O::SetHostName),
+    ]
+};
+pub const SINGLE_RETURN: &str = "tls_leave";
+pub const MULTI_ENTER: &str = "tls_enter_multi";
+pub const MULTI_LEAVE: &str = "tls_leave_multi";
+pub const MULTI_LIFE: &str = "session_life_multi";
+
+const TRACEPOINTS: [(&str, &str); 3] =
+    [("process_exec", "sched_process_exec"), ("process_fork", "sched_process_fork"), ("process_exit", "sched_process_exit")];
+
+/// Loads every program this kernel's attach mode needs and attaches the process-life tracepoints. No TLS probe is attached yet.
+pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadError> {
+    let mode = features.attach_mode();
+    let missing = features.capabilities.missing(mode);
+    if !missing.is_empty() {
+        return Err(LoadError::Capabilities(missing));
+    }
+    if !features.ring_buffer {
+        return Err(LoadError::NoRingBuffer(features.kernel_release.clone()));
+    }
+    raise_memlock_limit();
+
+    let own_pid = std::process::id();
+    let (only_watched, has_cookie) = (u32::from(settings.only_watched), u32::from(features.attach_cookie));
+    // The object's own BTF names its maps' types; the kernel's is only needed to check it, and may be absent.
+    let kernel_btf = Btf::from_sys_fs().ok();
+    let mut loader = EbpfLoader::new();
+    loader
+        .verifier_log_level(VerifierLogLevel::STATS)
+        .map_max_entries("RING", settings.ring_bytes)
+        .override_global(settings::OWN_PID, &own_pid, true)
+        .override_global(settings::ONLY_WATCHED, &only_watched, true)
+        .override_global(settings::HAS_ATTACH_COOKIE, &has_cookie, true)
+        .override_global(settings::CALL_LIMIT, &settings.call_limit, true)
+        .override_global(settings::WAKE_BYTES, &settings.wake_bytes, true);
+    if let Some(btf) = &kernel_btf {
+        loader.btf(btf);
+    }
+    for (global, offset) in &features.task_offsets {
+        loader.override_global(global, offset, true);
+    }
+    let mut ebpf = loader.load(OBJECT)?;
+
+    match mode {
+        AttachMode::Multi => {
+            for name in [MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE] {
+                load_uprobe(&mut ebpf, name)?;
+            }
+        }
+        AttachMode::PerfEvent => {
+            for name in SINGLE_PROGRAMS.iter().map(|(name, _)| *name).chain([SINGLE_RETURN]) {
+                load_uprobe(&mut ebpf, name)?;
+            }
+        }
+    }
+    for (name, tracepoint) in TRACEPOINTS {
+        let program: &mut RawTracePoint =
+            ebpf.program_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(|source| LoadError::Program { name, source })?;
+        program.load().and_then(|()| program.attach(tracepoint)).map_err(|source| LoadError::Program { name, source })?;
+    }
+    Ok(ebpf)
+}
+
+fn load_uprobe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    let program: &mut UProbe =
+        ebpf.program_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(|source| LoadError::Program { name, source })?;
+    program.load().map_err(|source| LoadError::Program { name, source })
+}
+
+/// What the verifier did with a loaded program.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ProgramStatistics {
+    pub name: String,
+    /// Instructions the verifier walked; the kernel's limit is one million (5.16+ tells).
+    pub verified_instructions: Option<u32>,
+    pub translated_bytes: Option<u32>,
+    pub run_count: u64,
+    pub run_nanos: u64,
+}
+
+/// Verifier cost and, where `kernel.bpf_stats_enabled` is on, run time of every loaded program.
+pub fn program_statistics(ebpf: &Ebpf) -> Vec<ProgramStatistics> {
+    ebpf.programs()
+        .filter_map(|(name, program)| {
+            let info = program.info().ok()?;
+            Some(ProgramStatistics {
+                name: name.to_owned(),
+                verified_instructions: info.verified_instruction_count(),
+                translated_bytes: info.size_translated(),
+                run_count: info.run_count(),
+                run_nanos: u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
+            })
+        })
+        .collect()
+}
+
+/// Before 5.11 maps count against this limit. Failing is not fatal: newer kernels account to the cgroup.
+fn raise_memlock_limit() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    if let Err(error) = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }) {
+        tracing::debug!(%error, "cannot raise RLIMIT_MEMLOCK; only kernels before 5.11 need it");
+    }
+}

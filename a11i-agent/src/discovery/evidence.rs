@@ -1,0 +1,172 @@
+//! Signs of TLS libraries that this version does not cover: told only where there is proof in the file.
+
+use memchr::memmem;
+use serde::Serialize;
+
+use super::{
+    elf::{Elf, Functions},
+    file::ByteSource,
+};
+
+/// What was found, and so why calls of the process may be missing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// `crypto/tls` in the function table of a Go program.
+    GoCryptoTls,
+    /// The library defines `gnutls_record_send`.
+    GnuTls,
+    MbedTls,
+    WolfSsl,
+    S2n,
+    /// A Java virtual machine: its own TLS (JSSE) is compiled at run time.
+    Jvm,
+    /// Source paths or names of rustls, without symbols.
+    Rustls,
+    /// Source paths of BoringSSL, without symbols.
+    BoringSslWithoutSymbols,
+    /// Source paths of OpenSSL, without symbols.
+    OpenSslWithoutSymbols,
+    /// 32-bit or big-endian.
+    OtherClass,
+    OtherMachine,
+    /// The functions are named, but no address is proven.
+    SymbolsRefused,
+}
+
+impl Evidence {
+    /// Why it is not covered.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::GoCryptoTls => "Go crypto/tls: not supported by this version",
+            Self::GnuTls => "GnuTLS: not supported by this version",
+            Self::MbedTls => "mbedTLS: not supported",
+            Self::WolfSsl => "wolfSSL: not supported",
+            Self::S2n => "s2n-tls: not supported",
+            Self::Jvm => "Java virtual machine: its own TLS (JSSE) cannot be probed",
+            Self::Rustls => "rustls: not supported by this version",
+            Self::BoringSslWithoutSymbols => "BoringSSL without symbols: not supported by this version",
+            Self::OpenSslWithoutSymbols => "OpenSSL linked in without symbols: not supported by this version",
+            Self::OtherClass => "32-bit program: not supported",
+            Self::OtherMachine => "program for another machine: not supported",
+            Self::SymbolsRefused => "TLS functions are named, but their addresses are not proven to be code",
+        }
+    }
+
+    /// What the user can do.
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::GoCryptoTls | Self::GnuTls | Self::Rustls => {
+                "a later version will cover it; until then instrument the program with OpenTelemetry"
+            }
+            Self::BoringSslWithoutSymbols | Self::OpenSslWithoutSymbols => "keep the symbols (do not strip), or link the shared library",
+            Self::MbedTls | Self::WolfSsl | Self::S2n | Self::Jvm => "instrument the program with OpenTelemetry",
+            Self::OtherClass | Self::OtherMachine => "use a 64-bit build for this machine",
+            Self::SymbolsRefused => "please report the file's `readelf -lsW`",
+        }
+    }
+}
+
+/// Functions whose definition proves a library.
+pub const SYMBOLS: &[&str] = &["gnutls_record_send", "mbedtls_ssl_write", "wolfSSL_write", "s2n_send", "JNI_CreateJavaVM"];
+
+/// Cheap signs: defined symbols and Go's own sections.
+pub fn in_file(elf: &Elf<'_>, functions: &Functions) -> Vec<Evidence> {
+    let mut evidence = Vec::new();
+    for (name, sign) in [
+        ("gnutls_record_send", Evidence::GnuTls),
+        ("mbedtls_ssl_write", Evidence::MbedTls),
+        ("wolfSSL_write", Evidence::WolfSsl),
+        ("s2n_send", Evidence::S2n),
+    ] {
+        if functions.has(name) {
+            evidence.push(sign);
+        }
+    }
+    if functions.has("JNI_CreateJavaVM") && elf.soname().is_none_or(|soname| soname.starts_with("libjvm")) {
+        evidence.push(Evidence::Jvm);
+    }
+    let is_go = elf.section(".go.buildinfo").is_some();
+    let table = elf.section(".gopclntab").or_else(|| elf.section(".data.rel.ro.gopclntab"));
+    if let Some(table) = table.filter(|_| is_go)
+        && contains(elf.source(), table.offset, table.size, &[GO_TLS_WRITE]).first() == Some(&true)
+    {
+        evidence.push(Evidence::GoCryptoTls);
+    }
+    evidence
+}
+
+/// Signs that need a pass over the whole file: for `inspect`, where a person waits for the answer.
+pub fn by_strings(elf: &Elf<'_>) -> Vec<Evidence> {
+    let signs: [(&[u8], Evidence); 3] = [
+        (b"ssl/ssl_lib.cc", Evidence::BoringSslWithoutSymbols),
+        (b"ssl/record/rec_layer_s3.c", Evidence::OpenSslWithoutSymbols),
+        (b"/rustls-0.", Evidence::Rustls),
+    ];
+    let needles: Vec<&[u8]> = signs.iter().map(|(needle, _)| *needle).collect();
+    let source = elf.source();
+    let hits = contains(source, 0, source.len(), &needles);
+    signs.iter().zip(hits).filter(|(_, hit)| *hit).map(|((_, sign), _)| *sign).collect()
+}
+
+/// Which of `needles` occur in `size` bytes from `offset`. What cannot be read does not occur.
+fn contains(source: &dyn ByteSource, offset: u64, size: u64, needles: &[&[u8]]) -> Vec<bool> {
+    let mut found = vec![false; needles.len()];
+    let finders: Vec<_> = needles.iter().map(memmem::Finder::new).collect();
+    let overlap = needles.iter().map(|needle| needle.len()).max().unwrap_or(0) as u64;
+    let size = size.min(MAX_SEARCHED).min(source.len().saturating_sub(offset));
+    let mut window = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let length = (size - at).min(WINDOW + overlap);
+        window.resize(usize::try_from(length).unwrap_or(0), 0);
+        if source.read_exact_at(offset.saturating_add(at), &mut window).is_err() {
+            break;
+        }
+        for (finder, found) in finders.iter().zip(found.iter_mut()) {
+            *found = *found || finder.find(&window).is_some();
+        }
+        if found.iter().all(|found| *found) {
+            break;
+        }
+        at = at.saturating_add(WINDOW);
+    }
+    found
+}
+
+/// Go's name of the method; the function table has all names in plain text.
+const GO_TLS_WRITE: &[u8] = b"crypto/tls.(*Conn).Write";
+/// A pass over this takes some 0.1 s.
+const MAX_SEARCHED: u64 = 512 * 1024 * 1024;
+const WINDOW: u64 = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discovery::testing::{TempDir, compile};
+
+    #[test]
+    fn go_is_told_by_its_function_table_only_when_it_has_crypto_tls() {
+        let dir = TempDir::new("go");
+        let program = |name: &str, functions: &str| {
+            let source = format!(
+                "__attribute__((section(\".go.buildinfo\"),used)) char const b[]=\"Go buildinf:\";\n\
+                 __attribute__((section(\".gopclntab\"),used)) char const t[]=\"{functions}\";\nint main(void){{return 0;}}"
+            );
+            let bytes = std::fs::read(compile(&dir, name, &source, &["-s"])).unwrap();
+            in_file(&Elf::parse(&bytes).unwrap(), &Functions::default())
+        };
+        assert_eq!(program("client", "main.main crypto/tls.(*Conn).Write"), [Evidence::GoCryptoTls]);
+        assert_eq!(program("other", "main.main fmt.Println"), []);
+    }
+
+    #[test]
+    fn a_needle_across_two_windows_is_found() {
+        let mut bytes = vec![b'.'; usize::try_from(WINDOW).unwrap() * 2];
+        let at = usize::try_from(WINDOW).unwrap() - 5;
+        bytes[at..at + GO_TLS_WRITE.len()].copy_from_slice(GO_TLS_WRITE);
+        let size = bytes.len() as u64;
+        assert_eq!(contains(&bytes, 0, size, &[GO_TLS_WRITE, b"absent"]), [true, false]);
+        assert_eq!(contains(&bytes, size, u64::MAX, &[GO_TLS_WRITE]), [false]);
+    }
+}

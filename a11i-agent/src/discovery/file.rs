@@ -1,0 +1,254 @@
+//! Files of other processes, opened so that they cannot hurt us.
+//!
+//! A file is looked at through an `O_PATH` descriptor first (no side effect on devices and pipes), must be regular
+//! and not on FUSE (whose server may stall every read), and is only then opened for reading, without blocking. It is
+//! read with `pread` in bounded windows and never mapped: a truncation would kill the agent with SIGBUS.
+
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::fs::{FileExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use serde::Serialize;
+
+/// One version of one file: two equal ids mean that an analysis still holds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize)]
+pub struct FileId {
+    /// `st_dev`.
+    pub dev: u64,
+    pub ino: u64,
+    /// Bytes.
+    pub size: u64,
+    /// `st_mtim`, nanoseconds since the Unix epoch.
+    pub mtime: i64,
+    /// `st_ctim`, nanoseconds since the Unix epoch: betrays a change whose mtime was set back.
+    pub ctime: i64,
+}
+
+/// Why a file was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot open {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{path} is not a regular file")]
+    NotRegular { path: PathBuf },
+    #[error("{path} is on FUSE, whose server could stall every read")]
+    Fuse { path: PathBuf },
+    #[error("{path} has {size} bytes, more than {MAX_FILE_BYTES}")]
+    TooLarge { path: PathBuf, size: u64 },
+    #[error("{path} is another file than the one that is mapped")]
+    OtherFile { path: PathBuf },
+}
+
+/// Bytes at offsets: a file, or a slice in tests and fuzzing.
+pub trait ByteSource {
+    /// Length in bytes when it was opened.
+    fn len(&self) -> u64;
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills `into` from `offset`; fails when the source ends before that.
+    fn read_exact_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+}
+
+impl ByteSource for [u8] {
+    fn len(&self) -> u64 {
+        <[u8]>::len(self) as u64
+    }
+
+    fn read_exact_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let bytes = usize::try_from(offset)
+            .ok()
+            .and_then(|start| self.get(start..start.checked_add(into.len())?))
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        into.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl ByteSource for Vec<u8> {
+    fn len(&self) -> u64 {
+        ByteSource::len(self.as_slice())
+    }
+
+    fn read_exact_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.as_slice().read_exact_at(offset, into)
+    }
+}
+
+/// A regular file, open for reading. Links made through [`Self::attach_path`] outlive it, but it must live while they are made.
+#[derive(Debug)]
+pub struct OpenedFile {
+    file: File,
+    id: FileId,
+}
+
+impl OpenedFile {
+    /// Opens `path` of our own mount namespace, following symbolic links (also the magic ones of `/proc`).
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let located = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|e| io_error(path, e))?;
+        Self::from_located(located.as_fd(), path)
+    }
+
+    /// Opens `path` as a process with root directory `root` sees it: links cannot lead out of `root`.
+    pub fn open_in_root(root: &Path, path: &Path) -> Result<Self, OpenError> {
+        let root_fd =
+            rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| io_error(root, e))?;
+        let located = rustix::fs::openat2(
+            &root_fd,
+            path,
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        )
+        .map_err(|e| io_error(path, e))?;
+        Self::from_located(located.as_fd(), path)
+    }
+
+    fn from_located(located: BorrowedFd<'_>, path: &Path) -> Result<Self, OpenError> {
+        let stat = rustix::fs::fstat(located).map_err(|e| io_error(path, e))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(OpenError::NotRegular { path: path.to_owned() });
+        }
+        let file_system = rustix::fs::fstatfs(located).map_err(|e| io_error(path, e))?;
+        if file_system.f_type == FUSE_SUPER_MAGIC {
+            return Err(OpenError::Fuse { path: path.to_owned() });
+        }
+        // A magic link, not a second walk of the path: the same file for certain.
+        let link = format!("/proc/self/fd/{}", located.as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(link, flags, Mode::empty()).map_err(|e| io_error(path, e))?);
+        let metadata = file.metadata().map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+        if metadata.len() > MAX_FILE_BYTES {
+            return Err(OpenError::TooLarge { path: path.to_owned(), size: metadata.len() });
+        }
+        Ok(Self { id: FileId::of(&metadata), file })
+    }
+
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// The path by which the kernel finds this very file, whatever its name has become. Valid in this process while `self` lives.
+    pub fn attach_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// The file has not changed since it was opened: what an analysis found still holds.
+    pub fn is_unchanged(&self) -> bool {
+        self.file.metadata().is_ok_and(|now| FileId::of(&now) == self.id)
+    }
+}
+
+impl AsFd for OpenedFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl From<OpenedFile> for OwnedFd {
+    fn from(opened: OpenedFile) -> Self {
+        opened.file.into()
+    }
+}
+
+impl ByteSource for OpenedFile {
+    fn len(&self) -> u64 {
+        self.id.size
+    }
+
+    fn read_exact_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(into, offset)
+    }
+}
+
+impl FileId {
+    pub(crate) fn of(metadata: &std::fs::Metadata) -> Self {
+        let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+        Self {
+            dev: metadata.dev(),
+            ino: metadata.ino(),
+            size: metadata.size(),
+            mtime: nanos(metadata.mtime(), metadata.mtime_nsec()),
+            ctime: nanos(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// The kernel's number of a device, as `/proc/PID/maps` (hexadecimal) and `mountinfo` (decimal) write it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Device {
+    pub major: u32,
+    pub minor: u32,
+}
+
+impl Device {
+    pub fn of(dev: u64) -> Self {
+        Self { major: rustix::fs::major(dev), minor: rustix::fs::minor(dev) }
+    }
+}
+
+/// Reads at most `limit` bytes of a file of `/proc` or `/etc`; the rest is not read.
+pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let fd = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(File::from(fd), limit), &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Id of the file at `path`, without opening it.
+pub(crate) fn id_of(path: &Path) -> Option<FileId> {
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|metadata| FileId::of(&metadata))
+}
+
+fn io_error(path: &Path, source: rustix::io::Errno) -> OpenError {
+    OpenError::Io { path: path.to_owned(), source: source.into() }
+}
+
+/// Programs of gigabytes exist (bundled models, debug builds); the reads are bounded apart, this only rejects the absurd.
+pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+
+/// `FUSE_SUPER_MAGIC` of linux/magic.h.
+const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_or_directory_is_refused_without_being_opened() {
+        assert!(matches!(OpenedFile::open(Path::new("/dev/null")), Err(OpenError::NotRegular { .. })));
+        assert!(matches!(OpenedFile::open(Path::new("/")), Err(OpenError::NotRegular { .. })));
+        assert!(matches!(OpenedFile::open(Path::new("/no/such/file")), Err(OpenError::Io { .. })));
+    }
+
+    #[test]
+    fn a_link_cannot_lead_out_of_the_root() {
+        let dir = super::super::testing::TempDir::new("root");
+        std::fs::write(dir.path().join("inside"), b"inside").unwrap();
+        std::os::unix::fs::symlink("/inside", dir.path().join("absolute")).unwrap();
+        std::os::unix::fs::symlink("../../../../etc/passwd", dir.path().join("out")).unwrap();
+        let opened = OpenedFile::open_in_root(dir.path(), Path::new("/absolute")).unwrap();
+        assert_eq!(opened.len(), 6);
+        assert!(OpenedFile::open_in_root(dir.path(), Path::new("/out")).is_err());
+    }
+
+    #[test]
+    fn a_rewritten_file_is_no_longer_the_one_that_was_opened() {
+        let dir = super::super::testing::TempDir::new("rewrite");
+        let path = dir.path().join("f");
+        std::fs::write(&path, b"one").unwrap();
+        let opened = OpenedFile::open(&path).unwrap();
+        assert!(opened.is_unchanged());
+        std::fs::write(&path, b"longer").unwrap();
+        assert!(!opened.is_unchanged());
+    }
+}

@@ -1,0 +1,271 @@
+//! The answer to `a11i inspect PID-or-PATH`: which functions were found where, or why not and what to do.
+
+use std::{
+    collections::BTreeSet,
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use a11i_common::identity::Pid;
+use serde::Serialize;
+
+use super::{
+    elf::{Elf, RefusedSymbol},
+    evidence::{self, Evidence},
+    file::{FileId, OpenError, OpenedFile},
+    mounts::Mounts,
+    process::ProcFs,
+};
+use crate::attach::{Planned, Probe, ProbeKind, analyse};
+
+/// Serializes to the JSON of the command; [`fmt::Display`] is its text.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Report {
+    pub target: Target,
+    /// Every TLS library that can be attached.
+    pub libraries: Vec<LibraryReport>,
+    pub not_covered: Vec<NotCoveredReport>,
+    /// Executable files looked at.
+    pub files: usize,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    Process { pid: u32, executable: Option<PathBuf> },
+    File { path: PathBuf },
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct LibraryReport {
+    pub path: PathBuf,
+    pub file: FileId,
+    /// `a11i.capture.library`.
+    pub library: &'static str,
+    pub version: Option<String>,
+    /// `a11i.capture.method`.
+    pub method: &'static str,
+    pub soname: Option<String>,
+    pub build_id: Option<String>,
+    pub probes: Vec<Probe>,
+    pub refused: Vec<RefusedReport>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct RefusedReport {
+    pub symbol: String,
+    pub reason: String,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+pub struct NotCoveredReport {
+    pub path: Option<PathBuf>,
+    pub reason: String,
+    pub remedy: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    #[error("no process {0}")]
+    NoProcess(u32),
+    #[error("process {0} is a kernel thread or has ended: it maps no program")]
+    NoMemory(u32),
+    #[error("the mappings of process {pid} cannot be read: {source}; run as root, or with CAP_SYS_PTRACE")]
+    Mappings { pid: u32, source: io::Error },
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("{path}: {source}", path = path.display())]
+    Elf { path: PathBuf, source: super::elf::ElfError },
+}
+
+/// Looks at all that a process maps now.
+pub fn process(proc: &ProcFs, pid: Pid) -> Result<Report, InspectError> {
+    let process = proc.identify(pid).map_err(|_| InspectError::NoProcess(pid.0))?;
+    let mappings = proc.mappings(pid).map_err(|source| InspectError::Mappings { pid: pid.0, source })?;
+    if mappings.files.is_empty() {
+        return Err(InspectError::NoMemory(pid.0));
+    }
+    let executable = proc.exe(pid).ok();
+    let mut report = Report::new(Target::Process { pid: pid.0, executable: executable.clone() });
+    let mut mounts = Mounts::default();
+    let mut not_covered = BTreeSet::new();
+    for mapping in &mappings.files {
+        report.files = report.files.saturating_add(1);
+        let is_program = executable.as_ref() == Some(&mapping.path);
+        match proc.open_mapped(pid, mapping, &mut mounts) {
+            // Data mapped executable is no library, and what is no ELF has no functions.
+            Ok(file) => drop(report.add(&file, &mapping.path, is_program, &mut not_covered)),
+            Err(error) => {
+                not_covered.insert(NotCoveredReport {
+                    path: Some(mapping.path.clone()),
+                    reason: error.to_string(),
+                    remedy: "run as root, or with CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE".to_owned(),
+                });
+            }
+        }
+    }
+    if !proc.is_same(process) {
+        return Err(InspectError::NoProcess(pid.0));
+    }
+    Ok(report.finish(not_covered))
+}
+
+/// Looks at one file.
+pub fn file(path: &Path) -> Result<Report, InspectError> {
+    let opened = OpenedFile::open(path)?;
+    let mut report = Report::new(Target::File { path: path.to_owned() });
+    let mut not_covered = BTreeSet::new();
+    report.files = 1;
+    report.add(&opened, path, true, &mut not_covered).map_err(|source| InspectError::Elf { path: path.to_owned(), source })?;
+    Ok(report.finish(not_covered))
+}
+
+impl Report {
+    fn new(target: Target) -> Self {
+        Self { target, libraries: Vec::new(), not_covered: Vec::new(), files: 0 }
+    }
+
+    /// `thorough`: worth a pass over the whole file when it has no symbols.
+    fn add(
+        &mut self,
+        file: &OpenedFile,
+        path: &Path,
+        thorough: bool,
+        not_covered: &mut BTreeSet<NotCoveredReport>,
+    ) -> Result<(), super::elf::ElfError> {
+        let analysis = analyse(file, file.id())?;
+        let mut signs = analysis.evidence.clone();
+        if thorough && analysis.plans.is_empty() && !signs.contains(&Evidence::OtherClass) {
+            signs.extend(evidence::by_strings(&Elf::parse(file)?));
+        }
+        not_covered.extend(signs.into_iter().map(|sign| NotCoveredReport {
+            path: Some(path.to_owned()),
+            reason: sign.reason().to_owned(),
+            remedy: sign.remedy().to_owned(),
+        }));
+        self.libraries.extend(analysis.plans.iter().map(|planned| LibraryReport {
+            path: path.to_owned(),
+            file: file.id(),
+            library: planned.plan.library.as_str(),
+            version: planned.version.clone(),
+            method: planned.plan.method.as_str(),
+            soname: analysis.soname.clone(),
+            build_id: analysis.build_id.clone(),
+            probes: planned.plan.probes.clone(),
+            refused: refused(planned),
+        }));
+        Ok(())
+    }
+
+    fn finish(mut self, not_covered: BTreeSet<NotCoveredReport>) -> Self {
+        self.not_covered = not_covered.into_iter().collect();
+        if self.libraries.is_empty() && self.not_covered.is_empty() {
+            let (reason, remedy) = match self.target {
+                Target::Process { .. } => (
+                    "no TLS library with symbols found in what the process maps",
+                    "it may load one later or delegate to a child process; a stripped program needs its symbols",
+                ),
+                Target::File { .. } => (
+                    "the file defines no TLS library with symbols",
+                    "it may load a shared one when it runs: inspect its process; a stripped program needs its symbols",
+                ),
+            };
+            self.not_covered.push(NotCoveredReport { path: None, reason: reason.to_owned(), remedy: remedy.to_owned() });
+        }
+        self
+    }
+}
+
+fn refused(planned: &Planned) -> Vec<RefusedReport> {
+    let report = |refused: &RefusedSymbol| RefusedReport { symbol: refused.name.to_owned(), reason: refused.why.to_string() };
+    planned.refused.iter().map(report).collect()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.target {
+            Target::Process { pid, executable: Some(path) } => writeln!(f, "process {pid} ({})", Shown(path))?,
+            Target::Process { pid, executable: None } => writeln!(f, "process {pid}")?,
+            Target::File { path } => writeln!(f, "file {}", Shown(path))?,
+        }
+        for library in &self.libraries {
+            writeln!(f, "\n{}", Shown(&library.path))?;
+            let version = library.version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
+            writeln!(f, "  library   {}{version}, found by {}", library.library, library.method)?;
+            if let Some(id) = &library.build_id {
+                writeln!(f, "  build id  {id}")?;
+            }
+            for probe in library.probes.iter().filter(|probe| probe.kind == ProbeKind::Entry) {
+                let kind = if probe.program.has_return() { "entry and return" } else { "entry" };
+                writeln!(f, "  {:<26} {:#10x}  {kind}", probe.symbol, probe.offset)?;
+            }
+            for refused in &library.refused {
+                writeln!(f, "  {:<26} not probed: {}", refused.symbol, refused.reason)?;
+            }
+        }
+        for missing in &self.not_covered {
+            writeln!(f)?;
+            if let Some(path) = &missing.path {
+                writeln!(f, "{}", Shown(path))?;
+            }
+            writeln!(f, "  not covered: {}\n  what to do:  {}", missing.reason, missing.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+/// A path of others on our terminal: control characters are escaped.
+struct Shown<'a>(&'a Path);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.to_string_lossy().chars() {
+            if character.is_control() { write!(f, "{}", character.escape_default())? } else { write!(f, "{character}")? }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discovery::testing::{TempDir, compile, openssl_look_alike};
+
+    #[test]
+    fn a_library_is_reported_with_its_functions() {
+        let dir = TempDir::new("inspect");
+        let report = file(&openssl_look_alike(&dir)).unwrap();
+        let text = report.to_string();
+        for part in ["openssl 3.3 or later, found by symbol", "build id", "SSL_write_ex2", "entry and return"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(!text.contains("not covered"), "{text}");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["libraries"][0]["probes"].as_array().map(Vec::len), Some(18));
+        assert_eq!(json["libraries"][0]["library"], "openssl");
+    }
+
+    #[test]
+    fn a_program_with_only_the_strings_of_a_stripped_library_says_so() {
+        let dir = TempDir::new("inspect-strings");
+        let source = "char const s[]=\"../../third_party/boringssl/src/ssl/ssl_lib.cc\";int main(int c,char**v){return s[c];}";
+        let report = file(&compile(&dir, "stripped", source, &["-s"])).unwrap();
+        assert_eq!(report.not_covered[0].reason, Evidence::BoringSslWithoutSymbols.reason());
+    }
+
+    #[test]
+    fn nothing_found_is_said_with_what_to_do() {
+        let dir = TempDir::new("inspect-nothing");
+        let report = file(&compile(&dir, "nothing", "int main(void){return 0;}", &[])).unwrap();
+        assert!(report.to_string().contains("defines no TLS library"), "{report}");
+        let own = process(&ProcFs::default(), Pid(std::process::id())).unwrap();
+        assert!(own.files > 0 && own.libraries.is_empty(), "{own}");
+        assert!(matches!(process(&ProcFs::default(), Pid(u32::MAX)), Err(InspectError::NoProcess(_))));
+        assert!(matches!(file(Path::new("/etc/passwd")), Err(InspectError::Elf { .. })));
+    }
+
+    #[test]
+    fn a_hostile_path_cannot_drive_the_terminal() {
+        assert_eq!(Shown(Path::new("/a\x1b[2J\nb")).to_string(), "/a\\u{1b}[2J\\nb");
+    }
+}

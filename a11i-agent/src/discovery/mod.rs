@@ -1,0 +1,24 @@
+//! Which process maps which file, and what that file offers.
+//!
+//! Takes process ids (from the kernel's exec, fork and exit records, and from listing `/proc`). Gives
+//! [`scanner::ScanReport`]s: candidates with an open file and a [`crate::attach::ProbePlan`], or the reason why a
+//! process is not covered. Refuses files that could stall or kill the agent ([`file::OpenError`]). Nothing here
+//! touches the kernel's probes: `attach::links` executes the plans.
+
+pub mod elf;
+pub mod evidence;
+pub mod file;
+
+pub mod inspect;
+pub mod ld_so_cache;
+pub mod maps;
+pub mod mounts;
+mod prefix;
+pub mod process;
+pub mod scan;
+pub mod scanner;
+mod script;
+pub mod watcher;
+
+#[cfg(test)]
+pub(crate) mod testing;

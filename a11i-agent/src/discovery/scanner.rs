@@ -1,0 +1,174 @@
+//! The scanner's thread, what it is asked and what it answers.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use a11i_common::identity::ProcessId;
+
+use super::{
+    elf::ElfError,
+    evidence::Evidence,
+    file::{OpenError, OpenedFile},
+    scan::Scan,
+};
+use crate::attach::Analysis;
+
+/// What to look at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ScanRequest {
+    /// The process runs another program now: everything known of it is void.
+    Exec(ProcessId),
+    /// The process may have mapped more.
+    Process(ProcessId),
+    /// The process ended.
+    Forget(ProcessId),
+    /// All processes, and the libraries named in the host's ld.so.cache.
+    Host,
+}
+
+/// A file with at least one plan, held open so that the very file that was analysed can be attached.
+#[derive(Debug)]
+pub struct Candidate {
+    pub file: OpenedFile,
+    /// As seen in the process's mount namespace; for messages.
+    pub path: PathBuf,
+    pub analysis: Arc<Analysis>,
+}
+
+/// Why traffic of a process may be missing.
+#[derive(Debug, thiserror::Error)]
+pub enum NotCovered {
+    #[error("{}: {}", path.display(), evidence.reason())]
+    Unsupported { path: PathBuf, evidence: Evidence },
+    #[error("file not looked at: {source}")]
+    Unopened { path: PathBuf, source: OpenError },
+    #[error("{}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: ElfError },
+    #[error("its mappings cannot be read ({0}); CAP_SYS_PTRACE is needed")]
+    NoAccess(std::io::Error),
+    #[error("it maps more files than are looked at")]
+    TooManyMappings,
+}
+
+#[derive(Debug)]
+pub enum ScanReport {
+    /// The process maps a TLS library.
+    Found { process: ProcessId, candidate: Candidate },
+    /// A library that programs will map (named in an ld.so.cache); no process yet.
+    Library { candidate: Candidate },
+    /// Said once per process and file.
+    NotCovered { process: ProcessId, reason: NotCovered },
+    /// The request is answered: all its reports were given before this one.
+    Done { request: ScanRequest, statistics: ScanStatistics },
+}
+
+/// Counts since the scan began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ScanStatistics {
+    /// Processes whose mappings were read.
+    pub processes_read: u64,
+    /// Processes passed over because nothing changed.
+    pub processes_unchanged: u64,
+    /// Processes that ended or changed identity while they were looked at.
+    pub processes_vanished: u64,
+    pub files_opened: u64,
+    pub files_analysed: u64,
+}
+
+/// A scan on its own thread. Dropping it ends the thread after the request it is at.
+pub struct Scanner {
+    requests: mpsc::SyncSender<ScanRequest>,
+    rejected: AtomicU64,
+    progress: Arc<AtomicU64>,
+}
+
+impl Scanner {
+    /// `report` runs on the scanner's thread and may block: requests then wait, bounded.
+    pub fn spawn(mut scan: Scan, mut report: impl FnMut(ScanReport) + Send + 'static) -> std::io::Result<Self> {
+        let (requests, inbox) = mpsc::sync_channel(REQUESTS);
+        let progress = Arc::new(AtomicU64::new(0));
+        let steps = Arc::clone(&progress);
+        thread::Builder::new().name("a11i-scanner".to_owned()).spawn(move || {
+            // Between the steps of a host scan, requests go first: a program that just began waits for one process at most.
+            loop {
+                match next_work(&inbox, scan.is_scanning_host()) {
+                    Work::Request(ScanRequest::Host) => scan.begin_host(&mut report),
+                    Work::Request(request) => scan.handle(request, &mut report),
+                    Work::HostScan => drop(scan.step_host(&mut report)),
+                    Work::End => break,
+                }
+                steps.fetch_add(1, Ordering::Relaxed);
+            }
+        })?;
+        Ok(Self { requests, rejected: AtomicU64::new(0), progress })
+    }
+
+    /// Never blocks. `false`: the queue is full or the thread has ended; counted, and the next host scan makes up for it.
+    pub fn request(&self, request: ScanRequest) -> bool {
+        let accepted = self.requests.try_send(request).is_ok();
+        if !accepted {
+            self.rejected.fetch_add(1, Ordering::Relaxed);
+        }
+        accepted
+    }
+
+    /// Rises with every piece of work. Requests that are accepted while it stands still mean that a file of someone stalls the thread.
+    pub fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
+    /// Requests that found the queue full.
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+}
+
+enum Work {
+    Request(ScanRequest),
+    HostScan,
+    /// Nobody will ask any more.
+    End,
+}
+
+fn next_work(inbox: &mpsc::Receiver<ScanRequest>, scanning_host: bool) -> Work {
+    if !scanning_host {
+        return inbox.recv().map_or(Work::End, Work::Request);
+    }
+    match inbox.try_recv() {
+        Ok(request) => Work::Request(request),
+        Err(mpsc::TryRecvError::Empty) => Work::HostScan,
+        Err(mpsc::TryRecvError::Disconnected) => Work::End,
+    }
+}
+
+/// An exec storm of a build machine for about a second; what does not fit, the host scan finds.
+const REQUESTS: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use a11i_common::identity::Pid;
+
+    use super::*;
+    use crate::discovery::process::ProcFs;
+
+    #[test]
+    fn a_full_queue_rejects_and_counts() {
+        let (gate, wait) = mpsc::sync_channel::<()>(0);
+        let scanner = Scanner::spawn(Scan::new(ProcFs::default()), move |_| {
+            wait.recv().ok();
+        })
+        .unwrap();
+        let nobody = ProcessId { pid: Pid(u32::MAX), start_ticks: 1 };
+        let accepted = (0..REQUESTS * 2).filter(|_| scanner.request(ScanRequest::Forget(nobody))).count();
+        assert!((REQUESTS..=REQUESTS + 1).contains(&accepted));
+        assert_eq!(scanner.rejected(), (REQUESTS * 2 - accepted) as u64);
+        drop(gate);
+    }
+}

@@ -1,0 +1,267 @@
+//! When to look at which process. A state machine: events and time in, scan requests out.
+//!
+//! The kernel tells of exec, fork and exit. A young process is looked at several times, with growing pauses, because
+//! libraries are loaded late; after that the slow host scan sees what it maps. The host scan also finds processes whose
+//! events were lost.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use a11i_common::identity::{BootTime, ProcessId};
+
+use super::scanner::ScanRequest;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Watcher {
+    young: HashMap<ProcessId, Young>,
+    due: BTreeSet<(BootTime, ProcessId)>,
+    next_host_scan: BootTime,
+    host_scan_running: bool,
+    requests: VecDeque<ScanRequest>,
+    counts: WatcherCounts,
+}
+
+/// Losses, each made up for by the host scan.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WatcherCounts {
+    /// Young processes that were not followed because too many were.
+    pub young_full: u64,
+    /// Requests dropped because nobody polled them.
+    pub requests_dropped: u64,
+}
+
+#[derive(Debug)]
+struct Young {
+    due: BootTime,
+    /// Index into [`LOOKS_NANOS`] of the look that is due.
+    look: usize,
+}
+
+impl Watcher {
+    /// The first host scan is due at once.
+    pub fn new(now: BootTime) -> Self {
+        Self {
+            young: HashMap::new(),
+            due: BTreeSet::new(),
+            next_host_scan: now,
+            host_scan_running: false,
+            requests: VecDeque::new(),
+            counts: WatcherCounts::default(),
+        }
+    }
+
+    /// The process runs a new program: looked at now, and again while it loads.
+    pub fn handle_exec(&mut self, process: ProcessId, now: BootTime) {
+        self.request(ScanRequest::Exec(process));
+        self.follow(process, now);
+    }
+
+    /// The child maps what its parent maps, which is known: looked at a little later, for what it loads itself.
+    pub fn handle_fork(&mut self, child: ProcessId, now: BootTime) {
+        if !self.young.contains_key(&child) {
+            self.follow(child, now);
+        }
+    }
+
+    pub fn handle_exit(&mut self, process: ProcessId, _now: BootTime) {
+        self.unfollow(process);
+        self.request(ScanRequest::Forget(process));
+    }
+
+    /// Data of a process came: it has surely loaded its library.
+    pub fn handle_first_data(&mut self, process: ProcessId, _now: BootTime) {
+        self.request(ScanRequest::Process(process));
+    }
+
+    /// A host scan was answered ([`super::scanner::ScanReport::Done`]): the pause to the next one begins.
+    pub fn handle_host_scanned(&mut self, now: BootTime) {
+        self.host_scan_running = false;
+        self.next_host_scan = now.plus_nanos(HOST_SCAN_NANOS);
+    }
+
+    /// The scanner rejected a request ([`super::scanner::Scanner::request`] gave `false`).
+    pub fn handle_rejected(&mut self, request: ScanRequest, now: BootTime) {
+        if request == ScanRequest::Host {
+            self.handle_host_scanned(now);
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: BootTime) {
+        while let Some(&(due, process)) = self.due.first() {
+            if due > now {
+                break;
+            }
+            self.due.remove(&(due, process));
+            self.request(ScanRequest::Process(process));
+            if let Some(young) = self.young.get(&process) {
+                let next = young.look.saturating_add(1);
+                self.schedule(process, next, now);
+            }
+        }
+        if !self.host_scan_running && self.next_host_scan <= now {
+            self.host_scan_running = true;
+            self.request(ScanRequest::Host);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<BootTime> {
+        let young = self.due.first().map(|(due, _)| *due);
+        let host = (!self.host_scan_running).then_some(self.next_host_scan);
+        young.into_iter().chain(host).min()
+    }
+
+    pub fn poll_request(&mut self) -> Option<ScanRequest> {
+        self.requests.pop_front()
+    }
+
+    pub fn counts(&self) -> WatcherCounts {
+        self.counts
+    }
+
+    fn follow(&mut self, process: ProcessId, now: BootTime) {
+        self.unfollow(process);
+        if self.young.len() >= MAX_YOUNG {
+            self.counts.young_full = self.counts.young_full.saturating_add(1);
+            return;
+        }
+        self.schedule(process, 0, now);
+    }
+
+    fn schedule(&mut self, process: ProcessId, look: usize, now: BootTime) {
+        match LOOKS_NANOS.get(look) {
+            Some(pause) => {
+                let due = now.plus_nanos(*pause);
+                self.young.insert(process, Young { due, look });
+                self.due.insert((due, process));
+            }
+            None => {
+                self.young.remove(&process);
+            }
+        }
+    }
+
+    fn unfollow(&mut self, process: ProcessId) {
+        if let Some(young) = self.young.remove(&process) {
+            self.due.remove(&(young.due, process));
+        }
+    }
+
+    fn request(&mut self, request: ScanRequest) {
+        if self.requests.len() >= MAX_REQUESTS {
+            self.counts.requests_dropped = self.counts.requests_dropped.saturating_add(1);
+            if request == ScanRequest::Host {
+                self.host_scan_running = false;
+            }
+            return;
+        }
+        self.requests.push_back(request);
+    }
+}
+
+const MILLISECOND: u64 = 1_000_000;
+/// Pauses between the looks at a young process: 20, 100, 400 ms, 1.6 s after its start or exec, each after the one before.
+/// The dynamic loader is done in a few ms; interpreters import their TLS module within a second or so.
+const LOOKS_NANOS: [u64; 4] = [20 * MILLISECOND, 80 * MILLISECOND, 300 * MILLISECOND, 1_200 * MILLISECOND];
+/// An unchanged process costs one small read per host scan.
+const HOST_SCAN_NANOS: u64 = 5_000 * MILLISECOND;
+/// Processes begun within 1.6 s: more than a machine can start.
+const MAX_YOUNG: usize = 16_384;
+const MAX_REQUESTS: usize = 8_192;
+
+#[cfg(test)]
+mod tests {
+    use a11i_common::identity::Pid;
+
+    use super::*;
+
+    const PROCESS: ProcessId = ProcessId { pid: Pid(7), start_ticks: 9 };
+
+    fn at(milliseconds: u64) -> BootTime {
+        BootTime(milliseconds * MILLISECOND)
+    }
+
+    fn drain(watcher: &mut Watcher) -> Vec<ScanRequest> {
+        std::iter::from_fn(|| watcher.poll_request()).collect()
+    }
+
+    /// A watcher whose first host scan is done at time 0.
+    fn settled() -> Watcher {
+        let mut watcher = Watcher::new(at(0));
+        watcher.handle_timeout(at(0));
+        assert_eq!(drain(&mut watcher), [ScanRequest::Host]);
+        assert_eq!(watcher.poll_timeout(), None);
+        watcher.handle_host_scanned(at(0));
+        watcher
+    }
+
+    /// Runs until `end` and tells when which request came.
+    fn run(watcher: &mut Watcher, end: u64) -> Vec<(u64, ScanRequest)> {
+        let mut seen = Vec::new();
+        while let Some(due) = watcher.poll_timeout().filter(|due| *due <= at(end)) {
+            watcher.handle_timeout(due);
+            for request in drain(watcher) {
+                seen.push((due.0 / MILLISECOND, request));
+                if request == ScanRequest::Host {
+                    watcher.handle_host_scanned(due);
+                }
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn a_new_program_is_looked_at_at_once_and_with_growing_pauses() {
+        let mut watcher = settled();
+        watcher.handle_exec(PROCESS, at(0));
+        assert_eq!(drain(&mut watcher), [ScanRequest::Exec(PROCESS)]);
+        let looks = [20, 100, 400, 1_600].map(|time| (time, ScanRequest::Process(PROCESS)));
+        assert_eq!(run(&mut watcher, 4_999), looks);
+        assert!(watcher.young.is_empty() && watcher.due.is_empty());
+    }
+
+    #[test]
+    fn the_host_is_scanned_every_five_seconds_after_the_last_answer() {
+        let mut watcher = settled();
+        assert_eq!(run(&mut watcher, 11_000), [(5_000, ScanRequest::Host), (10_000, ScanRequest::Host)]);
+    }
+
+    #[test]
+    fn a_second_host_scan_waits_for_the_first() {
+        let mut watcher = Watcher::new(at(0));
+        watcher.handle_timeout(at(0));
+        watcher.handle_timeout(at(60_000));
+        assert_eq!(drain(&mut watcher), [ScanRequest::Host]);
+    }
+
+    #[test]
+    fn a_process_that_ended_is_not_looked_at_again() {
+        let mut watcher = settled();
+        watcher.handle_exec(PROCESS, at(0));
+        watcher.handle_exit(PROCESS, at(10));
+        assert_eq!(drain(&mut watcher), [ScanRequest::Exec(PROCESS), ScanRequest::Forget(PROCESS)]);
+        assert_eq!(run(&mut watcher, 4_999), []);
+    }
+
+    #[test]
+    fn an_exec_begins_the_looks_anew_and_a_fork_does_not() {
+        let mut watcher = settled();
+        watcher.handle_fork(PROCESS, at(0));
+        assert_eq!(drain(&mut watcher), []);
+        assert_eq!(run(&mut watcher, 50), [(20, ScanRequest::Process(PROCESS))]);
+        watcher.handle_fork(PROCESS, at(50));
+        watcher.handle_exec(PROCESS, at(60));
+        drain(&mut watcher);
+        assert_eq!(run(&mut watcher, 200), [(80, ScanRequest::Process(PROCESS)), (160, ScanRequest::Process(PROCESS))]);
+    }
+
+    #[test]
+    fn a_storm_of_processes_is_bounded_and_counted() {
+        let mut watcher = settled();
+        for pid in 0..u32::try_from(MAX_YOUNG + MAX_REQUESTS).unwrap() {
+            watcher.handle_exec(ProcessId { pid: Pid(pid), start_ticks: 1 }, at(0));
+        }
+        assert_eq!((watcher.young.len(), watcher.due.len(), watcher.requests.len()), (MAX_YOUNG, MAX_YOUNG, MAX_REQUESTS));
+        assert_eq!(watcher.counts(), WatcherCounts { young_full: MAX_REQUESTS as u64, requests_dropped: MAX_YOUNG as u64 });
+    }
+}

@@ -1,0 +1,351 @@
+//! State per flow: bounded, oldest out first, found by process. No operation looks at all flows.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use a11i_common::identity::{BootTime, ProcessId};
+
+use super::FlowId;
+
+/// Flows followed at once. A node with more live sessions that carry HTTP has outgrown one agent thread.
+pub const DEFAULT_FLOWS: usize = 16_384;
+
+/// A flow without bytes for so long is forgotten: longer than any keep-alive or thinking pause in use.
+pub const IDLE_NANOS: u64 = 15 * 60 * 1_000_000_000;
+
+/// Flow → `S`. Flows lie in slots; two chains run through the slots: all flows by last use, and the flows of one process.
+#[derive(Debug)]
+pub struct Table<S> {
+    slots: Vec<Option<Slot<S>>>,
+    free: Vec<usize>,
+    by_id: HashMap<FlowId, usize>,
+    /// First slot of each process's chain.
+    by_process: HashMap<ProcessId, usize>,
+    newest: Option<usize>,
+    oldest: Option<usize>,
+    capacity: usize,
+    /// Where [`Self::visit`] goes on.
+    cursor: usize,
+    evicted: u64,
+}
+
+#[derive(Debug)]
+struct Slot<S> {
+    id: FlowId,
+    last_use: BootTime,
+    state: S,
+    by_use: Links,
+    of_process: Links,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Links {
+    before: Option<usize>,
+    after: Option<usize>,
+}
+
+impl<S> Table<S> {
+    /// Holds at most `capacity` flows (at least one). Memory grows with use.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_id: HashMap::new(),
+            by_process: HashMap::new(),
+            newest: None,
+            oldest: None,
+            capacity: capacity.max(1),
+            cursor: 0,
+            evicted: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Flows that were forgotten because the table was full.
+    pub const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// The flow's state, used now.
+    pub fn get_mut(&mut self, id: &FlowId, now: BootTime) -> Option<&mut S> {
+        let slot = *self.by_id.get(id)?;
+        self.touch(slot, now);
+        self.state_mut(slot)
+    }
+
+    /// The flow's state, made if need be. When the table is full the flow unused for longest goes first and is handed to `evict`.
+    pub fn get_or_insert_with(
+        &mut self,
+        id: FlowId,
+        now: BootTime,
+        make: impl FnOnce() -> S,
+        evict: impl FnOnce(FlowId, S),
+    ) -> Option<&mut S> {
+        if let Some(&slot) = self.by_id.get(&id) {
+            self.touch(slot, now);
+            return self.state_mut(slot);
+        }
+        if self.by_id.len() >= self.capacity
+            && let Some(oldest) = self.oldest
+            && let Some((old, state)) = self.take(oldest)
+        {
+            self.evicted = self.evicted.saturating_add(1);
+            evict(old, state);
+        }
+        let slot = self.insert(id, now, make());
+        self.state_mut(slot)
+    }
+
+    pub fn remove(&mut self, id: &FlowId) -> Option<S> {
+        let slot = *self.by_id.get(id)?;
+        self.take(slot).map(|(_, state)| state)
+    }
+
+    /// Hands out every flow of a process that ended. Work is proportional to its own flows.
+    pub fn remove_process(&mut self, process: ProcessId, mut removed: impl FnMut(FlowId, S)) {
+        while let Some(&slot) = self.by_process.get(&process) {
+            let Some((id, state)) = self.take(slot) else { break };
+            removed(id, state);
+        }
+    }
+
+    /// Hands out flows unused for [`IDLE_NANOS`], oldest first, at most `limit`.
+    pub fn expire(&mut self, now: BootTime, limit: usize, mut expired: impl FnMut(FlowId, S)) {
+        for _ in 0..limit {
+            let Some(oldest) = self.oldest else { return };
+            let idle = self.slots.get(oldest).and_then(Option::as_ref).map_or(0, |slot| now.nanos_since(slot.last_use));
+            if idle < IDLE_NANOS {
+                return;
+            }
+            let Some((id, state)) = self.take(oldest) else { return };
+            expired(id, state);
+        }
+    }
+
+    /// Visits up to `limit` slots, going on where the last visit stopped, so that every flow gets its turn and no visit is long.
+    pub fn visit(&mut self, limit: usize, mut visitor: impl FnMut(FlowId, &mut S)) {
+        for _ in 0..limit.min(self.slots.len()) {
+            if self.cursor >= self.slots.len() {
+                self.cursor = 0;
+            }
+            if let Some(Some(slot)) = self.slots.get_mut(self.cursor) {
+                visitor(slot.id, &mut slot.state);
+            }
+            self.cursor = self.cursor.saturating_add(1);
+        }
+    }
+
+    /// Hands out everything: shutdown.
+    pub fn drain(&mut self, mut removed: impl FnMut(FlowId, S)) {
+        while let Some(oldest) = self.oldest {
+            let Some((id, state)) = self.take(oldest) else { break };
+            removed(id, state);
+        }
+    }
+
+    fn state_mut(&mut self, slot: usize) -> Option<&mut S> {
+        self.slots.get_mut(slot)?.as_mut().map(|slot| &mut slot.state)
+    }
+
+    fn slot_mut(&mut self, slot: Option<usize>) -> Option<&mut Slot<S>> {
+        self.slots.get_mut(slot?)?.as_mut()
+    }
+
+    fn insert(&mut self, id: FlowId, now: BootTime, state: S) -> usize {
+        let slot = self.free.pop().unwrap_or(self.slots.len());
+        let first_of_process = match self.by_process.entry(id.process) {
+            Entry::Occupied(mut entry) => Some(std::mem::replace(entry.get_mut(), slot)),
+            Entry::Vacant(entry) => {
+                entry.insert(slot);
+                None
+            }
+        };
+        let of_process = Links { before: None, after: first_of_process };
+        let filled = Some(Slot { id, last_use: now, state, by_use: Links::default(), of_process });
+        match self.slots.get_mut(slot) {
+            Some(place) => *place = filled,
+            None => self.slots.push(filled),
+        }
+        if let Some(next) = self.slot_mut(first_of_process) {
+            next.of_process.before = Some(slot);
+        }
+        self.by_id.insert(id, slot);
+        self.make_newest(slot);
+        slot
+    }
+
+    fn take(&mut self, slot: usize) -> Option<(FlowId, S)> {
+        self.unlink_use(slot);
+        let taken = self.slots.get_mut(slot)?.take()?;
+        let Links { before, after } = taken.of_process;
+        if let Some(next) = self.slot_mut(after) {
+            next.of_process.before = before;
+        }
+        match (self.slot_mut(before), after) {
+            (Some(previous), after) => previous.of_process.after = after,
+            (None, Some(first)) => {
+                self.by_process.insert(taken.id.process, first);
+            }
+            (None, None) => {
+                self.by_process.remove(&taken.id.process);
+            }
+        }
+        self.by_id.remove(&taken.id);
+        self.free.push(slot);
+        Some((taken.id, taken.state))
+    }
+
+    fn touch(&mut self, slot: usize, now: BootTime) {
+        if let Some(entry) = self.slot_mut(Some(slot)) {
+            entry.last_use = now;
+        }
+        if self.newest != Some(slot) {
+            self.unlink_use(slot);
+            self.make_newest(slot);
+        }
+    }
+
+    fn make_newest(&mut self, slot: usize) {
+        let previous = self.newest.replace(slot);
+        if let Some(entry) = self.slot_mut(Some(slot)) {
+            entry.by_use = Links { before: previous, after: None };
+        }
+        match self.slot_mut(previous) {
+            Some(entry) => entry.by_use.after = Some(slot),
+            None => self.oldest = Some(slot),
+        }
+    }
+
+    fn unlink_use(&mut self, slot: usize) {
+        let Some(Links { before, after }) = self.slot_mut(Some(slot)).map(|entry| std::mem::take(&mut entry.by_use)) else { return };
+        match self.slot_mut(before) {
+            Some(entry) => entry.by_use.after = after,
+            None => self.oldest = after,
+        }
+        match self.slot_mut(after) {
+            Some(entry) => entry.by_use.before = before,
+            None => self.newest = before,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use a11i_common::{
+        decode::SessionId,
+        identity::{Pid, TlsSession},
+    };
+
+    use super::*;
+
+    fn flow(pid: u32, session: u64) -> FlowId {
+        FlowId { process: ProcessId { pid: Pid(pid), start_ticks: 1 }, session: SessionId { session: TlsSession(session), generation: 0 } }
+    }
+
+    fn put(table: &mut Table<u64>, id: FlowId, now: u64) -> Option<FlowId> {
+        let mut evicted = None;
+        table.get_or_insert_with(id, BootTime(now), || id.session.session.0, |old, _| evicted = Some(old)).unwrap();
+        evicted
+    }
+
+    #[test]
+    fn the_flow_unused_for_longest_makes_room() {
+        let mut table = Table::new(3);
+        for n in 0..3 {
+            assert_eq!(put(&mut table, flow(1, n), n), None);
+        }
+        assert_eq!(table.get_mut(&flow(1, 0), BootTime(9)).copied(), Some(0));
+        assert_eq!(put(&mut table, flow(1, 3), 10), Some(flow(1, 1)));
+        assert_eq!((table.len(), table.evicted()), (3, 1));
+        assert_eq!(put(&mut table, flow(1, 4), 11), Some(flow(1, 2)));
+        assert_eq!(put(&mut table, flow(1, 5), 12), Some(flow(1, 0)));
+    }
+
+    #[test]
+    fn a_process_takes_its_own_flows_with_it_and_no_others() {
+        let mut table = Table::new(100);
+        for n in 0..30 {
+            put(&mut table, flow(u32::try_from(n % 3).unwrap(), n), n);
+        }
+        table.remove(&flow(1, 4));
+        table.remove(&flow(1, 28));
+        let mut gone = Vec::new();
+        table.remove_process(flow(1, 0).process, |id, state| gone.push((id, state)));
+        assert_eq!(gone.len(), 8);
+        assert!(gone.iter().all(|(id, state)| id.process.pid == Pid(1) && state % 3 == 1));
+        assert_eq!(table.len(), 20);
+        assert!(table.get_mut(&flow(0, 27), BootTime(50)).is_some());
+        table.remove_process(flow(1, 0).process, |_, _| panic!("twice"));
+    }
+
+    #[test]
+    fn idle_flows_expire_oldest_first_within_the_limit() {
+        let mut table = Table::new(100);
+        for n in 0..10 {
+            put(&mut table, flow(1, n), n);
+        }
+        table.get_mut(&flow(1, 0), BootTime(100)).unwrap();
+        let mut gone = Vec::new();
+        table.expire(BootTime(IDLE_NANOS + 5), 3, |id, _| gone.push(id.session.session.0));
+        assert_eq!(gone, [1, 2, 3]);
+        table.expire(BootTime(IDLE_NANOS + 5), 100, |id, _| gone.push(id.session.session.0));
+        assert_eq!(gone, [1, 2, 3, 4, 5]);
+        assert_eq!(table.len(), 5);
+    }
+
+    #[test]
+    fn visits_reach_every_flow_in_turns() {
+        let mut table = Table::new(100);
+        for n in 0..10 {
+            put(&mut table, flow(1, n), n);
+        }
+        table.remove(&flow(1, 5));
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            table.visit(3, |id, _| seen.push(id.session.session.0));
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen, [0, 1, 2, 3, 4, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn a_table_agrees_with_a_plain_list_over_many_random_steps() {
+        let mut table = Table::new(8);
+        let mut model: Vec<FlowId> = Vec::new(); // oldest first
+        let mut random = 12_345_u64;
+        for now in 0..20_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let id = flow(u32::try_from(random >> 33).unwrap() % 4, (random >> 40) % 6);
+            match (random >> 60) % 8 {
+                0 => {
+                    table.remove(&id);
+                    model.retain(|m| *m != id);
+                }
+                1 => {
+                    table.remove_process(id.process, |_, _| ());
+                    model.retain(|m| m.process != id.process);
+                }
+                _ => {
+                    let evicted = put(&mut table, id, now);
+                    let known = model.contains(&id);
+                    model.retain(|m| *m != id);
+                    let expected = (!known && model.len() == 8).then(|| model.remove(0));
+                    assert_eq!(evicted, expected);
+                    model.push(id);
+                }
+            }
+            assert_eq!(table.len(), model.len());
+        }
+        let mut drained = Vec::new();
+        table.drain(|id, _| drained.push(id));
+        assert_eq!(drained, model);
+        assert!(table.by_process.is_empty());
+    }
+}

@@ -1,0 +1,133 @@
+//! One connection, from its first byte seen to its end.
+
+use std::sync::Arc;
+
+use a11i_common::identity::{BootTime, Direction};
+
+use super::{
+    ConnectionNotice, HttpEvent,
+    content_coding::DecodeLimits,
+    credential::Fingerprinter,
+    detect::{Detector, Prefix, Verdict},
+    h1::{Context, H1},
+};
+use crate::flow::{Segment, SegmentBody};
+
+/// Shared by all connections.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Replaces credentials.
+    pub fingerprinter: Fingerprinter,
+    /// Caps of content decoding, per message.
+    pub decode: DecodeLimits,
+}
+
+impl HttpSettings {
+    /// `fingerprint_key`: the agent's own secret, made at random.
+    pub fn new(fingerprint_key: &[u8; 32]) -> Self {
+        Self { fingerprinter: Fingerprinter::new(fingerprint_key), decode: DecodeLimits::default() }
+    }
+}
+
+/// Parses one connection. Pure: the sink is called before the method returns.
+#[derive(Debug)]
+pub struct Connection {
+    settings: Arc<HttpSettings>,
+    state: State,
+    notices: Vec<ConnectionNotice>,
+    /// How many of `notices` were taken. The list is short: each notice is in it at most once.
+    taken: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    Detecting(Box<Detector>),
+    Http1(Box<H1>),
+    /// Not HTTP/1.x, or no longer: the rest is not looked at.
+    Ignored,
+}
+
+impl Connection {
+    pub fn new(settings: Arc<HttpSettings>) -> Self {
+        Self { settings, state: State::Detecting(Box::default()), notices: Vec::new(), taken: 0 }
+    }
+
+    pub fn push(&mut self, segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
+        match &mut self.state {
+            State::Ignored => {}
+            State::Http1(_) => self.push_http1(segment, sink),
+            State::Detecting(detector) => match detector.observe(&segment) {
+                Verdict::Undecided => {}
+                Verdict::Http1 { client } => {
+                    let prefixes = std::mem::take(detector.as_mut()).into_prefixes();
+                    self.begin_http1(client, prefixes, segment, sink);
+                }
+                Verdict::NotHttp => self.note(ConnectionNotice::NotHttp),
+                Verdict::Http2 => {
+                    self.note(ConnectionNotice::Http2NotDecoded);
+                    self.state = State::Ignored;
+                }
+                Verdict::Abandoned => {
+                    self.note(ConnectionNotice::NotHttp);
+                    self.state = State::Ignored;
+                }
+            },
+        }
+    }
+
+    /// The session is over: what is open ends as cut.
+    pub fn close(&mut self, time: BootTime, sink: &mut dyn FnMut(HttpEvent<'_>)) {
+        if let State::Http1(h1) = &mut self.state {
+            let mut found = Vec::new();
+            h1.close(time, &mut Context { settings: &self.settings, notices: &mut found, sink });
+            self.note_all(found);
+        }
+        self.state = State::Ignored;
+    }
+
+    /// The next notice, each told once.
+    pub fn take_notice(&mut self) -> Option<ConnectionNotice> {
+        let notice = self.notices.get(self.taken).copied()?;
+        self.taken = self.taken.saturating_add(1);
+        Some(notice)
+    }
+
+    fn begin_http1(&mut self, client: Direction, prefixes: [Prefix; 2], segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
+        let [write, read] = prefixes;
+        // A direction that was only seen to answer began before: its requests are waited for as after a gap.
+        let late = [write.joined_late, read.joined_late];
+        self.state = State::Http1(Box::new(H1::new(client, late, [write.missing, read.missing])));
+        // What was held of the directions while they were undecided. The present segment's own part of it is not given twice.
+        for (direction, prefix) in [(Direction::Write, write), (Direction::Read, read)] {
+            let held = if direction == segment.direction { prefix.before } else { prefix.bytes.len() };
+            if let Some(bytes @ [_, ..]) = prefix.bytes.get(..held)
+                && (direction == segment.direction || !prefix.joined_late)
+            {
+                self.push_http1(Segment { direction, time: prefix.time, body: SegmentBody::Bytes(bytes) }, sink);
+            }
+        }
+        self.push_http1(segment, sink);
+    }
+
+    fn push_http1(&mut self, segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
+        let State::Http1(h1) = &mut self.state else { return };
+        let mut found = Vec::new();
+        h1.push(segment, &mut Context { settings: &self.settings, notices: &mut found, sink });
+        if h1.is_over() {
+            self.state = State::Ignored;
+        }
+        self.note_all(found);
+    }
+
+    fn note_all(&mut self, found: Vec<ConnectionNotice>) {
+        for notice in found {
+            self.note(notice);
+        }
+    }
+
+    fn note(&mut self, notice: ConnectionNotice) {
+        if !self.notices.contains(&notice) {
+            self.notices.push(notice);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What a connection carries, from its first bytes; and where a message begins, from a segment's first bytes.
+
+use a11i_common::{
+    event::cause,
+    identity::{BootTime, Direction},
+};
+
+use crate::{
+    call::Completeness,
+    flow::{Segment, SegmentBody},
+};
+
+/// A direction that has not shown itself within so many bytes is something else. The kernel half stops at the same number.
+const PROBE_BYTES: usize = 64;
+
+/// Longest method in the IANA registry (`UPDATEREDIRECTREF`) and some room.
+const METHOD_BYTES: usize = 20;
+
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
+const STATUS_START: &[u8] = b"HTTP/1.";
+
+/// Frame headers in a row that make an HTTP/2 connection joined in the middle; a frame that ends with its segment counts double.
+const H2_SCORE: u32 = 3;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    Undecided,
+    Http1 {
+        client: Direction,
+    },
+    Http2,
+    /// Neither direction begins like HTTP. Message starts are looked for all the same: it may have been joined in the middle.
+    NotHttp,
+    /// The kernel copies no more of it.
+    Abandoned,
+}
+
+/// Watches a connection until it shows itself.
+#[derive(Debug, Default)]
+pub(super) struct Detector {
+    write: Prefix,
+    read: Prefix,
+    last_direction: Option<Direction>,
+    h2_score: u32,
+}
+
+/// The first bytes of one direction's present turn.
+#[derive(Debug, Default)]
+pub(super) struct Prefix {
+    pub(super) bytes: Vec<u8>,
+    pub(super) time: BootTime,
+    /// How many of `bytes` came before the segment observed last.
+    pub(super) before: usize,
+    /// Bytes that are no message start were seen.
+    pub(super) joined_late: bool,
+    pub(super) missing: Completeness,
+}
+
+impl Detector {
+    pub(super) fn observe(&mut self, segment: &Segment<'_>) -> Verdict {
+        let direction = segment.direction;
+        let new_turn = self.last_direction != Some(direction);
+        match segment.body {
+            SegmentBody::Bytes(bytes) => {
+                self.last_direction = Some(direction);
+                let prefix = self.prefix_mut(direction);
+                if new_turn && prefix.joined_late {
+                    prefix.bytes.clear();
+                }
+                if prefix.bytes.is_empty() {
+                    prefix.time = segment.time;
+                }
+                prefix.before = prefix.bytes.len();
+                let room = PROBE_BYTES.saturating_sub(prefix.bytes.len());
+                prefix.bytes.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+                self.judge(direction, bytes)
+            }
+            SegmentBody::Gap(gap) if gap.causes.0 & cause::NOT_HTTP != 0 => Verdict::Abandoned,
+            SegmentBody::Gap(gap) => {
+                let prefix = self.prefix_mut(direction);
+                prefix.joined_late |= !prefix.bytes.is_empty();
+                prefix.bytes.clear();
+                prefix.missing = prefix.missing.join(Completeness::Gap { lost: gap.lost, causes: gap.causes });
+                Verdict::Undecided
+            }
+            SegmentBody::End => Verdict::Undecided,
+        }
+    }
+
+    pub(super) fn into_prefixes(self) -> [Prefix; 2] {
+        [self.write, self.read]
+    }
+
+    fn judge(&mut self, direction: Direction, segment: &[u8]) -> Verdict {
+        let bytes = &self.prefix_mut(direction).bytes;
+        if bytes.starts_with(H2_PREFACE) {
+            return Verdict::Http2;
+        }
+        if begins_request(bytes) {
+            return Verdict::Http1 { client: direction };
+        }
+        if bytes.starts_with(STATUS_START) {
+            return Verdict::Http1 { client: direction.opposite() };
+        }
+        if may_begin_request(bytes) || may_begin_response(bytes) || H2_PREFACE.starts_with(bytes) {
+            return Verdict::Undecided;
+        }
+        self.h2_score = self.h2_score.saturating_add(h2_frames(segment));
+        if self.h2_score >= H2_SCORE {
+            return Verdict::Http2;
+        }
+        self.prefix_mut(direction).joined_late = true;
+        if self.write.joined_late && self.read.joined_late { Verdict::NotHttp } else { Verdict::Undecided }
+    }
+
+    fn prefix_mut(&mut self, direction: Direction) -> &mut Prefix {
+        match direction {
+            Direction::Write => &mut self.write,
+            Direction::Read => &mut self.read,
+        }
+    }
+}
+
+/// A method, a space, and the first byte of a target.
+pub(super) fn begins_request(bytes: &[u8]) -> bool {
+    let Some((method, target)) = split_method(bytes) else { return false };
+    match target.first() {
+        Some(b'/' | b'*') => method != b"PRI",
+        Some(b'h' | b'H') => target.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"http")),
+        Some(byte) => method == b"CONNECT" && (byte.is_ascii_alphanumeric() || *byte == b'['),
+        None => false,
+    }
+}
+
+/// Nothing in these bytes speaks against a request line; more may.
+pub(super) fn may_begin_request(bytes: &[u8]) -> bool {
+    match split_method(bytes) {
+        Some((_, target)) => {
+            target.is_empty()
+                || begins_request(bytes)
+                || (target.len() < 4 && target.iter().zip(b"http").all(|(a, b)| a.eq_ignore_ascii_case(b)))
+        }
+        None => bytes.len() <= METHOD_BYTES && bytes.iter().all(|b| is_method_byte(*b)),
+    }
+}
+
+/// Nothing in these bytes speaks against a status line; more may.
+pub(super) fn may_begin_response(bytes: &[u8]) -> bool {
+    bytes.starts_with(STATUS_START) || STATUS_START.starts_with(bytes)
+}
+
+fn split_method(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = bytes.iter().take(METHOD_BYTES.saturating_add(1)).position(|b| *b == b' ')?;
+    let (method, rest) = bytes.split_at_checked(space)?;
+    (space >= 3 && method.iter().all(|b| is_method_byte(*b))).then(|| (method, rest.get(1..).unwrap_or_default()))
+}
+
+/// Registered methods are upper case letters and hyphens.
+const fn is_method_byte(byte: u8) -> bool {
+    byte.is_ascii_uppercase() || byte == b'-'
+}
+
+/// Plausible HTTP/2 frame headers in a row from the segment's start (RFC 9113 section 4.1), one more for a frame that ends with it.
+fn h2_frames(segment: &[u8]) -> u32 {
+    let mut rest = segment;
+    let mut score = 0_u32;
+    while let Some((&[l2, l1, l0, kind, flags, s3, s2, s1, s0], tail)) = rest.split_first_chunk::<9>() {
+        let length = usize::try_from(u32::from_be_bytes([0, l2, l1, l0])).unwrap_or(usize::MAX);
+        let stream = u32::from_be_bytes([s3, s2, s1, s0]);
+        let plausible = stream < 1 << 31
+            && length <= 16_384
+            && match kind {
+                0 => stream != 0 && flags & !0x9 == 0,
+                1 => stream != 0 && flags & !0x2d == 0 && length > 0,
+                2 => stream != 0 && length == 5,
+                3 => stream != 0 && length == 4 && flags == 0,
+                4 => stream == 0 && length.is_multiple_of(6) && flags & !1 == 0,
+                6 => stream == 0 && length == 8 && flags & !1 == 0,
+                7 => stream == 0 && length >= 8 && flags == 0,
+                8 => length == 4 && flags == 0,
+                9 => stream != 0 && flags & !4 == 0,
+                _ => false,
+            };
+        if !plausible {
+            return 0;
+        }
+        score = score.saturating_add(1);
+        match tail.get(length..) {
+            Some([]) => return score.saturating_add(1),
+            Some(next) => rest = next,
+            None => return score,
+        }
+    }
+    score
+}

@@ -1,0 +1,265 @@
+//! The server's half of a connection.
+
+use a11i_common::identity::BootTime;
+
+use super::{
+    AfterGap, BodyStep, Context, H1, MethodKind, Phase, UNCOUNTED, body_phase, emit,
+    head::{Framing, ParsedResponse, parse_response},
+    message::Message,
+    skip_line_ends,
+};
+use crate::{
+    call::Completeness,
+    flow::Gap,
+    http::{BodyEnd, ConnectionNotice, FramingEnd, HttpEventKind, MalformedReason, detect},
+};
+
+impl H1 {
+    pub(super) fn response_bytes(&mut self, bytes: &[u8], time: BootTime, context: &mut Context<'_>) {
+        let mut rest = bytes;
+        let mut segment_start = true;
+        while !rest.is_empty() && !self.over {
+            let at_segment_start = std::mem::replace(&mut segment_start, false);
+            match self.responses.phase {
+                Phase::Start => {
+                    rest = skip_line_ends(rest);
+                    if !rest.is_empty() {
+                        self.responses.begin_head(time, false);
+                    }
+                }
+                Phase::Head => rest = self.response_head(rest, time, context),
+                Phase::Length(_) | Phase::Chunked(_) | Phase::UntilClose => rest = self.response_body(rest, time, context),
+                Phase::Lost { open, .. } => {
+                    if at_segment_start && detect::may_begin_response(rest) {
+                        if open {
+                            self.end_response(FramingEnd::Finished, time, context);
+                        }
+                        self.responses.begin_head(time, true);
+                    } else if !(at_segment_start && self.responses.rejoins_chunks(rest)) {
+                        if self.responses.ends_chunks(rest) {
+                            self.end_response(FramingEnd::Finished, time, context);
+                        } else if !open && self.awaiting().is_some() {
+                            // Perhaps these belong to the response that is awaited.
+                            let missing = if self.responses.joined_late { Completeness::JoinedLate } else { UNCOUNTED };
+                            if self.responses.pending.is_whole() {
+                                self.responses.pending = missing;
+                            }
+                        }
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn response_gap(&mut self, gap: Gap, time: BootTime, context: &mut Context<'_>) {
+        let missing = Completeness::Gap { lost: gap.lost, causes: gap.causes };
+        match self.responses.gap_in_body(gap) {
+            AfterGap::InBody => self.tell_response_gap(time, context),
+            AfterGap::BodyOver { beyond } => {
+                self.tell_response_gap(time, context);
+                self.end_response(FramingEnd::Finished, time, context);
+                if let Some(beyond) = beyond {
+                    self.response_gap(beyond, time, context);
+                }
+            }
+            AfterGap::Outside => {
+                if self.awaiting().is_none() {
+                    // The response to a request that was not seen either, or not yet.
+                    self.orphan = Some(time);
+                    self.responses.lose(false, false);
+                    return;
+                }
+                self.responses.pending = self.responses.pending.join(missing);
+                if !self.responses.head.is_empty() && self.damaged_response_head(time, context) {
+                    return;
+                }
+                self.give_up_all_but_last(time, context);
+                self.responses.lose(false, false);
+            }
+        }
+    }
+
+    /// The server sends no more.
+    pub(super) fn responses_over(&mut self, time: BootTime, context: &mut Context<'_>) {
+        if self.responding.is_some() {
+            let framing = match self.responses.phase {
+                // A close is the framing; in `Lost`, whether it cut anything was not seen.
+                Phase::UntilClose | Phase::Lost { .. } => FramingEnd::Finished,
+                Phase::Start | Phase::Head | Phase::Length(_) | Phase::Chunked(_) => FramingEnd::Cut,
+            };
+            self.end_response(framing, time, context);
+        }
+    }
+
+    pub(super) fn end_response(&mut self, framing: FramingEnd, time: BootTime, context: &mut Context<'_>) {
+        let end = self.responses.message.end(framing);
+        self.responses.phase = Phase::Start;
+        if let Some(id) = self.responding.take()
+            && let Some(exchange) = self.exchange_mut(id)
+        {
+            exchange.response_end = Some((end, time));
+        }
+        self.end_finished(false, time, context);
+    }
+
+    fn tell_response_gap(&mut self, time: BootTime, context: &mut Context<'_>) {
+        if let Some(id) = self.responding {
+            emit(context, id, time, HttpEventKind::ResponseBody(&[]));
+        }
+    }
+
+    /// Bytes are missing where the head of a response should be, and several requests wait: the next head seen
+    /// is most likely the last one's, since clients do not pipeline. All of them are marked.
+    fn give_up_all_but_last(&mut self, time: BootTime, context: &mut Context<'_>) {
+        let end = BodyEnd { completeness: self.responses.pending, framing: FramingEnd::Finished };
+        let last = self.in_flight.back().map(|exchange| exchange.id);
+        for exchange in self.in_flight.iter_mut().filter(|exchange| Some(exchange.id) != last) {
+            exchange.response_end.get_or_insert((end, time));
+        }
+        self.end_finished(false, time, context);
+    }
+
+    fn response_head<'a>(&mut self, input: &'a [u8], time: BootTime, context: &mut Context<'_>) -> &'a [u8] {
+        let method = self.awaiting().map_or(MethodKind::Other, |exchange| exchange.method);
+        let side = &mut self.responses;
+        let Some((part, rest)) = side.head.find_end(input).and_then(|end| input.split_at_checked(end)) else {
+            if !side.head.extend(input) {
+                self.refuse_response(MalformedReason::HeadTooLarge, time, context);
+            } else if !detect::may_begin_response(side.head.bytes()) {
+                self.refuse_response(MalformedReason::Head, time, context);
+            }
+            return &[];
+        };
+        let parsed = match side.head.complete(part) {
+            Some(head) => parse_response(head, method, side.first_byte, &context.settings.fingerprinter),
+            None => Err(MalformedReason::HeadTooLarge),
+        };
+        side.head.clear();
+        match parsed {
+            Ok(response) => {
+                self.begin_response(response, time, context);
+                rest
+            }
+            Err(reason) => {
+                self.refuse_response(reason, time, context);
+                &[]
+            }
+        }
+    }
+
+    fn begin_response(&mut self, response: ParsedResponse, time: BootTime, context: &mut Context<'_>) {
+        let status = response.head.status;
+        let first_byte = response.head.first_byte;
+        if (100..200).contains(&status) && status != 101 {
+            self.responses.phase = Phase::Start;
+            return;
+        }
+        let Some((id, method)) =
+            self.awaiting().filter(|exchange| exchange.request_first_byte <= first_byte).map(|exchange| (exchange.id, exchange.method))
+        else {
+            self.orphan_response(first_byte, context);
+            return;
+        };
+        self.end_overtaken(time, context);
+        let missing = std::mem::take(&mut self.responses.pending);
+        self.responding = Some(id);
+        self.responses.joined_late = false;
+        self.responses.message = Message::new(&response.codings, context.settings.decode, missing);
+        emit(context, id, first_byte, HttpEventKind::Response(Box::new(response.head)));
+        if status == 101 || (method == MethodKind::Connect && (200..300).contains(&status)) {
+            if let Some(exchange) = self.exchange_mut(id)
+                && !exchange.request_ended
+            {
+                self.end_request(FramingEnd::Finished, time, context);
+            }
+            self.end_response(FramingEnd::Finished, time, context);
+            self.give_up(ConnectionNotice::Upgraded, context);
+            return;
+        }
+        match response.framing.map(body_phase) {
+            Ok(Some(phase)) => self.responses.phase = phase,
+            Ok(None) => self.end_response(FramingEnd::Finished, time, context),
+            Err(reason) => self.end_response_malformed(reason, time, context),
+        }
+    }
+
+    /// The next response has come, so that the requests of those before it are over, sent in full or not.
+    fn end_overtaken(&mut self, time: BootTime, context: &mut Context<'_>) {
+        if self.in_flight.front().is_some_and(|front| front.response_end.is_some()) {
+            self.end_finished(true, time, context);
+            if self.receiving.is_none() && !matches!(self.requests.phase, Phase::Start | Phase::Head) {
+                self.requests.lose(false, false);
+            }
+        }
+    }
+
+    /// A response that no request asked for: its body is not followed, as even its framing depends on the request.
+    fn orphan_response(&mut self, first_byte: BootTime, context: &mut Context<'_>) {
+        self.orphan = Some(first_byte);
+        if self.next_id > 0 && !self.responses.guessed {
+            context.notices.push(ConnectionNotice::Malformed(MalformedReason::UnexpectedResponse));
+        }
+        self.responses.lose(false, false);
+    }
+
+    /// What a gap left of a head, if that is enough to know the status.
+    fn damaged_response_head(&mut self, time: BootTime, context: &mut Context<'_>) -> bool {
+        let method = self.awaiting().map_or(MethodKind::Other, |exchange| exchange.method);
+        let side = &mut self.responses;
+        let first_byte = side.first_byte;
+        let parsed = side.head.complete_damaged().map(|head| parse_response(head, method, first_byte, &context.settings.fingerprinter));
+        let Some(Ok(response)) = parsed else { return false };
+        if response.head.status < 200 {
+            return false;
+        }
+        let framing = response.framing;
+        self.begin_response(ParsedResponse { framing: Ok(Framing::UntilClose), ..response }, time, context);
+        if self.responding.is_some() {
+            // Lines are missing: codings and framing may be among them, so that no byte of the body can be trusted.
+            self.responses.lose(true, framing == Ok(Framing::Chunked));
+        }
+        true
+    }
+
+    fn response_body<'a>(&mut self, input: &'a [u8], time: BootTime, context: &mut Context<'_>) -> &'a [u8] {
+        let responding = self.responding;
+        let step = self.responses.body(input, &mut |bytes| {
+            if let Some(id) = responding {
+                emit(context, id, time, HttpEventKind::ResponseBody(bytes));
+            }
+        });
+        match step {
+            BodyStep::More => &[],
+            BodyStep::Over { rest } => {
+                self.end_response(FramingEnd::Finished, time, context);
+                rest
+            }
+            BodyStep::Malformed(reason) => {
+                self.end_response_malformed(reason, time, context);
+                &[]
+            }
+        }
+    }
+
+    fn end_response_malformed(&mut self, reason: MalformedReason, time: BootTime, context: &mut Context<'_>) {
+        self.responses.message.fail(reason);
+        self.end_response(FramingEnd::Malformed(reason), time, context);
+        self.responses.lose(false, false);
+    }
+
+    fn refuse_response(&mut self, reason: MalformedReason, time: BootTime, context: &mut Context<'_>) {
+        if self.responses.guessed && reason == MalformedReason::Head {
+            // It was our mistake to take this for a head.
+            self.responses.pending = self.responses.pending.join(UNCOUNTED);
+        } else {
+            context.notices.push(ConnectionNotice::Malformed(reason));
+            let end = BodyEnd { completeness: self.responses.pending, framing: FramingEnd::Malformed(reason) };
+            if let Some(exchange) = self.in_flight.iter_mut().find(|exchange| exchange.response_end.is_none()) {
+                exchange.response_end = Some((end, time));
+            }
+            self.end_finished(false, time, context);
+        }
+        self.responses.lose(false, false);
+    }
+}

@@ -1,0 +1,386 @@
+//! [`Exchanges`]: pairs the requests and responses of one connection and feeds them to their dialects.
+
+use std::sync::Arc;
+
+use a11i_common::identity::BootTime;
+
+use super::{
+    Route, Routes, StreamFrame,
+    body::BodyBuffer,
+    trace_context,
+};
+use crate::{
+    call::{
+        CallBuilder, CallFrame, CaptureFacts, CaptureLibrary, Completeness, Correlation, Ending, LlmCall, LossCauses, Role, ServerAddress,
+        Timing,
+    },
+    http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead, sse::SseParser},
+    owner::Owner,
+};
+
+/// Exchanges under way on one connection: HTTP/2 servers allow 100 or 128 streams as a rule.
+pub const MAX_EXCHANGES: usize = 256;
+
+/// `user-agent` is kept to this length.
+const USER_AGENT_BYTES: usize = 256;
+/// Other header values that become facts.
+const HEADER_FACT_BYTES: usize = 256;
+
+/// What is known of the connection that the events come from.
+#[derive(Clone, Debug)]
+pub struct ConnectionContext {
+    pub owner: Arc<Owner>,
+    pub capture: CaptureFacts,
+    /// The name asked for in the TLS handshake (SNI).
+    pub server_name: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExchangeLimits {
+    /// The policy for this connection's owner may export prompts and answers.
+    pub keep_content: bool,
+    /// Exchanges followed at once.
+    pub exchanges: usize,
+}
+
+impl Default for ExchangeLimits {
+    fn default() -> Self {
+        Self { keep_content: false, exchanges: MAX_EXCHANGES }
+    }
+}
+
+/// What was not made a call of, since the connection began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ExchangeCounters {
+    /// Model calls that were not followed: too many at once.
+    pub too_many: u64,
+    /// Requests whose path looks like a model call and whose body does not, at an unknown host.
+    pub unlike: u64,
+    /// Events of streams that were dropped for their size.
+    pub dropped_events: u64,
+}
+
+/// The model calls of one connection.
+#[derive(Debug)]
+pub struct Exchanges {
+    routes: Arc<Routes>,
+    limits: ExchangeLimits,
+    open: Vec<Exchange>,
+    counters: ExchangeCounters,
+}
+
+struct Exchange {
+    id: ExchangeId,
+    route: Route,
+    role: Role,
+    host: Option<String>,
+    port: Option<u16>,
+    correlation: Correlation,
+    call: Box<CallBuilder>,
+    timing: Timing,
+    request: RequestBody,
+    answer: Answer,
+    /// What of the request, so far of the response, is missing.
+    completeness: Completeness,
+    response_gap: bool,
+}
+
+enum RequestBody {
+    Arriving(BodyBuffer),
+    Read,
+}
+
+enum Answer {
+    /// No byte of the body but blanks.
+    Awaited { event_stream: bool },
+    Whole(BodyBuffer),
+    Events(Box<SseParser>),
+}
+
+impl Exchanges {
+    pub const fn new(routes: Arc<Routes>, limits: ExchangeLimits) -> Self {
+        Self { routes, limits, open: Vec::new(), counters: ExchangeCounters { too_many: 0, unlike: 0, dropped_events: 0 } }
+    }
+
+    /// Takes the next event of the connection; gives the call that it finishes.
+    pub fn handle(&mut self, event: HttpEvent<'_>, context: &ConnectionContext) -> Option<LlmCall> {
+        let HttpEvent { exchange: id, time, kind } = event;
+        let kind = match kind {
+            HttpEventKind::Request(head) => {
+                self.begin(id, *head, context);
+                return None;
+            }
+            other => other,
+        };
+        // Most connections have none or one; all else was refused at its head.
+        let at = self.open.iter().position(|exchange| exchange.id == id)?;
+        let exchange = self.open.get_mut(at)?;
+        match kind {
+            HttpEventKind::Request(_) => {}
+            HttpEventKind::RequestBody(bytes) => {
+                if let RequestBody::Arriving(body) = &mut exchange.request {
+                    if bytes.is_empty() { body.gap() } else { body.push(bytes) }
+                }
+            }
+            HttpEventKind::RequestEnd(end) => {
+                if !exchange.end_request(end) {
+                    self.counters.unlike = self.counters.unlike.saturating_add(1);
+                    self.open.swap_remove(at);
+                }
+            }
+            HttpEventKind::Response(head) => exchange.begin_response(&head),
+            // An empty piece says that bytes are missing here.
+            HttpEventKind::ResponseBody([]) => exchange.lose_response_bytes(),
+            HttpEventKind::ResponseBody(bytes) => exchange.response_bytes(bytes, time),
+            HttpEventKind::ResponseEnd(end) => {
+                let exchange = self.open.swap_remove(at);
+                return Some(exchange.finish(end, time, context, &mut self.counters));
+            }
+        }
+        None
+    }
+
+    /// Calls under way.
+    pub const fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub const fn counters(&self) -> ExchangeCounters {
+        self.counters
+    }
+
+    fn begin(&mut self, id: ExchangeId, head: RequestHead, context: &ConnectionContext) {
+        let Some(route) = self.routes.route(&head, context.server_name.as_deref()) else { return };
+        if self.open.len() >= self.limits.exchanges {
+            self.counters.too_many = self.counters.too_many.saturating_add(1);
+            return;
+        }
+        let mut call = Box::new(CallBuilder::new(route.provider.clone(), route.operation, self.limits.keep_content));
+        request_facts(&head, &mut call);
+        self.open.push(Exchange {
+            id,
+            role: head.role,
+            port: head.port,
+            correlation: Correlation { parent: trace_context::parent(&head.headers) },
+            timing: Timing { start: head.first_byte, ..Timing::default() },
+            host: head.host,
+            route,
+            call,
+            request: RequestBody::Arriving(BodyBuffer::default()),
+            answer: Answer::Awaited { event_stream: false },
+            completeness: Completeness::Whole,
+            response_gap: false,
+        });
+    }
+}
+
+impl Exchange {
+    /// Reads the request's body. False: it is none of a model call.
+    fn end_request(&mut self, end: BodyEnd) -> bool {
+        let RequestBody::Arriving(mut body) = std::mem::replace(&mut self.request, RequestBody::Read) else { return true };
+        let finished = end.framing == FramingEnd::Finished;
+        let complete = finished && end.completeness.is_whole();
+        self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
+        let (dialect, operation) = (self.route.dialect, self.route.operation);
+        let read = complete && body.whole().is_some_and(|body| dialect.request(operation, body, &mut self.call).is_ok());
+        if !read {
+            if body.is_over_cap() {
+                self.call.mark_content_truncated();
+            }
+            // An object is always readable.
+            let _nothing_to_read = dialect.request(operation, &body.salvage(finished), &mut self.call).is_err();
+        }
+        self.route.certain || self.call.request.model.is_some() || !complete || body.is_over_cap()
+    }
+
+    fn begin_response(&mut self, head: &ResponseHead) {
+        let text = |name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES));
+        let response = &mut self.call.response;
+        response.status = Some(head.status);
+        response.request_id = REQUEST_ID_FIELDS.iter().find_map(|name| text(name));
+        // The response names the organisation that the key belongs to, also where the request does not.
+        let organization = text("openai-organization");
+        let request = &mut self.call.request;
+        request.organization = request.organization.take().or(organization);
+        let content_type = head.headers.text("content-type").unwrap_or_default();
+        let asked = content_type.is_empty() && request.stream;
+        let event_stream = asked || content_type.trim_start().get(..17).is_some_and(|start| start.eq_ignore_ascii_case("text/event-stream"));
+        self.answer = Answer::Awaited { event_stream };
+    }
+
+    fn response_bytes(&mut self, bytes: &[u8], time: BootTime) {
+        if let Answer::Awaited { event_stream } = self.answer {
+            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else { return };
+            // The body itself knows better than its label: failures come as JSON under any label, and labels get lost.
+            self.answer = match first {
+                b'{' | b'[' if !self.response_gap => Answer::Whole(BodyBuffer::default()),
+                b'd' | b'e' | b'i' | b'r' | b':' if !self.response_gap && self.call.request.stream => Answer::Events(Box::default()),
+                _ if event_stream => Answer::Events(Box::default()),
+                _ => Answer::Whole(BodyBuffer::default()),
+            };
+            if self.response_gap {
+                self.lose_response_bytes();
+            }
+        }
+        match &mut self.answer {
+            Answer::Awaited { .. } => {}
+            Answer::Whole(body) => body.push(bytes),
+            Answer::Events(parser) => {
+                let mut feed = EventFeed { route: &self.route, call: &mut self.call, timing: &mut self.timing, time };
+                parser.push(bytes, |event| feed.take(event.event, event.data));
+            }
+        }
+    }
+
+    fn lose_response_bytes(&mut self) {
+        self.response_gap = true;
+        match &mut self.answer {
+            Answer::Awaited { .. } => {}
+            Answer::Whole(body) => body.gap(),
+            Answer::Events(parser) => parser.reset_after_gap(),
+        }
+    }
+
+    fn finish(mut self, end: BodyEnd, time: BootTime, context: &ConnectionContext, counters: &mut ExchangeCounters) -> LlmCall {
+        if matches!(self.request, RequestBody::Arriving(_)) {
+            // Answered before the request was over, or the connection ended within it.
+            let unfinished = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Cut };
+            self.end_request(unfinished);
+        }
+        self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
+        self.timing.end = time;
+        let lost = self.response_gap || !end.completeness.is_whole();
+        let (readable, streamed) = self.read_answer(end, lost, time, counters);
+        let ending = self.conclude(end.framing, lost, readable, streamed);
+        let frame = CallFrame {
+            owner: Arc::clone(&context.owner),
+            role: self.role,
+            server: self.server(context),
+            timing: self.timing,
+            completeness: self.completeness,
+            capture: context.capture,
+            correlation: self.correlation,
+        };
+        self.call.build(frame, ending)
+    }
+
+    /// The rest of the response. Gives whether all of it was understood, and whether it was a stream.
+    fn read_answer(&mut self, end: BodyEnd, lost: bool, time: BootTime, counters: &mut ExchangeCounters) -> (bool, bool) {
+        match &mut self.answer {
+            Answer::Awaited { event_stream } => (false, *event_stream),
+            Answer::Whole(body) => {
+                let dialect = self.route.dialect;
+                let whole = if lost { None } else { body.whole() };
+                let readable = whole.is_some_and(|body| dialect.response(body, &mut self.call).is_ok());
+                if !readable {
+                    if body.is_over_cap() {
+                        self.call.mark_content_truncated();
+                    }
+                    let salvaged = body.salvage(end.framing == FramingEnd::Finished);
+                    let _nothing_to_read = dialect.response(&salvaged, &mut self.call).is_err();
+                }
+                (readable, false)
+            }
+            Answer::Events(parser) => {
+                let mut feed = EventFeed { route: &self.route, call: &mut self.call, timing: &mut self.timing, time };
+                parser.finish(|event| feed.take(event.event, event.data));
+                counters.dropped_events = counters.dropped_events.saturating_add(parser.dropped_events());
+                self.route.dialect.stream_end(lost || parser.dropped_events() > 0, &mut self.call);
+                (true, true)
+            }
+        }
+    }
+
+    /// Whether it worked, and what that means for choices that did not end.
+    fn conclude(&mut self, framing: FramingEnd, lost: bool, readable: bool, streamed: bool) -> Ending {
+        let Some(status) = self.call.response.status else {
+            self.call.fail(Some("connection_closed"), None);
+            return if lost { Ending::Unknown } else { Ending::Broken };
+        };
+        if status >= 400 {
+            self.call.fail(Some(&status.to_string()), None);
+            return Ending::Seen;
+        }
+        if self.call.has_failed() {
+            return Ending::Broken;
+        }
+        match framing {
+            FramingEnd::Finished if lost => Ending::Unknown,
+            FramingEnd::Finished => Ending::Seen,
+            FramingEnd::Malformed(_) => Ending::Unknown,
+            // Many clients hang up once they have the last event; what they wanted has arrived.
+            FramingEnd::Cut if self.call.is_finished() && readable => Ending::Seen,
+            FramingEnd::Cut if lost => Ending::Unknown,
+            FramingEnd::Cut => {
+                // Who hung up is not told apart here: a stream is mostly given up by its reader, a body of known length by its sender.
+                self.call.fail(Some(if streamed { "cancelled" } else { "connection_closed" }), None);
+                Ending::Broken
+            }
+        }
+    }
+
+    fn server(&self, context: &ConnectionContext) -> ServerAddress {
+        let default_port = if context.capture.library == Some(CaptureLibrary::Plaintext) { 80 } else { 443 };
+        let address = self.host.clone().or_else(|| context.server_name.clone());
+        let port = address.as_ref().map(|_| self.port.unwrap_or(default_port));
+        ServerAddress { address, port, known_host: self.route.known_host }
+    }
+}
+
+/// Bytes that were seen and could not be decoded are missing all the same.
+const fn undecoded(framing: FramingEnd) -> Completeness {
+    match framing {
+        FramingEnd::Malformed(_) => Completeness::Gap { lost: None, causes: LossCauses(0) },
+        FramingEnd::Finished | FramingEnd::Cut => Completeness::Whole,
+    }
+}
+
+/// Where a stream's events go.
+struct EventFeed<'e> {
+    route: &'e Route,
+    call: &'e mut CallBuilder,
+    timing: &'e mut Timing,
+    time: BootTime,
+}
+
+impl EventFeed<'_> {
+    fn take(&mut self, event: Option<&str>, data: &[u8]) {
+        self.call.response.stream_chunks = self.call.response.stream_chunks.saturating_add(1);
+        self.timing.first_chunk.get_or_insert(self.time);
+        self.route.dialect.chunk(&StreamFrame { event, data }, self.call);
+        if self.call.take_new_output() {
+            self.timing.first_token.get_or_insert(self.time);
+            self.timing.last_token = Some(self.time);
+        }
+    }
+}
+
+/// Best first: the provider's own, the gateways' before it.
+const REQUEST_ID_FIELDS: [&str; 7] =
+    ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-debug-trace-id", "mistral-correlation-id", "cf-ray"];
+
+fn request_facts(head: &RequestHead, call: &mut CallBuilder) {
+    let text = |name| head.headers.text(name).filter(|value| !value.is_empty()).map(|value| clip(value, HEADER_FACT_BYTES));
+    let facts = &mut call.request;
+    facts.retry_count = text("x-stainless-retry-count").and_then(|count| count.parse().ok());
+    facts.user_agent = head.headers.text("user-agent").map(|agent| clip(agent, USER_AGENT_BYTES));
+    facts.organization = text("openai-organization");
+    facts.project = text("openai-project");
+    facts.credential_fingerprint = head.headers.credential().map(str::to_owned);
+    // Azure's classic paths name the deployment, and the body then need not name a model.
+    facts.model = head.path.split_once("/deployments/").and_then(|(_, rest)| rest.split('/').next()).map(|name| clip(name, HEADER_FACT_BYTES));
+}
+
+fn clip(text: &str, limit: usize) -> String {
+    text.get(..text.floor_char_boundary(limit)).unwrap_or(text).to_owned()
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange").field("id", &self.id).field("provider", &self.route.provider).finish_non_exhaustive()
+    }
+}

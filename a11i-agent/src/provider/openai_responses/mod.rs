@@ -1,0 +1,214 @@
+//! OpenAI Responses (<https://platform.openai.com/docs/api-reference/responses>).
+//!
+//! A stream's terminal event repeats the whole response and counts; the deltas before it are what a cut stream is told from.
+
+mod output;
+mod request;
+
+use super::{
+    Dialect, StreamFrame,
+    error_body::{read_error, read_failure},
+    lenient::{Count, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
+};
+use crate::{
+    call::{CallBuilder, ModalityTokens, NanoUsd, Operation, PartKind, ProviderName, Usage},
+    http::RequestHead,
+};
+
+pub(super) struct OpenAiResponses;
+
+impl Dialect for OpenAiResponses {
+    fn name(&self) -> ProviderName {
+        ProviderName::of("openai")
+    }
+
+    fn claims(&self, head: &RequestHead) -> Option<Operation> {
+        let path = head.path.trim_end_matches('/');
+        match head.method.as_str() {
+            "POST" if path.ends_with("/responses") => Some(Operation::Chat),
+            "POST" if path.ends_with("/responses/compact") => Some(Operation::Other("compact")),
+            "POST" if path.ends_with("/responses/input_tokens") => Some(Operation::Other("count_tokens")),
+            "GET" => {
+                let (_, id) = path.rsplit_once("/responses/")?;
+                // Others have a path /responses/ too; every id of this API's inventor begins so.
+                (id.starts_with("resp_") && !id.contains('/')).then_some(Operation::FetchResponse)
+            }
+            _ => None,
+        }
+    }
+
+    fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
+        call.response.api_type = Some("responses");
+        if operation == Operation::FetchResponse { Ok(()) } else { request::read(body, call) }
+    }
+
+    fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
+        let response: Response<'_> = parse(body)?;
+        if call.response.status.is_some_and(|status| status >= 400) {
+            read_failure(body, call);
+        } else {
+            whole_response(&response, call);
+        }
+        Ok(())
+    }
+
+    fn chunk(&self, frame: &StreamFrame<'_>, call: &mut CallBuilder) {
+        let Ok(event) = parse::<Event<'_>>(frame.data) else { return };
+        let kind = event.kind.filled().or(frame.event).unwrap_or_default();
+        match kind {
+            "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => whole_response(&event.response, call),
+            "response.created" | "response.queued" | "response.in_progress" => identity(&event.response, call),
+            "error" => {
+                if event.error.0.is_some() {
+                    read_error(event.error, call);
+                } else {
+                    call.fail(event.code.filled().or(Some("error")), event.message.filled());
+                }
+                call.finish(0, "error");
+            }
+            _ => output::delta(kind, &event, call),
+        }
+    }
+}
+
+lenient_object! {
+    struct Event<'a> {
+        "type" => kind: Text<'a>,
+        "response" => response: Response<'a>,
+        "output_index" => output_index: Count,
+        "content_index" => content_index: Count,
+        "summary_index" => summary_index: Count,
+        "delta" => delta: Text<'a>,
+        "item" => item: Raw<'a>,
+        "arguments" => arguments: Text<'a>,
+        "input" => input: Text<'a>,
+        "error" => error: Raw<'a>,
+        "code" => code: Text<'a>,
+        "message" => message: Text<'a>,
+    }
+}
+
+lenient_object! {
+    struct Response<'a> {
+        "id" => id: Text<'a>,
+        "model" => model: Text<'a>,
+        "status" => status: Text<'a>,
+        "incomplete_details" => incomplete_details: IncompleteDetails<'a>,
+        "error" => error: Raw<'a>,
+        "output" => output: Raw<'a>,
+        "usage" => usage: TokenUsage<'a>,
+        "service_tier" => service_tier: Text<'a>,
+        "conversation" => conversation: Raw<'a>,
+    }
+}
+
+lenient_object! {
+    struct IncompleteDetails<'a> {
+        "reason" => reason: Text<'a>,
+    }
+}
+
+lenient_object! {
+    struct TokenUsage<'a> {
+        "input_tokens" => input_tokens: Count,
+        "output_tokens" => output_tokens: Count,
+        "input_tokens_details" => input_details: TokenDetails<'a>,
+        "output_tokens_details" => output_details: TokenDetails<'a>,
+        "cost" => cost: Float,
+        "cost_in_usd_ticks" => cost_in_usd_ticks: Int,
+    }
+}
+
+lenient_object! {
+    struct TokenDetails<'a> {
+        "cached_tokens" => cached_tokens: Count,
+        "cache_write_tokens" => cache_write_tokens: Count,
+        "reasoning_tokens" => reasoning_tokens: Count,
+        "text_tokens" => text_tokens: Count,
+        "image_tokens" => image_tokens: Count,
+        "audio_tokens" => audio_tokens: Count,
+    }
+}
+
+lenient_object! {
+    struct Identified<'a> {
+        "id" => id: Text<'a>,
+    }
+}
+
+fn identity(response: &Response<'_>, call: &mut CallBuilder) {
+    if let Some(id) = response.id.name() {
+        call.response.id = Some(id);
+    }
+    if let Some(model) = response.model.name() {
+        call.response.model = Some(model);
+    }
+    if let Some(tier) = response.service_tier.name() {
+        call.response.service_tier = Some(tier);
+    }
+    if let Some(conversation) = conversation_id(response.conversation) {
+        call.request.conversation_id = Some(conversation);
+    }
+    // The one answer of this API is expected from here on.
+    if response.is_object() && call.operation() == Operation::Chat {
+        call.choice(0);
+    }
+}
+
+/// An id, or an object with one.
+fn conversation_id(conversation: Raw<'_>) -> Option<String> {
+    conversation.read::<Identified<'_>>().and_then(|object| object.id.name()).or_else(|| conversation.read::<Text<'_>>()?.name())
+}
+
+fn whole_response(response: &Response<'_>, call: &mut CallBuilder) {
+    identity(response, call);
+    // The provider's own word for how it ended: why it is incomplete, else its status.
+    let status = response.status.filled();
+    let reason = response.incomplete_details.reason.filled().or(status);
+    if let Some(reason) = reason {
+        call.finish(0, reason);
+    }
+    if response.error.0.is_some() {
+        read_error(response.error, call);
+    }
+    if status == Some("failed") && !call.has_failed() {
+        call.fail(Some("failed"), None);
+    }
+    let mut items = 0usize;
+    response.output.for_each(|item: output::Item<'_>| {
+        if items == 0 {
+            call.restart_output();
+            call.usage.web_search_requests = None;
+        }
+        output::whole_item(u64::try_from(items).unwrap_or(u64::MAX), &item, call);
+        items = items.saturating_add(1);
+    });
+    // A fetched response was consumed and counted when it was made.
+    if response.usage.is_object() && call.operation() != Operation::FetchResponse {
+        usage(&response.usage, call);
+    }
+}
+
+fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
+    let modalities =
+        |details: &TokenDetails<'_>| ModalityTokens { text: details.text_tokens.0, image: details.image_tokens.0, audio: details.audio_tokens.0 };
+    call.usage = Usage {
+        input_tokens: reported.input_tokens.0,
+        output_tokens: reported.output_tokens.0,
+        cache_read_input_tokens: reported.input_details.cached_tokens.0,
+        cache_write_input_tokens: reported.input_details.cache_write_tokens.0,
+        reasoning_output_tokens: reported.output_details.reasoning_tokens.0,
+        input_by_modality: modalities(&reported.input_details),
+        output_by_modality: modalities(&reported.output_details),
+        web_search_requests: call.usage.web_search_requests,
+        ..Usage::default()
+    };
+    const TICKS_PER_NANO_USD: i64 = 10;
+    let ticks = reported.cost_in_usd_ticks.0.filter(|ticks| *ticks >= 0).and_then(|ticks| ticks.checked_div(TICKS_PER_NANO_USD)).map(NanoUsd);
+    if let Some(cost) = ticks.or_else(|| reported.cost.0.and_then(NanoUsd::from_usd)) {
+        call.response.stated_cost = Some(cost);
+    }
+}
+
+#[cfg(test)]
+mod tests;

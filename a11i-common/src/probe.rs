@@ -1,0 +1,46 @@
+//! Attach cookies: what a probed function does and which attachment it belongs to.
+
+/// What a probed function does: its arguments and what it returns.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Operation {
+    /// `int SSL_write(SSL *, const void *buf, int num)`
+    Write = 1,
+    /// `int SSL_read(SSL *, void *buf, int num)`
+    Read = 2,
+    /// `int SSL_write_ex(SSL *, const void *buf, size_t num, size_t *written)`
+    WriteEx = 3,
+    /// `int SSL_read_ex(SSL *, void *buf, size_t num, size_t *readbytes)`
+    ReadEx = 4,
+    /// `int SSL_write_ex2(SSL *, const void *buf, size_t num, uint64_t flags, size_t *written)`
+    WriteEx2 = 5,
+    /// `int SSL_write_early_data(SSL *, const void *buf, size_t num, size_t *written)`
+    WriteEarlyData = 6,
+    /// `int SSL_read_early_data(SSL *, void *buf, size_t num, size_t *readbytes)`: 0 error, 1 success, 2 finished
+    ReadEarlyData = 7,
+    /// `void SSL_free(SSL *)`
+    Free = 8,
+    /// `int SSL_clear(SSL *)`
+    Clear = 9,
+    /// `int SSL_shutdown(SSL *)`
+    Shutdown = 10,
+    /// `long SSL_ctrl(SSL *, int cmd, long larg, void *parg)`: cmd 55 sets the server name
+    Control = 11,
+    /// `int SSL_set_tlsext_host_name(SSL *, const char *name)` where it is a function (BoringSSL)
+    SetHostName = 12,
+}
+
+impl Operation {
+    /// Whether a return probe is needed too: only then is it known what was transferred.
+    pub const fn has_return(self) -> bool {
+        (self as u8) < Self::Free as u8
+    }
+}
+
+/// Low bits of a cookie: the [`Operation`]. The rest: the attachment.
+pub const OPERATION_BITS: u32 = 8;
+
+/// The cookie of one probe.
+pub const fn cookie(attachment: u64, operation: Operation) -> u64 {
+    (attachment << OPERATION_BITS) | operation as u64
+}

@@ -1,0 +1,56 @@
+//! The probed thread's registers, by architecture: calling convention and stack pointer.
+
+use aya_ebpf::bindings::pt_regs;
+
+/// The Nth integer argument of the function that was entered (System V ABI).
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn argument<const N: usize>(regs: *const pt_regs) -> u64 {
+    // SAFETY: the kernel's register context, whole and readable. Volatile: the verifier refuses a context pointer that was
+    // computed, which is what the optimiser makes of a choice between two arguments.
+    unsafe {
+        match N {
+            0 => core::ptr::read_volatile(&raw const (*regs).rdi),
+            1 => core::ptr::read_volatile(&raw const (*regs).rsi),
+            2 => core::ptr::read_volatile(&raw const (*regs).rdx),
+            3 => core::ptr::read_volatile(&raw const (*regs).rcx),
+            _ => core::ptr::read_volatile(&raw const (*regs).r8),
+        }
+    }
+}
+
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn stack_pointer_at_entry(regs: *const pt_regs) -> u64 {
+    // SAFETY: the kernel's register context.
+    unsafe { core::ptr::read_volatile(&raw const (*regs).rsp) }
+}
+
+/// The return has popped its address.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn stack_pointer_at_return(regs: *const pt_regs) -> u64 {
+    stack_pointer_at_entry(regs).wrapping_sub(8)
+}
+
+/// The Nth integer argument of the function that was entered (AAPCS64).
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub(crate) fn argument<const N: usize>(regs: *const pt_regs) -> u64 {
+    // SAFETY: the kernel's register context, whose BPF view begins with `user_pt_regs`; volatile as on x86-64.
+    unsafe { core::ptr::read_volatile(&raw const (*regs.cast::<aya_ebpf::bindings::user_pt_regs>()).regs[N]) }
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub(crate) fn stack_pointer_at_entry(regs: *const pt_regs) -> u64 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const (*regs.cast::<aya_ebpf::bindings::user_pt_regs>()).sp) }
+}
+
+/// The return address is in a register: the stack pointer is the entry's.
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub(crate) fn stack_pointer_at_return(regs: *const pt_regs) -> u64 {
+    stack_pointer_at_entry(regs)
+}

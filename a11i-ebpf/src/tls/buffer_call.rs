@@ -1,0 +1,166 @@
+//! Entry and return of `fn(session, buffer, length, …)`: captured on return, with the count really transferred.
+//!
+//! A non-blocking caller repeats a write after `WANT_WRITE` with the same buffer: what is copied at entry
+//! would be seen twice. In-flight state is cleared on every return, failed calls included.
+
+use a11i_common::{event::Counter, probe::OPERATION_BITS};
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    programs::{ProbeContext, RetProbeContext},
+};
+
+use super::{
+    frame::{FREE_FRAME, Frame, Frames},
+    operation,
+};
+use crate::{
+    count, emit, filter,
+    maps::IN_FLIGHT,
+    registers,
+    session::{self, SessionKey},
+    task, user_memory,
+};
+
+/// Deeper than any library's own nesting of entry points (`_early_data` → `_ex` → plain), far less than a thread's stack.
+const NESTING_BYTES: u64 = 16 * 1024;
+
+#[inline(always)]
+pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
+    let (tgid, tid) = task::current_ids();
+    if !filter::follows(tgid) {
+        return;
+    }
+    let (fourth, fifth) = (registers::argument::<3>(ctx.regs), registers::argument::<4>(ctx.regs));
+    let frame = Frame {
+        stack_pointer: registers::stack_pointer_at_entry(ctx.regs),
+        session: registers::argument::<0>(ctx.regs),
+        buffer: registers::argument::<1>(ctx.regs),
+        count_pointer: if operation == operation::WRITE_EX2 { fifth } else { fourth },
+        attachment,
+        operation,
+        reserved: [0; 7],
+    };
+    let thread = thread_key(tgid, tid);
+    let Some(frames) = IN_FLIGHT.get_ptr_mut(&thread) else {
+        let mut fresh = Frames { frames: [FREE_FRAME; a11i_common::limits::FRAMES_PER_THREAD] };
+        fresh.frames[0] = frame;
+        if IN_FLIGHT.insert(&thread, &fresh, u64::from(BPF_NOEXIST)).is_err() {
+            count::add(Counter::InFlightFull, 1);
+            session::note_uncounted_call(&SessionKey::new(tgid, frame.session), operation::direction(operation));
+        }
+        return;
+    };
+    // SAFETY: a live map value that only this thread touches.
+    place(unsafe { &mut (*frames).frames }, &frame, tgid);
+}
+
+/// Puts the frame into its slot: the one with its stack pointer, else a free one, else that of a call which must be over.
+#[inline(always)]
+fn place(frames: &mut [Frame; a11i_common::limits::FRAMES_PER_THREAD], frame: &Frame, tgid: u32) {
+    let mut slot = usize::MAX;
+    for (i, live) in frames.iter().enumerate() {
+        if live.stack_pointer == 0 {
+            if slot == usize::MAX {
+                slot = i;
+            }
+            continue;
+        }
+        if live.stack_pointer == frame.stack_pointer {
+            // The same call through a second attachment of its file (the content is the same), or a frame whose return never came.
+            let counter = if live.attachment == frame.attachment { Counter::AbandonedFrames } else { Counter::DuplicateHits };
+            count::add(counter, 1);
+            slot = i;
+            break;
+        }
+        // One entry point of the library calling another for the same transfer: the outer one reports it.
+        if live.session == frame.session
+            && operation::direction(live.operation) == operation::direction(frame.operation)
+            && live.stack_pointer.wrapping_sub(frame.stack_pointer) < NESTING_BYTES
+        {
+            count::add(Counter::DuplicateHits, 1);
+            return;
+        }
+        // Stacks grow down: a live frame below the new one was left without a return (longjmp, exception).
+        if frame.stack_pointer.wrapping_sub(live.stack_pointer) < NESTING_BYTES {
+            count::add(Counter::AbandonedFrames, 1);
+            slot = i;
+        }
+    }
+    if slot == usize::MAX {
+        count::add(Counter::InFlightFull, 1);
+        session::note_uncounted_call(&SessionKey::new(tgid, frame.session), operation::direction(frame.operation));
+        return;
+    }
+    if let Some(place) = frames.get_mut(slot) {
+        *place = *frame;
+    }
+}
+
+#[inline(always)]
+pub(crate) fn leave(ctx: &RetProbeContext) {
+    let (tgid, tid) = task::current_ids();
+    let Some(frames) = IN_FLIGHT.get_ptr_mut(&thread_key(tgid, tid)) else {
+        return;
+    };
+    let stack_pointer = registers::stack_pointer_at_return(ctx.regs);
+    // SAFETY: a live map value that only this thread touches.
+    let frames = unsafe { &mut (*frames).frames };
+    let mut frame = FREE_FRAME;
+    for live in frames.iter_mut() {
+        if live.stack_pointer == stack_pointer {
+            frame = *live;
+            live.stack_pointer = 0;
+            break;
+        }
+    }
+    if frame.stack_pointer == 0 {
+        return;
+    }
+    count::add(Counter::Calls, 1);
+    let key = SessionKey::new(tgid, frame.session);
+    let Some(transferred) = transferred(&key, &frame, ctx.ret::<u64>() as i32) else {
+        return;
+    };
+    if let Some(session) = session::find_or_insert(&key) {
+        let transfer = emit::Transfer {
+            key,
+            tid,
+            attachment: frame.attachment,
+            direction: operation::direction(frame.operation),
+            buffer: frame.buffer,
+            length: transferred,
+        };
+        // SAFETY: a live map value; a session is used by one thread at a time (the library demands it).
+        emit::transfer(&transfer, unsafe { &mut *session });
+    }
+}
+
+/// Bytes the call transferred; `None` if it failed or moved nothing.
+#[inline(always)]
+fn transferred(key: &SessionKey, frame: &Frame, result: i32) -> Option<u64> {
+    if result <= 0 {
+        return None;
+    }
+    let n = if frame.operation == operation::WRITE || frame.operation == operation::READ {
+        result as u64
+    } else {
+        let n = user_memory::read::<u64>(frame.count_pointer);
+        if n.is_none() {
+            // Bytes were transferred and nobody knows how many: the offsets miss them, and the session says so.
+            count::add(Counter::CountUnreadable, 1);
+            session::note_uncounted_call(key, operation::direction(frame.operation));
+        }
+        n?
+    };
+    if n == 0 { None } else { Some(n) }
+}
+
+#[inline(always)]
+fn thread_key(tgid: u32, tid: u32) -> u64 {
+    (u64::from(tgid) << 32) | u64::from(tid)
+}
+
+#[inline(always)]
+pub(crate) fn attachment_of(cookie: u64) -> u64 {
+    cookie >> OPERATION_BITS
+}

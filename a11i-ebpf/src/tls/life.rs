@@ -1,0 +1,76 @@
+//! Session life: freed, cleared, shut down, named.
+
+use a11i_common::{
+    event::{Counter, RecordKind, ServerNameRecord},
+    limits::SERVER_NAME_BYTES,
+};
+use aya_ebpf::programs::ProbeContext;
+
+use super::operation;
+use crate::{
+    count, emit, filter,
+    maps::{RING, SESSIONS},
+    registers,
+    session::{self, SessionKey},
+    task, user_memory,
+};
+
+/// `SSL_CTRL_SET_TLSEXT_HOSTNAME` of OpenSSL's public `tls1.h`.
+const SET_HOST_NAME_COMMAND: u64 = 55;
+
+#[inline(always)]
+pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
+    let (tgid, tid) = task::current_ids();
+    if !filter::follows(tgid) {
+        return;
+    }
+    let key = SessionKey::new(tgid, registers::argument::<0>(ctx.regs));
+    let (second, fourth) = (registers::argument::<1>(ctx.regs), registers::argument::<3>(ctx.regs));
+    if operation == operation::CONTROL {
+        if second as u32 as u64 == SET_HOST_NAME_COMMAND {
+            name(&key, tid, attachment, fourth);
+        }
+    } else if operation == operation::SET_HOST_NAME {
+        name(&key, tid, attachment, second);
+    } else if operation == operation::SHUTDOWN {
+        tell(RecordKind::WriteShutdown, &key, tid, attachment);
+    } else {
+        // `SSL_clear` begins a new stream at the same address: the next transfer makes a fresh entry with another generation.
+        tell(RecordKind::SessionEnd, &key, tid, attachment);
+        let _ = SESSIONS.remove(&key);
+    }
+}
+
+#[inline(always)]
+fn tell(kind: RecordKind, key: &SessionKey, tid: u32, attachment: u64) {
+    let Some(session) = SESSIONS.get_ptr(key) else {
+        return;
+    };
+    // SAFETY: a live map value; freeing a session that another thread uses is an error of the program's own.
+    emit::fixed(&session::record(kind, key, unsafe { &*session }, tid, attachment));
+}
+
+#[inline(always)]
+fn name(key: &SessionKey, tid: u32, attachment: u64, source: u64) {
+    let Some(session) = session::find_or_insert(key) else {
+        return;
+    };
+    let Some(mut entry) = RING.reserve::<ServerNameRecord>(0) else {
+        count::add(Counter::RingFullRecords, 1);
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: `record` is the reservation; every field of its fixed part is written before submit, the name by the helper.
+    unsafe {
+        let Some(length) = user_memory::copy_str::<SERVER_NAME_BYTES>((&raw mut (*record).name).cast(), source) else {
+            entry.discard(0);
+            return;
+        };
+        (&raw mut (*record).header).write(session::header(RecordKind::ServerName, (*session).process, tid, length));
+        (&raw mut (*record).session).write(key.session);
+        (&raw mut (*record).attachment).write(attachment);
+        (&raw mut (*record).generation).write((*session).generation);
+        (&raw mut (*record).reserved).write([0; 3]);
+    }
+    entry.submit(emit::wake_by_volume());
+}

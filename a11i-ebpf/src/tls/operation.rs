@@ -1,0 +1,35 @@
+//! What a probed function does. On uprobe-multi links the attach cookie says it; single probes have a program each.
+
+use a11i_common::probe::Operation;
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_attach_cookie};
+
+use crate::settings;
+
+/// The attach cookie; 0 where the kernel has none (before 5.15: the call is dead code there and not verified).
+#[inline(always)]
+pub(crate) fn cookie<C: EbpfContext>(ctx: &C) -> u64 {
+    if settings::has_attach_cookie() == 0 {
+        return 0;
+    }
+    // SAFETY: the context is the one the kernel passed in.
+    unsafe { bpf_get_attach_cookie(ctx.as_ptr()) }
+}
+
+pub(crate) const WRITE: u8 = Operation::Write as u8;
+pub(crate) const READ: u8 = Operation::Read as u8;
+pub(crate) const WRITE_EX: u8 = Operation::WriteEx as u8;
+pub(crate) const READ_EX: u8 = Operation::ReadEx as u8;
+pub(crate) const WRITE_EX2: u8 = Operation::WriteEx2 as u8;
+pub(crate) const WRITE_EARLY_DATA: u8 = Operation::WriteEarlyData as u8;
+pub(crate) const READ_EARLY_DATA: u8 = Operation::ReadEarlyData as u8;
+pub(crate) const FREE: u8 = Operation::Free as u8;
+pub(crate) const CLEAR: u8 = Operation::Clear as u8;
+pub(crate) const SHUTDOWN: u8 = Operation::Shutdown as u8;
+pub(crate) const CONTROL: u8 = Operation::Control as u8;
+pub(crate) const SET_HOST_NAME: u8 = Operation::SetHostName as u8;
+
+/// 0 = write, 1 = read.
+#[inline(always)]
+pub(crate) fn direction(operation: u8) -> usize {
+    (operation == READ || operation == READ_EX || operation == READ_EARLY_DATA) as usize
+}

@@ -1,0 +1,105 @@
+//! A small C program on libssl, for what no high-level client does on purpose: see `clients/c/raw_tls.c`.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::Stdio,
+};
+
+use serde_json::Value;
+use tokio::{io::AsyncWriteExt as _, process::Command};
+
+use super::{cache, clients};
+use crate::{
+    provider_stub::ProviderStub,
+    requirement::{self, Unmet},
+};
+
+/// The compiled client.
+pub struct RawTls {
+    program: PathBuf,
+}
+
+/// What one run did.
+#[derive(Debug)]
+pub struct Done {
+    pub pid: u32,
+    /// Everything that came back, head and body.
+    pub answer: Vec<u8>,
+    /// Calls of `SSL_write`, and how many of them had to be repeated.
+    pub writes: u64,
+    pub retries: u64,
+}
+
+impl RawTls {
+    /// Compiled now, or before.
+    ///
+    /// # Errors
+    /// When there is no C compiler or no libssl to compile against.
+    pub async fn compiled() -> Result<Self, Unmet> {
+        let source = clients().join("c/raw_tls.c");
+        let program = cache().join("raw_tls");
+        let newer = |a: &PathBuf, b: &PathBuf| Some(fs::metadata(a).ok()?.modified().ok()? > fs::metadata(b).ok()?.modified().ok()?);
+        if newer(&program, &source) == Some(true) {
+            return Ok(Self { program });
+        }
+        let compiler = requirement::program("cc", "install a C compiler")?;
+        fs::create_dir_all(cache())
+            .map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
+        let lock = File::create(cache().join("raw_tls.lock")).expect("the cache folder is writable");
+        lock.lock().expect("a file can be locked");
+        let fresh = cache().join(format!("raw_tls.{}", std::process::id()));
+        let mut compile = Command::new(compiler);
+        compile.args(["-O1", "-Wall", "-Wextra", "-o"]).arg(&fresh).arg(&source).args(["-lssl", "-lcrypto"]);
+        let output = compile.output().await.expect("the compiler can be started");
+        if !output.status.success() {
+            let words = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
+            return Err(Unmet::new(format!("raw_tls.c does not compile: {words}"), "install the package `libssl-dev`"));
+        }
+        fs::rename(&fresh, &program).expect("the cache folder is writable");
+        Ok(Self { program })
+    }
+
+    /// Sends these bytes as the first thing on a connection to `host`, and reads until the server closes.
+    ///
+    /// # Panics
+    /// With the client's own words when it fails.
+    pub async fn send(&self, stub: &ProviderStub, host: &str, request: &[u8], options: &[&str]) -> Done {
+        let mut command = Command::new(&self.program);
+        command.arg(stub.port().to_string()).arg(host).arg(stub.ca_file()).args(options);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().expect("the client can be started");
+        let pid = child.id().expect("it was just started");
+        let mut input = child.stdin.take().expect("piped");
+        input.write_all(request).await.expect("the client reads its input first");
+        drop(input);
+        let output = child.wait_with_output().await.expect("the client can be waited for");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "raw_tls ended with {}: {words}", output.status);
+        let count = |name: &str| {
+            let value = words.split([' ', '\n']).find_map(|word| word.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {words}"));
+            value.parse().unwrap_or_else(|_| panic!("{value} is no number"))
+        };
+        Done { pid, answer: output.stdout, writes: count("writes="), retries: count("retries=") }
+    }
+}
+
+/// A POST as bytes, head and body in one piece; the last one on its connection.
+pub fn post(host: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Vec<u8> {
+    request(host, path, headers, body, "close")
+}
+
+/// A POST that leaves the connection open: for several in one write.
+pub fn post_keep_alive(host: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Vec<u8> {
+    request(host, path, headers, body, "keep-alive")
+}
+
+fn request(host: &str, path: &str, headers: &[(&str, &str)], body: &Value, connection: &str) -> Vec<u8> {
+    let body = body.to_string();
+    let more: String = headers.iter().flat_map(|(name, value)| [*name, ": ", *value, "\r\n"]).collect();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nAuthorization: Bearer sk-test-not-a-real-key\r\n{more}Content-Length: {}\r\nConnection: {connection}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}

@@ -1,0 +1,175 @@
+//! CPython with the real `openai`, `anthropic` and `aiohttp` packages.
+//!
+//! A program takes jobs on its input and says on its output what the client saw of each ([`Program::run`]).
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::Stdio,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
+};
+
+use super::{cache, clients};
+use crate::{
+    agent::GUEST_PATIENCE,
+    provider_stub::ProviderStub,
+    requirement::{self, Unmet},
+};
+
+/// The programs in `clients/python`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Script {
+    OpenAiSync,
+    OpenAiAsync,
+    AnthropicSync,
+    AnthropicAsync,
+    Aiohttp,
+}
+
+impl Script {
+    fn file(self) -> &'static str {
+        match self {
+            Self::OpenAiSync => "openai_sync.py",
+            Self::OpenAiAsync => "openai_async.py",
+            Self::AnthropicSync => "anthropic_sync.py",
+            Self::AnthropicAsync => "anthropic_async.py",
+            Self::Aiohttp => "aiohttp_chat.py",
+        }
+    }
+}
+
+/// A Python with the packages, made once.
+#[derive(Clone, Debug)]
+pub struct Python {
+    program: PathBuf,
+}
+
+/// Where package indexes are slow, an installation is; it happens once.
+const INSTALLATION: Duration = Duration::from_mins(10);
+
+impl Python {
+    /// The virtual environment, from the cache or made now.
+    ///
+    /// # Errors
+    /// What could not be made, with the tool's own words.
+    pub async fn with_packages() -> Result<Self, Unmet> {
+        let requirements = clients().join("python/requirements.txt");
+        let wanted = fs::read_to_string(&requirements).expect("the requirements are in the repository");
+        let folder = cache().join("venv");
+        let program = folder.join("bin/python");
+        let stamp = folder.join("installed-requirements.txt");
+        let is_made = || fs::read_to_string(&stamp).is_ok_and(|made| made == wanted);
+        if is_made() {
+            return Ok(Self { program });
+        }
+        let python = requirement::program("python3", "install the packages `python3` and `python3-venv`")?;
+        fs::create_dir_all(cache())
+            .map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
+        // Several test processes may want it at once.
+        let lock = File::create(cache().join("venv.lock")).expect("the cache folder is writable");
+        lock.lock().expect("a file can be locked");
+        if !is_made() {
+            let remedy = "see the message; offline, set A11I_TEST_CACHE to a folder where it was made before";
+            run(Command::new(python).arg("-m").arg("venv").arg("--clear").arg(&folder), "python3 -m venv", remedy).await?;
+            let mut pip = Command::new(&program);
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&requirements);
+            run(&mut pip, "pip install", remedy).await?;
+            fs::write(&stamp, wanted).expect("the virtual environment is writable");
+        }
+        Ok(Self { program })
+    }
+
+    /// Starts a program whose every name resolves to the stand-in.
+    pub fn start(&self, script: Script, stub: &ProviderStub) -> Program {
+        let mut child = self.command(script, stub).kill_on_drop(true).spawn().expect("python can be started");
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().expect("piped")).lines();
+        Program { pid: child.id().expect("it was just started"), child, input, output }
+    }
+
+    /// The interpreter, the script's path and the environment it needs: for commands that another program starts.
+    pub fn command_line(&self, script: Script, stub: &ProviderStub) -> (Vec<PathBuf>, Vec<(&'static str, String)>) {
+        let environment = vec![
+            ("SSL_CERT_FILE", stub.ca_file().display().to_string()),
+            ("STAND_IN_PORT", stub.port().to_string()),
+            ("NO_PROXY", "*".to_owned()),
+            ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
+        ];
+        (vec![self.program.clone(), clients().join("python").join(script.file())], environment)
+    }
+
+    fn command(&self, script: Script, stub: &ProviderStub) -> Command {
+        let (line, environment) = self.command_line(script, stub);
+        let mut command = Command::new(&self.program);
+        command.args(line.into_iter().skip(1)).envs(environment);
+        for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"] {
+            command.env_remove(name);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+/// A running program.
+pub struct Program {
+    pub pid: u32,
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Program {
+    /// Gives it one line of work (a job, or a list of concurrent jobs) and returns what the client saw of each, in order.
+    ///
+    /// # Panics
+    /// With the program's standard error when it ends instead.
+    pub async fn run(&mut self, work: &Value) -> Vec<Value> {
+        let count = work.as_array().map_or(1, Vec::len);
+        let input = self.input.as_mut().expect("the input is open");
+        input.write_all(format!("{work}\n").as_bytes()).await.expect("the program reads its input");
+        let mut answers = Vec::with_capacity(count);
+        while answers.len() < count {
+            let line = tokio::time::timeout(GUEST_PATIENCE, self.output.next_line()).await.expect("the program answers in the end");
+            let Some(line) = line.expect("output of the program is text") else {
+                let mut words = String::new();
+                if let Some(mut errors) = self.child.stderr.take() {
+                    errors.read_to_string(&mut words).await.expect("standard error is text");
+                }
+                panic!("the program ended after {} of {count} answers: {words}", answers.len());
+            };
+            answers.push(serde_json::from_str(&line).expect("the program answers in JSON"));
+        }
+        answers
+    }
+
+    /// One job, one answer.
+    pub async fn run_one(&mut self, job: &Value) -> Value {
+        self.run(job).await.pop().expect("one job has one answer")
+    }
+
+    /// Lets it end, and checks that it ended well.
+    pub async fn finish(mut self) {
+        drop(self.input.take());
+        let output = self.child.wait_with_output().await.expect("the program can be waited for");
+        assert!(output.status.success(), "the program ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+async fn run(command: &mut Command, what: &str, remedy: &str) -> Result<(), Unmet> {
+    let output = tokio::time::timeout(INSTALLATION, command.kill_on_drop(true).stdin(Stdio::null()).output()).await;
+    match output {
+        Err(_) => Err(Unmet::new(format!("`{what}` did not end within {INSTALLATION:?}"), remedy)),
+        Ok(Err(error)) => Err(Unmet::new(format!("`{what}` cannot be started: {error}"), remedy)),
+        Ok(Ok(output)) if output.status.success() => Ok(()),
+        Ok(Ok(output)) => {
+            let words = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
+            Err(Unmet::new(format!("`{what}` failed with {}: {words}", output.status), remedy))
+        }
+    }
+}
