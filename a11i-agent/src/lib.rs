@@ -36,6 +36,17 @@ pub mod redaction;
 pub mod replay;
 pub mod tokens;
 
+// The way out: its values are pure, what sends them needs the host.
+pub mod export;
+pub mod sampling;
+
+// The rim.
+#[cfg(feature = "host")]
+pub mod clock;
+#[cfg(feature = "host")]
+pub mod config;
+#[cfg(feature = "host")]
+pub mod telemetry;
 // The rim.
 #[cfg(feature = "host")]
 pub mod capture;

@@ -1,0 +1,172 @@
+//! Configuration: files, environment and flags → [`Config`] of checked values.
+//!
+//! Flags win over environment, environment over files, later files over earlier ones. Everything that is wrong is reported at once, each
+//! [`Mistake`] with where it stands and what to do. Reads the environment through [`Environment`], so that tests need none.
+
+mod effective;
+mod env;
+mod file;
+mod keys;
+mod otlp;
+mod raw;
+mod validate;
+
+pub use env::{Environment, ProcessEnvironment};
+pub use otlp::{Compression, Endpoint, OtlpConfig, Protocol, Secret};
+pub use raw::{Mistake, Mistakes, Origin};
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{export::semconv::Semconv, sampling::Sampler};
+
+/// Every value checked. `Display` prints it as YAML that would be read back as the same (secrets masked).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    pub content: Content,
+    pub output: Output,
+    pub log_level: LogLevel,
+    pub semconv: Semconv,
+    pub otlp: OtlpConfig,
+    pub batch: BatchConfig,
+    /// `OTEL_METRIC_EXPORT_INTERVAL`.
+    pub metric_interval: Duration,
+    /// Where the health and metrics ports are bound: loopback unless configured.
+    pub bind_address: IpAddr,
+    /// 0 = off.
+    pub health_port: u16,
+    /// 0 = off.
+    pub metrics_port: u16,
+    pub cost: CostConfig,
+    /// `providers.hosts`: gateways and further hosts, with the provider whose dialect and prices apply.
+    pub provider_hosts: Vec<ProviderHost>,
+    pub capture: CaptureConfig,
+    /// Added to every resource, below what the kernel says.
+    pub resource_attributes: Vec<(String, String)>,
+    /// How long a shutdown may drain and flush.
+    pub shutdown_timeout: Duration,
+    pub sampler: Sampler,
+    /// Read trace context from requests.
+    pub trace_correlation: bool,
+}
+
+/// Whether prompts and answers are exported.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Content {
+    #[default]
+    None,
+    Full,
+}
+
+/// What is printed on standard output per call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Output {
+    /// `pretty` where no OTLP endpoint is configured, else nothing.
+    #[default]
+    Auto,
+    Pretty,
+    Json,
+    None,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// `OTEL_BSP_*`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BatchConfig {
+    pub schedule_delay: Duration,
+    pub max_queue_size: usize,
+    /// Bound of the queue in bytes of encoded spans: content may make a span megabytes large.
+    pub max_queue_bytes: usize,
+    pub max_export_batch_size: usize,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CostConfig {
+    pub enabled: bool,
+    pub pricing_file: Option<PathBuf>,
+    pub unknown_hosts: UnknownHosts,
+}
+
+/// Prices at hosts that no table names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum UnknownHosts {
+    #[default]
+    None,
+    /// Assume list prices; marked.
+    Assume,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProviderHost {
+    pub host: String,
+    pub provider: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CaptureConfig {
+    /// A power of two and a multiple of the page size, as the kernel asks of a ring buffer.
+    pub ring_bytes: u32,
+    pub call_limit_bytes: u64,
+}
+
+/// Where configuration comes from, in ascending precedence.
+#[derive(Clone, Debug, Default)]
+pub struct Sources<'a> {
+    /// `--config`: read with the `*.d` folder next to it (`a11i.yaml` and `a11i.yaml.d/*.yaml` or `a11i.d/*.yaml`).
+    pub file: Option<&'a Path>,
+    /// `(key path, value)` of flags: `("output", "json")`.
+    pub flags: Vec<(&'static str, String)>,
+}
+
+impl Config {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// All mistakes of all sources.
+    pub fn load(sources: &Sources<'_>, environment: &dyn Environment) -> Result<Self, Mistakes> {
+        let mut raw = raw::RawConfig::default();
+        let mut mistakes = Vec::new();
+        if let Some(path) = sources.file {
+            file::read(path, &mut raw, &mut mistakes);
+        }
+        env::read(environment, &mut raw, &mut mistakes);
+        for (key, value) in &sources.flags {
+            raw.set_text(key, value, Origin::Flag(format!("--{}", key.replace(['.', '_'], "-"))));
+        }
+        validate::check(&raw, mistakes)
+    }
+
+    /// Whether a call is sent anywhere but to standard output.
+    pub const fn exports(&self) -> bool {
+        self.otlp.traces.is_some() || self.otlp.metrics.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests;

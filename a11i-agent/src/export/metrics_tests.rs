@@ -1,0 +1,144 @@
+use super::*;
+use crate::{
+    call::{Outcome, UsageSource},
+    cost::PricedCall,
+    export::samples,
+};
+
+fn metrics(layer: Semconv) -> Metrics {
+    Metrics::new(ResourceBuilder { layer, ..ResourceBuilder::default() })
+}
+
+fn record(metrics: &mut Metrics, priced: &PricedCall) -> Overflow {
+    metrics.record(&samples::redacted(priced), 1)
+}
+
+fn names(metrics: &mut Metrics) -> Vec<&'static str> {
+    metrics.collect(1).iter().flat_map(|p| p.series.keys().map(|m| m.definition().name).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn the_default_layer_counts_tokens_duration_first_chunk_and_cost() {
+    let mut metrics = metrics(Semconv::V1_41);
+    record(&mut metrics, &samples::chat());
+    record(&mut metrics, &samples::chat());
+    let collected = metrics.collect(1);
+    let [process] = collected.as_slice() else { unreachable!() };
+    let usage = &process.series[&Metric::TokenUsage];
+    let sums: BTreeMap<&str, (f64, u64)> = usage
+        .iter()
+        .map(|(attributes, point)| match point {
+            Point::Histogram(h) => (attributes.get("gen_ai.token.type").and_then(Value::as_str).unwrap(), (h.sum, h.count)),
+            Point::Count(_) | Point::NanoUsd(_) => unreachable!(),
+        })
+        .collect();
+    assert_eq!(sums, BTreeMap::from([("input", (200.0, 2)), ("output", (40.0, 2))]));
+    assert!(usage.keys().all(|a| a.get("a11i.usage.source").and_then(Value::as_str) == Some("reported")));
+    assert_eq!(process.series[&Metric::CostUsd].values().next(), Some(&Point::NanoUsd(740_000)));
+    assert_eq!(
+        names(&mut metrics),
+        ["gen_ai.client.token.usage", "gen_ai.client.operation.duration", "gen_ai.client.operation.time_to_first_chunk", "a11i.cost.usd"]
+    );
+}
+
+#[test]
+fn layers_have_their_own_names() {
+    let mut old = metrics(Semconv::V1_36);
+    record(&mut old, &samples::chat());
+    assert_eq!(names(&mut old), ["gen_ai.client.token.usage", "gen_ai.client.operation.duration", "a11i.cost.usd"]);
+    let mut latest = metrics(Semconv::Latest);
+    record(&mut latest, &samples::chat());
+    let names = names(&mut latest);
+    assert!(names.iter().all(|n| n.starts_with("gen_ai.client.inference.") || *n == "a11i.cost.usd"), "{names:?}");
+    assert_eq!(names.len(), 9);
+}
+
+#[test]
+fn a_modality_split_sums_up_to_its_total() {
+    let mut priced = samples::chat();
+    priced.call.usage.input_by_modality = ModalityTokens { text: Some(70), image: None, audio: Some(20) };
+    let mut metrics = metrics(Semconv::Latest);
+    record(&mut metrics, &priced);
+    let collected = metrics.collect(1);
+    let mut counts: Vec<(&str, &Point)> = collected[0].series[&Metric::InferenceInputTokens]
+        .iter()
+        .map(|(a, p)| (a.get("gen_ai.token.modality").and_then(Value::as_str).unwrap(), p))
+        .collect();
+    counts.sort_by_key(|(name, _)| *name);
+    assert_eq!(counts, [("audio", &Point::Count(20)), ("text", &Point::Count(70)), ("unknown", &Point::Count(10))]);
+}
+
+#[test]
+fn a_call_without_usage_adds_no_tokens() {
+    let mut priced = samples::chat();
+    priced.call.usage = Usage::default();
+    priced.cost = None;
+    let mut metrics = metrics(Semconv::V1_41);
+    record(&mut metrics, &priced);
+    assert_eq!(names(&mut metrics), ["gen_ai.client.operation.duration", "gen_ai.client.operation.time_to_first_chunk"]);
+}
+
+#[test]
+fn estimates_and_failures_have_series_of_their_own() {
+    let mut metrics = metrics(Semconv::V1_41);
+    record(&mut metrics, &samples::chat());
+    let mut priced = samples::chat();
+    priced.call.usage.source = UsageSource::Estimated;
+    priced.call.outcome = Outcome { error_type: Some("cancelled".to_owned()), error_message: None };
+    record(&mut metrics, &priced);
+    let collected = metrics.collect(1);
+    assert_eq!(collected[0].series[&Metric::TokenUsage].len(), 4);
+    assert_eq!(collected[0].series[&Metric::OperationDuration].len(), 2);
+}
+
+#[test]
+fn a_served_call_has_server_metrics_and_no_cost() {
+    let mut priced = samples::chat();
+    priced.call.role = Role::Server;
+    let mut metrics = metrics(Semconv::V1_41);
+    record(&mut metrics, &priced);
+    let collected = metrics.collect(1);
+    assert_eq!(
+        names(&mut metrics),
+        ["gen_ai.server.request.duration", "gen_ai.server.time_to_first_token", "gen_ai.server.time_per_output_token"]
+    );
+    let Some(Point::Histogram(per_token)) = collected[0].series[&Metric::ServerTimePerOutputToken].values().next() else { unreachable!() };
+    assert!((per_token.sum - 1.15 / 19.0).abs() < 1e-9, "{per_token:?}");
+}
+
+#[test]
+fn invented_model_names_end_in_one_overflow_series() {
+    let mut metrics = metrics(Semconv::V1_41);
+    let mut overflowed = 0;
+    for n in 0..SERIES_PER_METRIC + 50 {
+        let mut priced = samples::chat();
+        priced.call.request.model = Some(format!("m{n}"));
+        overflowed += record(&mut metrics, &priced).measurements;
+    }
+    let collected = metrics.collect(1);
+    let durations = &collected[0].series[&Metric::OperationDuration];
+    assert_eq!(durations.len(), SERIES_PER_METRIC + 1);
+    let Some(Point::Histogram(overflow)) = durations.get(&overflow_attributes()) else { unreachable!() };
+    assert_eq!(overflow.count, 50, "nothing is lost");
+    assert!(overflowed >= 50);
+}
+
+#[test]
+fn too_many_processes_share_a_resource_and_idle_ones_are_forgotten() {
+    let mut metrics = metrics(Semconv::V1_41);
+    let mut call = |pid: usize, now: u64| {
+        let mut priced = samples::chat();
+        let owner = Owner {
+            process: ProcessId { pid: a11i_common::identity::Pid(u32::try_from(pid).unwrap()), start_ticks: 1 },
+            ..Owner::default()
+        };
+        priced.call.owner = Arc::new(owner);
+        let overflow = metrics.record(&samples::redacted(&priced), now);
+        (overflow.shared_resource, metrics.processes.len())
+    };
+    for pid in 0..PROCESSES {
+        assert!(!call(pid, 1).0);
+    }
+    assert_eq!(call(PROCESSES, 1), (true, PROCESSES));
+    assert_eq!(call(PROCESSES, 1 + IDLE_NANOS), (false, 1), "the idle made room");
+}
