@@ -111,7 +111,7 @@ impl SseParser {
         self.skipping = Skipping::FirstLine;
     }
 
-    fn take_kept_line<'a>(&mut self, open: &mut Borrowed<'a>, sink: &mut impl FnMut(SseEvent<'_>)) {
+    fn take_kept_line(&mut self, open: &mut Borrowed<'_>, sink: &mut impl FnMut(SseEvent<'_>)) {
         let mut line = std::mem::take(&mut self.line);
         {
             // The line is ours, not the input's: its fields cannot be borrowed for long.

@@ -26,9 +26,8 @@ impl Inflate {
         let mut scratch = [0; SCRATCH_BYTES];
         while !self.finished {
             let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
-            let status = match self.stream.decompress(rest, &mut scratch, FlushDecompress::None) {
-                Ok(status) => status,
-                Err(_) => return Err(CodingError::Invalid),
+            let Ok(status) = self.stream.decompress(rest, &mut scratch, FlushDecompress::None) else {
+                return Err(CodingError::Invalid);
             };
             let taken = usize::try_from(self.stream.total_in().saturating_sub(before_in)).unwrap_or(usize::MAX);
             let made = usize::try_from(self.stream.total_out().saturating_sub(before_out)).unwrap_or(usize::MAX);
@@ -57,13 +56,12 @@ impl Deflate {
     pub(super) fn decode(&mut self, input: &[u8], out: &mut Out<'_>) -> Result<(), CodingError> {
         let mut rest = input;
         if self.inflate.is_none() {
-            let first = match self.first {
-                Some(first) => first,
-                None => {
-                    let Some((&first, tail)) = rest.split_first() else { return Ok(()) };
-                    rest = tail;
-                    *self.first.insert(first)
-                }
+            let first = if let Some(first) = self.first {
+                first
+            } else {
+                let Some((&first, tail)) = rest.split_first() else { return Ok(()) };
+                rest = tail;
+                *self.first.insert(first)
             };
             let Some(&second) = rest.first() else { return Ok(()) };
             let mut inflate = Inflate::new(is_zlib(first, second));

@@ -117,15 +117,13 @@ impl Chunked {
             (State::Size { value, digits: true }, b'\r' | b';' | b' ' | b'\t') | (State::Extension { value }, _) => {
                 State::Extension { value }
             }
-            (State::Size { .. }, _) => return None,
             (State::DataEnd { after_cr: false }, b'\r') => State::DataEnd { after_cr: true },
             (State::DataEnd { .. }, b'\n') => State::Size { value: 0, digits: false },
-            (State::DataEnd { .. }, _) => return None,
             (State::Trailer { blank: true }, b'\n') => State::Done,
             (State::Trailer { .. }, b'\n') => State::Trailer { blank: true },
             (State::Trailer { blank }, b'\r') => State::Trailer { blank },
             (State::Trailer { .. }, _) => State::Trailer { blank: false },
-            (State::Data { .. } | State::Done, _) => return None,
+            (State::Size { .. } | State::Data { .. } | State::DataEnd { .. } | State::Done, _) => return None,
         };
         let limit = if matches!(self.state, State::Trailer { .. }) { TRAILER_BYTES } else { SIZE_LINE_BYTES };
         self.line_bytes = self.line_bytes.saturating_add(1);

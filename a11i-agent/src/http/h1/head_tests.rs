@@ -24,9 +24,11 @@ fn hosts_come_from_every_form_of_target() {
 
 #[test]
 fn credentials_leave_as_fingerprints_only() {
-    let head = request("GET / HTTP/1.1\r\nAuthorization: Bearer sk-secret\r\nX-Api-Key: sk-secret\r\nCookie: sk-secret\r\nx-ratelimit-tokens: 5\r\n\r\n")
-        .unwrap()
-        .head;
+    let head = request(
+        "GET / HTTP/1.1\r\nAuthorization: Bearer sk-secret\r\nX-Api-Key: sk-secret\r\nCookie: sk-secret\r\nx-ratelimit-tokens: 5\r\n\r\n",
+    )
+    .unwrap()
+    .head;
     assert!(!format!("{head:?}").contains("sk-secret"));
     assert!(head.headers.credential().is_some_and(|print| print.len() == 16));
     assert_eq!(head.headers.text("x-ratelimit-tokens"), Some("5"));
@@ -45,7 +47,10 @@ fn framing_follows_the_rfc() {
         ("transfer-encoding: gzip, chunked", Ok(Framing::Chunked)),
         ("transfer-encoding: gzip", Ok(Framing::None)),
     ] {
-        assert_eq!(request(&format!("POST / HTTP/1.1\r\n{fields}{}\r\n", if fields.is_empty() { "" } else { "\r\n" })).unwrap().framing, framing);
+        assert_eq!(
+            request(&format!("POST / HTTP/1.1\r\n{fields}{}\r\n", if fields.is_empty() { "" } else { "\r\n" })).unwrap().framing,
+            framing
+        );
     }
     let both = request("POST / HTTP/1.1\r\ncontent-encoding: br\r\ntransfer-encoding: gzip, chunked\r\n\r\n").unwrap();
     assert_eq!(both.codings, "br,gzip");

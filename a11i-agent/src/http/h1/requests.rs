@@ -213,7 +213,7 @@ impl H1 {
                 }
                 self.end_finished(false, time, context);
             }
-            _ => {}
+            Phase::Start | Phase::Head | Phase::Length(_) | Phase::Chunked(_) | Phase::UntilClose | Phase::Lost { .. } => {}
         }
     }
 

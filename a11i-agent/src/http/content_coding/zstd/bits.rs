@@ -29,7 +29,7 @@ impl<'a> Backward<'a> {
         }
         // Part or all of it lies before the start: those bits are zero, below the real ones.
         let missing = u32::try_from(start.unsigned_abs()).unwrap_or(u32::MAX);
-        self.window(0).checked_shl(missing).unwrap_or(0) & mask & self.real_mask(count, missing)
+        self.window(0).checked_shl(missing).unwrap_or(0) & mask & real_mask(count, missing)
     }
 
     pub(super) fn take(&mut self, count: u8) -> u64 {
@@ -42,12 +42,6 @@ impl<'a> Backward<'a> {
         self.left = self.left.saturating_sub(i64::from(count));
     }
 
-    /// Only the bits below the read position are data; those above were read before.
-    fn real_mask(&self, count: u8, missing: u32) -> u64 {
-        let real = u32::from(count).saturating_sub(missing);
-        (1_u64 << real).wrapping_sub(1).checked_shl(missing).unwrap_or(0)
-    }
-
     fn window(&self, byte: usize) -> u64 {
         let tail = self.data.get(byte..).unwrap_or_default();
         match tail.first_chunk::<8>() {
@@ -55,6 +49,12 @@ impl<'a> Backward<'a> {
             None => tail.iter().rev().fold(0, |bits, byte| bits << 8 | u64::from(*byte)),
         }
     }
+}
+
+/// Only the bits below the read position are data; those above were read before.
+fn real_mask(count: u8, missing: u32) -> u64 {
+    let real = u32::from(count).saturating_sub(missing);
+    (1_u64 << real).wrapping_sub(1).checked_shl(missing).unwrap_or(0)
 }
 
 /// Reads from the first bit on, as table descriptions are written.

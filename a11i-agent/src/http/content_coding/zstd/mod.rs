@@ -118,7 +118,7 @@ impl Zstd {
         if !single_segment {
             let Some((&byte, tail)) = rest.split_first() else { return Ok(None) };
             rest = tail;
-            let base = 1_u64 << (10 + (byte >> 3));
+            let base = 1024_u64 << (byte >> 3);
             window = base.saturating_add((base >> 3).saturating_mul(u64::from(byte & 7)));
         }
         let dictionary_bytes = match descriptor & 3 {
