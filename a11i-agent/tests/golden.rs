@@ -76,39 +76,9 @@ fn recorded_anthropic_messages_are_exact() {
 #[test]
 #[ignore]
 fn zz_other() {
-    for api in [
-        "azure_ai.chat",
-        "azure_ai.responses",
-        "azure_openai.chat",
-        "azure_openai.responses",
-        "bedrock_mantle.chat",
-        "bedrock_mantle.responses",
-        "cerebras.chat",
-        "crusoe.chat",
-        "deepseek.chat",
-        "deepseek.responses",
-        "gateway.chat",
-        "gateway.responses",
-        "groq.chat",
-        "huggingface.chat",
-        "mistral.chat",
-        "openai_compat.chat",
-        "openrouter.chat",
-        "openrouter.responses",
-        "perplexity.chat",
-        "portkey.chat",
-        "snowflake.chat",
-        "together.chat",
-        "vercel.chat",
-        "writer.chat",
-        "xai.chat",
-        "xai.responses",
-        "zai.chat",
-    ] {
+    for api in ["azure_ai.chat","azure_ai.responses","azure_openai.chat","azure_openai.responses","bedrock_mantle.chat","bedrock_mantle.responses","cerebras.chat","crusoe.chat","deepseek.chat","deepseek.responses","gateway.chat","gateway.responses","groq.chat","huggingface.chat","mistral.chat","openai_compat.chat","openrouter.chat","openrouter.responses","perplexity.chat","portkey.chat","snowflake.chat","together.chat","vercel.chat","writer.chat","xai.chat","xai.responses","zai.chat"] {
         let (n, wrong) = check_file(api);
-        for w in wrong.iter().take(6) {
-            println!("   {w}");
-        }
+        for w in wrong.iter().take(6) { println!("   {w}"); }
         let _ = n;
     }
 }

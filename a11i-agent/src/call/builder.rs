@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    CacheApartUsage, CaptureFacts, Completeness, Content, Correlation, EstimationText, LlmCall, Message, Operation, Outcome, Part,
-    PartKind, PartSlot, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, Timing, ToolDefinition, Usage, choice::Choice,
+    CacheApartUsage, CaptureFacts, Completeness, Content, Correlation, EstimationText, LlmCall, Message, Operation, Outcome, Part, PartKind,
+    PartSlot, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, Timing, ToolDefinition, Usage, choice::Choice,
 };
 use crate::owner::Owner;
 
@@ -298,12 +298,8 @@ impl CallBuilder {
         self.estimation.output_tool_calls =
             self.choices.values().map(|choice| choice.count(PartKind::ToolCall)).fold(0, u32::saturating_add);
         if self.keep_content {
-            self.content.output_messages = self
-                .choices
-                .into_values()
-                .filter(|choice| choice.has_parts() || choice.finish_reason.is_some())
-                .map(Choice::into_message)
-                .collect();
+            self.content.output_messages =
+                self.choices.into_values().filter(|choice| choice.has_parts() || choice.finish_reason.is_some()).map(Choice::into_message).collect();
         }
         LlmCall {
             owner: frame.owner,

@@ -20,8 +20,7 @@ impl RingReader {
         const NAME: &str = "RING";
         let map = ebpf.take_map(NAME).ok_or(LoadError::Missing(NAME))?;
         let ring = RingBuf::try_from(map).map_err(|source| LoadError::Map { name: NAME, source })?;
-        let fd = AsyncFd::try_with_interest(ring, Interest::READABLE)
-            .map_err(|error| LoadError::Map { name: NAME, source: io::Error::from(error).into() })?;
+        let fd = AsyncFd::try_with_interest(ring, Interest::READABLE).map_err(|error| LoadError::Map { name: NAME, source: io::Error::from(error).into() })?;
         Ok(Self { fd })
     }
 

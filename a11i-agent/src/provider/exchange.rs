@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use a11i_common::identity::BootTime;
 
-use super::{Route, Routes, StreamFrame, body::BodyBuffer, trace_context};
+use super::{
+    Route, Routes, StreamFrame,
+    body::BodyBuffer,
+    trace_context,
+};
 use crate::{
     call::{
         CallBuilder, CallFrame, CaptureFacts, CaptureLibrary, Completeness, Correlation, Ending, LlmCall, LossCauses, Role, ServerAddress,
@@ -88,9 +92,7 @@ enum RequestBody {
 
 enum Answer {
     /// No byte of the body but blanks.
-    Awaited {
-        event_stream: bool,
-    },
+    Awaited { event_stream: bool },
     Whole(BodyBuffer),
     Events(Box<SseParser>),
 }
@@ -206,8 +208,7 @@ impl Exchange {
         request.organization = request.organization.take().or(organization);
         let content_type = head.headers.text("content-type").unwrap_or_default();
         let asked = content_type.is_empty() && request.stream;
-        let event_stream =
-            asked || content_type.trim_start().get(..17).is_some_and(|start| start.eq_ignore_ascii_case("text/event-stream"));
+        let event_stream = asked || content_type.trim_start().get(..17).is_some_and(|start| start.eq_ignore_ascii_case("text/event-stream"));
         self.answer = Answer::Awaited { event_stream };
     }
 
@@ -371,8 +372,7 @@ fn request_facts(head: &RequestHead, call: &mut CallBuilder) {
     facts.project = text("openai-project");
     facts.credential_fingerprint = head.headers.credential().map(str::to_owned);
     // Azure's classic paths name the deployment, and the body then need not name a model.
-    facts.model =
-        head.path.split_once("/deployments/").and_then(|(_, rest)| rest.split('/').next()).map(|name| clip(name, HEADER_FACT_BYTES));
+    facts.model = head.path.split_once("/deployments/").and_then(|(_, rest)| rest.split('/').next()).map(|name| clip(name, HEADER_FACT_BYTES));
 }
 
 fn clip(text: &str, limit: usize) -> String {

@@ -72,8 +72,7 @@ impl Routes {
         let host = head.host.as_deref().or(server_name).unwrap_or_default();
         let known = self.provider(host, &head.path);
         let known_host = known.is_some() || self.gateways.iter().any(|pattern| matches(pattern, host));
-        let provider =
-            known.or_else(|| (head.port == Some(OLLAMA_PORT)).then_some(ProviderName::of("ollama"))).unwrap_or_else(|| dialect.name());
+        let provider = known.or_else(|| (head.port == Some(OLLAMA_PORT)).then_some(ProviderName::of("ollama"))).unwrap_or_else(|| dialect.name());
         let certain = known_host || head.headers.text("anthropic-version").is_some();
         Some(Route { dialect, operation, provider, known_host, certain })
     }

@@ -201,8 +201,7 @@ fn input_message(message: &ChatMessage<'_>, call: &mut CallBuilder) {
         }
     }
     if answers_tool && call.keeps_content() {
-        let text: Vec<String> =
-            parts.drain(..).filter_map(|part| if let Part::Text { content } = part { Some(content) } else { None }).collect();
+        let text: Vec<String> = parts.drain(..).filter_map(|part| if let Part::Text { content } = part { Some(content) } else { None }).collect();
         let id = message.tool_call_id.name().or_else(|| message.name.name());
         parts.push(Part::ToolCallResponse { id, response: Value::String(text.join("\n")) });
     }

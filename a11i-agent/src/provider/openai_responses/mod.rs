@@ -56,9 +56,7 @@ impl Dialect for OpenAiResponses {
         let Ok(event) = parse::<Event<'_>>(frame.data) else { return };
         let kind = event.kind.filled().or(frame.event).unwrap_or_default();
         match kind {
-            "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
-                whole_response(&event.response, call)
-            }
+            "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => whole_response(&event.response, call),
             "response.created" | "response.queued" | "response.in_progress" => identity(&event.response, call),
             "error" => {
                 if event.error.0.is_some() {
@@ -192,11 +190,8 @@ fn whole_response(response: &Response<'_>, call: &mut CallBuilder) {
 }
 
 fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
-    let modalities = |details: &TokenDetails<'_>| ModalityTokens {
-        text: details.text_tokens.0,
-        image: details.image_tokens.0,
-        audio: details.audio_tokens.0,
-    };
+    let modalities =
+        |details: &TokenDetails<'_>| ModalityTokens { text: details.text_tokens.0, image: details.image_tokens.0, audio: details.audio_tokens.0 };
     call.usage = Usage {
         input_tokens: reported.input_tokens.0,
         output_tokens: reported.output_tokens.0,
@@ -209,8 +204,7 @@ fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
         ..Usage::default()
     };
     const TICKS_PER_NANO_USD: i64 = 10;
-    let ticks =
-        reported.cost_in_usd_ticks.0.filter(|ticks| *ticks >= 0).and_then(|ticks| ticks.checked_div(TICKS_PER_NANO_USD)).map(NanoUsd);
+    let ticks = reported.cost_in_usd_ticks.0.filter(|ticks| *ticks >= 0).and_then(|ticks| ticks.checked_div(TICKS_PER_NANO_USD)).map(NanoUsd);
     if let Some(cost) = ticks.or_else(|| reported.cost.0.and_then(NanoUsd::from_usd)) {
         call.response.stated_cost = Some(cost);
     }

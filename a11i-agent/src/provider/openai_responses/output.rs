@@ -144,10 +144,7 @@ pub(super) fn delta(kind: &str, event: &Event<'_>, call: &mut CallBuilder) {
     let content_slot = slot(output_index, event.content_index.0.unwrap_or(0));
     let piece = event.delta.as_str().unwrap_or_default();
     match kind {
-        "response.output_text.delta"
-        | "response.refusal.delta"
-        | "response.audio.transcript.delta"
-        | "response.output_audio_transcript.delta" => {
+        "response.output_text.delta" | "response.refusal.delta" | "response.audio.transcript.delta" | "response.output_audio_transcript.delta" => {
             call.append(ANSWER, content_slot, PartKind::Text, piece);
         }
         "response.reasoning_summary_text.delta" => {
