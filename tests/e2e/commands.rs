@@ -13,12 +13,12 @@ use a11i_tests::{
 };
 use tokio::process::Command;
 
-use crate::scene::words;
+use crate::scene::{run, words};
 
 async fn a11i(program: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
     command.args(arguments).env("A11I_HEALTH_PORT", "0").env("A11I_METRICS_PORT", "0");
-    command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("the agent can be started")
+    run(&mut command).await
 }
 
 #[tokio::test]
@@ -28,18 +28,15 @@ async fn not_root_is_one_sentence_and_exit_status_1() {
     let Some(setpriv) = requirement::met(requirement::program("setpriv", "install the package `util-linux`")) else { return };
     // Where everybody can reach it: the target folder may lie in a home.
     let Some(copy) = requirement::met(reachable_copy(&program)) else { return };
-    let output = Command::new(setpriv)
+    let mut command = Command::new(setpriv);
+    command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--"])
         .arg(&copy)
         .args(["run", "--output", "json"])
         .env("A11I_HEALTH_PORT", "0")
         .env("A11I_METRICS_PORT", "0")
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .expect("setpriv can be started");
+        .current_dir("/");
+    let output = run(&mut command).await;
     std::fs::remove_dir_all(copy.parent().expect("a folder")).expect("the copy can be removed");
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{}", words(&output));
@@ -108,13 +105,13 @@ async fn mistakes_in_the_configuration_are_told_all_at_once_with_line_and_remedy
     for word in ["content", "everything", "no_such_key", "redacted"] {
         assert!(words(&checked).contains(word), "{word}: {}", words(&checked));
     }
-    let mut run = Command::new(&program);
-    run.args(["run", "--config", &path]).env("A11I_HEALTH_PORT", "not a port").env("A11I_NO_SUCH_SETTING", "1");
-    let run = run.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("the agent can be started");
+    let mut command = Command::new(&program);
+    command.args(["run", "--config", &path]).env("A11I_HEALTH_PORT", "not a port").env("A11I_NO_SUCH_SETTING", "1");
+    let ran = run(&mut command).await;
     std::fs::remove_file(&file).expect("it was written above");
-    assert_eq!(run.status.code(), Some(1), "{}", words(&run));
+    assert_eq!(ran.status.code(), Some(1), "{}", words(&ran));
     for word in ["everything", "no_such_key", "A11I_HEALTH_PORT", "A11I_NO_SUCH_SETTING"] {
-        assert!(words(&run).contains(word), "{word}: {}", words(&run));
+        assert!(words(&ran).contains(word), "{word}: {}", words(&ran));
     }
 }
 

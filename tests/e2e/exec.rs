@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use a11i_tests::{
-    agent::{binary, calls_in},
+    agent::{PATIENCE, binary, calls_in},
     provider_stub::ProviderStub,
     requirement,
     serial::one_at_a_time,
@@ -15,7 +15,7 @@ use a11i_tests::{
 use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::scene::{OPENAI_CHAT, assert_whole, words};
+use crate::scene::{OPENAI_CHAT, assert_whole, run, words};
 
 #[tokio::test]
 async fn a_python_program_is_seen_from_its_first_call_and_its_neighbours_are_not() {
@@ -31,8 +31,10 @@ async fn a_python_program_is_seen_from_its_first_call_and_its_neighbours_are_not
     let mut child = command.spawn().expect("the agent can be started");
     let mut input = child.stdin.take().expect("piped");
     input.write_all(format!("{}\n", json!({"api": "chat"})).as_bytes()).await.expect("the program reads");
+    let begun = std::time::Instant::now();
     while stub.expected().is_empty() {
         assert!(child.try_wait().expect("it can be waited for").is_none(), "it ended early");
+        assert!(begun.elapsed() < PATIENCE, "the program has made no call yet");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     // A neighbour calls while the program still runs.
@@ -40,7 +42,8 @@ async fn a_python_program_is_seen_from_its_first_call_and_its_neighbours_are_not
     curl.post(OPENAI_CHAT, &chat("gpt-4o-mini", "not to be seen")).run().await;
     input.write_all(format!("{}\n", json!({"api": "chat", "stream": true})).as_bytes()).await.expect("the program reads");
     drop(input);
-    let output = child.wait_with_output().await.expect("it can be waited for");
+    let ended = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("it ends when its program does");
+    let output = ended.expect("it can be waited for");
     assert!(output.status.success(), "{}", words(&output));
 
     // Its own lines go where they would have gone; the calls stand among them.
@@ -70,8 +73,8 @@ async fn descendants_are_seen_and_the_status_is_the_commands() {
         chat("gpt-4o-mini", "from a grandchild"),
     );
     let mut command = Command::new(agent);
-    command.args(["exec", "--output", "json", "--", "sh", "-c", &script]).stdin(Stdio::null()).kill_on_drop(true);
-    let output = command.output().await.expect("the agent can be started");
+    command.args(["exec", "--output", "json", "--", "sh", "-c", &script]);
+    let output = run(&mut command).await;
     assert_eq!(output.status.code(), Some(7), "{}", words(&output));
     let calls = calls_in(&String::from_utf8_lossy(&output.stdout));
     let expected = stub.expected();

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use a11i_tests::workload::{
-    curl::{chat, chat_stream, message},
-    python::Script,
+use a11i_tests::{
+    requirement,
+    workload::{
+        curl::{chat, chat_stream, message},
+        python::{Python, Script},
+    },
 };
 use serde_json::{Value, json};
 
@@ -65,7 +68,7 @@ fn assert_first_chunk_is_inside(call: &a11i_tests::observed::ObservedCall) {
 }
 
 #[tokio::test]
-async fn a_process_in_a_cgroup_of_a_container_or_not_has_its_identity() {
+async fn no_container_id_is_made_up() {
     let Some(scene) = Scene::set().await else { return };
     let Some(curl) = scene.curl() else { return };
     let done = curl.post(OPENAI_CHAT, &chat("gpt-4o-mini", "hello")).run().await;
@@ -122,6 +125,18 @@ async fn anthropic_sync() {
 async fn anthropic_asyncio() {
     let Some(scene) = Scene::set().await else { return };
     scene.python_jobs_are_reported(Script::AnthropicAsync, &anthropic_jobs()).await;
+}
+
+#[tokio::test]
+async fn aiohttp_without_any_package() {
+    let Some(scene) = Scene::set().await else { return };
+    let Some(python) = requirement::met(Python::with_packages().await) else { return };
+    let mut program = python.start(Script::Aiohttp, &scene.stub);
+    let pid = program.pid;
+    program.run_one(&json!({})).await;
+    program.run_one(&json!({"stream": true, "headers": {"x-stub-chunks": "30", "x-stub-pace-ms": "3"}})).await;
+    program.finish().await;
+    scene.calls_are_reported(pid).await;
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! What nearly every test needs: its turn, a provider, an agent, and the comparison of the two.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use a11i_tests::{
-    agent::{Agent, AgentOptions, Finished},
+    agent::{Agent, AgentOptions, Finished, PATIENCE},
     observed::ObservedCall,
     provider_stub::{Expected, Options, ProviderStub},
     requirement,
@@ -14,6 +14,7 @@ use a11i_tests::{
     },
 };
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 /// One test's world. Fields are dropped in order: the agent first.
 pub(crate) struct Scene {
@@ -108,7 +109,15 @@ pub(crate) fn assert_cost(call: &ObservedCall, dollars: f64) {
     assert!(found.is_some_and(|found| (found - dollars).abs() < 1e-9), "a11i.cost.usd: expected {dollars}, found {found:?} in {call:#?}");
 }
 
-/// Standard error of a program that ended, for messages.
+/// Runs a command to its end; one that does not end is a failure and not a hanging test.
+pub(crate) async fn run(command: &mut Command) -> Output {
+    let named = format!("{command:?}");
+    let ended = tokio::time::timeout(PATIENCE, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
+    let Ok(output) = ended else { panic!("{named} still runs after {PATIENCE:?}") };
+    output.unwrap_or_else(|error| panic!("{named} cannot be started: {error}"))
+}
+
+/// All that a program said, for messages.
 pub(crate) fn words(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

@@ -3,6 +3,7 @@
 //! Takes a file of a process; gives a [`ProbePlan`] (data) or the evidence for a library that is not supported. Refuses
 //! offsets without proof. A new library is one file here and one line in [`LIBRARIES`].
 
+pub mod links;
 mod openssl;
 mod plan;
 

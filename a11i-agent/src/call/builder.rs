@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    CacheApartUsage, CaptureFacts, Completeness, Content, Correlation, EstimationText, LlmCall, Message, Operation, Outcome, Part, PartKind,
-    PartSlot, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, Timing, ToolDefinition, Usage, choice::Choice,
+    CacheApartUsage, CaptureFacts, Completeness, Content, Correlation, EstimationText, LlmCall, Message, Operation, Outcome, Part,
+    PartKind, PartSlot, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, Timing, ToolDefinition, Usage, choice::Choice,
 };
 use crate::owner::Owner;
 
@@ -30,6 +30,8 @@ pub struct CallBuilder {
     pub usage: Usage,
     /// Counts of providers whose input excludes cached tokens; normalised into [`Self::usage`] at the end.
     pub cache_apart: CacheApartUsage,
+    /// [`Self::usage`] counts the answer so far: a later event would have said more.
+    pub usage_is_running: bool,
     pub estimation: EstimationText,
     provider: ProviderName,
     operation: Operation,
@@ -43,7 +45,7 @@ pub struct CallBuilder {
 }
 
 /// What an exchange knows of a call besides its content.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct CallFrame {
     pub owner: Arc<Owner>,
     pub role: Role,
@@ -73,6 +75,7 @@ impl CallBuilder {
             response: ResponseFacts::default(),
             usage: Usage::default(),
             cache_apart: CacheApartUsage::default(),
+            usage_is_running: false,
             estimation: EstimationText::default(),
             provider,
             operation,
@@ -176,11 +179,14 @@ impl CallBuilder {
     /// A tool call, or another piece of one: id and name where this piece has them, and what it adds to the arguments.
     pub fn tool_call(&mut self, index: u32, slot: PartSlot, kind: PartKind, id: Option<&str>, name: Option<&str>, arguments: &str) {
         self.has_new_output = true;
+        let mut named = false;
+        self.append_part(index, slot, kind, |part| named = part.identify(id, name), arguments);
         if kind == PartKind::ToolCall {
-            self.estimation.output.push(name.unwrap_or_default());
+            if named {
+                self.estimation.output.push(name.unwrap_or_default());
+            }
             self.estimation.output.push(arguments);
         }
-        self.append_part(index, slot, kind, |part| part.identify(id, name), arguments);
     }
 
     /// The arguments as a whole, which repeat the pieces before.
@@ -298,8 +304,12 @@ impl CallBuilder {
         self.estimation.output_tool_calls =
             self.choices.values().map(|choice| choice.count(PartKind::ToolCall)).fold(0, u32::saturating_add);
         if self.keep_content {
-            self.content.output_messages =
-                self.choices.into_values().filter(|choice| choice.has_parts() || choice.finish_reason.is_some()).map(Choice::into_message).collect();
+            self.content.output_messages = self
+                .choices
+                .into_values()
+                .filter(|choice| choice.has_parts() || choice.finish_reason.is_some())
+                .map(Choice::into_message)
+                .collect();
         }
         LlmCall {
             owner: frame.owner,
@@ -329,15 +339,12 @@ fn clip(text: &str, room: &mut usize, truncated: &mut bool) -> String {
 }
 
 const fn admit(bytes: usize, room: &mut usize, truncated: &mut bool) -> bool {
-    match room.checked_sub(bytes) {
-        Some(rest) => {
-            *room = rest;
-            true
-        }
-        None => {
-            *truncated = true;
-            false
-        }
+    if let Some(rest) = room.checked_sub(bytes) {
+        *room = rest;
+        true
+    } else {
+        *truncated = true;
+        false
     }
 }
 
@@ -349,25 +356,13 @@ mod tests {
         CallBuilder::new(ProviderName::of("openai"), Operation::Chat, keep)
     }
 
-    fn frame() -> CallFrame {
-        CallFrame {
-            owner: Arc::new(Owner::default()),
-            role: Role::Client,
-            server: ServerAddress::default(),
-            timing: Timing::default(),
-            completeness: Completeness::Whole,
-            capture: CaptureFacts::default(),
-            correlation: Correlation::default(),
-        }
-    }
-
     #[test]
     fn pieces_of_parallel_tool_calls_find_their_calls() {
         let mut call = builder(true);
         call.tool_call(0, PartSlot(2), PartKind::ToolCall, Some("b"), Some("second"), "{\"x\"");
         call.tool_call(0, PartSlot(1), PartKind::ToolCall, Some("a"), Some("first"), "{}");
         call.tool_call(0, PartSlot(2), PartKind::ToolCall, None, None, ":1}");
-        let call = call.build(frame(), Ending::Seen);
+        let call = call.build(CallFrame::default(), Ending::Seen);
         let parts = &call.content.output_messages[0].parts;
         assert_eq!(
             parts,
@@ -385,7 +380,7 @@ mod tests {
         call.append(0, PartSlot(0), PartKind::Text, "hello");
         call.input_message(Message::default());
         call.finish(0, "stop");
-        let call = call.build(frame(), Ending::Seen);
+        let call = call.build(CallFrame::default(), Ending::Seen);
         assert_eq!(call.content, Content::default());
         assert_eq!(call.estimation.output.text(), "hello");
         assert_eq!(call.response.finish_reasons, ["stop"]);
@@ -396,7 +391,7 @@ mod tests {
         let mut call = builder(false);
         call.request.choice_count = Some(3);
         call.finish(1, "stop");
-        let call = call.build(frame(), Ending::Broken);
+        let call = call.build(CallFrame::default(), Ending::Broken);
         assert_eq!(call.response.finish_reasons, ["error", "stop", "error"]);
     }
 
@@ -405,7 +400,7 @@ mod tests {
         let mut call = builder(false);
         call.choice(0);
         call.finish(1, "stop");
-        assert!(call.build(frame(), Ending::Unknown).response.finish_reasons.is_empty());
+        assert!(call.build(CallFrame::default(), Ending::Unknown).response.finish_reasons.is_empty());
     }
 
     #[test]
@@ -414,7 +409,7 @@ mod tests {
         for _ in 0..3 {
             call.append(0, PartSlot(0), PartKind::Text, &"\u{e9}".repeat(300_001));
         }
-        let call = call.build(frame(), Ending::Seen);
+        let call = call.build(CallFrame::default(), Ending::Seen);
         let Some(Part::Text { content }) = call.content.output_messages[0].parts.first() else { panic!("no text") };
         assert!(content.len() <= OUTPUT_CONTENT_CAP && content.len() > OUTPUT_CONTENT_CAP - 2);
         assert!(call.content.truncated);
@@ -429,7 +424,7 @@ mod tests {
             call.append(0, PartSlot(u64::from(n)), PartKind::Text, "x");
         }
         assert_eq!(call.choices.len(), MAX_CHOICES);
-        let call = call.build(frame(), Ending::Seen);
+        let call = call.build(CallFrame::default(), Ending::Seen);
         assert!(call.content.truncated);
         assert!(call.content.output_messages[0].parts.len() <= 1024);
     }

@@ -89,14 +89,16 @@ impl Choice {
 }
 
 impl PartDraft {
-    /// Ids and names come once, or once more as `null` or empty.
-    pub(super) fn identify(&mut self, id: Option<&str>, name: Option<&str>) {
+    /// Ids and names come once, or once more as `null`, empty or the same. Whether this is where the name came.
+    pub(super) fn identify(&mut self, id: Option<&str>, name: Option<&str>) -> bool {
         if let Some(id) = id.filter(|id| !id.is_empty()) {
             self.id.get_or_insert_with(|| clip(id));
         }
-        if let Some(name) = name.filter(|name| !name.is_empty() && self.name.is_empty()) {
+        let name = name.filter(|name| !name.is_empty() && self.name.is_empty());
+        if let Some(name) = name {
             self.name = clip(name);
         }
+        name.is_some()
     }
 
     fn into_part(self) -> Option<Part> {

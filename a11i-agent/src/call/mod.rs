@@ -5,6 +5,7 @@
 
 mod builder;
 mod choice;
+mod attachment;
 mod completeness;
 mod message;
 mod record;

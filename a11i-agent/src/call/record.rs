@@ -28,8 +28,9 @@ pub struct LlmCall {
 }
 
 /// Which side of the exchange the observed process is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Role {
+    #[default]
     Client,
     Server,
 }

@@ -42,7 +42,7 @@ pub(super) fn read_error(error: Raw<'_>, call: &mut CallBuilder) {
     if let Some(text) = error.text() {
         return call.fail(Some("_OTHER"), Some(&text));
     }
-    let Some(object) = error.read::<ErrorObject<'_>>().filter(|object| object.is_object()) else { return };
+    let Some(object) = error.read::<ErrorObject<'_>>().filter(Shape::is_object) else { return };
     let kind = object.kind.filled().or_else(|| object.status.filled()).or_else(|| object.code.filled());
     call.fail(kind, object.message.filled());
 }

@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use a11i_common::identity::BootTime;
 
-use super::{
-    Route, Routes, StreamFrame,
-    body::BodyBuffer,
-    trace_context,
-};
+use super::{Route, Routes, StreamFrame, body::BodyBuffer, trace_context};
 use crate::{
     call::{
         CallBuilder, CallFrame, CaptureFacts, CaptureLibrary, Completeness, Correlation, Ending, LlmCall, LossCauses, Role, ServerAddress,
@@ -92,7 +88,9 @@ enum RequestBody {
 
 enum Answer {
     /// No byte of the body but blanks.
-    Awaited { event_stream: bool },
+    Awaited {
+        event_stream: bool,
+    },
     Whole(BodyBuffer),
     Events(Box<SseParser>),
 }
@@ -105,13 +103,10 @@ impl Exchanges {
     /// Takes the next event of the connection; gives the call that it finishes.
     pub fn handle(&mut self, event: HttpEvent<'_>, context: &ConnectionContext) -> Option<LlmCall> {
         let HttpEvent { exchange: id, time, kind } = event;
-        let kind = match kind {
-            HttpEventKind::Request(head) => {
-                self.begin(id, *head, context);
-                return None;
-            }
-            other => other,
-        };
+        if let HttpEventKind::Request(head) = kind {
+            self.begin(id, *head, context);
+            return None;
+        }
         // Most connections have none or one; all else was refused at its head.
         let at = self.open.iter().position(|exchange| exchange.id == id)?;
         let exchange = self.open.get_mut(at)?;
@@ -208,7 +203,8 @@ impl Exchange {
         request.organization = request.organization.take().or(organization);
         let content_type = head.headers.text("content-type").unwrap_or_default();
         let asked = content_type.is_empty() && request.stream;
-        let event_stream = asked || content_type.trim_start().get(..17).is_some_and(|start| start.eq_ignore_ascii_case("text/event-stream"));
+        let event_stream =
+            asked || content_type.trim_start().get(..17).is_some_and(|start| start.eq_ignore_ascii_case("text/event-stream"));
         self.answer = Answer::Awaited { event_stream };
     }
 
@@ -287,7 +283,10 @@ impl Exchange {
             }
             Answer::Events(parser) => {
                 let mut feed = EventFeed { route: &self.route, call: &mut self.call, timing: &mut self.timing, time };
-                parser.finish(|event| feed.take(event.event, event.data));
+                // Of a stream that broke off, the event that broke off with it is none.
+                if end.framing == FramingEnd::Finished {
+                    parser.finish(|event| feed.take(event.event, event.data));
+                }
                 counters.dropped_events = counters.dropped_events.saturating_add(parser.dropped_events());
                 self.route.dialect.stream_end(lost || parser.dropped_events() > 0, &mut self.call);
                 (true, true)
@@ -372,7 +371,8 @@ fn request_facts(head: &RequestHead, call: &mut CallBuilder) {
     facts.project = text("openai-project");
     facts.credential_fingerprint = head.headers.credential().map(str::to_owned);
     // Azure's classic paths name the deployment, and the body then need not name a model.
-    facts.model = head.path.split_once("/deployments/").and_then(|(_, rest)| rest.split('/').next()).map(|name| clip(name, HEADER_FACT_BYTES));
+    facts.model =
+        head.path.split_once("/deployments/").and_then(|(_, rest)| rest.split('/').next()).map(|name| clip(name, HEADER_FACT_BYTES));
 }
 
 fn clip(text: &str, limit: usize) -> String {
@@ -384,3 +384,7 @@ impl std::fmt::Debug for Exchange {
         f.debug_struct("Exchange").field("id", &self.id).field("provider", &self.route.provider).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;

@@ -16,6 +16,8 @@ mod trace_context;
 
 mod anthropic;
 mod openai_chat;
+mod openai_completions;
+mod openai_embeddings;
 mod openai_responses;
 
 pub use body::{BODY_CAP, TAIL_CAP};
@@ -33,6 +35,11 @@ use crate::{
 pub trait Dialect: Sync {
     /// Who is taken for the provider where the host does not tell.
     fn name(&self) -> ProviderName;
+
+    /// What it is called for at a path that configuration names.
+    fn usual_operation(&self) -> Operation {
+        Operation::Chat
+    }
 
     /// Whether method and path (and marks in the headers) are this format's.
     fn claims(&self, head: &RequestHead) -> Option<Operation>;
@@ -60,7 +67,13 @@ pub struct StreamFrame<'a> {
 }
 
 /// In the order they are asked.
-static DIALECTS: [&dyn Dialect; 3] = [&openai_chat::OpenAiChat, &openai_responses::OpenAiResponses, &anthropic::Anthropic];
+static DIALECTS: [&dyn Dialect; 5] = [
+    &openai_chat::OpenAiChat,
+    &openai_responses::OpenAiResponses,
+    &anthropic::Anthropic,
+    &openai_embeddings::OpenAiEmbeddings,
+    &openai_completions::OpenAiCompletions,
+];
 
 /// Names for configuration, in the order of [`DIALECTS`].
-static DIALECT_NAMES: [&str; 3] = ["openai.chat", "openai.responses", "anthropic.messages"];
+static DIALECT_NAMES: [&str; 5] = ["openai.chat", "openai.responses", "anthropic.messages", "openai.embeddings", "openai.completions"];

@@ -16,7 +16,7 @@ pub struct RouteSettings {
     pub hosts: Vec<(String, ProviderName)>,
     /// Host patterns of own gateways: list prices apply; the provider is told by the format.
     pub gateways: Vec<String>,
-    /// Path suffix → dialect (`openai.chat`, `openai.responses`, `anthropic.messages`), at any host.
+    /// Path suffix → dialect (`openai.chat`, `openai.responses` …), at any host.
     pub paths: Vec<(String, String)>,
 }
 
@@ -28,6 +28,7 @@ pub struct UnknownDialect {
 }
 
 /// The tables, once per configuration.
+#[derive(Default)]
 pub struct Routes {
     hosts: Vec<(String, ProviderName)>,
     gateways: Vec<String>,
@@ -44,12 +45,6 @@ pub struct Route {
     pub known_host: bool,
     /// Host or headers vouch for it. Otherwise only the path does, and the body has to look like it.
     pub certain: bool,
-}
-
-impl Default for Routes {
-    fn default() -> Self {
-        Self { hosts: Vec::new(), gateways: Vec::new(), paths: Vec::new() }
-    }
 }
 
 impl Routes {
@@ -72,7 +67,8 @@ impl Routes {
         let host = head.host.as_deref().or(server_name).unwrap_or_default();
         let known = self.provider(host, &head.path);
         let known_host = known.is_some() || self.gateways.iter().any(|pattern| matches(pattern, host));
-        let provider = known.or_else(|| (head.port == Some(OLLAMA_PORT)).then_some(ProviderName::of("ollama"))).unwrap_or_else(|| dialect.name());
+        let provider =
+            known.or_else(|| (head.port == Some(OLLAMA_PORT)).then_some(ProviderName::of("ollama"))).unwrap_or_else(|| dialect.name());
         let certain = known_host || head.headers.text("anthropic-version").is_some();
         Some(Route { dialect, operation, provider, known_host, certain })
     }
@@ -81,7 +77,7 @@ impl Routes {
         if head.method == "POST"
             && let Some((_, dialect)) = self.paths.iter().find(|(suffix, _)| head.path.trim_end_matches('/').ends_with(suffix.as_str()))
         {
-            return Some((*dialect, Operation::Chat));
+            return Some((*dialect, dialect.usual_operation()));
         }
         DIALECTS.iter().find_map(|dialect| dialect.claims(head).map(|operation| (*dialect, operation)))
     }

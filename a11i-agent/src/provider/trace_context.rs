@@ -95,7 +95,8 @@ mod tests {
     #[test]
     fn b3_is_read_in_both_forms() {
         let single = parent(&headers(&[("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1")])).unwrap();
-        let many = headers(&[("x-b3-traceid", "80f198ee56343ba864fe8b2a57d3eff7"), ("x-b3-spanid", "e457b5a2e4d86bd1"), ("x-b3-sampled", "1")]);
+        let many =
+            headers(&[("x-b3-traceid", "80f198ee56343ba864fe8b2a57d3eff7"), ("x-b3-spanid", "e457b5a2e4d86bd1"), ("x-b3-sampled", "1")]);
         assert_eq!(parent(&many), Some(single));
         let short = parent(&headers(&[("b3", "64fe8b2a57d3eff7-e457b5a2e4d86bd1")])).unwrap();
         assert_eq!((short.trace_id[7], short.trace_id[8], short.sampled), (0, 0x64, false));

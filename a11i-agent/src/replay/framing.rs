@@ -101,7 +101,7 @@ fn message(start: String, message: &Message, framing: Framing, has_body: bool, s
         }
     }
     match framing {
-        Framing::ContentLength if has_body => head.push_str(&format!("Content-Length: {}\r\n", message.body.len())),
+        Framing::ContentLength if has_body => head.push_str(&["Content-Length: ", &message.body.len().to_string(), "\r\n"].concat()),
         Framing::Chunked if has_body => head.push_str("Transfer-Encoding: chunked\r\n"),
         Framing::ContentLength | Framing::Chunked => {}
     }

@@ -16,7 +16,7 @@ pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) ->
     };
 
     // A stored response that is fetched is the conventions' own operation, without usage: it was counted when it was made.
-    compare("operation", call.operation.as_str().into(), if fetched { "fetch_response" } else { "chat" }.into());
+    compare("operation", call.operation.as_str().into(), operation(record).into());
     let providers: &[&str] = match record["provider"].as_str().unwrap() {
         "openai" => &["openai"],
         "azure_openai" => &["azure.ai.openai"],
@@ -55,7 +55,7 @@ pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) ->
         compare("no_error", error.into(), Value::Null);
     }
     if let Some(cost) = expect["provider_cost_usd"].as_f64() {
-        let have = call.response.stated_cost.map(|cost| cost.as_usd());
+        let have = call.response.stated_cost.map(a11i_agent::call::NanoUsd::as_usd);
         if !have.is_some_and(|have| (have - cost).abs() < 1e-9 + 1e-6 * cost.abs()) {
             compare("provider_cost", have.into(), cost.into());
         }
@@ -77,6 +77,19 @@ pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) ->
     }
     compare("complete", call.completeness.is_whole().into(), true.into());
     out
+}
+
+fn operation(record: &Value) -> &'static str {
+    let api = record["api"].as_str().unwrap();
+    if record["request"]["method"] == "GET" {
+        "fetch_response"
+    } else if api.ends_with(".embeddings") {
+        "embeddings"
+    } else if api.ends_with(".completions") {
+        "text_completion"
+    } else {
+        "chat"
+    }
 }
 
 fn tool_calls(call: &LlmCall) -> Vec<(Value, Value)> {
@@ -105,6 +118,8 @@ fn usage(record: &Value, call: &LlmCall, fetched: bool, compare: &mut impl FnMut
     }
     if fetched {
         (input, output) = (None, None);
+    } else if call.operation == Operation::Embeddings {
+        output = None;
     }
     assert_eq!(call.usage.source, UsageSource::Reported, "nothing is estimated in this stage");
     for (field, have, want) in [("input_tokens", call.usage.input_tokens, input), ("output_tokens", call.usage.output_tokens, output)] {

@@ -1,6 +1,7 @@
 //! The stand-in as the real packages see it.
 
 use a11i_tests::{
+    agent::PATIENCE,
     provider_stub::{End, ProviderStub},
     requirement,
     serial::one_at_a_time,
@@ -130,9 +131,12 @@ async fn a_stream_given_up_in_the_middle_is_abandoned() {
         let answer = program.run_one(&job).await;
         assert_eq!(answer.get("aborted"), Some(&json!("close")), "{answer}");
         program.finish().await;
-        while stub.exchanges().iter().any(|exchange| exchange.end == End::Open) {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        let ended = async {
+            while stub.exchanges().iter().any(|exchange| exchange.end == End::Open) {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.expect("the stand-in notices");
         let end = stub.exchanges().pop().expect("one exchange").end;
         assert!(matches!(end, End::Abandoned { .. }), "{script:?}: {end:?}");
     }

@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use super::{cache, clients};
+use super::{cache, clients, ended};
 use crate::{
     provider_stub::ProviderStub,
     requirement::{self, Unmet},
@@ -73,7 +73,7 @@ impl RawTls {
         let mut input = child.stdin.take().expect("piped");
         input.write_all(request).await.expect("the client reads its input first");
         drop(input);
-        let output = child.wait_with_output().await.expect("the client can be waited for");
+        let output = ended("raw_tls", child).await;
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "raw_tls ended with {}: {words}", output.status);
         let count = |name: &str| {

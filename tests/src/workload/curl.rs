@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::Output};
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
+use super::ended;
 use crate::{
     provider_stub::ProviderStub,
     requirement::{self, Unmet},
@@ -89,7 +90,7 @@ impl Curl {
     pub async fn run(self) -> Done {
         let child = self.start().await;
         let pid = child.id().expect("curl was just started");
-        Done { pid, output: child.wait_with_output().await.expect("curl can be waited for") }
+        Done { pid, output: ended("curl", child).await }
     }
 
     /// Starts it and hands over its input; the caller reads its output or ends it.

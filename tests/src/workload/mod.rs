@@ -4,7 +4,25 @@ pub mod c_client;
 pub mod curl;
 pub mod python;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+use tokio::process::Child;
+
+use crate::agent::GUEST_PATIENCE;
+
+/// Waits for a client's end.
+///
+/// # Panics
+/// When it does not end: the agent may never be in a client's way.
+pub async fn ended(what: &str, child: Child) -> Output {
+    let Ok(output) = tokio::time::timeout(GUEST_PATIENCE, child.wait_with_output()).await else {
+        panic!("{what} still runs after {GUEST_PATIENCE:?}");
+    };
+    output.expect("a child can be waited for")
+}
 
 /// Folder of the test programs.
 pub fn clients() -> PathBuf {

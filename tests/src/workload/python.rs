@@ -15,7 +15,7 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
-use super::{cache, clients};
+use super::{cache, clients, ended};
 use crate::{
     agent::GUEST_PATIENCE,
     provider_stub::ProviderStub,
@@ -156,7 +156,7 @@ impl Program {
     /// Lets it end, and checks that it ended well.
     pub async fn finish(mut self) {
         drop(self.input.take());
-        let output = self.child.wait_with_output().await.expect("the program can be waited for");
+        let output = ended("the python program", self.child).await;
         assert!(output.status.success(), "the program ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     }
 }

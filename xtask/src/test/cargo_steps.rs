@@ -48,12 +48,19 @@ pub(super) fn unit(setting: &Setting<'_>) -> Result<Outcome> {
     Ok(tests(succeeded, counts))
 }
 
+/// The end-to-end tests' own instruments, without a kernel: no nextest, which would compile the end-to-end tests too.
+pub(super) fn unit_of_the_test_package(setting: &Setting<'_>) -> Result<Outcome> {
+    let mut cargo = process::cargo(setting.workspace);
+    cargo.args(["test", "--ignore-rust-version", "--no-fail-fast", "--package", "a11i-tests", "--lib"]).args(&setting.filters);
+    let (succeeded, output) = process::tee(&mut cargo)?;
+    Ok(possibly_none(succeeded, counts::of_libtest(&output)))
+}
+
 pub(super) fn doc_examples(setting: &Setting<'_>) -> Result<Outcome> {
     let mut cargo = process::cargo(setting.workspace);
     cargo.args(["test", "--doc", "--ignore-rust-version"]).args(EXCEPT_END_TO_END).args(&setting.filters);
     let (succeeded, output) = process::tee(&mut cargo)?;
-    let counts = counts::of_libtest(&output);
-    Ok(if succeeded && counts == Counts::default() { Outcome::passed() } else { tests(succeeded, counts) })
+    Ok(possibly_none(succeeded, counts::of_libtest(&output)))
 }
 
 /// The pure half must compile without the kernel half, tokio and the rest: that is what keeps it pure, and fuzzing quick.
@@ -93,6 +100,11 @@ pub(super) fn typos(setting: &Setting<'_>) -> Result<Outcome> {
     }
     let mut typos = Command::new("typos");
     Ok(if succeeds(typos.current_dir(&setting.workspace.root))? { Outcome::passed() } else { Outcome::failed("see above") })
+}
+
+/// Like [`tests`], where it is no mistake that there is none: that it compiled is the result then.
+fn possibly_none(succeeded: bool, counts: Counts) -> Outcome {
+    if succeeded && counts == Counts::default() { Outcome::passed() } else { tests(succeeded, counts) }
 }
 
 /// A test program that failed without naming a failed test could not be compiled or died.

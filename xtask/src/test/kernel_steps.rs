@@ -1,7 +1,7 @@
 //! The parts that need a kernel: the end-to-end tests on this one, and a named few of them in a guest.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     build::{self, Profile},
-    guest, process, run,
+    guest, packages, process, run,
     test::{Setting, cargo_steps, counts, report::Outcome},
     workspace::Workspace,
 };
@@ -19,57 +19,70 @@ use crate::{
 const GUEST_KERNEL: &str = "6.1";
 /// In emulation code runs 20 to 40 times slower; this ends a guest that hangs, it measures nothing.
 const GUEST_SECONDS: &str = "1500";
-/// Names the tests for guests, one a line.
-const GUEST_LIST: &str = "tests/vm/guest-tests.txt";
-/// The file into which an end-to-end test writes `NAME<tab>REASON` when something it needs is missing.
-const SKIP_REPORT: &str = "A11I_SKIP_REPORT";
+/// The module of the end-to-end tests that is the list for guests.
+const GUEST_TESTS: &str = "guest::";
+/// What the clients of the tests need, beside Node and the like that they ask for themselves.
+const PACKAGES: [&str; 6] = ["curl", "gcc", "libc6-dev", "libssl-dev", "python3", "python3-venv"];
+/// What a test writes on standard error when something it needs is missing (a11i-tests, requirement.rs): `TEST: WHAT; REMEDY`.
+const UNMET: &str = "requirement not met: ";
+/// Where the end-to-end tests look for the agent.
+const AGENT_VARIABLE: &str = "A11I_BIN";
 
 pub(super) fn end_to_end(setting: &Setting<'_>) -> Result<Outcome> {
     let prepared = Prepared::build(setting.workspace)?;
     run::mount_file_systems()?;
-    let skips = prepared.work.join("skipped-end-to-end");
-    fs::write(&skips, "")?;
     let mut command = run::as_root(Path::new("env"))?;
-    command.arg(assignment(SKIP_REPORT, &skips)).arg(assignment("A11I_BIN", &prepared.agent));
+    // Through `env`, since sudo passes on what it is told to only.
+    command.arg(assignment(AGENT_VARIABLE, &prepared.agent));
+    if process::in_ci() {
+        command.arg("CI=true");
+    }
     command.arg(&prepared.tests).args(&setting.filters).current_dir(setting.workspace.root.join("tests"));
     process::without_cargo_run_variables(&mut command);
-    finish(&mut command, &skips)
+    finish(&mut command)
 }
 
 pub(super) fn guest(setting: &Setting<'_>) -> Result<Outcome> {
     if let Some(obstacle) = guest::obstacle() {
         return Ok(Outcome::skipped(obstacle));
     }
-    let list = setting.workspace.root.join(GUEST_LIST);
-    let list = fs::read_to_string(&list).with_context(|| format!("could not read {}", list.display()))?;
-    let chosen = |name: &&str| setting.filters.is_empty() || setting.filters.iter().any(|filter| name.contains(filter.as_str()));
-    let names: Vec<&str> = list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).filter(chosen).collect();
-    if names.is_empty() {
-        bail!("{GUEST_LIST} names no test{}", if setting.filters.is_empty() { "" } else { " that the filter leaves" });
-    }
     let prepared = Prepared::build(setting.workspace)?;
-    let shared = prepared.work.join("guest");
-    fs::create_dir_all(&shared)?;
-    let skips = shared.join("skipped");
-    fs::write(&skips, "")?;
+    let names = guest_tests(&prepared.tests, &setting.filters)?;
     let mut command = guest::runner(setting.workspace, GUEST_KERNEL);
-    command.args(["--timeout", GUEST_SECONDS, "--share"]).arg(&shared);
-    command.arg("--env").arg(assignment(SKIP_REPORT, &skips)).arg("--env").arg(assignment("A11I_BIN", &prepared.agent));
-    command.args(["--env", "A11I_GUEST=1", "--env", "CI"]);
+    command.args(["--timeout", GUEST_SECONDS, "--env"]).arg(assignment(AGENT_VARIABLE, &prepared.agent));
+    command.args(["--env", "A11I_GUEST=1", "--env", "A11I_TEST_CACHE", "--env", "XDG_CACHE_HOME", "--env", "CI"]);
     command.arg("--").arg(&prepared.tests).args(["--test-threads=1", "--exact"]).args(names);
     command.current_dir(setting.workspace.root.join("tests"));
-    finish(&mut command, &skips)
+    finish(&mut command)
+}
+
+/// The names of the tests for guests that `filters` leave.
+fn guest_tests(program: &Path, filters: &[String]) -> Result<Vec<String>> {
+    let list = process::output(Command::new(program).args(["--list", "--format", "terse", GUEST_TESTS]));
+    let list = list.with_context(|| format!("{} does not list its tests", program.display()))?;
+    let all = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    let names: Vec<String> =
+        all.filter(|name| filters.is_empty() || filters.iter().any(|filter| name.contains(filter))).map(str::to_owned).collect();
+    if names.is_empty() {
+        bail!("no test of the module `{GUEST_TESTS}` is left to run");
+    }
+    Ok(names)
 }
 
 /// The agent and the test program, both the same on every kernel.
 struct Prepared {
     agent: PathBuf,
     tests: PathBuf,
-    work: PathBuf,
 }
 
 impl Prepared {
     fn build(workspace: &Workspace) -> Result<Self> {
+        if packages::usable().is_ok()
+            && let Err(error) = packages::install(&PACKAGES)
+        {
+            // The tests say themselves what they miss.
+            eprintln!("xtask: {error:#}; going on without");
+        }
         build::kernel_half(workspace, env::consts::ARCH)?;
         let agent = build::agent(workspace, Profile::Dev)?;
         // The helpers of the tests are programs of their own package.
@@ -82,22 +95,23 @@ impl Prepared {
             bail!("the end-to-end tests do not compile");
         }
         let tests = executable(&output).context("cargo does not say where the end-to-end test program is")?;
-        let work = workspace.target.join("e2e");
-        fs::create_dir_all(&work).with_context(|| format!("could not create {}", work.display()))?;
-        Ok(Self { agent, tests: workspace.root.join(tests), work })
+        Ok(Self { agent, tests: workspace.root.join(tests) })
     }
 }
 
-fn finish(command: &mut Command, skips: &Path) -> Result<Outcome> {
+fn finish(command: &mut Command) -> Result<Outcome> {
     let (succeeded, output) = process::tee(command)?;
-    let mut outcome = cargo_steps::tests(succeeded, counts::of_libtest(&output));
-    // For the test program a test that found something missing has passed.
-    for line in fs::read_to_string(skips).unwrap_or_default().lines() {
+    Ok(with_unmet(cargo_steps::tests(succeeded, counts::of_libtest(&output)), &output))
+}
+
+/// For the test program a test that found something missing has passed; here it was skipped.
+fn with_unmet(mut outcome: Outcome, output: &str) -> Outcome {
+    for unmet in output.lines().filter_map(|line| line.strip_prefix(UNMET)) {
         outcome.counts.passed = outcome.counts.passed.saturating_sub(1);
         outcome.counts.skipped = outcome.counts.skipped.saturating_add(1);
-        outcome.remarks.push(format!("skipped {}", line.replace('\t', ": ")));
+        outcome.remarks.push(format!("skipped {unmet}"));
     }
-    Ok(outcome)
+    outcome
 }
 
 /// `Executable tests/e2e/main.rs (target/debug/deps/e2e-0123)` → the path.
@@ -114,7 +128,16 @@ fn assignment(name: &str, path: &Path) -> String {
 mod tests {
     use std::path::PathBuf;
 
-    use super::executable;
+    use super::{executable, with_unmet};
+    use crate::test::report::{Counts, Outcome};
+
+    #[test]
+    fn a_test_that_misses_something_was_skipped() {
+        let outcome = Outcome { counts: Counts { passed: 3, failed: 0, skipped: 0 }, remarks: Vec::new() };
+        let outcome = with_unmet(outcome, "requirement not met: a_call: no `curl`; install curl\ntest a_call ... ok\n");
+        assert_eq!(outcome.counts, Counts { passed: 2, failed: 0, skipped: 1 });
+        assert_eq!(outcome.remarks, ["skipped a_call: no `curl`; install curl"]);
+    }
 
     #[test]
     fn cargo_says_where_the_test_program_is() {

@@ -69,7 +69,7 @@ impl Report {
     /// Prints the table; success when nothing failed and something passed.
     pub(super) fn finish(self) -> ExitCode {
         let total = self.total();
-        print!("{}", self.table());
+        println!("{}", self.table());
         println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped);
         if total.failed == 0 && total.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
@@ -83,7 +83,7 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let mut text = format!("\n{:24} {:8} {:>7} {:>7} {:>8} {:>8}\n", "part", "result", "passed", "failed", "skipped", "seconds");
+        let mut lines = vec![format!("\n{:24} {:8} {:>7} {:>7} {:>8} {:>8}", "part", "result", "passed", "failed", "skipped", "seconds")];
         for Row { name, outcome: Outcome { counts, remarks }, took } in &self.rows {
             let result = match counts {
                 Counts { failed: 1.., .. } => "FAILED",
@@ -91,12 +91,11 @@ impl Report {
                 Counts { .. } => "passed",
             };
             let Counts { passed, failed, skipped } = counts;
-            text.push_str(&format!("{name:24} {result:8} {passed:7} {failed:7} {skipped:8} {:8.1}\n", took.as_secs_f64()));
-            for remark in remarks {
-                text.push_str(&format!("    {}\n", remark.lines().next().unwrap_or_default()));
-            }
+            let seconds = took.as_secs_f64();
+            lines.push(format!("{name:24} {result:8} {passed:7} {failed:7} {skipped:8} {seconds:8.1}"));
+            lines.extend(remarks.iter().map(|remark| format!("    {}", remark.lines().next().unwrap_or_default())));
         }
-        text
+        lines.join("\n")
     }
 }
 

@@ -209,5 +209,10 @@ fn tool_definition(tool: &Tool<'_>, call: &mut CallBuilder) {
     let description = tool.description.filled().map(|text| call.clip_input(text));
     let admitted = call.admit_input(tool.input_schema.json().map_or(0, str::len));
     let parameters = admitted.then(|| tool.input_schema.value(SCHEMA_TREE_BYTES)).flatten();
-    call.tool_definition(ToolDefinition { r#type: clip(kind, 64).to_owned(), name: tool.name.name().unwrap_or_default(), description, parameters });
+    call.tool_definition(ToolDefinition {
+        r#type: clip(kind, 64).to_owned(),
+        name: tool.name.name().unwrap_or_default(),
+        description,
+        parameters,
+    });
 }

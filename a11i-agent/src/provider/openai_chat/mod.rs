@@ -45,6 +45,13 @@ impl Dialect for OpenAiChat {
             completion(&chunk, call);
         }
     }
+
+    fn stream_end(&self, gap: bool, call: &mut CallBuilder) {
+        if gap && call.usage_is_running {
+            call.usage = Usage::default();
+            call.response.stated_cost = None;
+        }
+    }
 }
 
 lenient_object! {
@@ -66,6 +73,7 @@ lenient_object! {
         "index" => index: Count,
         "message" => message: Answer<'a>,
         "delta" => delta: Answer<'a>,
+        "text" => text: Text<'a>,
         "finish_reason" => finish_reason: Text<'a>,
     }
 }
@@ -119,6 +127,7 @@ lenient_object! {
     struct TokenUsage<'a> {
         "prompt_tokens" => prompt_tokens: Count,
         "completion_tokens" => completion_tokens: Count,
+        "total_tokens" => total_tokens: Count,
         "prompt_tokens_details" => prompt_details: TokenDetails<'a>,
         "completion_tokens_details" => completion_details: TokenDetails<'a>,
         "prompt_cache_hit_tokens" => prompt_cache_hit_tokens: Count,
@@ -187,11 +196,16 @@ fn completion(chunk: &Completion<'_>, call: &mut CallBuilder) {
         call.choice(index);
         // A chunk may carry both: Perplexity repeats the message so far beside the delta.
         answer(index, if choice.delta.is_object() { &choice.delta } else { &choice.message }, call);
+        call.append(index, TEXT, PartKind::Text, choice.text.as_str().unwrap_or_default());
         if let Some(reason) = choice.finish_reason.filled() {
             call.finish(index, reason);
         }
     }
-    // The last usage that is not null counts; running ones are cumulative.
+    // The last usage that is not null counts; some servers send a running one with every piece.
+    let reported = chunk.usage.is_object() || chunk.x_groq.usage.is_object();
+    if reported {
+        call.usage_is_running = !chunk.choices.0.is_empty() && !call.is_finished();
+    }
     if chunk.usage.is_object() {
         usage(&chunk.usage, call);
     } else if chunk.x_groq.usage.is_object() {
@@ -256,16 +270,21 @@ fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
     let prompt = &reported.prompt_details;
     let completion = &reported.completion_details;
     let reasoning = completion.reasoning_tokens.0.or(reported.reasoning_tokens.0);
+    let prompt_tokens = reported.prompt_tokens.0;
     // The standard's place, then DeepSeek's, Moonshot's, Mistral's.
     let elsewhere = [reported.prompt_cache_hit_tokens, reported.cached_tokens, reported.num_cached_tokens];
     let cached = prompt.cached_tokens.0.or_else(|| elsewhere.into_iter().find_map(|count| count.0));
     let mut output = reported.completion_tokens.0;
-    if call.provider().as_str() == "x_ai" {
-        // xAI's completion_tokens excludes reasoning in this API alone.
+    let reasoning_apart = [prompt_tokens, reported.completion_tokens.0, reasoning.filter(|tokens| *tokens > 0)]
+        .into_iter()
+        .try_fold(0u64, |sum, part| sum.checked_add(part?))
+        .is_some_and(|sum| Some(sum) == reported.total_tokens.0);
+    if reasoning_apart || call.provider().as_str() == "x_ai" {
+        // xAI's completion_tokens excludes reasoning in this API alone; behind another host the total shows it.
         output = output.map(|tokens| tokens.saturating_add(reasoning.unwrap_or(0)));
     }
     call.usage = Usage {
-        input_tokens: reported.prompt_tokens.0,
+        input_tokens: prompt_tokens,
         output_tokens: output,
         cache_read_input_tokens: cached,
         cache_write_input_tokens: prompt.cache_write_tokens.0,

@@ -112,7 +112,7 @@ pub(in crate::provider) const STOP_SEQUENCE_BYTES: usize = 256;
 /// A tool's schema larger than this is kept as text, not as a tree.
 pub(in crate::provider) const SCHEMA_TREE_BYTES: usize = 64 * 1024;
 
-pub(super) fn read(body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
+pub(in crate::provider) fn read(body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
     let request: Request<'_> = parse(body)?;
     parameters(&request, call);
     request.messages.for_each(|message: ChatMessage<'_>| {
@@ -201,7 +201,8 @@ fn input_message(message: &ChatMessage<'_>, call: &mut CallBuilder) {
         }
     }
     if answers_tool && call.keeps_content() {
-        let text: Vec<String> = parts.drain(..).filter_map(|part| if let Part::Text { content } = part { Some(content) } else { None }).collect();
+        let text: Vec<String> =
+            parts.drain(..).filter_map(|part| if let Part::Text { content } = part { Some(content) } else { None }).collect();
         let id = message.tool_call_id.name().or_else(|| message.name.name());
         parts.push(Part::ToolCallResponse { id, response: Value::String(text.join("\n")) });
     }

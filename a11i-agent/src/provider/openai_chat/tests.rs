@@ -1,0 +1,88 @@
+use super::*;
+use crate::call::{CallFrame, Ending, LlmCall, Part};
+
+fn stream(provider: &'static str, events: &[&str], gap: bool) -> LlmCall {
+    let mut call = CallBuilder::new(ProviderName::of(provider), Operation::Chat, true);
+    for event in events {
+        OpenAiChat.chunk(&StreamFrame { event: None, data: event.as_bytes() }, &mut call);
+    }
+    OpenAiChat.stream_end(gap, &mut call);
+    call.build(CallFrame::default(), Ending::Seen)
+}
+
+#[test]
+fn the_last_usage_that_is_not_null_counts() {
+    let call = stream(
+        "openai",
+        &[
+            r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#,
+            r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#,
+            r#"{"choices":[],"usage":null}"#,
+            "[DONE]",
+        ],
+        false,
+    );
+    assert_eq!((call.usage.input_tokens, call.usage.output_tokens), (Some(3), Some(4)));
+}
+
+#[test]
+fn a_running_usage_before_a_gap_is_not_the_final_one() {
+    let running = r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"usage":{"prompt_tokens":3,"completion_tokens":1,"cost":0.1}}"#;
+    let call = stream("openai", &[running], true);
+    assert!(call.usage.is_absent() && call.response.stated_cost.is_none());
+    let last = r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":8}}"#;
+    assert_eq!(stream("openai", &[running, last], true).usage.output_tokens, Some(8));
+}
+
+#[test]
+fn reasoning_is_added_only_where_it_is_apart() {
+    let usage = |provider, total| {
+        let event = format!(
+            r#"{{"choices":[],"usage":{{"prompt_tokens":10,"completion_tokens":5,"total_tokens":{total},"completion_tokens_details":{{"reasoning_tokens":4}}}}}}"#
+        );
+        stream(provider, &[&event], false).usage.output_tokens
+    };
+    assert_eq!(usage("x_ai", 19), Some(9));
+    assert_eq!(usage("x_ai", 15), Some(9));
+    assert_eq!(usage("openai", 19), Some(9));
+    assert_eq!(usage("openai", 15), Some(5));
+}
+
+#[test]
+fn a_cost_is_read_in_every_form() {
+    let cost = |usage: &str| stream("openrouter", &[&format!(r#"{{"choices":[],"usage":{usage}}}"#)], false).response.stated_cost;
+    assert_eq!(cost(r#"{"cost":0.0015}"#), Some(NanoUsd(1_500_000)));
+    assert_eq!(cost(r#"{"cost":0}"#), Some(NanoUsd(0)));
+    assert_eq!(cost(r#"{"cost":{"total_cost":0.006}}"#), Some(NanoUsd(6_000_000)));
+    assert_eq!(cost(r#"{"cost_in_usd_ticks":10000000000}"#), Some(NanoUsd(1_000_000_000)));
+    for none in [r#"{"cost":-1}"#, r#"{"cost":null}"#, r#"{"cost":"free"}"#, r#"{"cost":1e300}"#, r#"{"cost":[]}"#, "{}"] {
+        assert_eq!(cost(none), None, "{none}");
+    }
+}
+
+#[test]
+fn an_error_in_mid_stream_fails_the_call() {
+    let call = stream(
+        "openrouter",
+        &[r#"{"error":{"code":502,"message":"Upstream"},"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}"#],
+        false,
+    );
+    assert_eq!(call.outcome.error_type.as_deref(), Some("502"));
+    assert_eq!(call.response.finish_reasons, ["error"]);
+    let call = stream("groq", &[r#"{"choices":[],"x_groq":{"error":"over capacity"}}"#], false);
+    assert_eq!((call.outcome.error_type.as_deref(), call.outcome.error_message.as_deref()), (Some("_OTHER"), Some("over capacity")));
+}
+
+#[test]
+fn custom_tools_and_objects_for_arguments_are_calls_too() {
+    let event = r#"{"choices":[{"index":0,"message":{"tool_calls":[{"id":"a","type":"custom","custom":{"name":"run","input":"1+1"}},{"id":"","function":{"name":"f","arguments":{"x":1}}}]},"finish_reason":"tool_calls"}]}"#;
+    let call = stream("openai", &[event], false);
+    let parts = &call.content.output_messages.first().unwrap().parts;
+    assert_eq!(
+        parts,
+        &[
+            Part::ToolCall { id: Some("a".into()), name: "run".into(), arguments: Some("1+1".into()) },
+            Part::ToolCall { id: None, name: "f".into(), arguments: Some(serde_json::json!({"x": 1})) },
+        ]
+    );
+}

@@ -56,7 +56,9 @@ impl Dialect for OpenAiResponses {
         let Ok(event) = parse::<Event<'_>>(frame.data) else { return };
         let kind = event.kind.filled().or(frame.event).unwrap_or_default();
         match kind {
-            "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => whole_response(&event.response, call),
+            "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
+                whole_response(&event.response, call);
+            }
             "response.created" | "response.queued" | "response.in_progress" => identity(&event.response, call),
             "error" => {
                 if event.error.0.is_some() {
@@ -143,7 +145,8 @@ fn identity(response: &Response<'_>, call: &mut CallBuilder) {
     if let Some(model) = response.model.name() {
         call.response.model = Some(model);
     }
-    if let Some(tier) = response.service_tier.name() {
+    // `auto` only repeats the request; the tier that served comes with the end.
+    if let Some(tier) = response.service_tier.name().filter(|tier| tier != "auto") {
         call.response.service_tier = Some(tier);
     }
     if let Some(conversation) = conversation_id(response.conversation) {
@@ -154,6 +157,9 @@ fn identity(response: &Response<'_>, call: &mut CallBuilder) {
         call.choice(0);
     }
 }
+
+/// xAI bills in ticks, 10^10 to the dollar.
+const TICKS_PER_NANO_USD: i64 = 10;
 
 /// An id, or an object with one.
 fn conversation_id(conversation: Raw<'_>) -> Option<String> {
@@ -190,8 +196,11 @@ fn whole_response(response: &Response<'_>, call: &mut CallBuilder) {
 }
 
 fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
-    let modalities =
-        |details: &TokenDetails<'_>| ModalityTokens { text: details.text_tokens.0, image: details.image_tokens.0, audio: details.audio_tokens.0 };
+    let modalities = |details: &TokenDetails<'_>| ModalityTokens {
+        text: details.text_tokens.0,
+        image: details.image_tokens.0,
+        audio: details.audio_tokens.0,
+    };
     call.usage = Usage {
         input_tokens: reported.input_tokens.0,
         output_tokens: reported.output_tokens.0,
@@ -203,8 +212,8 @@ fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
         web_search_requests: call.usage.web_search_requests,
         ..Usage::default()
     };
-    const TICKS_PER_NANO_USD: i64 = 10;
-    let ticks = reported.cost_in_usd_ticks.0.filter(|ticks| *ticks >= 0).and_then(|ticks| ticks.checked_div(TICKS_PER_NANO_USD)).map(NanoUsd);
+    let ticks =
+        reported.cost_in_usd_ticks.0.filter(|ticks| *ticks >= 0).and_then(|ticks| ticks.checked_div(TICKS_PER_NANO_USD)).map(NanoUsd);
     if let Some(cost) = ticks.or_else(|| reported.cost.0.and_then(NanoUsd::from_usd)) {
         call.response.stated_cost = Some(cost);
     }

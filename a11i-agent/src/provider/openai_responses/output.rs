@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Event, PartKind};
 use crate::{
-    call::{CallBuilder, Part, PartSlot},
+    call::{CallBuilder, Operation, Part, PartSlot},
     provider::lenient::{Count, Few, Raw, Text, lenient_object},
 };
 
@@ -53,8 +53,9 @@ const ANSWER: u32 = 0;
 fn tool_kind(item_type: &str) -> Option<PartKind> {
     match item_type {
         // The client runs these and sends an output item back.
-        "function_call" | "custom_tool_call" => Some(PartKind::ToolCall),
-        "computer_call" | "local_shell_call" | "apply_patch_call" | "shell_call" => Some(PartKind::ToolCall),
+        "function_call" | "custom_tool_call" | "computer_call" | "local_shell_call" | "apply_patch_call" | "shell_call" => {
+            Some(PartKind::ToolCall)
+        }
         _ if item_type.ends_with("_call") => Some(PartKind::ServerToolCall),
         _ => None,
     }
@@ -88,9 +89,7 @@ pub(super) fn whole_item(output_index: u64, item: &Item<'_>, call: &mut CallBuil
                 }
                 return;
             };
-            if kind == "web_search_call" {
-                call.usage.web_search_requests = Some(call.usage.web_search_requests.unwrap_or(0).saturating_add(1));
-            }
+            count_search(kind, call);
             let arguments = item_arguments(item);
             call.tool_call(ANSWER, slot(output_index, 0), tool, tool_id(item, tool), Some(tool_name(item, kind)), &arguments);
             let result = if item.output.0.is_some() { item.output } else { item.results };
@@ -104,6 +103,13 @@ pub(super) fn whole_item(output_index: u64, item: &Item<'_>, call: &mut CallBuil
                 });
             }
         }
+    }
+}
+
+/// Billed per search, once: not again when the response is fetched.
+fn count_search(kind: &str, call: &mut CallBuilder) {
+    if kind == "web_search_call" && call.operation() != Operation::FetchResponse {
+        call.usage.web_search_requests = Some(call.usage.web_search_requests.unwrap_or(0).saturating_add(1));
     }
 }
 
@@ -144,7 +150,10 @@ pub(super) fn delta(kind: &str, event: &Event<'_>, call: &mut CallBuilder) {
     let content_slot = slot(output_index, event.content_index.0.unwrap_or(0));
     let piece = event.delta.as_str().unwrap_or_default();
     match kind {
-        "response.output_text.delta" | "response.refusal.delta" | "response.audio.transcript.delta" | "response.output_audio_transcript.delta" => {
+        "response.output_text.delta"
+        | "response.refusal.delta"
+        | "response.audio.transcript.delta"
+        | "response.output_audio_transcript.delta" => {
             call.append(ANSWER, content_slot, PartKind::Text, piece);
         }
         "response.reasoning_summary_text.delta" => {
@@ -180,8 +189,6 @@ fn announced(output_index: u64, item: &Item<'_>, done: bool, call: &mut CallBuil
     call.tool_call(ANSWER, slot(output_index, 0), tool, tool_id(item, tool), Some(tool_name(item, kind)), "");
     if done {
         call.set_arguments(ANSWER, slot(output_index, 0), tool, &item_arguments(item));
-        if kind == "web_search_call" {
-            call.usage.web_search_requests = Some(call.usage.web_search_requests.unwrap_or(0).saturating_add(1));
-        }
+        count_search(kind, call);
     }
 }

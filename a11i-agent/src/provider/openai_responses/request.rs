@@ -140,10 +140,9 @@ fn input_item(item: &InputItem<'_>, call: &mut CallBuilder) {
             let mut texts = Vec::new();
             content(item.summary, &mut texts, call);
             content(item.content, &mut texts, call);
-            let reasoning = texts.into_iter().filter_map(|part| match part {
-                Part::Text { content } => Some(Part::Reasoning { content }),
-                _ => None,
-            });
+            let reasoning = texts
+                .into_iter()
+                .filter_map(|part| if let Part::Text { content } = part { Some(Part::Reasoning { content }) } else { None });
             parts.extend(reasoning);
             "assistant"
         }

@@ -1,0 +1,265 @@
+//! Hand-made HTTP events → calls.
+
+use a11i_common::identity::BootTime;
+
+use super::*;
+use crate::{
+    call::{CaptureMethod, Operation},
+    http::{HeaderValue, Headers, HttpVersion, MalformedReason},
+};
+
+const FINISHED: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished };
+const CUT: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Cut };
+
+struct Peer {
+    exchanges: Exchanges,
+    context: ConnectionContext,
+    time: u64,
+}
+
+impl Peer {
+    fn new() -> Self {
+        Self {
+            exchanges: Exchanges::new(Arc::new(Routes::default()), ExchangeLimits { keep_content: true, exchanges: 3 }),
+            context: ConnectionContext { owner: Arc::new(Owner::default()), capture: CaptureFacts::default(), server_name: None },
+            time: 0,
+        }
+    }
+
+    fn tell(&mut self, id: u64, kind: HttpEventKind<'_>) -> Option<LlmCall> {
+        self.time = self.time.saturating_add(10);
+        self.exchanges.handle(HttpEvent { exchange: ExchangeId(id), time: BootTime(self.time), kind }, &self.context)
+    }
+
+    fn request(&mut self, id: u64, host: Option<&str>, path: &str, body: &[&[u8]]) {
+        let head = RequestHead {
+            role: Role::Client,
+            version: HttpVersion::Http11,
+            method: "POST".into(),
+            path: path.into(),
+            query: None,
+            host: host.map(str::to_owned),
+            port: None,
+            headers: Headers::default(),
+            first_byte: BootTime(self.time),
+        };
+        self.tell(id, HttpEventKind::Request(Box::new(head)));
+        for piece in body {
+            self.tell(id, HttpEventKind::RequestBody(piece));
+        }
+    }
+
+    fn respond(&mut self, id: u64, status: u16, content_type: &str, body: &[&[u8]], end: BodyEnd) -> Option<LlmCall> {
+        let mut headers = Headers::default();
+        if !content_type.is_empty() {
+            headers.push("content-type".into(), HeaderValue::Text(content_type.into()));
+        }
+        let head = ResponseHead { version: HttpVersion::Http11, status, headers, first_byte: BootTime(self.time) };
+        self.tell(id, HttpEventKind::Response(Box::new(head)));
+        for piece in body {
+            self.tell(id, HttpEventKind::ResponseBody(piece));
+        }
+        self.tell(id, HttpEventKind::ResponseEnd(end))
+    }
+
+    /// One chat call to OpenAI.
+    fn chat(request: &[&[u8]], status: u16, content_type: &str, response: &[&[u8]], end: BodyEnd) -> LlmCall {
+        let mut peer = Self::new();
+        peer.request(1, Some("api.openai.com"), "/v1/chat/completions", request);
+        peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+        let call = peer.respond(1, status, content_type, response, end).unwrap();
+        assert!(peer.exchanges.is_empty());
+        call
+    }
+}
+
+const REQUEST: &[u8] = br#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true}"#;
+const ANSWER: &[u8] = br#"{"id":"1","model":"m-1","choices":[{"index":0,"message":{"role":"assistant","content":"yo"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#;
+const EVENTS: &[u8] = b"data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"yo\"},\"finish_reason\":null}]}\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2}}\n\n";
+
+#[test]
+fn the_body_knows_better_than_its_label() {
+    for (label, body) in [
+        ("application/json", ANSWER),
+        ("text/event-stream", ANSWER),
+        ("", ANSWER),
+        ("text/plain", ANSWER),
+        ("text/event-stream; charset=utf-8", EVENTS),
+        ("TEXT/EVENT-STREAM", EVENTS),
+        ("", EVENTS),
+        ("application/octet-stream", EVENTS),
+    ] {
+        let padded = [b"\r\n \n".as_slice(), body].concat();
+        for cut in [0, 1, 5, 9, padded.len()] {
+            let (first, rest) = padded.split_at(cut);
+            let pieces: Vec<&[u8]> = [first, rest].into_iter().filter(|piece| !piece.is_empty()).collect();
+            let call = Peer::chat(&[REQUEST], 200, label, &pieces, FINISHED);
+            assert_eq!((call.usage.input_tokens, call.usage.output_tokens), (Some(5), Some(2)), "{label} cut at {cut}");
+            assert_eq!(call.response.finish_reasons, ["stop"]);
+            assert_eq!(call.outcome.error_type, None);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_hangs_up_after_the_last_event_has_what_it_wanted() {
+    let call = Peer::chat(&[REQUEST], 200, "text/event-stream", &[EVENTS], CUT);
+    assert_eq!((call.outcome.error_type, call.usage.output_tokens), (None, Some(2)));
+}
+
+#[test]
+fn an_answer_that_breaks_off_ends_with_error() {
+    for (body, label, error) in
+        [(EVENTS.split_at(60).0, "text/event-stream", "cancelled"), (ANSWER.split_at(60).0, "application/json", "connection_closed")]
+    {
+        let call = Peer::chat(&[REQUEST], 200, label, &[body], CUT);
+        assert_eq!(call.outcome.error_type.as_deref(), Some(error));
+        assert_eq!(call.response.finish_reasons, ["error"]);
+        assert!(call.usage.is_absent() && call.completeness.is_whole());
+    }
+}
+
+#[test]
+fn no_response_is_a_closed_connection() {
+    let mut peer = Peer::new();
+    peer.request(1, Some("api.openai.com"), "/v1/chat/completions", &[REQUEST]);
+    let call = peer.tell(1, HttpEventKind::ResponseEnd(CUT)).unwrap();
+    assert_eq!(call.outcome.error_type.as_deref(), Some("connection_closed"));
+    assert_eq!((call.response.status, call.response.finish_reasons), (None, vec!["error".to_owned()]));
+}
+
+#[test]
+fn a_request_answered_before_its_end_keeps_what_was_seen_of_it() {
+    let mut peer = Peer::new();
+    peer.request(1, Some("api.openai.com"), "/v1/chat/completions", &[br#"{"model":"m","temperature":0.5,"messages":[{"ro"#]);
+    let call = peer.respond(1, 413, "text/html", &[b"<html>"], FINISHED).unwrap();
+    assert_eq!((call.request.model.as_deref(), call.request.temperature), (Some("m"), Some(0.5)));
+    assert_eq!(call.outcome.error_type.as_deref(), Some("413"));
+}
+
+#[test]
+fn parameters_on_both_sides_of_a_gap_are_recovered() {
+    let mut peer = Peer::new();
+    peer.request(
+        1,
+        Some("api.openai.com"),
+        "/v1/chat/completions",
+        &[br#"{"model":"m","messages":[{"content":"aa"#, b"", br#"a"}],"stream":true}"#],
+    );
+    let gap = Completeness::Gap { lost: Some(9), causes: LossCauses(1) };
+    peer.tell(1, HttpEventKind::RequestEnd(BodyEnd { completeness: gap, framing: FramingEnd::Finished }));
+    let call = peer.respond(1, 200, "text/event-stream", &[EVENTS], FINISHED).unwrap();
+    assert_eq!((call.request.model.as_deref(), call.request.stream, call.completeness), (Some("m"), true, gap));
+    assert_eq!(call.usage.input_tokens, Some(5));
+}
+
+#[test]
+fn a_body_beyond_the_cap_keeps_its_parameters() {
+    let piece = vec![b'x'; 1024 * 1024];
+    let mut body: Vec<&[u8]> = vec![br#"{"model":"m","messages":[{"role":"user","content":""#];
+    body.extend(std::iter::repeat_n(piece.as_slice(), 9));
+    body.push(br#""}],"stream":true,"seed":4}"#);
+    let call = Peer::chat(&body, 200, "text/event-stream", &[EVENTS], FINISHED);
+    assert_eq!((call.request.model.as_deref(), call.request.stream, call.request.seed), (Some("m"), true, Some(4)));
+    assert!(call.content.truncated && call.completeness.is_whole());
+}
+
+#[test]
+fn a_prompt_of_four_megabytes_is_read_whole() {
+    let text = "z".repeat(4 * 1024 * 1024);
+    let body = format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}],"model":"m"}}"#);
+    let call = Peer::chat(&[body.as_bytes()], 200, "application/json", &[ANSWER], FINISHED);
+    assert_eq!(call.request.model.as_deref(), Some("m"));
+    assert_eq!(call.estimation.input.total_bytes(), 4 * 1024 * 1024);
+    assert!(call.content.truncated, "more than the cap for content");
+}
+
+#[test]
+fn at_an_unknown_host_the_body_has_to_look_like_a_model_call() {
+    let mut peer = Peer::new();
+    peer.request(1, Some("chat.example"), "/v1/messages", &[br#"{"text":"hello","channel":7}"#]);
+    peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+    assert!(peer.exchanges.is_empty());
+    assert_eq!(peer.exchanges.counters().unlike, 1);
+    peer.request(2, Some("llm.example"), "/v1/messages", &[br#"{"model":"c","max_tokens":1,"messages":[]}"#]);
+    peer.tell(2, HttpEventKind::RequestEnd(FINISHED));
+    let call = peer.respond(2, 200, "application/json", &[br#"{"usage":{"input_tokens":3,"output_tokens":1}}"#], FINISHED).unwrap();
+    assert_eq!((call.provider.as_str(), call.server.known_host, call.usage.input_tokens), ("anthropic", false, Some(3)));
+}
+
+#[test]
+fn what_is_not_json_keeps_the_call_and_says_nothing_false() {
+    for body in [&b"not json"[..], b"\xff\xfe\x00", b"[[[[", b"{\"model\": \"m\", \xff", b"\x1f\x8b\x08"] {
+        let call = Peer::chat(&[body], 200, "application/json", &[body], FINISHED);
+        assert!(call.usage.is_absent() && call.response.finish_reasons.is_empty(), "{body:?}");
+        assert_eq!((call.outcome.error_type, call.completeness), (None, Completeness::Whole));
+    }
+}
+
+#[test]
+fn a_body_that_does_not_decode_is_missing_all_the_same() {
+    let end = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Malformed(MalformedReason::ContentCoding) };
+    let call = Peer::chat(&[REQUEST], 200, "application/json", &[], end);
+    assert!(!call.completeness.is_whole() && call.outcome.error_type.is_none());
+}
+
+#[test]
+fn exchanges_on_one_connection_do_not_mix_and_are_bounded() {
+    let mut peer = Peer::new();
+    for id in 1..=5 {
+        peer.request(id, Some("api.openai.com"), "/v1/chat/completions", &[REQUEST]);
+        peer.tell(id, HttpEventKind::RequestEnd(FINISHED));
+    }
+    assert_eq!((peer.exchanges.len(), peer.exchanges.counters().too_many), (3, 2));
+    peer.request(9, Some("api.openai.com"), "/health", &[b"x"]);
+    for id in [2, 3, 1] {
+        let answer = String::from_utf8(ANSWER.to_vec()).unwrap().replace("\"id\":\"1\"", &format!("\"id\":\"{id}\""));
+        let call = peer.respond(id, 200, "application/json", &[answer.as_bytes()], FINISHED).unwrap();
+        assert_eq!(call.response.id, Some(id.to_string()));
+    }
+    assert!(peer.respond(4, 200, "application/json", &[ANSWER], FINISHED).is_none());
+}
+
+#[test]
+fn the_times_are_those_of_the_first_event_and_the_first_content() {
+    let role: &[u8] = b"data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+    let call = Peer::chat(&[REQUEST], 200, "text/event-stream", &[b": keep-alive\n\n", role, EVENTS, b"data: [DONE]\n\n"], FINISHED);
+    // Request 10, 20, 30; response head 40, comment 50, role 60, content 70, [DONE] 80, end 90.
+    let timing = call.timing;
+    assert_eq!(
+        (timing.start.0, timing.first_chunk, timing.first_token, timing.last_token, timing.end.0),
+        (0, Some(BootTime(60)), Some(BootTime(70)), Some(BootTime(70)), 90)
+    );
+}
+
+#[test]
+fn the_server_is_the_host_or_the_name_of_the_handshake_and_the_port_the_schemes() {
+    let mut peer = Peer::new();
+    peer.context.server_name = Some("api.groq.com".into());
+    peer.request(1, None, "/openai/v1/chat/completions", &[REQUEST]);
+    let call = peer.respond(1, 200, "application/json", &[ANSWER], FINISHED).unwrap();
+    assert_eq!((call.provider.as_str(), call.server.address.as_deref(), call.server.port), ("groq", Some("api.groq.com"), Some(443)));
+    peer.context.capture = CaptureFacts { library: Some(CaptureLibrary::Plaintext), method: Some(CaptureMethod::Socket) };
+    peer.request(2, Some("vllm"), "/v1/chat/completions", &[REQUEST]);
+    let call = peer.respond(2, 200, "application/json", &[ANSWER], FINISHED).unwrap();
+    assert_eq!((call.server.port, call.operation), (Some(80), Operation::Chat));
+}
+
+#[test]
+fn a_million_empty_objects_cost_no_memory_to_speak_of() {
+    let body = format!(r#"{{"model":"m","messages":[{}{{}}],"tools":[{}{{}}]}}"#, "{},".repeat(300_000), "{},".repeat(300_000));
+    let call = Peer::chat(&[body.as_bytes()], 200, "application/json", &[ANSWER], FINISHED);
+    assert_eq!((call.estimation.input_messages, call.estimation.tool_definitions), (300_001, 300_001));
+    assert!(call.content.input_messages.len() <= crate::call::MAX_MESSAGES && call.content.truncated);
+}
+
+#[test]
+fn wrong_types_cost_only_their_own_field() {
+    let request = br#"{"model":7,"messages":"x","stream":"yes","temperature":"0.5","max_tokens":12.0,"n":null,"stop":{"a":1},"tools":{},"seed":"x","top_p":0.1}"#;
+    let response = br#"{"id":["x"],"model":"m-1","choices":{"0":1},"usage":{"prompt_tokens":-5,"completion_tokens":"2","prompt_tokens_details":7,"completion_tokens_details":{"reasoning_tokens":1e99}}}"#;
+    let call = Peer::chat(&[request], 200, "application/json", &[response], FINISHED);
+    assert_eq!((call.request.model.as_deref(), call.request.stream, call.request.temperature), (Some("7"), false, Some(0.5)));
+    assert_eq!((call.request.max_tokens, call.request.top_p, call.request.seed), (Some(12), Some(0.1), None));
+    assert_eq!((call.response.id, call.response.model.as_deref()), (None, Some("m-1")));
+    assert_eq!((call.usage.input_tokens, call.usage.output_tokens, call.usage.reasoning_output_tokens), (None, Some(2), None));
+}

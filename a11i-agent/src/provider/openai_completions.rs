@@ -1,0 +1,75 @@
+//! OpenAI's older text completions, still spoken by local servers (<https://platform.openai.com/docs/api-reference/completions>).
+//!
+//! Parameters and answers are those of chat completions but for the prompt and the text.
+
+use super::{
+    Dialect, StreamFrame,
+    lenient::{Raw, Text, Unreadable, lenient_object, parse},
+    openai_chat::{self, OpenAiChat},
+};
+use crate::{
+    call::{CallBuilder, Message, Operation, Part, ProviderName},
+    http::RequestHead,
+};
+
+pub(super) struct OpenAiCompletions;
+
+impl Dialect for OpenAiCompletions {
+    fn name(&self) -> ProviderName {
+        ProviderName::of("openai")
+    }
+
+    fn usual_operation(&self) -> Operation {
+        Operation::TextCompletion
+    }
+
+    fn claims(&self, head: &RequestHead) -> Option<Operation> {
+        // Other paths that end so are chats: /chat/, Mistral's /agents/, Portkey's /prompts/{id}/.
+        let before = head.path.trim_end_matches('/').strip_suffix("/completions")?;
+        let version_or_deployment = before.is_empty()
+            || before.rsplit('/').next().is_some_and(|last| last.starts_with('v') || last == "openai" || last == "fim")
+            || before.rsplit('/').nth(1) == Some("deployments");
+        (head.method == "POST" && version_or_deployment).then_some(Operation::TextCompletion)
+    }
+
+    fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
+        openai_chat::request::read(body, call)?;
+        let request: Prompted<'_> = parse(body)?;
+        if let Some(text) = request.prompt.text() {
+            prompt(&text, call);
+        }
+        // Token numbers are no text.
+        request.prompt.for_each(|text: Text<'_>| {
+            if let Some(text) = text.as_str().filter(|text| !text.bytes().all(|byte| byte.is_ascii_digit())) {
+                prompt(text, call);
+            }
+        });
+        Ok(())
+    }
+
+    fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
+        OpenAiChat.response(body, call)
+    }
+
+    fn chunk(&self, frame: &StreamFrame<'_>, call: &mut CallBuilder) {
+        OpenAiChat.chunk(frame, call);
+    }
+
+    fn stream_end(&self, gap: bool, call: &mut CallBuilder) {
+        OpenAiChat.stream_end(gap, call);
+    }
+}
+
+lenient_object! {
+    struct Prompted<'a> {
+        "prompt" => prompt: Raw<'a>,
+    }
+}
+
+fn prompt(text: &str, call: &mut CallBuilder) {
+    call.estimation.input.push(text);
+    if call.keeps_content() {
+        let parts = vec![Part::Text { content: call.clip_input(text) }];
+        call.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
+    }
+}
