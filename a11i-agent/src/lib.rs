@@ -42,15 +42,15 @@ pub mod sampling;
 
 // The rim.
 #[cfg(feature = "host")]
+pub mod capture;
+#[cfg(feature = "host")]
+pub mod cli;
+#[cfg(feature = "host")]
 pub mod clock;
 #[cfg(feature = "host")]
 pub mod config;
 #[cfg(feature = "host")]
 pub mod telemetry;
-// The rim.
-#[cfg(feature = "host")]
-pub mod capture;
-#[cfg(feature = "host")]
-pub mod cli;
+
 #[cfg(test)]
 mod fixture;

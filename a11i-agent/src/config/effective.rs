@@ -2,13 +2,14 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Compression, Config, Content, Endpoint, Output, Protocol, UnknownHosts};
+use super::{Compression, Config, Endpoint, Output, Protocol};
+use crate::{cost::UnknownHosts, redaction::ContentPolicy};
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let content = match self.content {
-            Content::None => "none",
-            Content::Full => "full",
+            ContentPolicy::None => "none",
+            ContentPolicy::Full => "full",
         };
         let output = match self.output {
             Output::Auto => "auto",
@@ -32,12 +33,19 @@ impl fmt::Display for Config {
             writeln!(f, "  pricing_file: {}", quoted(&path.to_string_lossy()))?;
         }
         let unknown_hosts = match self.cost.unknown_hosts {
-            UnknownHosts::None => "none",
+            UnknownHosts::Unpriced => "none",
             UnknownHosts::Assume => "assume",
         };
         writeln!(f, "  unknown_hosts: {unknown_hosts}")?;
+        if !self.provider_hosts.is_empty() || !self.provider_gateways.is_empty() {
+            writeln!(f, "providers:")?;
+        }
+        if !self.provider_gateways.is_empty() {
+            let list: Vec<String> = self.provider_gateways.iter().map(|host| quoted(host)).collect();
+            writeln!(f, "  gateways: [{}]", list.join(", "))?;
+        }
         if !self.provider_hosts.is_empty() {
-            writeln!(f, "providers:\n  hosts:")?;
+            writeln!(f, "  hosts:")?;
             for host in &self.provider_hosts {
                 writeln!(f, "    - {{host: {}, provider: {}}}", quoted(&host.host), quoted(&host.provider))?;
             }

@@ -46,6 +46,7 @@ pub(super) const KEYS: &[&str] = &[
     "otlp.traces.protocol",
     "otlp.traces.timeout",
     "output",
+    "providers.gateways",
     "providers.hosts",
     "resource_attributes",
     "sampler.ratio",

@@ -21,12 +21,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{export::semconv::Semconv, sampling::Sampler};
+use crate::{cost::UnknownHosts, export::semconv::Semconv, redaction::ContentPolicy, sampling::Sampler};
 
 /// Every value checked. `Display` prints it as YAML that would be read back as the same (secrets masked).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
-    pub content: Content,
+    pub content: ContentPolicy,
     pub output: Output,
     pub log_level: LogLevel,
     pub semconv: Semconv,
@@ -43,6 +43,8 @@ pub struct Config {
     pub cost: CostConfig,
     /// `providers.hosts`: gateways and further hosts, with the provider whose dialect and prices apply.
     pub provider_hosts: Vec<ProviderHost>,
+    /// `providers.gateways`: host patterns of own gateways. List prices apply; the provider is told by the format.
+    pub provider_gateways: Vec<String>,
     pub capture: CaptureConfig,
     /// Added to every resource, below what the kernel says.
     pub resource_attributes: Vec<(String, String)>,
@@ -51,14 +53,6 @@ pub struct Config {
     pub sampler: Sampler,
     /// Read trace context from requests.
     pub trace_correlation: bool,
-}
-
-/// Whether prompts and answers are exported.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Content {
-    #[default]
-    None,
-    Full,
 }
 
 /// What is printed on standard output per call.
@@ -111,15 +105,6 @@ pub struct CostConfig {
     pub enabled: bool,
     pub pricing_file: Option<PathBuf>,
     pub unknown_hosts: UnknownHosts,
-}
-
-/// Prices at hosts that no table names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum UnknownHosts {
-    #[default]
-    None,
-    /// Assume list prices; marked.
-    Assume,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -29,7 +29,7 @@ fn mistakes_of(result: Result<Config, Mistakes>) -> Vec<String> {
 #[test]
 fn nothing_configured_is_valid_and_safe() {
     let config = from_env(&[]).unwrap();
-    assert_eq!((config.content, config.output), (Content::None, Output::Auto));
+    assert_eq!((config.content, config.output), (ContentPolicy::None, Output::Auto));
     assert!(!config.exports());
     assert_eq!(config.bind_address.to_string(), "127.0.0.1");
     assert_eq!((config.health_port, config.metrics_port), (9091, 9090));
@@ -148,7 +148,7 @@ fn secrets_are_sent_but_never_shown() {
 #[test]
 fn the_effective_configuration_reads_back_as_the_same() {
     let config = from_yaml(
-        "content: full\nproviders:\n  hosts:\n    - {host: LLM.example, provider: openai}\nresource_attributes: {team: core}\nsampler: {type: traceidratio, ratio: 0.25}\n",
+        "content: full\nproviders:\n  gateways: [gw.example]\n  hosts:\n    - {host: LLM.example, provider: openai}\nresource_attributes: {team: core}\nsampler: {type: traceidratio, ratio: 0.25}\n",
         &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:4318/v1/traces")],
     )
     .unwrap();
@@ -188,7 +188,7 @@ fn content_variables_of_the_sdks_mean_redacted_which_is_answered() {
         got.first().is_some_and(|m| m.contains("redacted content, which is not available yet") && m.contains("A11I_CONTENT=full")),
         "{got:?}"
     );
-    assert_eq!(from_env(&[("A11I_CONTENT", "full")]).unwrap().content, Content::Full);
+    assert_eq!(from_env(&[("A11I_CONTENT", "full")]).unwrap().content, ContentPolicy::Full);
 }
 
 #[test]

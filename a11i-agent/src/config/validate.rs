@@ -3,12 +3,12 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
-    BatchConfig, CaptureConfig, Config, Content, CostConfig, LogLevel, Output, ProviderHost, UnknownHosts,
+    BatchConfig, CaptureConfig, Config, CostConfig, LogLevel, Output, ProviderHost,
     env::{DEPLOYMENT_ENVIRONMENT, SERVICE_NAME},
     otlp,
     raw::{Entry, Mistake, Mistakes, NodeKind, Origin, RawConfig},
 };
-use crate::{export::semconv::Semconv, sampling::Sampler};
+use crate::{cost::UnknownHosts, export::semconv::Semconv, redaction::ContentPolicy, sampling::Sampler};
 
 /// Checks everything; `mistakes` are those of reading.
 pub(super) fn check(raw: &RawConfig, mistakes: Vec<Mistake>) -> Result<Config, Mistakes> {
@@ -28,9 +28,10 @@ pub(super) fn check(raw: &RawConfig, mistakes: Vec<Mistake>) -> Result<Config, M
         cost: CostConfig {
             enabled: c.boolean("cost.enabled", true),
             pricing_file: c.text("cost.pricing_file").map(|(path, _)| PathBuf::from(path)),
-            unknown_hosts: c.choice("cost.unknown_hosts", UNKNOWN_HOSTS, UnknownHosts::None),
+            unknown_hosts: c.choice("cost.unknown_hosts", UNKNOWN_HOSTS, UnknownHosts::Unpriced),
         },
         provider_hosts: provider_hosts(&mut c),
+        provider_gateways: c.list("providers.gateways").into_iter().map(|host| host.to_lowercase()).collect(),
         capture: capture(&mut c),
         resource_attributes: resource_attributes(&mut c),
         shutdown_timeout: c.duration("shutdown_timeout", Duration::from_secs(5), Duration::ZERO),
@@ -50,7 +51,7 @@ const LOG_LEVELS: &[(&str, LogLevel)] = &[
     ("trace", LogLevel::Trace),
 ];
 const SEMCONVS: &[(&str, Semconv)] = &[("1.41", Semconv::V1_41), ("latest", Semconv::Latest), ("1.36", Semconv::V1_36)];
-const UNKNOWN_HOSTS: &[(&str, UnknownHosts)] = &[("none", UnknownHosts::None), ("assume", UnknownHosts::Assume)];
+const UNKNOWN_HOSTS: &[(&str, UnknownHosts)] = &[("none", UnknownHosts::Unpriced), ("assume", UnknownHosts::Assume)];
 
 /// Reads keys and remembers what is wrong with them.
 pub(super) struct Checker<'a> {
@@ -148,6 +149,30 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// A list in a file, `a,b` in a variable.
+    fn list(&mut self, key: &str) -> Vec<String> {
+        let Some(entry) = self.entry(key) else { return Vec::new() };
+        let items = match &entry.node.kind {
+            NodeKind::Null => return Vec::new(),
+            NodeKind::Scalar(text) => return text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect(),
+            NodeKind::List(items) => items.as_slice(),
+            NodeKind::Map(_) => {
+                self.mistake(entry.origin.clone(), format!("`{key}` is a mapping"), "write a list");
+                &[]
+            }
+        };
+        let mut texts = Vec::with_capacity(items.len());
+        for item in items {
+            match &item.kind {
+                NodeKind::Scalar(text) => texts.push(text.clone()),
+                NodeKind::Null | NodeKind::List(_) | NodeKind::Map(_) => {
+                    self.mistake(entry.origin_of(item.line), format!("an item of `{key}` is {}", item.describe()), "write a single value");
+                }
+            }
+        }
+        texts
+    }
+
     /// `{a: 1}` in a file, `a=1,b=2` in a variable (values percent-encoded, as W3C Baggage has it).
     pub(super) fn pairs(&mut self, key: &str) -> Vec<(String, String)> {
         let Some(entry) = self.entry(key) else { return Vec::new() };
@@ -188,14 +213,14 @@ impl<'a> Checker<'a> {
     }
 }
 
-fn content(c: &mut Checker<'_>) -> Content {
+fn content(c: &mut Checker<'_>) -> ContentPolicy {
     if let Some((text, origin)) = c.text("content")
         && text.eq_ignore_ascii_case("redacted")
     {
         c.mistake(origin, "redacted content is not available yet", "use `none`, or `full` to export prompts and answers as they are");
-        return Content::None;
+        return ContentPolicy::None;
     }
-    c.choice("content", &[("none", Content::None), ("full", Content::Full)], Content::None)
+    c.choice("content", &[("none", ContentPolicy::None), ("full", ContentPolicy::Full)], ContentPolicy::None)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "bounded by the ranges, which fit 32 bits")]

@@ -195,6 +195,7 @@ fn cost(redacted: &RedactedCall, out: &mut Attributes) {
             // A part that costs nothing because nothing was cached says nothing.
             out.push_some(a11i::COST_CACHE_READ_USD, non_zero(parts.cache_read));
             out.push_some(a11i::COST_CACHE_WRITE_USD, non_zero(parts.cache_write));
+            out.push_some(a11i::COST_FEES_USD, non_zero(parts.fees));
         }
         out.push(a11i::COST_SOURCE, cost.source.as_str());
     }

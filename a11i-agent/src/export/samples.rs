@@ -15,7 +15,7 @@ use crate::{
     },
     cost::{Cost, CostParts, CostSource, PricedCall},
     owner::Owner,
-    redaction::RedactedCall,
+    redaction::{ContentPolicy, RedactedCall, redact},
 };
 
 /// A streamed OpenAI chat that went well.
@@ -78,6 +78,7 @@ pub(crate) fn chat() -> PricedCall {
                 output: NanoUsd(200_000),
                 cache_read: NanoUsd(80_000),
                 cache_write: NanoUsd(0),
+                fees: NanoUsd(0),
             }),
             source: CostSource::Exact,
         }),
@@ -86,7 +87,7 @@ pub(crate) fn chat() -> PricedCall {
 }
 
 pub(crate) fn redacted(priced: &PricedCall) -> RedactedCall {
-    RedactedCall::for_tests(priced.clone())
+    redact(priced.clone(), ContentPolicy::Full)
 }
 
 pub(crate) fn ids() -> SpanIds {

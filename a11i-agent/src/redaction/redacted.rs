@@ -13,12 +13,6 @@ pub struct RedactedCall {
 }
 
 impl RedactedCall {
-    /// A call as it is, whatever it holds.
-    #[cfg(test)]
-    pub(crate) const fn for_tests(priced: PricedCall) -> Self {
-        Self { priced }
-    }
-
     pub const fn call(&self) -> &LlmCall {
         &self.priced.call
     }
