@@ -16,6 +16,8 @@
 //! A stage imports the stage above it and the vocabularies `a11i_common`, `call` and `owner`, never a stage
 //! below. Only [`pipeline`] knows them all. Without the feature `host` the crate is its pure half alone.
 
+#![deny(unsafe_code)]
+
 // The vocabularies.
 pub mod call;
 pub mod owner;
@@ -49,6 +51,8 @@ pub mod cli;
 pub mod clock;
 #[cfg(feature = "host")]
 pub mod config;
+#[cfg(feature = "host")]
+pub mod observe;
 #[cfg(feature = "host")]
 pub mod telemetry;
 

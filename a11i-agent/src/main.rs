@@ -1,4 +1,16 @@
-fn main() {
-    let d = a11i_agent::cli::doctor::diagnose(a11i_agent::capture::loader::LoadSettings { ring_bytes: 1 << 25, call_limit: 8 << 20, only_watched: false, wake_bytes: 1 << 18 });
-    println!("{}", d.text);
+//! Arguments → command → exit status. The only place that ends the process.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = a11i_agent::cli::Cli::parse();
+    match a11i_agent::cli::dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("a11i: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -45,6 +45,8 @@ pub enum Output {
     /// A call without usage: count its tokens elsewhere, then [`Pipeline::finish`] it.
     Estimate(Box<LlmCall>),
     Notice(Notice),
+    /// The flow is no longer followed: the kernel's entry can go, so that whatever comes next begins a new one.
+    Forgotten(FlowId),
 }
 
 /// A call at the end of its way, and what was missing to price it.
@@ -155,8 +157,9 @@ impl Pipeline {
             }
         });
         let mut expired = Vec::new();
-        self.flows.expire(now, FLOWS_PER_TICK, |_, flow| expired.push(flow));
-        for flow in expired {
+        self.flows.expire(now, FLOWS_PER_TICK, |id, flow| expired.push((id, flow)));
+        for (id, flow) in expired {
+            sink(Output::Forgotten(id));
             self.counters.flows_expired = self.counters.flows_expired.saturating_add(1);
             self.close(flow, now, sink, |reassembly, segments| reassembly.abandon(now, segments));
         }
@@ -240,8 +243,9 @@ impl Pipeline {
             };
             self.counters.flows_opened = self.counters.flows_opened.saturating_add(1);
             let mut evicted = Vec::new();
-            self.flows.get_or_insert_with(id, time, || flow, |_, old| evicted.push(old));
-            for flow in evicted {
+            self.flows.get_or_insert_with(id, time, || flow, |id, old| evicted.push((id, old)));
+            for (id, flow) in evicted {
+                sink(Output::Forgotten(id));
                 self.close(flow, time, sink, |reassembly, segments| reassembly.abandon(time, segments));
             }
         }
@@ -250,8 +254,9 @@ impl Pipeline {
 
     fn end_process(&mut self, process: ProcessId, time: BootTime, sink: &mut dyn FnMut(Output)) {
         let mut ended = Vec::new();
-        self.flows.remove_process(process, |_, flow| ended.push(flow));
-        for flow in ended {
+        self.flows.remove_process(process, |id, flow| ended.push((id, flow)));
+        for (id, flow) in ended {
+            sink(Output::Forgotten(id));
             self.close(flow, time, sink, |reassembly, segments| reassembly.abandon(time, segments));
         }
     }

@@ -20,7 +20,10 @@ impl RingReader {
         const NAME: &str = "RING";
         let map = ebpf.take_map(NAME).ok_or(LoadError::Missing(NAME))?;
         let ring = RingBuf::try_from(map).map_err(|source| LoadError::Map { name: NAME, source })?;
-        let fd = AsyncFd::try_with_interest(ring, Interest::READABLE).map_err(|error| LoadError::Map { name: NAME, source: io::Error::from(error).into() })?;
+        #[expect(unsafe_code, reason = "tokio cannot check that the descriptor stays the same")]
+        // SAFETY: the ring owns its map's descriptor and gives the same one for as long as it lives; nothing here replaces it.
+        let fd = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+        let fd = fd.map_err(|error| LoadError::Map { name: NAME, source: io::Error::from(error).into() })?;
         Ok(Self { fd })
     }
 

@@ -1,21 +1,53 @@
 //! `a11i doctor`: what this host offers, by trying, and what a missing thing costs.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, io::Write as _, process::ExitCode};
 
-use crate::capture::{
-    features::{AttachMode, Features},
-    loader::{self, LoadSettings},
+use anyhow::Result;
+use clap::Args;
+
+use super::Common;
+use crate::{
+    capture::{
+        features::{AttachMode, Features},
+        loader,
+    },
+    config::Config,
+    observe::{Scope, load_settings},
 };
 
-/// The answer and whether the main job works.
-pub struct Diagnosis {
-    pub text: String,
-    pub works: bool,
+#[derive(Args)]
+pub(super) struct DoctorArgs {
+    /// Print what was found as JSON
+    #[arg(long)]
+    json: bool,
 }
 
-/// Tries everything, leaves nothing behind.
-pub fn diagnose(settings: LoadSettings) -> Diagnosis {
+/// Exit status 1 when the main job cannot work.
+pub(super) fn doctor(common: &Common, args: &DoctorArgs) -> Result<ExitCode> {
+    let config = common.start()?;
     let features = Features::probe();
+    let mut out = std::io::stdout();
+    if args.json {
+        let loaded = loader::load(&features, load_settings(&config, Scope::Host));
+        let programs = loaded.as_ref().map(loader::program_statistics).unwrap_or_default();
+        let problem = loaded.as_ref().err().map(ToString::to_string);
+        let report = serde_json::json!({"features": features, "programs": programs, "works": loaded.is_ok(), "problem": problem});
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        return Ok(if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let diagnosis = diagnose(&features, &config);
+    write!(out, "{}", diagnosis.text)?;
+    Ok(if diagnosis.works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The answer and whether the main job works.
+struct Diagnosis {
+    text: String,
+    works: bool,
+}
+
+/// Loads everything, attaches nothing, leaves nothing behind.
+fn diagnose(features: &Features, config: &Config) -> Diagnosis {
     let mut text = String::new();
     let mut line = |ok: bool, what: &str, detail: &str| {
         let mark = if ok { "ok  " } else { "MISS" };
@@ -54,7 +86,7 @@ pub fn diagnose(settings: LoadSettings) -> Diagnosis {
         AttachMode::Multi => "uprobe-multi",
         AttachMode::PerfEvent => "perf events",
     };
-    let works = match loader::load(&features, settings) {
+    let works = match loader::load(features, load_settings(config, Scope::Host)) {
         Ok(ebpf) => {
             line(true, "kernel programs", &format!("loaded and verified, attached by {mode}"));
             for program in loader::program_statistics(&ebpf) {

@@ -114,7 +114,7 @@ fn keys_below(section: &str) -> String {
 }
 
 /// The tree of the first document, or the line and reason of the first error.
-fn tree(text: &str) -> Result<Option<Node>, (usize, String)> {
+pub(super) fn tree(text: &str) -> Result<Option<Node>, (usize, String)> {
     let mut open: Vec<Open> = Vec::new();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| (error.marker().line(), error.info().to_owned()))?;

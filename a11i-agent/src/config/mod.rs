@@ -8,6 +8,7 @@ mod env;
 mod file;
 mod keys;
 mod otlp;
+pub mod price_file;
 mod raw;
 mod validate;
 

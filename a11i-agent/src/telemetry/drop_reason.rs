@@ -48,10 +48,12 @@ pub enum DropReason {
     MetricOverflow,
     /// Processes without a metric resource of their own: theirs went to the overflow resource.
     MetricResourceOverflow,
+    /// A line for standard output whose reader is too far behind.
+    PrinterBehind,
 }
 
 impl DropReason {
-    pub const ALL: [(Self, &'static str); 22] = [
+    pub const ALL: [(Self, &'static str); 23] = [
         (Self::RecordMalformed, "record_malformed"),
         (Self::FlowTableFull, "flow_table_full"),
         (Self::FlowMemory, "flow_memory"),
@@ -74,5 +76,6 @@ impl DropReason {
         (Self::MetricRejected, "metric_rejected"),
         (Self::MetricOverflow, "metric_overflow"),
         (Self::MetricResourceOverflow, "metric_resource_overflow"),
+        (Self::PrinterBehind, "printer_behind"),
     ];
 }

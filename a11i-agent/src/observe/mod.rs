@@ -1,0 +1,13 @@
+//! The running agent: kernel half, discovery, attachment, pipeline and output, joined by one event loop.
+//!
+//! Takes a [`crate::config::Config`] and a [`Scope`]. Used by `run` (the host) and `exec` (one tree of processes). Threads: one
+//! scans and attaches, one counts tokens, one prints; the event loop alone touches the pipeline, so the data path has no lock.
+
+mod coverage;
+mod estimator;
+mod event_loop;
+mod printer;
+mod setup;
+
+pub use event_loop::{Observer, Summary};
+pub use setup::{Scope, StartError, load_settings, pipeline_settings};
