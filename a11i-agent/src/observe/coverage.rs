@@ -34,10 +34,16 @@ pub(super) enum Note {
 /// Executes what the scanner finds. Lives on the scanner's thread.
 pub(super) struct Coverage {
     links: Links,
-    notes: mpsc::Sender<Note>,
+    notes: Notes,
     users: HashMap<FileId, Users>,
     /// Files that could not be attached: said once.
     refused: HashSet<FileId>,
+}
+
+enum Notes {
+    /// Before the event loop runs nobody receives, and nobody may wait.
+    Early(Vec<Note>),
+    Sent(mpsc::Sender<Note>),
 }
 
 #[derive(Default)]
@@ -48,8 +54,16 @@ struct Users {
 }
 
 impl Coverage {
-    pub(super) fn new(links: Links, notes: mpsc::Sender<Note>) -> Self {
-        Self { links, notes, users: HashMap::new(), refused: HashSet::new() }
+    pub(super) fn new(links: Links) -> Self {
+        Self { links, notes: Notes::Early(Vec::new()), users: HashMap::new(), refused: HashSet::new() }
+    }
+
+    /// From now on notes go to the event loop; what was to be told so far comes back.
+    pub(super) fn connect(&mut self, notes: mpsc::Sender<Note>) -> Vec<Note> {
+        match std::mem::replace(&mut self.notes, Notes::Sent(notes)) {
+            Notes::Early(notes) => notes,
+            Notes::Sent(_) => Vec::new(),
+        }
     }
 
     pub(super) fn handle(&mut self, report: ScanReport) {
@@ -111,8 +125,11 @@ impl Coverage {
         }
     }
 
-    fn tell(&self, note: Note) {
-        // Fails only when the event loop has ended, and with it everyone who could be told.
-        drop(self.notes.blocking_send(note));
+    fn tell(&mut self, note: Note) {
+        match &mut self.notes {
+            Notes::Early(notes) => notes.push(note),
+            // Fails only when the event loop has ended, and with it everyone who could be told.
+            Notes::Sent(notes) => drop(notes.blocking_send(note)),
+        }
     }
 }

@@ -127,13 +127,14 @@ impl Observer {
         clock.follow_steps();
         let proc = ProcFs::default();
         let (note_sender, notes) = mpsc::channel(NOTES);
-        let mut coverage = Coverage::new(links, note_sender);
+        let mut coverage = Coverage::new(links);
         let mut scan = Scan::new(proc.clone());
         for program in programs {
             if let Err(error) = scan.program(program, &mut |report| coverage.handle(report)) {
                 tracing::warn!(program = %program.display(), %error, "the program cannot be looked at before it runs");
             }
         }
+        let early = coverage.connect(note_sender);
         let scanner = Scanner::spawn(scan, move |report| coverage.handle(report)).map_err(StartError::Thread)?;
 
         let (estimator, estimated) = Estimator::spawn().map_err(StartError::Thread)?;
@@ -147,7 +148,7 @@ impl Observer {
         let style = PrettyStyle::detect(std::io::IsTerminal::is_terminal(&std::io::stdout()), std::env::var("NO_COLOR").ok().as_deref());
         let boot_unix_nanos = clock.unix_nanos(BootTime(0));
         let resources = resource_builder(&config);
-        Ok(Self {
+        let mut observer = Self {
             scope,
             ring,
             counters,
@@ -167,7 +168,11 @@ impl Observer {
             config,
             clock,
             instruments,
-        })
+        };
+        for note in early {
+            observer.handle_note(note);
+        }
+        Ok(observer)
     }
 
     /// Follows this process and its descendants ([`Scope::Tree`]).
