@@ -102,7 +102,7 @@ async fn mistakes_in_the_configuration_are_told_all_at_once_with_line_and_remedy
     let path = file.display().to_string();
     let checked = a11i(&program, &["check-config", &path]).await;
     assert_eq!(checked.status.code(), Some(1), "{}", words(&checked));
-    for word in ["content", "everything", "no_such_key", "redacted"] {
+    for word in [":1:", "content", "everything", ":2:", "no_such_key", "none, full"] {
         assert!(words(&checked).contains(word), "{word}: {}", words(&checked));
     }
     let mut command = Command::new(&program);

@@ -65,7 +65,7 @@ async fn spans_and_metrics(protocol: &str) {
         assert_eq!(point.unit, "{token}");
         assert_eq!(point.attributes.get("gen_ai.provider.name"), Some(&json!("openai")));
         assert_eq!(point.attributes.get("gen_ai.operation.name"), Some(&json!("chat")));
-        assert_eq!(point.attributes.get("gen_ai.request.model"), Some(&json!("gpt-4o-mini")));
+        assert_eq!(point.attributes.get("gen_ai.request.model"), Some(&json!("gpt-4o-mini")), "{point:#?}");
         assert_eq!(point.attributes.get("a11i.usage.source"), Some(&json!("reported")));
     }
 }

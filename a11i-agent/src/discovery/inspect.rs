@@ -1,7 +1,7 @@
 //! The answer to `a11i inspect PID-or-PATH`: which functions were found where, or why not and what to do.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     fmt, io,
     path::{Path, PathBuf},
 };
@@ -10,9 +10,10 @@ use a11i_common::identity::Pid;
 use serde::Serialize;
 
 use super::{
-    elf::{Elf, RefusedSymbol},
+    elf::{Elf, Machine, RefusedSymbol},
     evidence::{self, Evidence},
     file::{FileId, OpenError, OpenedFile},
+    ld_so_cache,
     mounts::Mounts,
     process::ProcFs,
 };
@@ -117,7 +118,35 @@ pub fn file(path: &Path) -> Result<Report, InspectError> {
     let mut not_covered = BTreeSet::new();
     report.files = 1;
     report.add(&opened, path, true, &mut not_covered).map_err(|source| InspectError::Elf { path: path.to_owned(), source })?;
+    for (library, path) in needed(&opened) {
+        report.files = report.files.saturating_add(1);
+        // What a library itself lacks matters only where the program has no TLS at all: its own file says so already.
+        drop(report.add(&library, &path, false, &mut BTreeSet::new()));
+    }
     Ok(report.finish(not_covered))
+}
+
+/// A program links a few dozen libraries, a desktop one a few hundred.
+const MAX_NEEDED: usize = 512;
+
+/// The libraries the loader would map for a program of this host, as far as `/etc/ld.so.cache` tells (RPATH and LD_LIBRARY_PATH are not followed).
+fn needed(program: &OpenedFile) -> Vec<(OpenedFile, PathBuf)> {
+    let Some(machine) = Machine::host() else { return Vec::new() };
+    let cache = ld_so_cache::libraries(Path::new("/"), machine, &[""]).unwrap_or_default();
+    let names = |file: &OpenedFile| Elf::parse(file).map(|elf| elf.needed().to_vec()).unwrap_or_default();
+    let mut wanted: VecDeque<String> = names(program).into();
+    let mut seen: BTreeSet<String> = wanted.iter().cloned().collect();
+    let mut found = Vec::new();
+    while let Some(name) = wanted.pop_front() {
+        if found.len() >= MAX_NEEDED {
+            break;
+        }
+        let Some(known) = cache.iter().find(|library| library.soname == name) else { continue };
+        let Ok(file) = OpenedFile::open(&known.path) else { continue };
+        wanted.extend(names(&file).into_iter().filter(|name| seen.insert(name.clone())));
+        found.push((file, known.path.clone()));
+    }
+    found
 }
 
 impl Report {

@@ -4,6 +4,7 @@
 //! offsets count from its own start. musl has no such cache.
 
 use std::{
+    collections::HashSet,
     io,
     path::{Path, PathBuf},
 };
@@ -51,6 +52,7 @@ fn parse(bytes: &[u8], machine: Machine, prefixes: &[&str]) -> Result<Vec<Cached
         Machine::Aarch64 => FLAG_AARCH64_LIB64,
     };
     let mut found: Vec<CachedLibrary> = Vec::new();
+    let mut seen = HashSet::new();
     // The chunks end with the file, whatever the count claims.
     for entry in entries.chunks_exact(ENTRY_BYTES).take(count as usize) {
         let (Some(flags), Some(key), Some(value)) = (word(entry, 0), word(entry, 4), word(entry, 8)) else { continue };
@@ -59,7 +61,7 @@ fn parse(bytes: &[u8], machine: Machine, prefixes: &[&str]) -> Result<Vec<Cached
         }
         let (Some(soname), Some(path)) = (string(cache, key), string(cache, value)) else { continue };
         let wanted = prefixes.iter().any(|prefix| soname.starts_with(prefix)) && path.starts_with('/');
-        if wanted && !found.iter().any(|known| known.path.as_os_str() == path) {
+        if wanted && seen.insert(path) {
             found.push(CachedLibrary { soname: soname.to_owned(), path: PathBuf::from(path) });
             if found.len() >= MAX_FOUND {
                 break;
@@ -108,8 +110,8 @@ const FLAG_AARCH64_LIB64: u32 = 0x0a00;
 const MAX_CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// `PATH_MAX`.
 const MAX_PATH: usize = 4_096;
-/// A system has two or three TLS libraries, with hardware variants a few more.
-const MAX_FOUND: usize = 256;
+/// A system has two or three TLS libraries; `inspect` asks for all, and a desktop has a few thousand.
+const MAX_FOUND: usize = 8_192;
 
 #[cfg(test)]
 mod tests {

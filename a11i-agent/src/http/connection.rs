@@ -67,10 +67,6 @@ impl Connection {
                     self.note(ConnectionNotice::Http2NotDecoded);
                     self.state = State::Ignored;
                 }
-                Verdict::Abandoned => {
-                    self.note(ConnectionNotice::NotHttp);
-                    self.state = State::Ignored;
-                }
             },
         }
     }

@@ -31,8 +31,6 @@ pub(super) enum Verdict {
     Http2,
     /// Neither direction begins like HTTP. Message starts are looked for all the same: it may have been joined in the middle.
     NotHttp,
-    /// The kernel copies no more of it.
-    Abandoned,
 }
 
 /// Watches a connection until it shows itself.
@@ -75,7 +73,13 @@ impl Detector {
                 prefix.bytes.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
                 self.judge(direction, bytes)
             }
-            SegmentBody::Gap(gap) if gap.causes.0 & cause::NOT_HTTP != 0 => Verdict::Abandoned,
+            // The kernel half copies nothing more until bytes begin like a request. What it left out was no message of ours.
+            SegmentBody::Gap(gap) if gap.causes.0 & cause::NOT_HTTP != 0 => {
+                let prefix = self.prefix_mut(direction);
+                prefix.joined_late = true;
+                prefix.bytes.clear();
+                Verdict::NotHttp
+            }
             SegmentBody::Gap(gap) => {
                 let prefix = self.prefix_mut(direction);
                 prefix.joined_late |= !prefix.bytes.is_empty();

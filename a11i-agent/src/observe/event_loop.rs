@@ -108,6 +108,8 @@ impl Observer {
     /// Loads, starts every thread and begins to attach. `programs` are scanned before anything else: what is about to run.
     pub fn start(config: Arc<Config>, scope: Scope, instruments: Arc<Instruments>, programs: &[PathBuf]) -> Result<Self, StartError> {
         let features = Features::probe();
+        let settings = setup::pipeline_settings(&config, config.content)?;
+        let mut ebpf = loader::load(&features, setup::load_settings(&config, scope))?;
         for (missing, consequence) in [
             (!features.btf, "no kernel BTF: processes are told apart by pid alone, forks are not followed"),
             (!features.attach_cookie, "no attach cookies (Linux 5.15): calls do not say which library they came through"),
@@ -116,8 +118,6 @@ impl Observer {
                 tracing::warn!(kernel = features.kernel_release, "{consequence}");
             }
         }
-        let settings = setup::pipeline_settings(&config, config.content)?;
-        let mut ebpf = loader::load(&features, setup::load_settings(&config, scope))?;
         let ring = RingReader::take(&mut ebpf)?;
         let counters = KernelCounters::take(&mut ebpf)?;
         let tables = KernelTables::take(&mut ebpf)?;

@@ -34,11 +34,24 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
         name(&key, tid, attachment, second);
     } else if operation == operation::SHUTDOWN {
         tell(RecordKind::WriteShutdown, &key, tid, attachment);
+    } else if operation == operation::CLEAR && is_untouched(&key) {
+        // OpenSSL clears every new session when its handshake begins, after the server name was set: nothing has ended.
     } else {
         // `SSL_clear` begins a new stream at the same address: the next transfer makes a fresh entry with another generation.
         tell(RecordKind::SessionEnd, &key, tid, attachment);
         let _ = SESSIONS.remove(&key);
     }
+}
+
+/// No byte was transferred yet.
+#[inline(always)]
+fn is_untouched(key: &SessionKey) -> bool {
+    let Some(session) = SESSIONS.get_ptr(key) else {
+        return true;
+    };
+    // SAFETY: a live map value.
+    let [write, read] = unsafe { (*session).offsets };
+    write == 0 && read == 0
 }
 
 #[inline(always)]
