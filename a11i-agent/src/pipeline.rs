@@ -128,10 +128,10 @@ impl Pipeline {
                     flow.context.server_name = Some(name.to_ascii_lowercase());
                 }
             }
-            EventBody::WriteShutdown { session, write_offset, .. } => {
+            EventBody::WriteShutdown { session, write_offset, causes: [write, _], .. } => {
                 if self.flows.get_mut(&FlowId { process, session }, time).is_some() {
                     self.on_flow(process, session, AttachmentId(0), time, owner, sink, |reassembly, segments| {
-                        reassembly.write_shutdown(write_offset, time, segments);
+                        reassembly.write_shutdown(write_offset, LossCauses(write), time, segments);
                     });
                 }
             }

@@ -27,7 +27,7 @@ pub struct SessionId {
 pub enum EventBody<'a> {
     Data { session: SessionId, attachment: AttachmentId, direction: Direction, offset: u64, skipped: u32, causes: u8, payload: &'a [u8] },
     SessionEnd { session: SessionId, attachment: AttachmentId, write_offset: u64, read_offset: u64, causes: [u8; 2] },
-    WriteShutdown { session: SessionId, attachment: AttachmentId, write_offset: u64, read_offset: u64 },
+    WriteShutdown { session: SessionId, attachment: AttachmentId, write_offset: u64, read_offset: u64, causes: [u8; 2] },
     ServerName { session: SessionId, attachment: AttachmentId, name: &'a [u8] },
     Exec,
     Fork { parent: Pid },
@@ -102,7 +102,7 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             if k == RecordKind::SessionEnd as u16 {
                 EventBody::SessionEnd { session, attachment, write_offset, read_offset, causes }
             } else {
-                EventBody::WriteShutdown { session, attachment, write_offset, read_offset }
+                EventBody::WriteShutdown { session, attachment, write_offset, read_offset, causes }
             }
         }
         k if k == RecordKind::ServerName as u16 => {

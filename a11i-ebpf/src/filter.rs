@@ -1,7 +1,7 @@
 //! Which processes are followed at all: decided before anything else is looked at.
 
 use crate::{
-    maps::{IGNORED, WATCHED},
+    maps::WATCHED,
     settings,
 };
 
@@ -14,5 +14,5 @@ pub(crate) fn follows(tgid: u32) -> bool {
     if settings::only_watched() != 0 {
         return WATCHED.get_ptr(&tgid).is_some();
     }
-    IGNORED.get_ptr(&tgid).is_none()
+    true
 }

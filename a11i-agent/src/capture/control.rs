@@ -1,6 +1,9 @@
 //! Maps the agent writes: which processes are followed, which sessions are over.
 
-use a11i_common::identity::{Pid, TlsSession};
+use a11i_common::{
+    identity::{Pid, TlsSession},
+    session::{Session, SessionKey},
+};
 use aya::{
     Ebpf, Pod,
     maps::{HashMap, MapData, MapError},
@@ -11,34 +14,24 @@ use super::loader::LoadError;
 /// Sets of processes and the table of sessions.
 pub struct KernelTables {
     watched: HashMap<MapData, u32, u8>,
-    ignored: HashMap<MapData, u32, u8>,
-    sessions: HashMap<MapData, SessionKey, SessionValue>,
+    sessions: HashMap<MapData, Plain<SessionKey>, Plain<Session>>,
 }
 
-/// Layout of the kernel half's `SessionKey`.
-#[repr(C)]
+/// The shared layout, as aya wants it: plain old data.
+#[repr(transparent)]
 #[derive(Clone, Copy)]
-struct SessionKey {
-    session: u64,
-    tgid: u32,
-    reserved: u32,
-}
-
-/// Only its size matters here: the agent deletes entries, it does not read them.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct SessionValue([u64; 7]);
+struct Plain<T>(T);
 
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
-// SAFETY: repr(C), integers only, no padding.
-unsafe impl Pod for SessionKey {}
+// SAFETY: repr(C), integers only, no padding (asserted in a11i-common).
+unsafe impl Pod for Plain<SessionKey> {}
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
-// SAFETY: repr(C), integers only, no padding.
-unsafe impl Pod for SessionValue {}
+// SAFETY: as above.
+unsafe impl Pod for Plain<Session> {}
 
 impl KernelTables {
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
-        Ok(Self { watched: table(ebpf, "WATCHED")?, ignored: table(ebpf, "IGNORED")?, sessions: table(ebpf, "SESSIONS")? })
+        Ok(Self { watched: table(ebpf, "WATCHED")?, sessions: table(ebpf, "SESSIONS")? })
     }
 
     /// Follow this process and its descendants (where only watched ones are followed).
@@ -46,21 +39,16 @@ impl KernelTables {
         self.watched.insert(&pid.0, &1, 0)
     }
 
-    /// Copy nothing of this process.
-    pub fn ignore(&mut self, pid: Pid) -> Result<(), MapError> {
-        self.ignored.insert(&pid.0, &1, 0)
-    }
-
     /// Drops a session whose process has ended. An entry already gone is as good.
     pub fn forget_session(&mut self, pid: Pid, session: TlsSession) {
-        if let Err(error) = self.sessions.remove(&SessionKey { session: session.0, tgid: pid.0, reserved: 0 }) {
+        if let Err(error) = self.sessions.remove(&Plain(SessionKey::new(pid, session))) {
             tracing::trace!(%error, "session already gone");
         }
     }
 
     /// Removes every session of processes that `alive` denies: the backstop for ends that were not told. How many there were.
     pub fn sweep_sessions(&mut self, mut alive: impl FnMut(Pid) -> bool) -> usize {
-        let dead: Vec<SessionKey> = self.sessions.keys().filter_map(Result::ok).filter(|key| !alive(Pid(key.tgid))).collect();
+        let dead: Vec<_> = self.sessions.keys().filter_map(Result::ok).filter(|Plain(key)| !alive(Pid(key.tgid))).collect();
         for key in &dead {
             if let Err(error) = self.sessions.remove(key) {
                 tracing::trace!(%error, "session already gone");

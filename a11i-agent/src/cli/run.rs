@@ -54,6 +54,10 @@ fn report(summary: &Summary) {
     if let Some(export) = export
         && (export.dropped_spans > 0 || !export.metrics_flushed)
     {
-        tracing::warn!(dropped = export.dropped_spans, metrics_flushed = export.metrics_flushed, "not everything was delivered before the time for shutting down was over");
+        tracing::warn!(
+            dropped = export.dropped_spans,
+            metrics_flushed = export.metrics_flushed,
+            "not everything was delivered before the time for shutting down was over"
+        );
     }
 }

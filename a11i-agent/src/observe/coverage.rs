@@ -21,12 +21,25 @@ pub(super) const NOTES: usize = 1024;
 #[derive(Debug)]
 pub(super) enum Note {
     /// A file has probes now.
-    Attached { path: String, library: CaptureLibrary, probes: usize, files: usize },
+    Attached {
+        path: String,
+        library: CaptureLibrary,
+        probes: usize,
+        files: usize,
+    },
     /// A file has none, and why.
-    AttachFailed { path: String, error: AttachError },
+    AttachFailed {
+        path: String,
+        error: AttachError,
+    },
     /// The file has no user any more and lost its probes.
-    Detached { files: usize },
-    NotCovered { process: ProcessId, reason: NotCovered },
+    Detached {
+        files: usize,
+    },
+    NotCovered {
+        process: ProcessId,
+        reason: NotCovered,
+    },
     /// A request is answered.
     Done(ScanRequest),
 }

@@ -33,8 +33,8 @@ use crate::{
         Exporter, ExporterHandle, ShutdownReport,
         json::json_line,
         pretty::{PrettyStyle, pretty_line},
-        resource_builder,
         resource::ResourceBuilder,
+        resource_builder,
         span::{SpanIds, SpanRecord},
     },
     owner::{Owner, cache::OwnerCache, process::OwnerResolver},
@@ -264,7 +264,11 @@ impl Observer {
                     watcher.handle_exec(process, time);
                 }
                 EventBody::Fork { .. } => watcher.handle_fork(process, time),
-                EventBody::Exit | EventBody::Data { .. } | EventBody::SessionEnd { .. } | EventBody::WriteShutdown { .. } | EventBody::ServerName { .. } => {}
+                EventBody::Exit
+                | EventBody::Data { .. }
+                | EventBody::SessionEnd { .. }
+                | EventBody::WriteShutdown { .. }
+                | EventBody::ServerName { .. } => {}
             }
             pipeline.handle_event(&event, &mut |id| resolve(owners, resolver, id), &mut |output| outputs.push(output));
             if event.body == EventBody::Exit {
@@ -364,7 +368,12 @@ impl Observer {
         let server_name = notice.server_name.as_deref().unwrap_or("unknown");
         match notice.kind {
             NoticeKind::Http2NotDecoded if notice.llm_host => {
-                tracing::warn!(pid, process, server_name, "HTTP/2 connection to an LLM host: not decoded by this version, its calls are not seen");
+                tracing::warn!(
+                    pid,
+                    process,
+                    server_name,
+                    "HTTP/2 connection to an LLM host: not decoded by this version, its calls are not seen"
+                );
             }
             NoticeKind::NotHttp | NoticeKind::Upgraded | NoticeKind::Malformed(_) if notice.llm_host => {
                 tracing::warn!(pid, process, server_name, kind = ?notice.kind, "connection to an LLM host cannot be followed");
@@ -409,7 +418,12 @@ impl Outlet {
         }
         if let Some(miss) = &finished.price_miss {
             instruments.dropped(DropReason::PriceMiss, 1);
-            tracing::debug!(provider = miss.provider.as_str(), model = miss.model.as_deref().unwrap_or("none"), reason = miss.reason.as_str(), "no price");
+            tracing::debug!(
+                provider = miss.provider.as_str(),
+                model = miss.model.as_deref().unwrap_or("none"),
+                reason = miss.reason.as_str(),
+                "no price"
+            );
         }
         self.summary.add(finished);
         let ids = SpanIds::of(call);

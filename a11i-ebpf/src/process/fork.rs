@@ -28,7 +28,5 @@ pub(crate) fn process_fork(ctx: RawTracePointContext) {
         }
     }
     let record = ProcessRecord { header: session::header(RecordKind::Fork, task::process_of(child, tgid), tid, 0), other: parent, reserved: 0 };
-    if !emit::fixed(&record) {
-        count::add(Counter::ProcessRecordsLost, 1);
-    }
+    emit::fixed(&record, Counter::ProcessRecordsLost);
 }
