@@ -31,8 +31,9 @@ pub(crate) fn transfer(transfer: &Transfer, session: &mut Session, scratch: &mut
     let (length, limit) = (launder(&raw const scratch.length), launder(&raw const scratch.limit));
     let limit = if limit > length { length } else { limit };
     let skipped = length - limit;
-    let skip_cause = launder(&raw const scratch.skip_cause);
+    let mut skip_cause = 0;
     if skipped > 0 {
+        skip_cause = launder(&raw const scratch.skip_cause);
         count::add(if skip_cause == cause::CALL_LIMIT { Counter::CallLimitBytes } else { Counter::NotHttpBytes }, skipped);
     }
     for _ in 0..CHUNKS_PER_CALL {
