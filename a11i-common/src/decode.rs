@@ -223,6 +223,6 @@ mod tests {
         let mut record = data_record(b"", 0);
         record[62] = 7;
         assert_eq!(decode(&record), Err(DecodeError::UnknownDirection(7)));
-        assert_eq!(decode(&vec![0; 3]), Err(DecodeError::Short { have: 3 }));
+        assert_eq!(decode(&[0; 3]), Err(DecodeError::Short { have: 3 }));
     }
 }

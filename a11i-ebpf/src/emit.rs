@@ -189,7 +189,15 @@ fn launder<T: Copy>(place: *const T) -> T {
 }
 
 #[inline(always)]
-fn data_header(transfer: &Transfer, session: &Session, direction: usize, at: u64, payload_len: u32, skipped: u32, causes: u8) -> DataHeader {
+fn data_header(
+    transfer: &Transfer,
+    session: &Session,
+    direction: usize,
+    at: u64,
+    payload_len: u32,
+    skipped: u32,
+    causes: u8,
+) -> DataHeader {
     DataHeader {
         header: session::header(RecordKind::Data, session.process, transfer.tid, payload_len),
         session: transfer.key.session,
@@ -204,7 +212,16 @@ fn data_header(transfer: &Transfer, session: &Session, direction: usize, at: u64
 
 /// Sends `length` bytes from `at`, or notes why not. `skipped` bytes after them were not copied, for `skip_cause`.
 #[inline(always)]
-fn chunk<const N: usize>(transfer: &Transfer, session: &mut Session, direction: usize, at: u64, length: u64, skipped: u64, skip_cause: u8, wake: bool) {
+fn chunk<const N: usize>(
+    transfer: &Transfer,
+    session: &mut Session,
+    direction: usize,
+    at: u64,
+    length: u64,
+    skipped: u64,
+    skip_cause: u8,
+    wake: bool,
+) {
     let Some(mut entry) = RING.reserve::<DataRecord<N>>(0) else {
         count::add(Counter::RingFullRecords, 1);
         count::add(Counter::RingFullBytes, length);

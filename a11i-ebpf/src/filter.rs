@@ -1,9 +1,6 @@
 //! Which processes are followed at all: decided before anything else is looked at.
 
-use crate::{
-    maps::WATCHED,
-    settings,
-};
+use crate::{maps::WATCHED, settings};
 
 /// Whether plaintext of this process may be copied.
 #[inline(always)]

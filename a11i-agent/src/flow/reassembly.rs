@@ -106,4 +106,5 @@ impl Reassembly {
 
 #[cfg(test)]
 #[path = "reassembly_tests.rs"]
+#[expect(clippy::arithmetic_side_effects, reason = "tests count small numbers")]
 mod tests;

@@ -13,13 +13,7 @@ use super::{
     frame::{FREE_FRAME, FRESH_SCRATCH, Frame, Frames},
     operation,
 };
-use crate::{
-    count, emit, filter,
-    maps::IN_FLIGHT,
-    registers,
-    session,
-    task, user_memory,
-};
+use crate::{count, emit, filter, maps::IN_FLIGHT, registers, session, task, user_memory};
 
 /// Deeper than any library's own nesting of entry points (`_early_data` → `_ex` → plain), far less than a thread's stack.
 const NESTING_BYTES: u64 = 16 * 1024;
@@ -67,8 +61,7 @@ fn place(frames: &mut [Frame; FRAMES_PER_THREAD], frame: &Frame, tgid: u32) {
             }
             continue;
         }
-        let same_transfer =
-            live.session == frame.session && operation::direction(live.operation) == operation::direction(frame.operation);
+        let same_transfer = live.session == frame.session && operation::direction(live.operation) == operation::direction(frame.operation);
         if live.stack_pointer == frame.stack_pointer && same_transfer && live.buffer == frame.buffer {
             // The same call through a second attachment of its file, or one entry point that jumps into another: the content is the same.
             count::add(Counter::DuplicateHits, 1);

@@ -11,9 +11,7 @@ use super::operation;
 use crate::{
     count, emit, filter,
     maps::{RING, SESSIONS},
-    registers,
-    session,
-    task, user_memory,
+    registers, session, task, user_memory,
 };
 
 /// `SSL_CTRL_SET_TLSEXT_HOSTNAME` of OpenSSL's public `tls1.h`.

@@ -379,4 +379,5 @@ fn at<T: Copy>([write, read]: [T; 2], direction: Direction) -> T {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests count small numbers")]
 mod tests;
