@@ -161,7 +161,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     extern crate alloc;
-    use alloc::{vec, vec::Vec};
+    use alloc::vec::Vec;
 
     use super::*;
 

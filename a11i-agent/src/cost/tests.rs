@@ -28,6 +28,7 @@ fn book() -> PriceBook {
     PriceBook::embedded(Overrides::default())
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as `price` takes it")]
 fn price_at(book: &PriceBook, call: LlmCall, settings: &CostSettings) -> Result<Option<Cost>, PriceMissReason> {
     let (priced, miss) = book.price(CountedCall::as_reported(call), settings);
     if let Some(parts) = priced.cost.and_then(|cost| cost.parts) {

@@ -43,7 +43,7 @@ fn a_chat_has_the_attributes_of_the_default_layer() {
         "a11i.cost.output_usd": 0.0002,
         "a11i.cost.cache_read_usd": 0.00008,
         "a11i.cost.source": "exact",
-        "a11i.context.saturation": 0.00078125,
+        "a11i.context.saturation": 0.000_781_25,
         "a11i.capture.library": "openssl",
         "a11i.capture.method": "symbol",
         "a11i.capture.complete": true,

@@ -125,7 +125,6 @@ fn number<N: FromStr>(key: &str, value: &str) -> Result<N, String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn the_endpoints_wish_is_honoured_within_reason() {
         assert_eq!(Backoff::default().wait(Some(Duration::from_secs(7)), 0.0), Some(Duration::from_secs(7)));
-        assert_eq!(Backoff::default().wait(Some(Duration::from_secs(86_400)), 0.0), Some(LONGEST_ASKED));
+        assert_eq!(Backoff::default().wait(Some(Duration::from_hours(24)), 0.0), Some(LONGEST_ASKED));
         assert_eq!(Backoff::default().wait(Some(Duration::ZERO), 0.0), Some(Duration::from_millis(500)));
     }
 }

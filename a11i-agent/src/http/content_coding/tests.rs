@@ -198,7 +198,7 @@ fn damaged_input_is_an_error_or_other_bytes_and_never_a_panic() {
             for bit in [1, 0x10, 0x80, 0xff] {
                 let mut damaged = coded.clone();
                 damaged[at] ^= bit;
-                let _ = decode(codings, &[&damaged]).is_ok();
+                drop(decode(codings, &[&damaged]));
             }
         }
     }

@@ -139,6 +139,7 @@ pub(super) fn begins_like_chunk(segment: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests count small numbers")]
 mod tests {
     use super::*;
 

@@ -466,7 +466,7 @@ fn endless_heads_are_refused_within_their_limit() {
 #[test]
 fn too_many_requests_in_flight_end_them_all_with_the_reason() {
     let mut bench = Bench::new();
-    for _ in 0..super::EXCHANGES_IN_FLIGHT + 1 {
+    for _ in 0..=super::EXCHANGES_IN_FLIGHT {
         bench.write(get("/"));
     }
     bench.read(ok("x")).close();
