@@ -22,6 +22,7 @@ pub mod event;
 pub mod identity;
 pub mod limits;
 pub mod probe;
+pub mod session;
 pub mod settings;
 
 #[cfg(feature = "user")]
