@@ -3,9 +3,9 @@
 //! Takes nothing, imports no stage. Names are those of the OpenTelemetry GenAI conventions. A field that
 //! the provider did not send is `None`: absent is never zero.
 
+mod attachment;
 mod builder;
 mod choice;
-mod attachment;
 mod completeness;
 mod message;
 mod record;

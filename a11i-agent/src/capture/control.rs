@@ -1,6 +1,12 @@
 //! Maps the agent writes: which processes are followed, which sessions are over.
 
-use a11i_common::identity::{Pid, TlsSession};
+use std::collections::HashSet;
+
+use a11i_common::{
+    decode::SessionId,
+    identity::{Pid, ProcessId},
+    session::{Session, SessionKey},
+};
 use aya::{
     Ebpf, Pod,
     maps::{HashMap, MapData, MapError},
@@ -12,29 +18,24 @@ use super::loader::LoadError;
 pub struct KernelTables {
     watched: HashMap<MapData, u32, u8>,
     ignored: HashMap<MapData, u32, u8>,
-    sessions: HashMap<MapData, SessionKey, SessionValue>,
+    sessions: HashMap<MapData, Key, Value>,
 }
 
-/// Layout of the kernel half's `SessionKey`.
-#[repr(C)]
+/// The orphan rule asks for types of our own.
+#[repr(transparent)]
 #[derive(Clone, Copy)]
-struct SessionKey {
-    session: u64,
-    tgid: u32,
-    reserved: u32,
-}
+struct Key(SessionKey);
 
-/// Only its size matters here: the agent deletes entries, it does not read them.
-#[repr(C)]
+#[repr(transparent)]
 #[derive(Clone, Copy)]
-struct SessionValue([u64; 7]);
+struct Value(Session);
 
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
 // SAFETY: repr(C), integers only, no padding.
-unsafe impl Pod for SessionKey {}
+unsafe impl Pod for Key {}
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
-// SAFETY: repr(C), integers only, no padding.
-unsafe impl Pod for SessionValue {}
+// SAFETY: repr(C), integers only: any bytes are a value. It is only read; what padding holds is not looked at.
+unsafe impl Pod for Value {}
 
 impl KernelTables {
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
@@ -51,16 +52,31 @@ impl KernelTables {
         self.ignored.insert(&pid.0, &1, 0)
     }
 
-    /// Drops a session whose process has ended. An entry already gone is as good.
-    pub fn forget_session(&mut self, pid: Pid, session: TlsSession) {
-        if let Err(error) = self.sessions.remove(&SessionKey { session: session.0, tgid: pid.0, reserved: 0 }) {
+    /// The session's entry, if it is still there and not that of a later session.
+    pub fn session(&self, process: ProcessId, session: SessionId) -> Option<Session> {
+        let Value(entry) = self.sessions.get(&Key(key_of(process, session)), 0).ok()?;
+        is_of(&entry, process, session).then_some(entry)
+    }
+
+    /// Drops a session that is followed no longer. A later one at the same address stays; an entry already gone is as good.
+    pub fn forget_session(&mut self, process: ProcessId, session: SessionId) {
+        if self.session(process, session).is_none() {
+            return;
+        }
+        if let Err(error) = self.sessions.remove(&Key(key_of(process, session))) {
             tracing::trace!(%error, "session already gone");
         }
     }
 
-    /// Removes every session of processes that `alive` denies: the backstop for ends that were not told. How many there were.
-    pub fn sweep_sessions(&mut self, mut alive: impl FnMut(Pid) -> bool) -> usize {
-        let dead: Vec<SessionKey> = self.sessions.keys().filter_map(Result::ok).filter(|key| !alive(Pid(key.tgid))).collect();
+    /// Processes that have sessions, each once.
+    pub fn processes(&self) -> HashSet<ProcessId> {
+        self.sessions.iter().filter_map(Result::ok).map(|(_, Value(session))| session.process).collect()
+    }
+
+    /// Removes every session of processes that have ended: the backstop for ends that were not told. How many there were.
+    pub fn remove_sessions_of(&mut self, ended: &HashSet<ProcessId>) -> usize {
+        let entries = self.sessions.iter().filter_map(Result::ok);
+        let dead: Vec<Key> = entries.filter(|(_, Value(session))| ended.contains(&session.process)).map(|(key, _)| key).collect();
         for key in &dead {
             if let Err(error) = self.sessions.remove(key) {
                 tracing::trace!(%error, "session already gone");
@@ -70,7 +86,33 @@ impl KernelTables {
     }
 }
 
+fn key_of(process: ProcessId, session: SessionId) -> SessionKey {
+    SessionKey::new(process.pid.0, session.session.0)
+}
+
+/// False for another session: the address (and even the pid) is used again.
+fn is_of(entry: &Session, process: ProcessId, session: SessionId) -> bool {
+    entry.generation == session.generation && entry.process == process
+}
+
 fn table<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<HashMap<MapData, K, V>, LoadError> {
     let map = ebpf.take_map(name).ok_or(LoadError::Missing(name))?;
     HashMap::try_from(map).map_err(|source| LoadError::Map { name, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use a11i_common::identity::TlsSession;
+
+    use super::*;
+
+    #[test]
+    fn a_new_session_at_the_same_address_is_another_one() {
+        let process = ProcessId { pid: Pid(7), start_ticks: 9 };
+        let session = SessionId { session: TlsSession(1), generation: 3 };
+        let entry = Session { process, generation: 3, ..Session::default() };
+        assert!(is_of(&entry, process, session));
+        assert!(!is_of(&Session { generation: 4, ..entry }, process, session));
+        assert!(!is_of(&entry, ProcessId { start_ticks: 10, ..process }, session));
+    }
 }

@@ -55,11 +55,19 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
         let _unit = writeln!(text, "{mark}  {what:<28} {detail}");
     };
     line(true, "kernel", &features.kernel_release);
-    line(features.ring_buffer, "BPF ring buffer (5.8)", if features.ring_buffer { "" } else { "a11i cannot work: needs Linux 5.8 or newer" });
+    line(
+        features.ring_buffer,
+        "BPF ring buffer (5.8)",
+        if features.ring_buffer { "" } else { "a11i cannot work: needs Linux 5.8 or newer" },
+    );
     line(
         features.btf,
         "kernel BTF",
-        features.btf_problem.as_deref().map_or(String::new(), |p| format!("{p}; processes are told apart by pid alone, forks are not followed")).as_str(),
+        features
+            .btf_problem
+            .as_deref()
+            .map_or(String::new(), |p| format!("{p}; processes are told apart by pid alone, forks are not followed"))
+            .as_str(),
     );
     line(
         features.attach_cookie,
@@ -71,16 +79,16 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
         "uprobe-multi links (6.6)",
         if features.uprobe_multi { "" } else { "one perf event per probe: CAP_SYS_ADMIN is needed, detaching takes about 0.1 s per probe" },
     );
-    line(
-        features.raw_tracepoint,
-        "raw tracepoints",
-        if features.raw_tracepoint { "" } else { "new processes are found by polling only" },
-    );
+    line(features.raw_tracepoint, "raw tracepoints", if features.raw_tracepoint { "" } else { "new processes are found by polling only" });
     let missing = features.capabilities.missing(features.attach_mode());
     line(
         missing.is_empty(),
         "capabilities",
-        &if missing.is_empty() { String::new() } else { format!("lacking {}: run as root, with sudo, or as a privileged container", missing.join(", ")) },
+        &if missing.is_empty() {
+            String::new()
+        } else {
+            format!("lacking {}: run as root, with sudo, or as a privileged container", missing.join(", "))
+        },
     );
     let mode = match features.attach_mode() {
         AttachMode::Multi => "uprobe-multi",
@@ -100,6 +108,10 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
             false
         }
     };
-    line(true, "not seen by this version", "JVM TLS (JSSE), QUIC/HTTP/3, HTTP/2 bodies, Go, rustls, GnuTLS, stripped static TLS, clear text");
+    line(
+        true,
+        "not seen by this version",
+        "JVM TLS (JSSE), QUIC/HTTP/3, HTTP/2 bodies, Go, rustls, GnuTLS, stripped static TLS, clear text",
+    );
     Diagnosis { text, works }
 }
