@@ -84,6 +84,7 @@ impl Estimator {
     }
 
     /// Ends the work: calls that were not counted come back, the one that is being counted among them.
+    #[expect(clippy::vec_box, reason = "calls are boxed on their whole way: moving the box is what is wanted")]
     pub(super) fn take_back(&self) -> Vec<Box<LlmCall>> {
         self.shared.lock().waiting.drain(..).map(|(_, call, _)| call).collect()
     }
