@@ -181,8 +181,10 @@ impl Pipeline {
                     flow.context.server_name = Some(name.to_ascii_lowercase());
                 }
             }
-            EventBody::WriteShutdown { session, write_offset, .. } => {
-                self.on_flow(process, session, time, sink, |reassembly, segments| reassembly.write_shutdown(write_offset, time, segments));
+            EventBody::WriteShutdown { session, write_offset, causes: [write, _], .. } => {
+                self.on_flow(process, session, time, sink, |reassembly, segments| {
+                    reassembly.write_shutdown(write_offset, LossCauses(write), time, segments)
+                });
             }
             EventBody::SessionEnd { session, write_offset, read_offset, causes: [write, read], .. } => {
                 let last = FinalOffsets { write: write_offset, read: read_offset, causes: [LossCauses(write), LossCauses(read)] };

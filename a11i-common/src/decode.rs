@@ -28,7 +28,7 @@ pub struct SessionId {
 pub enum EventBody<'a> {
     Data { session: SessionId, attachment: AttachmentId, direction: Direction, offset: u64, skipped: u32, causes: u8, payload: &'a [u8] },
     SessionEnd { session: SessionId, attachment: AttachmentId, write_offset: u64, read_offset: u64, causes: [u8; 2] },
-    WriteShutdown { session: SessionId, attachment: AttachmentId, write_offset: u64, read_offset: u64 },
+    WriteShutdown { session: SessionId, attachment: AttachmentId, write_offset: u64, read_offset: u64, causes: [u8; 2] },
     ServerName { session: SessionId, attachment: AttachmentId, name: &'a [u8] },
     Exec,
     Fork { parent: Pid },
@@ -56,12 +56,13 @@ impl fmt::Debug for EventBody<'_> {
                 .field("read_offset", read_offset)
                 .field("causes", causes)
                 .finish(),
-            Self::WriteShutdown { session, attachment, write_offset, read_offset } => f
+            Self::WriteShutdown { session, attachment, write_offset, read_offset, causes } => f
                 .debug_struct("WriteShutdown")
                 .field("session", session)
                 .field("attachment", attachment)
                 .field("write_offset", write_offset)
                 .field("read_offset", read_offset)
+                .field("causes", causes)
                 .finish(),
             Self::ServerName { session, attachment, name } => f
                 .debug_struct("ServerName")
@@ -144,7 +145,7 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             if k == RecordKind::SessionEnd as u16 {
                 EventBody::SessionEnd { session, attachment, write_offset, read_offset, causes }
             } else {
-                EventBody::WriteShutdown { session, attachment, write_offset, read_offset }
+                EventBody::WriteShutdown { session, attachment, write_offset, read_offset, causes }
             }
         }
         k if k == RecordKind::ServerName as u16 => {
@@ -272,6 +273,6 @@ mod tests {
         let mut record = data_record(b"", 0);
         record[62] = 7;
         assert_eq!(decode(&record), Err(DecodeError::UnknownDirection(7)));
-        assert_eq!(decode(&vec![0; 3]), Err(DecodeError::Short { have: 3 }));
+        assert_eq!(decode(&[0; 3]), Err(DecodeError::Short { have: 3 }));
     }
 }

@@ -47,7 +47,7 @@ pub mod cause {
     pub const CALL_LIMIT: u8 = 4;
     /// A call is missing **without being counted in the offsets**: a kernel table was full, or its count could not be read.
     pub const TABLE_FULL: u8 = 8;
-    /// The connection does not look like HTTP; nothing more of it is copied.
+    /// The connection does not look like HTTP/1: nothing of it is copied until bytes begin like a request.
     pub const NOT_HTTP: u8 = 16;
 }
 
@@ -118,7 +118,7 @@ pub struct ProcessRecord {
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Counter {
-    /// Records that could not be reserved.
+    /// Data records that could not be reserved.
     RingFullRecords = 0,
     /// Plaintext bytes that were not copied because of that.
     RingFullBytes = 1,
@@ -126,13 +126,13 @@ pub enum Counter {
     CallLimitBytes = 3,
     /// Calls not followed because `IN_FLIGHT` was full.
     InFlightFull = 4,
-    /// Sessions not followed because `SESSIONS` was full.
+    /// Calls not followed because their session found no room in `SESSIONS`.
     SessionsFull = 5,
     /// Bytes of connections that are not HTTP: seen, not copied.
     NotHttpBytes = 6,
     /// Second hits of one call (nested entry points, two attachments of one file).
     DuplicateHits = 7,
-    /// Frames found abandoned: a return that never came.
+    /// Calls found abandoned: their return never came.
     AbandonedFrames = 8,
     /// Plaintext bytes copied.
     CopiedBytes = 9,
@@ -140,14 +140,16 @@ pub enum Counter {
     Calls = 10,
     /// Process-life records that could not be reserved.
     ProcessRecordsLost = 11,
-    /// Entries of `WATCHED` or `IGNORED` that could not be added.
+    /// Entries of `WATCHED` that could not be added.
     ProcessesFull = 12,
     /// Calls that transferred bytes whose number could not be read: missing without being counted in the offsets.
     CountUnreadable = 13,
+    /// Ends and names of sessions that could not be told.
+    SessionRecordsLost = 14,
 }
 
 impl Counter {
-    pub const COUNT: u32 = 14;
+    pub const COUNT: u32 = 15;
     pub const ALL: [(Self, &'static str); Self::COUNT as usize] = [
         (Self::RingFullRecords, "ring_full_records"),
         (Self::RingFullBytes, "ring_full_bytes"),
@@ -163,6 +165,7 @@ impl Counter {
         (Self::ProcessRecordsLost, "process_records_lost"),
         (Self::ProcessesFull, "processes_full"),
         (Self::CountUnreadable, "count_unreadable"),
+        (Self::SessionRecordsLost, "session_records_lost"),
     ];
 }
 

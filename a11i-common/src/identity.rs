@@ -62,6 +62,7 @@ impl Direction {
         }
     }
 
+    #[must_use]
     pub const fn opposite(self) -> Self {
         match self {
             Self::Write => Self::Read,

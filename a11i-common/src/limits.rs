@@ -5,7 +5,7 @@
 /// for everything makes a ring lose data at a few dozen events in flight.
 pub const TIERS: [usize; 5] = [256, 1024, 4096, 16_384, LARGEST_TIER];
 
-/// The chunk that long calls are cut into: fewer records than 16 KiB ones, and 512 of them still fit the default ring.
+/// The chunk that long calls are cut into: fewer records than 16 KiB ones, and 511 of them fit the default ring at once.
 pub const LARGEST_TIER: usize = 65_536;
 
 /// Most chunks of one library call: 128 x 64 KiB = 8 MiB, and small enough for the verifier's loop bound on every kernel.
@@ -32,5 +32,5 @@ pub const THREADS: u32 = 32_768;
 /// Nested or interleaved calls remembered per thread: TLS inside TLS is two, callbacks rarely add a third.
 pub const FRAMES_PER_THREAD: usize = 4;
 
-/// Processes in the watched and ignored sets.
+/// Processes in the watched set.
 pub const PROCESSES: u32 = 32_768;

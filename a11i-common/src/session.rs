@@ -1,49 +1,58 @@
-//! The table of live TLS sessions (`SESSIONS`): written by the kernel half, read by the agent when a session ends without saying so.
+//! The kernel half's table of TLS sessions, which the agent reads when a process ends.
 
-use crate::identity::ProcessId;
+use crate::identity::{Pid, ProcessId, TlsSession};
 
-/// A session among those alive. 16 bytes.
+/// Key of the map `SESSIONS`.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SessionKey {
-    /// [`crate::identity::TlsSession`].
     pub session: u64,
-    /// [`crate::identity::Pid`].
     pub tgid: u32,
-    /// Zero: the table compares every byte of a key.
     pub reserved: u32,
 }
 
 impl SessionKey {
-    #[inline(always)]
-    pub const fn new(tgid: u32, session: u64) -> Self {
-        Self { session, tgid, reserved: 0 }
+    pub const fn new(pid: Pid, session: TlsSession) -> Self {
+        Self { session: session.0, tgid: pid.0, reserved: 0 }
     }
 }
 
-/// How far a session has come. 32 bytes, of which the last two are padding.
+/// What the first bytes of a session showed: values of [`Session::protocol`].
+pub mod protocol {
+    /// Too little was seen.
+    pub const UNDECIDED: u8 = 0;
+    pub const HTTP: u8 = 1;
+    /// Counted, not copied, until bytes begin like a request.
+    pub const OTHER: u8 = 2;
+    /// HTTP/2: its preface is copied, so that the agent can tell; the rest is counted, since this version does not decode it.
+    pub const HTTP2: u8 = 3;
+}
+
+/// Value of the map `SESSIONS`. Two threads may read and write one session at the same time, so what belongs to one direction is apart.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Session {
-    /// Bytes transferred so far, indexed by [`crate::identity::Direction`]: the absolute offset of the next byte.
+    /// Bytes transferred so far, by direction: the absolute offset of the next byte.
     pub offsets: [u64; 2],
     pub process: ProcessId,
     /// Tells this session from an earlier one at the same address.
     pub generation: u16,
-    /// Bits of [`crate::event::cause`] not yet told to the agent, indexed by direction.
+    /// [`crate::event::cause`] bits not yet told to the agent, by direction.
     pub causes: [u8; 2],
-    /// What the first bytes showed; the kernel half's business.
+    /// [`protocol`].
     pub protocol: u8,
-    /// Direction of the last transfer; 2 = none yet.
+    /// Direction of the last transfer, to find the first event of a request; 2 = none yet.
     pub last_direction: u8,
+    pub reserved: [u8; 2],
+    /// First bytes of a direction whose first transfers were shorter than a method, by direction.
+    pub start: [[u8; 4]; 2],
 }
 
 const _: () = {
     use core::mem::{offset_of, size_of};
     assert!(size_of::<SessionKey>() == 16);
-    assert!(offset_of!(SessionKey, tgid) == 8);
-    assert!(size_of::<Session>() == 32);
+    assert!(size_of::<Session>() == 40);
     assert!(offset_of!(Session, process) == 16);
     assert!(offset_of!(Session, generation) == 24);
-    assert!(offset_of!(Session, causes) == 26);
+    assert!(offset_of!(Session, start) == 32);
 };

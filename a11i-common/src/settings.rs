@@ -20,7 +20,7 @@ pub const SIGNAL_LIVE: &str = "SIGNAL_LIVE";
 pub const HAS_ATTACH_COOKIE: &str = "HAS_ATTACH_COOKIE";
 /// u32: the agent's own process id; its traffic is never copied.
 pub const OWN_PID: &str = "OWN_PID";
-/// u32: 1 = only processes in the map `WATCHED` and their descendants (`a11i exec`); 0 = all but `IGNORED`.
+/// u32: 1 = only processes in the map `WATCHED` and their descendants (`a11i exec`); 0 = all.
 pub const ONLY_WATCHED: &str = "ONLY_WATCHED";
 /// u32: bytes copied of one library call at most.
 pub const CALL_LIMIT: &str = "CALL_LIMIT";

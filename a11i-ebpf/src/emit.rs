@@ -3,72 +3,59 @@
 use a11i_common::{
     event::{Counter, DataHeader, DataRecord, RecordKind, cause},
     limits::{CHUNKS_PER_CALL, LARGEST_TIER, PROTOCOL_PROBE_BYTES},
+    session::{Session, SessionKey, protocol},
 };
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 
-use crate::{
-    count,
-    maps::RING,
-    session::{self, Session, SessionKey, protocol},
-    settings, user_memory,
-};
+use crate::{count, maps::RING, session, settings, tls::frame::Scratch, user_memory};
 
-/// One finished call of a buffer function.
+/// One finished call of a buffer function; its length and direction are in the thread's scratch.
 pub(crate) struct Transfer {
     pub(crate) key: SessionKey,
     pub(crate) tid: u32,
     pub(crate) attachment: u64,
-    /// 0 = write, 1 = read.
-    pub(crate) direction: usize,
     pub(crate) buffer: u64,
-    pub(crate) length: u64,
 }
 
 /// Copies a transfer out in chunks and advances the session's offset, whatever could be copied.
 #[inline(always)]
-pub(crate) fn transfer(transfer: &Transfer, session: &mut Session) {
-    let direction = transfer.direction & 1;
+pub(crate) fn transfer(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch) {
+    let direction = usize::from(launder(&raw const scratch.direction) & 1);
     // The first bytes sent after a response are a request's beginning.
-    session.wake = (session.last_direction != direction as u8 && direction == 0) as u8;
+    scratch.wake = (session.last_direction != direction as u8 && direction == 0) as u8;
     session.last_direction = direction as u8;
+    decide(transfer, session, scratch, direction);
+    scratch.cursor = 0;
+    scratch.faulted = 0;
 
-    // These pass through the map entry, where the verifier forgets what it knew of them. Otherwise it walks the loop below, and all that
-    // follows each of its turns, once for every way that led here.
-    session.limit = copy_limit(transfer, session);
-    session.length = transfer.length;
-    session.cursor = 0;
-    let direction = usize::from(launder(&raw const session.last_direction) & 1);
-    let (length, limit) = (launder(&raw const session.length), launder(&raw const session.limit));
+    let (length, limit) = (launder(&raw const scratch.length), launder(&raw const scratch.limit));
     let limit = if limit > length { length } else { limit };
     let skipped = length - limit;
+    let mut skip_cause = 0;
+    if skipped > 0 {
+        skip_cause = launder(&raw const scratch.skip_cause);
+        count::add(if skip_cause == cause::CALL_LIMIT { Counter::CallLimitBytes } else { Counter::NotHttpBytes }, skipped);
+    }
     for _ in 0..CHUNKS_PER_CALL {
-        let done = launder(&raw const session.cursor);
+        let done = launder(&raw const scratch.cursor);
         if limit <= done || limit - done <= LARGEST_TIER as u64 {
             break;
         }
         // The first record that finds no room ends the copying of this call: the rest is one gap.
-        if !full_chunk(transfer, session, direction, done) {
+        if !full_chunk(transfer, session, scratch, direction, done) {
             count::add(Counter::RingFullRecords, 1);
-            count::add(Counter::RingFullBytes, length - done);
-            count::add(Counter::CopiedBytes, done);
-            session.causes[direction] |= cause::RING_FULL;
+            count::add(Counter::RingFullBytes, limit - done);
+            count_handled(scratch, done);
+            session.causes[direction] |= cause::RING_FULL | skip_cause;
             session.offsets[direction] += length;
             return;
         }
-        session.cursor = done + LARGEST_TIER as u64;
+        scratch.cursor = done + LARGEST_TIER as u64;
     }
-    let wake = launder(&raw const session.wake) != 0;
-    let done = launder(&raw const session.cursor);
-    count::add(Counter::CopiedBytes, done);
+    let wake = launder(&raw const scratch.wake) != 0;
+    let done = launder(&raw const scratch.cursor);
+    count_handled(scratch, done);
     let rest = if limit > done { (limit - done) & 0x1_ffff } else { 0 };
-    let skip_cause = if session.protocol == protocol::OTHER {
-        cause::NOT_HTTP
-    } else if skipped > 0 {
-        count::add(Counter::CallLimitBytes, skipped);
-        cause::CALL_LIMIT
-    } else {
-        0
-    };
     if limit > 0 {
         if rest <= 256 {
             chunk::<256>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
@@ -82,47 +69,75 @@ pub(crate) fn transfer(transfer: &Transfer, session: &mut Session) {
             chunk::<LARGEST_TIER>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
         }
     } else {
-        count::add(Counter::NotHttpBytes, skipped);
         session.causes[direction] |= skip_cause;
     }
     session.offsets[direction] += length;
 }
 
-/// How many bytes of this transfer are copied, after a look at how it begins.
+/// How many bytes of this transfer are copied, after a look at how it begins, and why not the others.
 #[inline(always)]
-fn copy_limit(transfer: &Transfer, session: &mut Session) -> u64 {
+fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch, direction: usize) {
+    let length = launder(&raw const scratch.length);
     let call_limit = u64::from(settings::call_limit());
-    let limit = if transfer.length > call_limit { call_limit } else { transfer.length };
+    let limit = if length > call_limit { call_limit } else { length };
+    scratch.limit = limit;
+    scratch.skip_cause = cause::CALL_LIMIT;
     if session.protocol == protocol::HTTP {
-        return limit;
+        return;
     }
     let first_sight = session.protocol == protocol::UNDECIDED;
-    // Shorter than any method: the next call decides.
-    if transfer.length < 4 {
-        return if first_sight { limit } else { 0 };
+    if first_sight {
+        // Enough to tell what it is, whatever it is; and all of what is too short to tell.
+        match first_word(transfer, session, direction, length) {
+            None => return,
+            Some(word) if word == u32::from_le_bytes(*b"PRI ") => session.protocol = protocol::HTTP2,
+            Some(word) if begins_request(word) || word == u32::from_le_bytes(*b"HTTP") => {
+                session.protocol = protocol::HTTP;
+                return;
+            }
+            Some(_) => session.protocol = protocol::OTHER,
+        }
+        if limit > PROTOCOL_PROBE_BYTES {
+            scratch.limit = PROTOCOL_PROBE_BYTES;
+        }
+        scratch.skip_cause = cause::NOT_HTTP;
+        return;
     }
-    let begins_http = match user_memory::read::<[u8; 4]>(transfer.buffer) {
-        Some(start) => begins_like_http(start, first_sight),
-        None => first_sight,
-    };
-    if begins_http {
+    // Joined in the middle of a message, perhaps: a request line begins anew.
+    if session.protocol == protocol::OTHER
+        && length >= 4
+        && user_memory::read::<u32>(transfer.buffer).is_some_and(|word| begins_request(u32::from_le(word)))
+    {
         session.protocol = protocol::HTTP;
-        return limit;
+        return;
     }
-    session.protocol = protocol::OTHER;
-    if first_sight && limit > PROTOCOL_PROBE_BYTES {
-        PROTOCOL_PROBE_BYTES
-    } else if first_sight {
-        limit
-    } else {
-        0
-    }
+    scratch.limit = 0;
+    scratch.skip_cause = cause::NOT_HTTP;
 }
 
-/// A request line's method, the HTTP/2 preface, or (on first sight only) a status line.
+/// The first four bytes of a direction's stream, put together from as many calls as it takes; `None` while there are fewer.
 #[inline(always)]
-fn begins_like_http(start: [u8; 4], first_sight: bool) -> bool {
-    let word = u32::from_le_bytes(start);
+fn first_word(transfer: &Transfer, session: &mut Session, direction: usize, length: u64) -> Option<u32> {
+    let have = session.offsets[direction] as u32;
+    if have >= 4 {
+        return Some(u32::from_le_bytes(session.start[direction]));
+    }
+    let new = if length >= 4 { user_memory::read::<u32>(transfer.buffer).unwrap_or(0) } else { short_word(transfer.buffer, length) };
+    let word = u32::from_le_bytes(session.start[direction]) | (u32::from_le(new) << ((have & 3) * 8));
+    session.start[direction] = word.to_le_bytes();
+    if u64::from(have) + length >= 4 { Some(word) } else { None }
+}
+
+/// One to three bytes, little-endian.
+#[inline(always)]
+fn short_word(buffer: u64, length: u64) -> u32 {
+    let byte = |at: u64| if at < length { u32::from(user_memory::read::<u8>(buffer + at).unwrap_or(0)) } else { 0 };
+    (byte(0) | (byte(1) << 8) | (byte(2) << 16)).to_le()
+}
+
+/// A request line's method.
+#[inline(always)]
+fn begins_request(word: u32) -> bool {
     word == u32::from_le_bytes(*b"POST")
         || word == u32::from_le_bytes(*b"GET ")
         || word == u32::from_le_bytes(*b"PUT ")
@@ -131,14 +146,24 @@ fn begins_like_http(start: [u8; 4], first_sight: bool) -> bool {
         || word == u32::from_le_bytes(*b"PATC")
         || word == u32::from_le_bytes(*b"OPTI")
         || word == u32::from_le_bytes(*b"CONN")
-        || word == u32::from_le_bytes(*b"PRI ")
-        || (first_sight && word == u32::from_le_bytes(*b"HTTP"))
+}
+
+/// Bytes that whole chunks handled: copied, or not readable.
+#[inline(always)]
+fn count_handled(scratch: &Scratch, done: u64) {
+    let faulted = launder(&raw const scratch.faulted);
+    if done > faulted {
+        count::add(Counter::CopiedBytes, done - faulted);
+    }
+    if faulted > 0 {
+        count::add(Counter::UserFaultBytes, faulted);
+    }
 }
 
 /// Sends a whole largest chunk from `at`; false if the ring has no room. The verifier walks this once per chunk of the longest call,
 /// so it has as few branches as can be: no counters, no waking (the call's last record does both).
 #[inline(always)]
-fn full_chunk(transfer: &Transfer, session: &mut Session, direction: usize, at: u64) -> bool {
+fn full_chunk(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch, direction: usize, at: u64) -> bool {
     let Some(mut entry) = RING.reserve::<DataRecord<LARGEST_TIER>>(0) else {
         return false;
     };
@@ -149,6 +174,7 @@ fn full_chunk(transfer: &Transfer, session: &mut Session, direction: usize, at: 
         let (payload_len, skipped, fault) = if copied { (LARGEST_TIER as u32, 0, 0) } else { (0, LARGEST_TIER as u32, cause::USER_FAULT) };
         let causes = session.causes[direction] | fault;
         (&raw mut (*record).data).write(data_header(transfer, session, direction, at, payload_len, skipped, causes));
+        scratch.faulted += u64::from(skipped);
     }
     session.causes[direction] = 0;
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
@@ -163,7 +189,15 @@ fn launder<T: Copy>(place: *const T) -> T {
 }
 
 #[inline(always)]
-fn data_header(transfer: &Transfer, session: &Session, direction: usize, at: u64, payload_len: u32, skipped: u32, causes: u8) -> DataHeader {
+fn data_header(
+    transfer: &Transfer,
+    session: &Session,
+    direction: usize,
+    at: u64,
+    payload_len: u32,
+    skipped: u32,
+    causes: u8,
+) -> DataHeader {
     DataHeader {
         header: session::header(RecordKind::Data, session.process, transfer.tid, payload_len),
         session: transfer.key.session,
@@ -178,10 +212,19 @@ fn data_header(transfer: &Transfer, session: &Session, direction: usize, at: u64
 
 /// Sends `length` bytes from `at`, or notes why not. `skipped` bytes after them were not copied, for `skip_cause`.
 #[inline(always)]
-fn chunk<const N: usize>(transfer: &Transfer, session: &mut Session, direction: usize, at: u64, length: u64, skipped: u64, skip_cause: u8, wake: bool) {
+fn chunk<const N: usize>(
+    transfer: &Transfer,
+    session: &mut Session,
+    direction: usize,
+    at: u64,
+    length: u64,
+    skipped: u64,
+    skip_cause: u8,
+    wake: bool,
+) {
     let Some(mut entry) = RING.reserve::<DataRecord<N>>(0) else {
         count::add(Counter::RingFullRecords, 1);
-        count::add(Counter::RingFullBytes, length + skipped);
+        count::add(Counter::RingFullBytes, length);
         session.causes[direction] |= cause::RING_FULL | skip_cause;
         return;
     };
@@ -203,24 +246,21 @@ fn chunk<const N: usize>(transfer: &Transfer, session: &mut Session, direction: 
     entry.submit(if wake { u64::from(BPF_RB_FORCE_WAKEUP) } else { wake_by_volume() });
 }
 
-/// Submits a record without payload. Not waking: the reader looks often enough for these.
+/// Submits a record without payload, or counts its loss. Not waking: the reader looks often enough for these.
 #[inline(always)]
-pub(crate) fn fixed<T: Copy + 'static>(record: &T) -> bool {
+pub(crate) fn fixed<T: Copy + 'static>(record: &T, loss: Counter) {
     let Some(mut entry) = RING.reserve::<T>(0) else {
-        count::add(Counter::RingFullRecords, 1);
-        return false;
+        count::add(loss, 1);
+        return;
     };
     entry.write(*record);
     entry.submit(wake_by_volume());
-    true
 }
 
-/// Wakes the reader only when enough is waiting: it also looks on its own every few milliseconds.
+/// Wakes the reader when enough is waiting, once on the way up: it also looks on its own every few milliseconds.
 #[inline(always)]
 pub(crate) fn wake_by_volume() -> u64 {
-    if RING.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(settings::wake_bytes()) {
-        u64::from(BPF_RB_FORCE_WAKEUP)
-    } else {
-        u64::from(BPF_RB_NO_WAKEUP)
-    }
+    let waiting = RING.query(u64::from(BPF_RB_AVAIL_DATA));
+    let from = u64::from(settings::wake_bytes());
+    if waiting >= from && waiting < from + 2 * LARGEST_TIER as u64 { u64::from(BPF_RB_FORCE_WAKEUP) } else { u64::from(BPF_RB_NO_WAKEUP) }
 }

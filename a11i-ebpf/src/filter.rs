@@ -1,9 +1,6 @@
 //! Which processes are followed at all: decided before anything else is looked at.
 
-use crate::{
-    maps::{IGNORED, WATCHED},
-    settings,
-};
+use crate::{maps::WATCHED, settings};
 
 /// Whether plaintext of this process may be copied.
 #[inline(always)]
@@ -14,5 +11,5 @@ pub(crate) fn follows(tgid: u32) -> bool {
     if settings::only_watched() != 0 {
         return WATCHED.get_ptr(&tgid).is_some();
     }
-    IGNORED.get_ptr(&tgid).is_none()
+    true
 }

@@ -1,15 +1,18 @@
 //! A process that runs, with an open connection, when the agent starts.
 
 use a11i_tests::{
-    agent::Agent,
+    agent::{Agent, PATIENCE},
     provider_stub::ProviderStub,
     requirement,
     serial::one_at_a_time,
-    workload::python::{Python, Script},
+    workload::{
+        curl::{Curl, chat, chat_stream},
+        python::{Python, Script},
+    },
 };
 use serde_json::{Value, json};
 
-use crate::scene::matched;
+use crate::scene::{OPENAI_CHAT, assert_whole, matched};
 
 async fn next_calls_on_the_open_connection_are_reported(script: Script, jobs: &[Value]) {
     let _turn = one_at_a_time();
@@ -60,4 +63,38 @@ async fn a_program_works_on_when_the_agent_comes_and_goes() {
         assert_eq!(answer.get("id"), Some(&json!(stub.expected().last().and_then(|expected| expected.response_id.clone()))), "{answer}");
     }
     program.finish().await;
+}
+
+#[tokio::test]
+async fn a_call_after_the_one_that_was_under_way_when_the_agent_came() {
+    let _turn = one_at_a_time();
+    let stub = ProviderStub::start();
+    let Some(curl) = requirement::met(Curl::to(&stub)) else { return };
+    // Long enough that the agent is there in the middle of it.
+    let curl = curl.header("x-stub-chunks", "80").header("x-stub-pace-ms", "100");
+    let curl = curl.post(OPENAI_CHAT, &chat_stream("gpt-4o-mini", "under way")).then();
+    let child = curl.post(OPENAI_CHAT, &chat("gpt-4o-mini", "after it")).start().await;
+    let pid = child.id().expect("curl runs");
+    let begun = std::time::Instant::now();
+    while stub.expected().is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "curl has made no call yet");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let Some(agent) = Agent::start().await else { return };
+    assert_eq!(stub.expected().len(), 1, "the first answer is still under way");
+    let ended = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("curl ends").expect("curl runs");
+    assert!(ended.status.success(), "{ended:?}");
+    let connections: Vec<u64> = stub.exchanges().iter().map(|exchange| exchange.connection).collect();
+    assert_eq!(connections, [0, 0], "curl kept its connection");
+
+    let expected = stub.expected();
+    let [_, after] = &expected[..] else { panic!("{expected:#?}") };
+    let id = after.response_id.as_deref().expect("it was answered");
+    let call = agent.call_with_id(id).await;
+    after.assert_reported_as(&call);
+    assert_whole(&call);
+    // Of the first only the end could be seen: if it is told at all, it is told as incomplete.
+    for call in agent.stop().await.calls.iter().filter(|call| call.pid() == Some(pid) && call.response_id() != Some(id)) {
+        assert_eq!(call.attribute("a11i.capture.complete"), Some(&json!(false)), "{call:#?}");
+    }
 }

@@ -17,29 +17,24 @@ use super::loader::LoadError;
 /// Sets of processes and the table of sessions.
 pub struct KernelTables {
     watched: HashMap<MapData, u32, u8>,
-    ignored: HashMap<MapData, u32, u8>,
-    sessions: HashMap<MapData, Key, Value>,
+    sessions: HashMap<MapData, Plain<SessionKey>, Plain<Session>>,
 }
 
-/// The orphan rule asks for types of our own.
+/// The shared layout, as aya wants it: plain old data.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-struct Key(SessionKey);
-
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-struct Value(Session);
+struct Plain<T>(T);
 
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
-// SAFETY: repr(C), integers only, no padding.
-unsafe impl Pod for Key {}
+// SAFETY: repr(C), integers only, no padding (asserted in a11i-common).
+unsafe impl Pod for Plain<SessionKey> {}
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
-// SAFETY: repr(C), integers only: any bytes are a value. It is only read; what padding holds is not looked at.
-unsafe impl Pod for Value {}
+// SAFETY: as above.
+unsafe impl Pod for Plain<Session> {}
 
 impl KernelTables {
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
-        Ok(Self { watched: table(ebpf, "WATCHED")?, ignored: table(ebpf, "IGNORED")?, sessions: table(ebpf, "SESSIONS")? })
+        Ok(Self { watched: table(ebpf, "WATCHED")?, sessions: table(ebpf, "SESSIONS")? })
     }
 
     /// Follow this process and its descendants (where only watched ones are followed).
@@ -47,14 +42,9 @@ impl KernelTables {
         self.watched.insert(&pid.0, &1, 0)
     }
 
-    /// Copy nothing of this process.
-    pub fn ignore(&mut self, pid: Pid) -> Result<(), MapError> {
-        self.ignored.insert(&pid.0, &1, 0)
-    }
-
     /// The session's entry, if it is still there and not that of a later session.
     pub fn session(&self, process: ProcessId, session: SessionId) -> Option<Session> {
-        let Value(entry) = self.sessions.get(&Key(key_of(process, session)), 0).ok()?;
+        let Plain(entry) = self.sessions.get(&Plain(key_of(process, session)), 0).ok()?;
         is_of(&entry, process, session).then_some(entry)
     }
 
@@ -63,20 +53,20 @@ impl KernelTables {
         if self.session(process, session).is_none() {
             return;
         }
-        if let Err(error) = self.sessions.remove(&Key(key_of(process, session))) {
+        if let Err(error) = self.sessions.remove(&Plain(key_of(process, session))) {
             tracing::trace!(%error, "session already gone");
         }
     }
 
     /// Processes that have sessions, each once.
     pub fn processes(&self) -> HashSet<ProcessId> {
-        self.sessions.iter().filter_map(Result::ok).map(|(_, Value(session))| session.process).collect()
+        self.sessions.iter().filter_map(Result::ok).map(|(_, Plain(session))| session.process).collect()
     }
 
     /// Removes every session of processes that have ended: the backstop for ends that were not told. How many there were.
     pub fn remove_sessions_of(&mut self, ended: &HashSet<ProcessId>) -> usize {
         let entries = self.sessions.iter().filter_map(Result::ok);
-        let dead: Vec<Key> = entries.filter(|(_, Value(session))| ended.contains(&session.process)).map(|(key, _)| key).collect();
+        let dead: Vec<_> = entries.filter(|(_, Plain(session))| ended.contains(&session.process)).map(|(key, _)| key).collect();
         for key in &dead {
             if let Err(error) = self.sessions.remove(key) {
                 tracing::trace!(%error, "session already gone");
@@ -87,7 +77,7 @@ impl KernelTables {
 }
 
 fn key_of(process: ProcessId, session: SessionId) -> SessionKey {
-    SessionKey::new(process.pid.0, session.session.0)
+    SessionKey::new(process.pid, session.session)
 }
 
 /// False for another session: the address (and even the pid) is used again.
@@ -110,7 +100,16 @@ mod tests {
     fn a_new_session_at_the_same_address_is_another_one() {
         let process = ProcessId { pid: Pid(7), start_ticks: 9 };
         let session = SessionId { session: TlsSession(1), generation: 3 };
-        let entry = Session { process, generation: 3, ..Session::default() };
+        let entry = Session {
+            offsets: [0; 2],
+            process,
+            generation: 3,
+            causes: [0; 2],
+            protocol: 0,
+            last_direction: 2,
+            reserved: [0; 2],
+            start: [[0; 4]; 2],
+        };
         assert!(is_of(&entry, process, session));
         assert!(!is_of(&Session { generation: 4, ..entry }, process, session));
         assert!(!is_of(&entry, ProcessId { start_ticks: 10, ..process }, session));

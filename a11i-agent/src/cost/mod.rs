@@ -15,6 +15,7 @@ mod prices;
 mod row;
 mod table;
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests count small numbers")]
 mod tests;
 
 pub use overrides::{Gateway, Overrides, PriceFile, PriceFileError, PriceFileModel, PriceFilePricing, PriceFileProvider};

@@ -160,7 +160,7 @@ impl ExporterHandle {
         if !shared.exports_traces {
             return;
         }
-        if !shared.sampler.keeps(&ids) {
+        if !shared.sampler.keeps(ids.trace_id, ids.parent_sampled) {
             shared.instruments.spans_sampled_out.add(1);
             return;
         }

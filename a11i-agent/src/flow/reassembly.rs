@@ -67,9 +67,9 @@ impl Reassembly {
         self.half(piece.direction).push(piece, sink);
     }
 
-    /// The process writes no more (`SSL_shutdown`). `write_offset`: bytes it wrote in all.
-    pub fn write_shutdown(&mut self, write_offset: u64, time: BootTime, sink: &mut dyn FnMut(Segment<'_>)) {
-        self.write.end(write_offset, LossCauses::default(), time, sink);
+    /// The process writes no more (`SSL_shutdown`). `write_offset`: bytes it wrote in all; `causes`: of a loss at the end.
+    pub fn write_shutdown(&mut self, write_offset: u64, causes: LossCauses, time: BootTime, sink: &mut dyn FnMut(Segment<'_>)) {
+        self.write.end(write_offset, causes, time, sink);
     }
 
     /// The session is over. The final offsets show a loss at the end; `causes` are indexed by [`Direction`].
@@ -119,4 +119,5 @@ impl Reassembly {
 
 #[cfg(test)]
 #[path = "reassembly_tests.rs"]
+#[expect(clippy::arithmetic_side_effects, reason = "tests count small numbers")]
 mod tests;

@@ -123,7 +123,7 @@ fn final_offsets_show_a_loss_at_the_end_and_nothing_follows_it() {
 #[test]
 fn shutdown_ends_the_write_half_and_reading_goes_on() {
     let (mut reassembly, mut seen) = run(&[]);
-    reassembly.write_shutdown(0, BootTime(0), &mut |s| record(&mut seen, s));
+    reassembly.write_shutdown(0, LossCauses::default(), BootTime(0), &mut |s| record(&mut seen, s));
     reassembly.push(piece(0, b"answer"), &mut |s| record(&mut seen, s));
     assert_eq!(seen, [Seen::End, bytes("answer")]);
 }

@@ -1,8 +1,6 @@
 //! Which calls become spans. Metrics count every call.
 //!
-//! Takes a call's ids, gives yes or no. The decision is the trace id's, so that all nodes decide alike for one trace.
-
-use crate::export::span::SpanIds;
+//! Takes a call's trace id and what its caller decided, gives yes or no. The decision is the trace id's, so that all nodes decide alike for one trace.
 
 /// `OTEL_TRACES_SAMPLER` and its argument.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -20,10 +18,11 @@ impl Default for Sampler {
 }
 
 impl Sampler {
-    pub fn keeps(&self, ids: &SpanIds) -> bool {
-        match ids.parent_sampled.filter(|_| self.parent_based) {
+    /// `parent_sampled`: the flag of the trace context in the request, if there was one.
+    pub fn keeps(&self, trace_id: [u8; 16], parent_sampled: Option<bool>) -> bool {
+        match parent_sampled.filter(|_| self.parent_based) {
             Some(sampled) => sampled,
-            None => self.keeps_trace(ids.trace_id),
+            None => self.keeps_trace(trace_id),
         }
     }
 
@@ -60,26 +59,24 @@ const RANDOM_MASK: u64 = (1 << 56) - 1;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::TraceParent;
 
-    fn ids(last: u64, sampled: Option<bool>) -> SpanIds {
-        let trace_id = u128::from(last).to_be_bytes();
-        SpanIds::new(sampled.map(|sampled| TraceParent { trace_id, span_id: [1; 8], sampled }), trace_id, [2; 8])
+    fn id(last: u64) -> [u8; 16] {
+        u128::from(last).to_be_bytes()
     }
 
     #[test]
     fn the_ratio_decides_by_the_trace_id() {
         let half = Sampler { ratio: 0.5, parent_based: false };
-        assert!(half.keeps(&ids(0, None)) && !half.keeps(&ids(RANDOM_MASK, None)));
-        assert!(Sampler::default().keeps(&ids(RANDOM_MASK, None)));
-        assert!(!Sampler { ratio: 0.0, parent_based: false }.keeps(&ids(0, None)));
+        assert!(half.keeps(id(0), None) && !half.keeps(id(RANDOM_MASK), None));
+        assert!(Sampler::default().keeps(id(RANDOM_MASK), None));
+        assert!(!Sampler { ratio: 0.0, parent_based: false }.keeps(id(0), None));
     }
 
     #[test]
     fn a_parents_decision_wins_only_where_asked_for() {
         let off = Sampler { ratio: 0.0, parent_based: true };
-        assert!(off.keeps(&ids(5, Some(true))));
-        assert!(!Sampler { parent_based: false, ..off }.keeps(&ids(5, Some(true))));
-        assert!(!Sampler { ratio: 1.0, parent_based: true }.keeps(&ids(5, Some(false))));
+        assert!(off.keeps(id(5), Some(true)));
+        assert!(!Sampler { parent_based: false, ..off }.keeps(id(5), Some(true)));
+        assert!(!Sampler { ratio: 1.0, parent_based: true }.keeps(id(5), Some(false)));
     }
 }

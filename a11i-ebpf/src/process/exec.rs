@@ -3,11 +3,19 @@
 use a11i_common::event::{Counter, ProcessRecord, RecordKind};
 use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, macros::raw_tracepoint, programs::RawTracePointContext};
 
-use crate::{count, filter, maps::RING, session, task};
+use crate::{
+    count, filter,
+    maps::{IN_FLIGHT, RING},
+    session, task,
+};
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub(crate) fn process_exec(_ctx: RawTracePointContext) {
+pub(crate) fn process_exec(ctx: RawTracePointContext) {
     let (tgid, tid) = task::current_ids();
+    // The old program's calls will not return. A thread that was not the leader has the leader's id by now: args[1] is its old one.
+    for thread in [tid, ctx.arg::<u32>(1)] {
+        let _ = IN_FLIGHT.remove(&((u64::from(tgid) << 32) | u64::from(thread)));
+    }
     if !filter::follows(tgid) {
         return;
     }

@@ -4,8 +4,8 @@ use a11i_common::event::{Counter, ProcessRecord, RecordKind};
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
 use crate::{
-    count, emit, filter,
-    maps::{IGNORED, IN_FLIGHT, WATCHED},
+    emit, filter,
+    maps::{IN_FLIGHT, WATCHED},
     session, settings, task,
 };
 
@@ -19,12 +19,9 @@ pub(crate) fn process_exit(_ctx: RawTracePointContext) {
     if filter::follows(tgid) {
         let process = task::current_process(tgid);
         let record = ProcessRecord { header: session::header(RecordKind::Exit, process, tid, 0), other: 0, reserved: 0 };
-        if !emit::fixed(&record) {
-            count::add(Counter::ProcessRecordsLost, 1);
-        }
+        emit::fixed(&record, Counter::ProcessRecordsLost);
     }
     let _ = WATCHED.remove(&tgid);
-    let _ = IGNORED.remove(&tgid);
 }
 
 /// `signal->live` is decremented before the tracepoint fires; without BTF the leader's end stands for the process's.

@@ -3,11 +3,7 @@
 use a11i_common::event::{Counter, ProcessRecord, RecordKind};
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
-use crate::{
-    count, emit,
-    maps::WATCHED,
-    session, settings, task,
-};
+use crate::{count, emit, maps::WATCHED, session, settings, task};
 
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub(crate) fn process_fork(ctx: RawTracePointContext) {
@@ -27,8 +23,7 @@ pub(crate) fn process_fork(ctx: RawTracePointContext) {
             count::add(Counter::ProcessesFull, 1);
         }
     }
-    let record = ProcessRecord { header: session::header(RecordKind::Fork, task::process_of(child, tgid), tid, 0), other: parent, reserved: 0 };
-    if !emit::fixed(&record) {
-        count::add(Counter::ProcessRecordsLost, 1);
-    }
+    let record =
+        ProcessRecord { header: session::header(RecordKind::Fork, task::process_of(child, tgid), tid, 0), other: parent, reserved: 0 };
+    emit::fixed(&record, Counter::ProcessRecordsLost);
 }

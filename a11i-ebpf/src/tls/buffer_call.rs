@@ -3,23 +3,17 @@
 //! A non-blocking caller repeats a write after `WANT_WRITE` with the same buffer: what is copied at entry
 //! would be seen twice. In-flight state is cleared on every return, failed calls included.
 
-use a11i_common::{event::Counter, probe::OPERATION_BITS};
+use a11i_common::{event::Counter, limits::FRAMES_PER_THREAD, probe::OPERATION_BITS, session::SessionKey};
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     programs::{ProbeContext, RetProbeContext},
 };
 
 use super::{
-    frame::{FREE_FRAME, Frame, Frames},
+    frame::{FREE_FRAME, FRESH_SCRATCH, Frame, Frames},
     operation,
 };
-use crate::{
-    count, emit, filter,
-    maps::IN_FLIGHT,
-    registers,
-    session::{self, SessionKey},
-    task, user_memory,
-};
+use crate::{count, emit, filter, maps::IN_FLIGHT, registers, session, task, user_memory};
 
 /// Deeper than any library's own nesting of entry points (`_early_data` → `_ex` → plain), far less than a thread's stack.
 const NESTING_BYTES: u64 = 16 * 1024;
@@ -37,16 +31,17 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
         buffer: registers::argument::<1>(ctx.regs),
         count_pointer: if operation == operation::WRITE_EX2 { fifth } else { fourth },
         attachment,
+        capacity: capacity(registers::argument::<2>(ctx.regs), operation),
         operation,
         reserved: [0; 7],
     };
     let thread = thread_key(tgid, tid);
     let Some(frames) = IN_FLIGHT.get_ptr_mut(&thread) else {
-        let mut fresh = Frames { frames: [FREE_FRAME; a11i_common::limits::FRAMES_PER_THREAD] };
+        let mut fresh = Frames { frames: [FREE_FRAME; FRAMES_PER_THREAD], scratch: FRESH_SCRATCH };
         fresh.frames[0] = frame;
         if IN_FLIGHT.insert(&thread, &fresh, u64::from(BPF_NOEXIST)).is_err() {
             count::add(Counter::InFlightFull, 1);
-            session::note_uncounted_call(&SessionKey::new(tgid, frame.session), operation::direction(operation));
+            session::note_uncounted_call(&session::key(tgid, frame.session), operation::direction(operation));
         }
         return;
     };
@@ -56,8 +51,9 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
 
 /// Puts the frame into its slot: the one with its stack pointer, else a free one, else that of a call which must be over.
 #[inline(always)]
-fn place(frames: &mut [Frame; a11i_common::limits::FRAMES_PER_THREAD], frame: &Frame, tgid: u32) {
+fn place(frames: &mut [Frame; FRAMES_PER_THREAD], frame: &Frame, tgid: u32) {
     let mut slot = usize::MAX;
+    let (mut abandoned, mut abandoned_direction) = (0, 0);
     for (i, live) in frames.iter().enumerate() {
         if live.stack_pointer == 0 {
             if slot == usize::MAX {
@@ -65,30 +61,33 @@ fn place(frames: &mut [Frame; a11i_common::limits::FRAMES_PER_THREAD], frame: &F
             }
             continue;
         }
-        if live.stack_pointer == frame.stack_pointer {
-            // The same call through a second attachment of its file (the content is the same), or a frame whose return never came.
-            let counter = if live.attachment == frame.attachment { Counter::AbandonedFrames } else { Counter::DuplicateHits };
-            count::add(counter, 1);
+        let same_transfer = live.session == frame.session && operation::direction(live.operation) == operation::direction(frame.operation);
+        if live.stack_pointer == frame.stack_pointer && same_transfer && live.buffer == frame.buffer {
+            // The same call through a second attachment of its file, or one entry point that jumps into another: the content is the same.
+            count::add(Counter::DuplicateHits, 1);
             slot = i;
             break;
         }
         // One entry point of the library calling another for the same transfer: the outer one reports it.
-        if live.session == frame.session
-            && operation::direction(live.operation) == operation::direction(frame.operation)
-            && live.stack_pointer.wrapping_sub(frame.stack_pointer) < NESTING_BYTES
-        {
+        let above = live.stack_pointer.wrapping_sub(frame.stack_pointer);
+        if same_transfer && above != 0 && above < NESTING_BYTES && live.buffer == frame.buffer {
             count::add(Counter::DuplicateHits, 1);
             return;
         }
-        // Stacks grow down: a live frame below the new one was left without a return (longjmp, exception).
+        // Stacks grow down: a live frame at or below the new one was left without a return (longjmp, exception, a missed probe).
         if frame.stack_pointer.wrapping_sub(live.stack_pointer) < NESTING_BYTES {
             count::add(Counter::AbandonedFrames, 1);
+            (abandoned, abandoned_direction) = (live.session, operation::direction(live.operation));
             slot = i;
         }
     }
+    // What that call transferred, if anything, was not seen.
+    if abandoned != 0 {
+        session::note_uncounted_call(&session::key(tgid, abandoned), abandoned_direction);
+    }
     if slot == usize::MAX {
         count::add(Counter::InFlightFull, 1);
-        session::note_uncounted_call(&SessionKey::new(tgid, frame.session), operation::direction(frame.operation));
+        session::note_uncounted_call(&session::key(tgid, frame.session), operation::direction(frame.operation));
         return;
     }
     if let Some(place) = frames.get_mut(slot) {
@@ -104,7 +103,7 @@ pub(crate) fn leave(ctx: &RetProbeContext) {
     };
     let stack_pointer = registers::stack_pointer_at_return(ctx.regs);
     // SAFETY: a live map value that only this thread touches.
-    let frames = unsafe { &mut (*frames).frames };
+    let Frames { frames, scratch } = unsafe { &mut *frames };
     let mut frame = FREE_FRAME;
     for live in frames.iter_mut() {
         if live.stack_pointer == stack_pointer {
@@ -117,21 +116,17 @@ pub(crate) fn leave(ctx: &RetProbeContext) {
         return;
     }
     count::add(Counter::Calls, 1);
-    let key = SessionKey::new(tgid, frame.session);
+    let key = session::key(tgid, frame.session);
     let Some(transferred) = transferred(&key, &frame, ctx.ret::<u64>() as i32) else {
         return;
     };
     if let Some(session) = session::find_or_insert(&key) {
-        let transfer = emit::Transfer {
-            key,
-            tid,
-            attachment: frame.attachment,
-            direction: operation::direction(frame.operation),
-            buffer: frame.buffer,
-            length: transferred,
-        };
-        // SAFETY: a live map value; a session is used by one thread at a time (the library demands it).
-        emit::transfer(&transfer, unsafe { &mut *session });
+        scratch.length = transferred;
+        scratch.direction = operation::direction(frame.operation) as u8;
+        let transfer = emit::Transfer { key, tid, attachment: frame.attachment, buffer: frame.buffer };
+        // SAFETY: a live map value. One direction of a session is used by one thread at a time; two threads with a direction each touch
+        // apart members of it.
+        emit::transfer(&transfer, unsafe { &mut *session }, scratch);
     }
 }
 
@@ -152,7 +147,19 @@ fn transferred(key: &SessionKey, frame: &Frame, result: i32) -> Option<u64> {
         }
         n?
     };
+    if n > frame.capacity {
+        // A count larger than the buffer is no count.
+        count::add(Counter::CountUnreadable, 1);
+        session::note_uncounted_call(key, operation::direction(frame.operation));
+        return None;
+    }
     if n == 0 { None } else { Some(n) }
+}
+
+/// The length argument: an `int` in the plain forms, a `size_t` in the others.
+#[inline(always)]
+fn capacity(argument: u64, operation: u8) -> u64 {
+    if operation == operation::WRITE || operation == operation::READ { argument & 0x7fff_ffff } else { argument }
 }
 
 #[inline(always)]

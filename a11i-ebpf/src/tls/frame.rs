@@ -16,16 +16,39 @@ pub(crate) struct Frame {
     /// Where the function stores the transferred count (`_ex` forms).
     pub(crate) count_pointer: u64,
     pub(crate) attachment: u64,
+    /// Bytes the buffer has: no call transfers more.
+    pub(crate) capacity: u64,
     pub(crate) operation: u8,
     pub(crate) reserved: [u8; 7],
 }
 
 pub(crate) const FREE_FRAME: Frame =
-    Frame { stack_pointer: 0, session: 0, buffer: 0, count_pointer: 0, attachment: 0, operation: 0, reserved: [0; 7] };
+    Frame { stack_pointer: 0, session: 0, buffer: 0, count_pointer: 0, attachment: 0, capacity: 0, operation: 0, reserved: [0; 7] };
 
 /// The frames of one thread. Only that thread touches them.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Frames {
     pub(crate) frames: [Frame; FRAMES_PER_THREAD],
+    pub(crate) scratch: Scratch,
 }
+
+/// Where `emit::transfer` keeps its place. It lies in memory, because the verifier forgets there what it knew of a number: else it
+/// would walk the copy loop, and all that follows each of its turns, once for every way that leads to it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Scratch {
+    /// Bytes the call transferred, bytes to copy of them, bytes handled so far, and of those the ones that could not be read.
+    pub(crate) length: u64,
+    pub(crate) limit: u64,
+    pub(crate) cursor: u64,
+    pub(crate) faulted: u64,
+    pub(crate) direction: u8,
+    /// The call begins a request.
+    pub(crate) wake: u8,
+    pub(crate) skip_cause: u8,
+    pub(crate) reserved: [u8; 5],
+}
+
+pub(crate) const FRESH_SCRATCH: Scratch =
+    Scratch { length: 0, limit: 0, cursor: 0, faulted: 0, direction: 0, wake: 0, skip_cause: 0, reserved: [0; 5] };

@@ -3,6 +3,7 @@
 use a11i_common::{
     event::{Counter, RecordKind, ServerNameRecord},
     limits::SERVER_NAME_BYTES,
+    session::SessionKey,
 };
 use aya_ebpf::programs::ProbeContext;
 
@@ -10,9 +11,7 @@ use super::operation;
 use crate::{
     count, emit, filter,
     maps::{RING, SESSIONS},
-    registers,
-    session::{self, SessionKey},
-    task, user_memory,
+    registers, session, task, user_memory,
 };
 
 /// `SSL_CTRL_SET_TLSEXT_HOSTNAME` of OpenSSL's public `tls1.h`.
@@ -24,7 +23,7 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
     if !filter::follows(tgid) {
         return;
     }
-    let key = SessionKey::new(tgid, registers::argument::<0>(ctx.regs));
+    let key = session::key(tgid, registers::argument::<0>(ctx.regs));
     let (second, fourth) = (registers::argument::<1>(ctx.regs), registers::argument::<3>(ctx.regs));
     if operation == operation::CONTROL {
         if second as u32 as u64 == SET_HOST_NAME_COMMAND {
@@ -60,7 +59,7 @@ fn tell(kind: RecordKind, key: &SessionKey, tid: u32, attachment: u64) {
         return;
     };
     // SAFETY: a live map value; freeing a session that another thread uses is an error of the program's own.
-    emit::fixed(&session::record(kind, key, unsafe { &*session }, tid, attachment));
+    emit::fixed(&session::record(kind, key, unsafe { &*session }, tid, attachment), Counter::SessionRecordsLost);
 }
 
 #[inline(always)]
@@ -69,7 +68,7 @@ fn name(key: &SessionKey, tid: u32, attachment: u64, source: u64) {
         return;
     };
     let Some(mut entry) = RING.reserve::<ServerNameRecord>(0) else {
-        count::add(Counter::RingFullRecords, 1);
+        count::add(Counter::SessionRecordsLost, 1);
         return;
     };
     let record = entry.as_mut_ptr();

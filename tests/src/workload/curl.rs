@@ -64,11 +64,18 @@ impl Curl {
     /// A POST of this JSON to this URL.
     #[must_use]
     pub fn post(mut self, url: &str, body: &Value) -> Self {
-        self.input = body.to_string().into_bytes();
+        let body = body.to_string();
+        // Standard input can be read once, and a command line holds a small body only.
+        let data = if body.len() < 4096 {
+            body
+        } else {
+            self.input = body.into_bytes();
+            "@-".to_owned()
+        };
         self.header("content-type", "application/json")
             .header("authorization", "Bearer sk-test-not-a-real-key")
             .arg("--data-binary")
-            .arg("@-")
+            .arg(data)
             .arg(url)
     }
 

@@ -146,4 +146,5 @@ impl Stage {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests count small numbers")]
 mod tests;

@@ -12,7 +12,10 @@ mod responses;
 
 use std::collections::VecDeque;
 
-use a11i_common::identity::{BootTime, Direction};
+use a11i_common::{
+    event::cause,
+    identity::{BootTime, Direction},
+};
 
 use self::{
     chunked::{Chunked, begins_like_chunk},
@@ -142,6 +145,8 @@ impl H1 {
                     self.response_bytes(bytes, segment.time, context);
                 }
             }
+            // The kernel half copied nothing while it saw no request, and all of it again since it saw one: what it left out is over.
+            SegmentBody::Gap(gap) if gap.causes.0 == cause::NOT_HTTP && self.side(is_request).is_between_messages() => {}
             SegmentBody::Gap(gap) if is_request => self.request_gap(gap, segment.time, context),
             SegmentBody::Gap(gap) => self.response_gap(gap, segment.time, context),
             SegmentBody::End if is_request => self.requests_over(segment.time, context),
@@ -162,6 +167,10 @@ impl H1 {
         }
         self.end_finished(true, time, context);
         self.over = true;
+    }
+
+    const fn side(&self, is_request: bool) -> &Side {
+        if is_request { &self.requests } else { &self.responses }
     }
 
     fn role(&self) -> Role {
@@ -230,6 +239,11 @@ impl Side {
     fn lose(&mut self, open: bool, chunked: bool) {
         self.head.clear();
         self.phase = Phase::Lost { open, chunked };
+    }
+
+    /// Nothing of a message has been seen since the last one ended.
+    const fn is_between_messages(&self) -> bool {
+        self.head.is_empty() && matches!(self.phase, Phase::Start | Phase::Lost { open: false, .. })
     }
 
     /// Follows a loss inside a body by its framing.
@@ -365,4 +379,5 @@ fn at<T: Copy>([write, read]: [T; 2], direction: Direction) -> T {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests count small numbers")]
 mod tests;

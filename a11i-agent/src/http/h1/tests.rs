@@ -541,3 +541,23 @@ fn script() -> Vec<(Direction, String)> {
         (R, chunk("fo") + &chunk("ur") + "0\r\n\r\n"),
     ]
 }
+
+#[test]
+fn what_the_kernel_half_did_not_copy_before_a_request_is_no_loss_of_its_response() {
+    let mut bench = Bench::new();
+    bench.write(b"GET /a HTTP/1.1\r\nhost: h\r\n\r\n");
+    bench.segment(Direction::Read, SegmentBody::Gap(Gap { lost: Some(9_000), causes: LossCauses(cause::NOT_HTTP) }));
+    bench.read(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    assert_eq!(bench.told[0].response_end, WHOLE);
+}
+
+#[test]
+fn bytes_that_were_not_copied_inside_a_body_are_a_gap_whatever_the_cause() {
+    let mut bench = Bench::new();
+    bench.write(b"GET /a HTTP/1.1\r\nhost: h\r\n\r\n");
+    bench.read(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\no");
+    bench.segment(Direction::Read, SegmentBody::Gap(Gap { lost: Some(2), causes: LossCauses(cause::NOT_HTTP) }));
+    bench.read(b"k");
+    let lost = Completeness::Gap { lost: Some(2), causes: LossCauses(cause::NOT_HTTP) };
+    assert_eq!(bench.told[0].response_end, Some((lost, FramingEnd::Finished)));
+}
