@@ -1,7 +1,10 @@
 //! Maps the agent writes: which processes are followed, which sessions are over.
 
+use std::collections::HashSet;
+
 use a11i_common::{
-    identity::{Pid, TlsSession},
+    decode::SessionId,
+    identity::{Pid, ProcessId},
     session::{Session, SessionKey},
 };
 use aya::{
@@ -39,16 +42,31 @@ impl KernelTables {
         self.watched.insert(&pid.0, &1, 0)
     }
 
-    /// Drops a session whose process has ended. An entry already gone is as good.
-    pub fn forget_session(&mut self, pid: Pid, session: TlsSession) {
-        if let Err(error) = self.sessions.remove(&Plain(SessionKey::new(pid, session))) {
+    /// The session's entry, if it is still there and not that of a later session.
+    pub fn session(&self, process: ProcessId, session: SessionId) -> Option<Session> {
+        let Plain(entry) = self.sessions.get(&Plain(key_of(process, session)), 0).ok()?;
+        is_of(&entry, process, session).then_some(entry)
+    }
+
+    /// Drops a session that is followed no longer. A later one at the same address stays; an entry already gone is as good.
+    pub fn forget_session(&mut self, process: ProcessId, session: SessionId) {
+        if self.session(process, session).is_none() {
+            return;
+        }
+        if let Err(error) = self.sessions.remove(&Plain(key_of(process, session))) {
             tracing::trace!(%error, "session already gone");
         }
     }
 
-    /// Removes every session of processes that `alive` denies: the backstop for ends that were not told. How many there were.
-    pub fn sweep_sessions(&mut self, mut alive: impl FnMut(Pid) -> bool) -> usize {
-        let dead: Vec<_> = self.sessions.keys().filter_map(Result::ok).filter(|Plain(key)| !alive(Pid(key.tgid))).collect();
+    /// Processes that have sessions, each once.
+    pub fn processes(&self) -> HashSet<ProcessId> {
+        self.sessions.iter().filter_map(Result::ok).map(|(_, Plain(session))| session.process).collect()
+    }
+
+    /// Removes every session of processes that have ended: the backstop for ends that were not told. How many there were.
+    pub fn remove_sessions_of(&mut self, ended: &HashSet<ProcessId>) -> usize {
+        let entries = self.sessions.iter().filter_map(Result::ok);
+        let dead: Vec<_> = entries.filter(|(_, Plain(session))| ended.contains(&session.process)).map(|(key, _)| key).collect();
         for key in &dead {
             if let Err(error) = self.sessions.remove(key) {
                 tracing::trace!(%error, "session already gone");
@@ -58,7 +76,42 @@ impl KernelTables {
     }
 }
 
+fn key_of(process: ProcessId, session: SessionId) -> SessionKey {
+    SessionKey::new(process.pid, session.session)
+}
+
+/// False for another session: the address (and even the pid) is used again.
+fn is_of(entry: &Session, process: ProcessId, session: SessionId) -> bool {
+    entry.generation == session.generation && entry.process == process
+}
+
 fn table<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<HashMap<MapData, K, V>, LoadError> {
     let map = ebpf.take_map(name).ok_or(LoadError::Missing(name))?;
     HashMap::try_from(map).map_err(|source| LoadError::Map { name, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use a11i_common::identity::TlsSession;
+
+    use super::*;
+
+    #[test]
+    fn a_new_session_at_the_same_address_is_another_one() {
+        let process = ProcessId { pid: Pid(7), start_ticks: 9 };
+        let session = SessionId { session: TlsSession(1), generation: 3 };
+        let entry = Session {
+            offsets: [0; 2],
+            process,
+            generation: 3,
+            causes: [0; 2],
+            protocol: 0,
+            last_direction: 2,
+            reserved: [0; 2],
+            start: [[0; 4]; 2],
+        };
+        assert!(is_of(&entry, process, session));
+        assert!(!is_of(&Session { generation: 4, ..entry }, process, session));
+        assert!(!is_of(&entry, ProcessId { start_ticks: 10, ..process }, session));
+    }
 }

@@ -20,14 +20,14 @@ impl KernelCounters {
         Ok(Self { map: PerCpuArray::try_from(map).map_err(|source| LoadError::Map { name: NAME, source })? })
     }
 
-    /// `(name, value)` of every counter; one that cannot be read is absent.
-    pub fn read(&self) -> Vec<(&'static str, u64)> {
-        Counter::ALL
-            .iter()
-            .filter_map(|(counter, name)| {
-                let values = self.map.get(&(*counter as u32), 0).ok()?;
-                Some((*name, values.iter().fold(0u64, |sum, v| sum.wrapping_add(*v))))
-            })
-            .collect()
+    /// Every counter that can be read, with its value. One that cannot keeps the value it had for whoever asks.
+    pub fn read(&self) -> impl Iterator<Item = (Counter, u64)> {
+        Counter::ALL.iter().filter_map(|(counter, name)| match self.map.get(&(*counter as u32), 0) {
+            Ok(values) => Some((*counter, values.iter().fold(0u64, |sum, v| sum.wrapping_add(*v)))),
+            Err(error) => {
+                tracing::debug!(%error, counter = name, "a counter of the kernel half cannot be read");
+                None
+            }
+        })
     }
 }

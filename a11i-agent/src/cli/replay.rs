@@ -72,10 +72,11 @@ pub(super) fn replay(common: &Common, args: &ReplayArgs) -> Result<ExitCode> {
             let mut sink = |output: Output| match output {
                 Output::Call(call) => finished.push(*call),
                 Output::Estimate(call) => finished.push(Pipeline::finish(&settings, *call, Some(&BytePairCounter))),
-                Output::Notice(_) | Output::Forgotten(_) => {}
+                Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) => {}
             };
+            pipeline.handle_owner(process, Some(owner), &mut sink);
             for event in events(&framed, &record.request.host, origin, &mut seed) {
-                pipeline.handle_event(&event, &mut |_| Arc::clone(&owner), &mut sink);
+                pipeline.handle_event(&event, &mut |_| None, &mut sink);
             }
             pipeline.shutdown(BootTime(u64::MAX), &mut sink);
             for call in &finished {

@@ -1,6 +1,6 @@
 //! `a11i run`: the agent in the foreground.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,7 +13,9 @@ use crate::{
 
 pub(super) fn run(common: &Common) -> Result<ExitCode> {
     let config = Arc::new(common.start()?);
-    runtime()?.block_on(async {
+    let shutdown_timeout = config.shutdown_timeout;
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
         let mut end = std::pin::pin!(async {
@@ -39,8 +41,14 @@ pub(super) fn run(common: &Common) -> Result<ExitCode> {
         let summary = observer.finish(config.shutdown_timeout).await;
         report(&summary);
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // Tasks that block are left behind; they end with the process.
+    runtime.shutdown_timeout(LAST_TASKS.min(shutdown_timeout));
+    done
 }
+
+/// Everything has been flushed by then.
+const LAST_TASKS: Duration = Duration::from_millis(100);
 
 /// Two workers: export must not wait for parsing.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {

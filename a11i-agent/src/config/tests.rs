@@ -50,11 +50,19 @@ fn all_mistakes_come_at_once_with_line_and_remedy() {
         "A11I_RETRY_MAX: does not apply to a passive observer, because it neither carries nor changes traffic; unset it",
         "a11i.yaml:2: redacted content is not available yet; use `none`, or `full` to export prompts and answers as they are",
         "a11i.yaml:4: `otlp.endpoint` is not an http:// or https:// URL; write for example http://localhost:4318",
-        "a11i.yaml:7: `capture.ring_bytes` is 1000000, but the kernel asks for a power of two; use 1048576",
+        "a11i.yaml:7: `capture.ring_bytes` is 1000000, but must be a power of two from 1048576; use 1048576",
         "a11i.yaml:9: `health_port` cannot be `70000`; write a port from 1 to 65535, or 0 for none",
     ];
     for line in expected {
         assert!(got.contains(&line.to_owned()), "missing {line:?} in {got:#?}");
+    }
+}
+
+#[test]
+fn a_ring_without_room_for_many_records_is_a_mistake() {
+    for (written, ok) in [("64KiB", false), ("512KiB", false), ("1MiB", true), ("3MiB", false), ("4MiB", true)] {
+        let got = from_yaml(&format!("capture:\n  ring_bytes: {written}\n"), &[]);
+        assert_eq!(got.is_ok(), ok, "{written}");
     }
 }
 

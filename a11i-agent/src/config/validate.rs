@@ -247,16 +247,20 @@ fn batch(c: &mut Checker<'_>) -> BatchConfig {
     }
 }
 
+/// The largest record has 64 KiB of payload, and many of them must fit while others are being read.
+const SMALLEST_RING: u64 = 1024 * 1024;
+const LARGEST_RING: u64 = 1024 * 1024 * 1024;
+
 #[expect(clippy::cast_possible_truncation, reason = "bounded by the range, which fits 32 bits")]
 fn capture(c: &mut Checker<'_>) -> CaptureConfig {
     let default = u64::from(a11i_common::limits::DEFAULT_RING_BYTES);
-    let mut ring = c.size("capture.ring_bytes", default, 64 * 1024..=1024 * 1024 * 1024);
-    if !ring.is_power_of_two() {
+    let mut ring = c.size("capture.ring_bytes", default, 1..=LARGEST_RING);
+    if !ring.is_power_of_two() || ring < SMALLEST_RING {
         if let Some(entry) = c.entry("capture.ring_bytes") {
             c.mistake(
                 entry.origin.clone(),
-                format!("`capture.ring_bytes` is {ring}, but the kernel asks for a power of two"),
-                format!("use {}", ring.next_power_of_two()),
+                format!("`capture.ring_bytes` is {ring}, but must be a power of two from {SMALLEST_RING}"),
+                format!("use {}", ring.next_power_of_two().max(SMALLEST_RING)),
             );
         }
         ring = default;

@@ -25,12 +25,17 @@ pub(super) struct HalfStream {
     discarded: u64,
 }
 
-#[derive(Debug)]
 struct Held {
     time: BootTime,
     skipped: u32,
     causes: LossCauses,
     payload: Box<[u8]>,
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("time", &self.time).field("payload_len", &self.payload.len()).finish_non_exhaustive()
+    }
 }
 
 impl HalfStream {

@@ -36,12 +36,23 @@ pub struct Segment<'a> {
     pub body: SegmentBody<'a>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Printed without its bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SegmentBody<'a> {
     Bytes(&'a [u8]),
     Gap(Gap),
     /// No more bytes will come in this direction.
     End,
+}
+
+impl std::fmt::Debug for SegmentBody<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+            Self::Gap(gap) => f.debug_tuple("Gap").field(gap).finish(),
+            Self::End => f.write_str("End"),
+        }
+    }
 }
 
 /// Bytes that were transferred and not seen.
@@ -50,4 +61,25 @@ pub struct Gap {
     /// `None`: unknown, because the kernel could not even count them (`cause::TABLE_FULL`).
     pub lost: Option<u64>,
     pub causes: LossCauses,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_of_bytes_is_their_number() {
+        let segment = Segment { direction: Direction::Read, time: BootTime(1), body: SegmentBody::Bytes(b"secret") };
+        let piece = DataPiece {
+            direction: Direction::Read,
+            offset: 0,
+            time: BootTime(1),
+            skipped: 0,
+            causes: LossCauses::default(),
+            payload: b"secret",
+        };
+        for printed in [format!("{segment:?}"), format!("{piece:?}")] {
+            assert!(printed.contains('6') && !printed.contains("secret") && !printed.contains("115, 101"), "{printed}");
+        }
+    }
 }

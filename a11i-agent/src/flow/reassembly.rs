@@ -16,8 +16,8 @@ pub const HELD_BYTES: usize = 256 * 1024;
 /// kernel's buffers, shorter than anyone waits for a finished call.
 pub const GAP_WAIT_NANOS: u64 = 200_000_000;
 
-/// One data record, as decoded.
-#[derive(Clone, Copy, Debug)]
+/// One data record, as decoded. Printed without its payload.
+#[derive(Clone, Copy)]
 pub struct DataPiece<'a> {
     pub direction: Direction,
     /// Of the payload's first byte in its direction's stream.
@@ -28,6 +28,19 @@ pub struct DataPiece<'a> {
     /// Losses since the direction's last record, those of `skipped` included.
     pub causes: LossCauses,
     pub payload: &'a [u8],
+}
+
+impl std::fmt::Debug for DataPiece<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataPiece")
+            .field("direction", &self.direction)
+            .field("offset", &self.offset)
+            .field("time", &self.time)
+            .field("skipped", &self.skipped)
+            .field("causes", &self.causes)
+            .field("payload_len", &self.payload.len())
+            .finish()
+    }
 }
 
 /// Puts the pieces of one session in order. Pure: the sink is called before the method returns.

@@ -6,10 +6,11 @@ use a11i_common::identity::ProcessId;
 use tokio::sync::mpsc;
 
 use crate::{
-    attach::links::{AttachError, Links},
+    attach::links::{AttachError, Links, MAX_FILES},
     call::CaptureLibrary,
     discovery::{
         file::FileId,
+        process::ProcFs,
         scanner::{Candidate, NotCovered, ScanReport, ScanRequest},
     },
 };
@@ -34,6 +35,7 @@ pub(super) enum Note {
     },
     /// The file has no user any more and lost its probes.
     Detached {
+        probes: usize,
         files: usize,
     },
     NotCovered {
@@ -47,11 +49,21 @@ pub(super) enum Note {
 /// Executes what the scanner finds. Lives on the scanner's thread.
 pub(super) struct Coverage {
     links: Links,
+    proc: ProcFs,
     notes: Notes,
     users: HashMap<FileId, Users>,
     /// Files that could not be attached: said once.
     refused: HashSet<FileId>,
+    /// It was said that too many files are attached.
+    said_full: bool,
 }
+
+/// Files that are known to be used: those that may be attached, and as many that could not be.
+const MAX_USED_FILES: usize = 2 * MAX_FILES;
+
+/// Processes remembered as users of one file. One that is not remembered loses its probes with the last one that is, until a host scan
+/// finds it again.
+const MAX_USERS: usize = 65_536;
 
 enum Notes {
     /// Before the event loop runs nobody receives, and nobody may wait.
@@ -64,11 +76,12 @@ struct Users {
     /// Named in an ld.so.cache: attached before anyone maps it, and for good.
     standing: bool,
     processes: HashSet<ProcessId>,
+    probes: usize,
 }
 
 impl Coverage {
-    pub(super) fn new(links: Links) -> Self {
-        Self { links, notes: Notes::Early(Vec::new()), users: HashMap::new(), refused: HashSet::new() }
+    pub(super) fn new(links: Links, proc: ProcFs) -> Self {
+        Self { links, proc, notes: Notes::Early(Vec::new()), users: HashMap::new(), refused: HashSet::new(), said_full: false }
     }
 
     /// From now on notes go to the event loop; what was to be told so far comes back.
@@ -85,8 +98,10 @@ impl Coverage {
             ScanReport::Library { candidate } => self.attach(&candidate, None),
             ScanReport::NotCovered { process, reason } => self.tell(Note::NotCovered { process, reason }),
             ScanReport::Done { request, .. } => {
-                if let ScanRequest::Forget(process) = request {
-                    self.forget(process);
+                match request {
+                    ScanRequest::Forget(process) => self.retain(|user| *user != process),
+                    ScanRequest::Host => self.forget_ended(),
+                    ScanRequest::Exec(_) | ScanRequest::Process(_) => {}
                 }
                 self.tell(Note::Done(request));
             }
@@ -95,46 +110,66 @@ impl Coverage {
 
     fn attach(&mut self, candidate: &Candidate, process: Option<ProcessId>) {
         let file = candidate.file.id();
+        let path = || candidate.path.display().to_string();
+        if self.users.len() >= MAX_USED_FILES && !self.users.contains_key(&file) {
+            return self.tell_full(path());
+        }
         let users = self.users.entry(file).or_default();
         match process {
-            Some(process) => drop(users.processes.insert(process)),
+            Some(process) if users.processes.len() < MAX_USERS => drop(users.processes.insert(process)),
+            Some(_) => {}
             None => users.standing = true,
         }
         if self.links.is_attached(&file) || self.refused.contains(&file) {
             return;
         }
-        let path = candidate.path.display().to_string();
         for planned in &candidate.analysis.plans {
-            let note = match self.links.attach(&planned.plan, &candidate.file) {
-                Ok(_) => Note::Attached {
-                    path: path.clone(),
-                    library: planned.plan.library,
-                    probes: planned.plan.probes.len(),
-                    files: self.links.len(),
-                },
-                Err(error) => {
-                    self.refused.insert(file);
-                    Note::AttachFailed { path: path.clone(), error }
+            match self.links.attach(&planned.plan, &candidate.file) {
+                Ok(_) => {
+                    let probes = planned.plan.probes.len();
+                    if let Some(users) = self.users.get_mut(&file) {
+                        users.probes = users.probes.saturating_add(probes);
+                    }
+                    self.tell(Note::Attached { path: path(), library: planned.plan.library, probes, files: self.links.len() });
                 }
-            };
-            self.tell(note);
+                // There may be room later, when the next process with this file is found.
+                Err(AttachError::TooManyFiles) => self.tell_full(path()),
+                Err(error @ (AttachError::Changed | AttachError::NoProgram(_) | AttachError::Kernel { .. })) => {
+                    // One of the set is as good as another: it is only said again.
+                    if self.refused.len() >= MAX_FILES {
+                        self.refused.clear();
+                    }
+                    self.refused.insert(file);
+                    self.tell(Note::AttachFailed { path: path(), error });
+                }
+            }
         }
     }
 
-    /// The process ended: files that nobody else uses are detached.
-    fn forget(&mut self, process: ProcessId) {
-        let mut unused = Vec::new();
-        self.users.retain(|file, users| {
-            let used = !users.processes.remove(&process) || users.standing || !users.processes.is_empty();
-            if !used {
-                unused.push(*file);
-            }
-            used
-        });
-        for file in unused {
+    fn tell_full(&mut self, path: String) {
+        if !std::mem::replace(&mut self.said_full, true) {
+            self.tell(Note::AttachFailed { path, error: AttachError::TooManyFiles });
+        }
+    }
+
+    /// Makes up for ends that were not told: a lost record, a rejected request.
+    fn forget_ended(&mut self) {
+        let processes: HashSet<ProcessId> = self.users.values().flat_map(|users| users.processes.iter().copied()).collect();
+        let ended: HashSet<ProcessId> = processes.into_iter().filter(|process| !self.proc.is_same(*process)).collect();
+        if !ended.is_empty() {
+            self.retain(|user| !ended.contains(user));
+        }
+    }
+
+    /// Users that are not kept have ended: files that nobody else uses are detached.
+    fn retain(&mut self, keep: impl Fn(&ProcessId) -> bool) {
+        for (file, probes) in unused(&mut self.users, keep) {
             self.refused.remove(&file);
             self.links.detach(&file);
-            self.tell(Note::Detached { files: self.links.len() });
+            self.said_full = false;
+            if probes > 0 {
+                self.tell(Note::Detached { probes, files: self.links.len() });
+            }
         }
     }
 
@@ -145,4 +180,18 @@ impl Coverage {
             Notes::Sent(notes) => drop(notes.blocking_send(note)),
         }
     }
+}
+
+/// Takes out files that had a user and have none any more, with the number of their probes.
+fn unused(users: &mut HashMap<FileId, Users>, keep: impl Fn(&ProcessId) -> bool) -> Vec<(FileId, usize)> {
+    let mut unused = Vec::new();
+    users.retain(|file, users| {
+        users.processes.retain(|process| keep(process));
+        let used = users.standing || !users.processes.is_empty();
+        if !used {
+            unused.push((*file, users.probes));
+        }
+        used
+    });
+    unused
 }

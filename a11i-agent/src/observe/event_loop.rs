@@ -1,25 +1,29 @@
 //! The event loop: records, notes, finished estimates and time, one after the other.
 
-use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashSet, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use a11i_common::{
-    decode::{EventBody, decode},
-    event::Counter,
-    identity::{BootTime, Pid, ProcessId},
+    decode::{Event, EventBody, decode},
+    identity::{BootTime, Pid, ProcessId, Tid},
 };
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval},
+    task::yield_now,
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 
 use super::{
     coverage::{Coverage, NOTES, Note},
     estimator::Estimator,
+    outlet::{Outlet, Summary},
     printer::Printer,
+    resolver::{Answer, Question, Resolver},
     setup::{self, Scope, StartError},
+    stall::StallWatch,
 };
 use crate::{
     attach::links::Links,
+    call::LossCauses,
     capture::{control::KernelTables, features::Features, loader, losses::KernelCounters, ring::RingReader},
     clock::Clock,
     config::{Config, Output as OutputFormat},
@@ -29,16 +33,10 @@ use crate::{
         scanner::{ScanRequest, Scanner},
         watcher::Watcher,
     },
-    export::{
-        Exporter, ExporterHandle, ShutdownReport,
-        json::json_line,
-        pretty::{PrettyStyle, pretty_line},
-        resource::ResourceBuilder,
-        resource_builder,
-        span::{SpanIds, SpanRecord},
-    },
-    owner::{Owner, cache::OwnerCache, process::OwnerResolver},
-    pipeline::{FinishedCall, Notice, NoticeKind, Output, Pipeline},
+    export::{Exporter, pretty::PrettyStyle, resource_builder},
+    flow::FlowId,
+    owner::process::OwnerResolver,
+    pipeline::{FinalOffsets, Notice, NoticeKind, Output, Pipeline},
     telemetry::{DropReason, Instruments},
 };
 
@@ -54,22 +52,14 @@ const TICKS_PER_HOUSEKEEPING: u64 = 50;
 /// Ticks between sweeps of the kernel's session table: once a minute.
 const TICKS_PER_SWEEP: u64 = 3_000;
 
-/// What the printer may take to write its last lines.
-const LAST_LINES: Duration = Duration::from_secs(1);
+/// Ends of the steps of a shutdown, in eighths of its time: reading what is left and finding owners, counting tokens, exporting. What
+/// then remains is the printer's.
+const DRAIN_EIGHTHS: u32 = 2;
+const ESTIMATE_EIGHTHS: u32 = 4;
+const EXPORT_EIGHTHS: u32 = 7;
 
-/// Totals of a run, for the summary of `exec`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Summary {
-    pub calls: u64,
-    pub errors: u64,
-    pub incomplete: u64,
-    pub input_tokens: u64,
-    pub output_tokens: u64,
-    pub cost_nano_usd: i64,
-    /// Calls without a cost.
-    pub unpriced: u64,
-    pub export: Option<ShutdownReport>,
-}
+/// The kernel's header of a record on the ring, and our smallest record: so many of them fit at most.
+const SMALLEST_RECORD: usize = 8 + size_of::<a11i_common::event::ProcessRecord>();
 
 /// Everything that runs.
 pub struct Observer {
@@ -83,30 +73,26 @@ pub struct Observer {
     scanner: Scanner,
     notes: mpsc::Receiver<Note>,
     watcher: Watcher,
-    proc: ProcFs,
-    owners: OwnerCache,
-    resolver: OwnerResolver,
+    resolver: Resolver,
+    answers: mpsc::Receiver<Answer>,
     pipeline: Pipeline,
-    estimator: Option<Estimator>,
-    estimated: mpsc::Receiver<Box<FinishedCall>>,
+    estimator: Estimator,
     out: Outlet,
+    stall: StallWatch,
     host_scans: u64,
+    /// Attached now.
+    probes: u64,
+    /// The last reading of the ring ended at its limit.
+    more: bool,
+    /// Processes with sessions whose end was not told: ended when all their records are read.
+    ended: HashSet<ProcessId>,
     ticks: u64,
-}
-
-/// Where calls go.
-struct Outlet {
-    format: OutputFormat,
-    style: PrettyStyle,
-    printer: Option<Printer>,
-    exporter: Option<ExporterHandle>,
-    resources: ResourceBuilder,
-    summary: Summary,
 }
 
 impl Observer {
     /// Loads, starts every thread and begins to attach. `programs` are scanned before anything else: what is about to run.
     pub fn start(config: Arc<Config>, scope: Scope, instruments: Arc<Instruments>, programs: &[PathBuf]) -> Result<Self, StartError> {
+        setup::keep_memory_private();
         let features = Features::probe();
         let settings = setup::pipeline_settings(&config, config.content)?;
         let mut ebpf = loader::load(&features, setup::load_settings(&config, scope))?;
@@ -127,7 +113,7 @@ impl Observer {
         clock.follow_steps();
         let proc = ProcFs::default();
         let (note_sender, notes) = mpsc::channel(NOTES);
-        let mut coverage = Coverage::new(links);
+        let mut coverage = Coverage::new(links, proc.clone());
         let mut scan = Scan::new(proc.clone());
         for program in programs {
             if let Err(error) = scan.program(program, &mut |report| coverage.handle(report)) {
@@ -137,7 +123,7 @@ impl Observer {
         let early = coverage.connect(note_sender);
         let scanner = Scanner::spawn(scan, move |report| coverage.handle(report)).map_err(StartError::Thread)?;
 
-        let (estimator, estimated) = Estimator::spawn().map_err(StartError::Thread)?;
+        let estimator = Estimator::spawn().map_err(StartError::Thread)?;
         let exporter = config.exports().then(|| Exporter::start(&config, Arc::clone(&clock), Arc::clone(&instruments))).transpose()?;
         let format = match config.output {
             OutputFormat::Auto if config.exports() => OutputFormat::None,
@@ -147,6 +133,7 @@ impl Observer {
         let printer = (format != OutputFormat::None).then(Printer::spawn).transpose().map_err(StartError::Thread)?;
         let style = PrettyStyle::detect(std::io::IsTerminal::is_terminal(&std::io::stdout()), std::env::var("NO_COLOR").ok().as_deref());
         let boot_unix_nanos = clock.unix_nanos(BootTime(0));
+        let (resolver, answers) = Resolver::spawn(OwnerResolver::new(proc.clone(), boot_unix_nanos), proc).map_err(StartError::Thread)?;
         let resources = resource_builder(&config);
         let mut observer = Self {
             scope,
@@ -156,14 +143,16 @@ impl Observer {
             scanner,
             notes,
             watcher: Watcher::new(Clock::boot_now()),
-            resolver: OwnerResolver::new(proc.clone(), boot_unix_nanos),
-            proc,
-            owners: OwnerCache::default(),
+            resolver,
+            answers,
             pipeline: Pipeline::new(settings),
-            estimator: Some(estimator),
-            estimated,
+            estimator,
             out: Outlet { format, style, printer, exporter, resources, summary: Summary::default() },
+            stall: StallWatch::default(),
             host_scans: 0,
+            probes: 0,
+            more: false,
+            ended: HashSet::new(),
             ticks: 0,
             config,
             clock,
@@ -180,8 +169,12 @@ impl Observer {
         self.tables.watch(pid)
     }
 
-    /// Runs until everything that was there at the start has its probes.
+    /// Runs until everything that was there at the start has its probes. In [`Scope::Tree`] that is so from the beginning: the programs
+    /// given to [`Self::start`] are all there is.
     pub async fn cover_host(&mut self) {
+        if self.scope == Scope::Tree {
+            return;
+        }
         self.run_until(std::future::pending::<()>(), true).await;
     }
 
@@ -199,7 +192,8 @@ impl Observer {
                 biased;
                 _ = &mut end => return,
                 Some(note) = self.notes.recv() => self.handle_note(note),
-                Some(finished) = self.estimated.recv() => self.out.take(&finished, &self.clock, &self.instruments),
+                Some(answer) = self.answers.recv() => self.handle_answer(answer),
+                finished = self.estimator.finished() => self.out.take(&finished, &self.clock, &self.instruments),
                 _ = tick.tick() => self.handle_tick(),
                 readable = self.ring.readable() => {
                     if let Err(error) = readable {
@@ -207,6 +201,7 @@ impl Observer {
                     }
                     self.drain();
                 }
+                () = yield_now(), if self.more => drop(self.drain()),
             }
             self.request_scans();
             if or_covered && self.host_scans > 0 {
@@ -215,70 +210,67 @@ impl Observer {
         }
     }
 
-    /// Reads what is left, ends every call that is open, flushes.
+    /// Reads what is left, ends every call that is open, flushes. Everything together takes no longer than `within`; what would take
+    /// longer is given up and counted.
     pub async fn finish(mut self, within: Duration) -> Summary {
-        while self.drain() == RECORDS_PER_TURN {}
-        let now = Clock::boot_now();
+        let begin = Instant::now();
+        let until = |eighths: u32| begin.checked_add(within / 8 * eighths).unwrap_or(begin);
+        // What is written while we read is not waited for.
+        let mut left = usize::try_from(self.config.capture.ring_bytes).unwrap_or(usize::MAX) / SMALLEST_RECORD;
+        while self.drain() == RECORDS_PER_TURN && left > 0 && Instant::now() < until(DRAIN_EIGHTHS) {
+            left = left.saturating_sub(RECORDS_PER_TURN);
+        }
         let mut outputs = Vec::new();
-        self.pipeline.shutdown(now, &mut |output| outputs.push(output));
-        for output in outputs {
-            self.take_output(output);
+        self.pipeline.shutdown(Clock::boot_now(), &mut |output| outputs.push(output));
+        self.take_outputs(outputs);
+        while self.pipeline.waiting_calls() > 0
+            && let Ok(Some(answer)) = timeout_at(until(DRAIN_EIGHTHS), self.answers.recv()).await
+        {
+            self.handle_answer(answer);
         }
-        // The estimator ends when nobody can ask it any more; then its answers end.
-        drop(self.estimator.take());
-        let answers = async {
-            while let Some(finished) = self.estimated.recv().await {
-                self.out.take(&finished, &self.clock, &self.instruments);
-            }
-        };
-        if tokio::time::timeout(within, answers).await.is_err() {
-            tracing::warn!("calls whose tokens were being counted are lost: the time for shutting down is over");
-        }
-        self.read_kernel_counters();
+        let mut outputs = Vec::new();
+        self.pipeline.release_calls(&mut |output| outputs.push(output));
+        self.take_outputs(outputs);
+        self.finish_estimates(until(ESTIMATE_EIGHTHS)).await;
+        self.read_counters();
         if let Some(exporter) = self.out.exporter.take() {
-            self.out.summary.export = Some(exporter.shutdown(within).await);
+            let left = until(EXPORT_EIGHTHS).saturating_duration_since(Instant::now());
+            self.out.summary.export = Some(exporter.shutdown(left).await);
         }
         if let Some(printer) = self.out.printer.take() {
-            printer.finish(LAST_LINES);
+            printer.finish(until(8).saturating_duration_since(Instant::now()));
         }
         self.out.summary
     }
 
+    /// Calls that are not counted by then go on without an estimate.
+    async fn finish_estimates(&mut self, until: Instant) {
+        while !self.estimator.is_idle()
+            && let Ok(finished) = timeout_at(until, self.estimator.finished()).await
+        {
+            self.out.take(&finished, &self.clock, &self.instruments);
+        }
+        let late = self.estimator.take_back();
+        self.instruments.dropped(DropReason::EstimateShutdown, late.len() as u64);
+        for call in late {
+            let finished = Pipeline::finish(self.pipeline.settings(), *call, None);
+            self.out.take(&finished, &self.clock, &self.instruments);
+        }
+    }
+
     /// Hands waiting records to the pipeline, a bounded number; how many there were.
     fn drain(&mut self) -> usize {
-        let Self { ring, pipeline, owners, resolver, watcher, instruments, .. } = self;
+        let Self { ring, pipeline, tables, watcher, instruments, .. } = self;
         let mut outputs = Vec::new();
-        let count = ring.drain(RECORDS_PER_TURN, |record| {
-            let event = match decode(record) {
-                Ok(event) => event,
-                Err(error) => {
-                    instruments.dropped(DropReason::RecordMalformed, 1);
-                    tracing::debug!(%error, "a record does not decode");
-                    return;
-                }
-            };
-            let (process, time) = (event.process, event.time);
-            match event.body {
-                EventBody::Exec => {
-                    owners.handle_exec(process, |id| resolver.resolve(id));
-                    watcher.handle_exec(process, time);
-                }
-                EventBody::Fork { .. } => watcher.handle_fork(process, time),
-                EventBody::Exit
-                | EventBody::Data { .. }
-                | EventBody::SessionEnd { .. }
-                | EventBody::WriteShutdown { .. }
-                | EventBody::ServerName { .. } => {}
-            }
-            pipeline.handle_event(&event, &mut |id| resolve(owners, resolver, id), &mut |output| outputs.push(output));
-            if event.body == EventBody::Exit {
-                owners.handle_exit(process, time);
-                watcher.handle_exit(process, time);
+        let count = ring.drain(RECORDS_PER_TURN, |record| match decode(record) {
+            Ok(event) => feed(&event, pipeline, tables, watcher, &mut outputs),
+            Err(error) => {
+                instruments.dropped(DropReason::RecordMalformed, 1);
+                tracing::debug!(%error, "a record does not decode");
             }
         });
-        for output in outputs {
-            self.take_output(output);
-        }
+        self.more = count == RECORDS_PER_TURN;
+        self.take_outputs(outputs);
         count
     }
 
@@ -286,23 +278,56 @@ impl Observer {
         let now = Clock::boot_now();
         // Only when everything older is read may `now` turn a hole into a gap.
         if self.drain() < RECORDS_PER_TURN {
+            self.end_lost_processes(now);
+            let Self { pipeline, tables, .. } = self;
             let mut outputs = Vec::new();
-            self.pipeline.handle_timeout(now, &mut |output| outputs.push(output));
-            for output in outputs {
-                self.take_output(output);
-            }
+            pipeline.handle_timeout(now, &mut |flow| final_offsets(tables, flow), &mut |output| outputs.push(output));
+            self.take_outputs(outputs);
         }
         self.watcher.handle_timeout(now);
-        self.owners.handle_timeout(now);
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(TICKS_PER_HOUSEKEEPING) {
-            self.read_kernel_counters();
+            self.read_counters();
             self.pipeline.settings_mut().cost.today = setup::today();
+            if self.stall.observe(self.scanner.progress(), now) {
+                tracing::warn!(
+                    "the scanner stands still: a file or a process it looks at does not answer; programs that begin now are not attached"
+                );
+            }
         }
         if self.ticks.is_multiple_of(TICKS_PER_SWEEP) {
-            let proc = &self.proc;
-            let swept = self.tables.sweep_sessions(|pid| proc.stat(pid).is_ok());
-            tracing::debug!(swept, "sessions of ended processes swept");
+            let processes = self.tables.processes();
+            if !self.resolver.ask(Question::Ended(processes)) {
+                tracing::debug!("too busy to look for processes whose end was missed");
+            }
+        }
+    }
+
+    /// Processes that ended without a word (the ring was full): as if their exit had come now. All their records are read.
+    fn end_lost_processes(&mut self, now: BootTime) {
+        if self.ended.is_empty() {
+            return;
+        }
+        let ended = std::mem::take(&mut self.ended);
+        let Self { pipeline, tables, watcher, .. } = self;
+        let mut outputs = Vec::new();
+        for process in &ended {
+            let exit = Event { time: now, process: *process, tid: Tid(process.pid.0), body: EventBody::Exit };
+            feed(&exit, pipeline, tables, watcher, &mut outputs);
+        }
+        self.take_outputs(outputs);
+        let swept = self.tables.remove_sessions_of(&ended);
+        tracing::debug!(processes = ended.len(), swept, "processes whose end was missed");
+    }
+
+    fn handle_answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Owner(process, owner) => {
+                let mut outputs = Vec::new();
+                self.pipeline.handle_owner(process, owner, &mut |output| outputs.push(output));
+                self.take_outputs(outputs);
+            }
+            Answer::Ended(processes) => self.ended.extend(processes),
         }
     }
 
@@ -310,30 +335,48 @@ impl Observer {
         match note {
             Note::Attached { path, library, probes, files } => {
                 tracing::info!(path, library = library.as_str(), probes, files, "attached");
-                self.instruments.probes.add(probes as u64);
+                self.probes = self.probes.saturating_add(probes as u64);
+                self.instruments.probes.set(self.probes);
             }
             Note::AttachFailed { path, error } => {
                 tracing::warn!(path, %error, "not attached: calls through this file are not seen");
                 self.instruments.attach_failures.add(1);
             }
-            Note::Detached { files } => tracing::info!(files, "detached a file that nobody uses any more"),
+            Note::Detached { probes, files } => {
+                tracing::info!(files, "detached a file that nobody uses any more");
+                self.probes = self.probes.saturating_sub(probes as u64);
+                self.instruments.probes.set(self.probes);
+            }
             Note::NotCovered { process, reason } => {
                 tracing::debug!(pid = process.pid.0, %reason, "not covered");
             }
             Note::Done(ScanRequest::Host) => {
+                self.stall.handle_answer();
                 self.host_scans = self.host_scans.saturating_add(1);
                 self.watcher.handle_host_scanned(Clock::boot_now());
             }
-            Note::Done(ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Forget(_)) => {}
+            Note::Done(ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Forget(_)) => self.stall.handle_answer(),
         }
     }
 
     fn request_scans(&mut self) {
         while let Some(request) = self.watcher.poll_request() {
-            if !self.scanner.request(request) {
+            // Of a tree, only what its own execs and forks lead to is looked at. Never answered, so never asked for again.
+            if self.scope == Scope::Tree && request == ScanRequest::Host {
+                continue;
+            }
+            if self.scanner.request(request) {
+                self.stall.handle_request();
+            } else {
                 self.watcher.handle_rejected(request, Clock::boot_now());
                 break;
             }
+        }
+    }
+
+    fn take_outputs(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            self.take_output(output);
         }
     }
 
@@ -342,18 +385,20 @@ impl Observer {
             Output::Call(finished) => self.out.take(&finished, &self.clock, &self.instruments),
             Output::Estimate(call) => {
                 let settings = self.pipeline.settings();
-                let refused = match &self.estimator {
-                    Some(estimator) => estimator.offer(call, settings).err(),
-                    None => Some(call),
-                };
-                if let Some(call) = refused {
+                if let Err(call) = self.estimator.offer(call, settings) {
                     self.instruments.dropped(DropReason::EstimateQueueFull, 1);
                     let finished = Pipeline::finish(settings, *call, None);
                     self.out.take(&finished, &self.clock, &self.instruments);
                 }
             }
             Output::Notice(notice) => self.take_notice(&notice),
-            Output::Forgotten(flow) => self.tables.forget_session(flow.process.pid, flow.session.session),
+            Output::WhoIs(process) => {
+                if !self.resolver.ask(Question::WhoIs(process)) {
+                    self.instruments.dropped(DropReason::OwnerQuestion, 1);
+                    self.handle_answer(Answer::Owner(process, None));
+                }
+            }
+            Output::Forgotten(flow) => self.tables.forget_session(flow.process, flow.session),
         }
     }
 
@@ -382,17 +427,34 @@ impl Observer {
         }
     }
 
-    fn read_kernel_counters(&self) {
-        let values = self.counters.read();
-        for ((counter, name), (_, value)) in Counter::ALL.iter().zip(&values) {
-            self.instruments.set_kernel(*counter, *value);
-            tracing::trace!(name, value, "kernel counter");
+    /// Sums that others keep, into the instruments.
+    fn read_counters(&self) {
+        let instruments = &self.instruments;
+        for (counter, value) in self.counters.read() {
+            instruments.set_kernel(counter, value);
         }
         let counters = self.pipeline.counters();
-        self.instruments.records.set(counters.records);
-        self.instruments.record_bytes.set(counters.payload_bytes);
-        self.instruments.lost_bytes.set(counters.skipped_bytes);
-        self.instruments.flows.set(self.pipeline.flows() as u64);
+        instruments.records.set(counters.records);
+        instruments.record_bytes.set(counters.payload_bytes);
+        instruments.lost_bytes.set(counters.lost_bytes);
+        instruments.unknown_gaps.set(counters.unknown_gaps);
+        instruments.discarded_bytes.set(counters.discarded_bytes);
+        instruments.flows.set(self.pipeline.flows() as u64);
+        let watcher = self.watcher.counts();
+        for (reason, total) in [
+            (DropReason::FlowTableFull, counters.flows_evicted),
+            (DropReason::FlowExpired, counters.flows_expired),
+            (DropReason::NotLlm, counters.exchanges.unlike),
+            (DropReason::TooManyExchanges, counters.exchanges.too_many),
+            (DropReason::StreamEventTooLarge, counters.exchanges.dropped_events),
+            (DropReason::OwnerUnknown, counters.calls_without_owner),
+            (DropReason::OwnerEvicted, counters.owners_evicted),
+            (DropReason::ScanRejected, self.scanner.rejected()),
+            (DropReason::ScanNotRequested, watcher.requests_dropped),
+            (DropReason::ScanNotFollowed, watcher.young_full),
+        ] {
+            instruments.set_dropped(reason, total);
+        }
     }
 
     pub const fn scope(&self) -> Scope {
@@ -404,59 +466,21 @@ impl Observer {
     }
 }
 
-impl Outlet {
-    fn take(&mut self, finished: &FinishedCall, clock: &Clock, instruments: &Instruments) {
-        let redacted = &finished.call;
-        let call = redacted.call();
-        instruments.calls.add(1);
-        if !call.completeness.is_whole() {
-            instruments.incomplete_calls.add(1);
-            self.summary.incomplete = self.summary.incomplete.saturating_add(1);
-        }
-        if call.usage.source == crate::call::UsageSource::Estimated {
-            instruments.estimated_calls.add(1);
-        }
-        if let Some(miss) = &finished.price_miss {
-            instruments.dropped(DropReason::PriceMiss, 1);
-            tracing::debug!(
-                provider = miss.provider.as_str(),
-                model = miss.model.as_deref().unwrap_or("none"),
-                reason = miss.reason.as_str(),
-                "no price"
-            );
-        }
-        self.summary.add(finished);
-        let ids = SpanIds::of(call);
-        let line = match self.format {
-            OutputFormat::Json => Some(json_line(&SpanRecord::new(redacted, ids, clock.offset(), &self.resources), None)),
-            OutputFormat::Pretty => Some(pretty_line(redacted, clock.offset(), self.style)),
-            OutputFormat::Auto | OutputFormat::None => None,
-        };
-        if let (Some(line), Some(printer)) = (line, &self.printer)
-            && !printer.print(line)
-        {
-            instruments.dropped(DropReason::PrinterBehind, 1);
-        }
-        if let Some(exporter) = &self.exporter {
-            exporter.offer(redacted, ids);
-        }
+/// One record into everything that wants to know of it.
+fn feed(event: &Event<'_>, pipeline: &mut Pipeline, tables: &KernelTables, watcher: &mut Watcher, outputs: &mut Vec<Output>) {
+    let (process, time) = (event.process, event.time);
+    match event.body {
+        EventBody::Exec => watcher.handle_exec(process, time),
+        EventBody::Fork { .. } => watcher.handle_fork(process, time),
+        EventBody::Exit => watcher.handle_exit(process, time),
+        EventBody::Data { .. } | EventBody::SessionEnd { .. } | EventBody::WriteShutdown { .. } | EventBody::ServerName { .. } => {}
     }
+    pipeline.handle_event(event, &mut |flow| final_offsets(tables, flow), &mut |output| outputs.push(output));
 }
 
-impl Summary {
-    fn add(&mut self, finished: &FinishedCall) {
-        let call = finished.call.call();
-        self.calls = self.calls.saturating_add(1);
-        self.errors = self.errors.saturating_add(u64::from(call.outcome.error_type.is_some()));
-        self.input_tokens = self.input_tokens.saturating_add(call.usage.input_tokens.unwrap_or(0));
-        self.output_tokens = self.output_tokens.saturating_add(call.usage.output_tokens.unwrap_or(0));
-        match finished.call.cost() {
-            Some(cost) => self.cost_nano_usd = self.cost_nano_usd.saturating_add(cost.total.0),
-            None => self.unpriced = self.unpriced.saturating_add(1),
-        }
-    }
-}
-
-fn resolve(owners: &mut OwnerCache, resolver: &OwnerResolver, id: ProcessId) -> Arc<Owner> {
-    owners.owner(id, |id| resolver.resolve(id))
+/// What the kernel's table says of a session whose end it does not tell.
+fn final_offsets(tables: &KernelTables, flow: &FlowId) -> Option<FinalOffsets> {
+    let session = tables.session(flow.process, flow.session)?;
+    let [write, read] = session.offsets;
+    Some(FinalOffsets { write, read, causes: session.causes.map(LossCauses) })
 }

@@ -1,13 +1,17 @@
 //! The running agent: kernel half, discovery, attachment, pipeline and output, joined by one event loop.
 //!
 //! Takes a [`crate::config::Config`] and a [`Scope`]. Used by `run` (the host) and `exec` (one tree of processes). Threads: one
-//! scans and attaches, one counts tokens, one prints; the event loop alone touches the pipeline, so the data path has no lock.
+//! scans and attaches, one looks at processes, one counts tokens, one prints; the event loop alone touches the pipeline, so the data path has no lock.
 
 mod coverage;
 mod estimator;
 mod event_loop;
+mod outlet;
 mod printer;
+mod resolver;
 mod setup;
+mod stall;
 
-pub use event_loop::{Observer, Summary};
+pub use event_loop::Observer;
+pub use outlet::Summary;
 pub use setup::{Scope, StartError, load_settings, pipeline_settings};

@@ -8,20 +8,36 @@ pub enum DropReason {
     RecordMalformed,
     /// No room for another flow.
     FlowTableFull,
-    /// The bytes of all flows together exceed their bound.
-    FlowMemory,
+    /// A flow that was idle for too long.
+    FlowExpired,
     /// A connection that is not HTTP.
     NotHttp,
     /// An HTTP/2 connection: not decoded by this version.
     Http2NotDecoded,
     /// A message that breaks the protocol or a limit.
     HttpMalformed,
-    /// An exchange that no dialect claims.
+    /// A request whose path looks like a model call and whose body does not.
     NotLlm,
-    /// A body that is not what its dialect writes.
-    BodyMalformed,
+    /// A model call on a connection that has too many under way.
+    TooManyExchanges,
+    /// An event of a stream that is larger than any model sends.
+    StreamEventTooLarge,
+    /// A call whose process could not be looked at, or not in time: it goes on without, and without content.
+    OwnerUnknown,
+    /// A question who a process is, while too many wait.
+    OwnerQuestion,
+    /// What was known of a process, while too many are known.
+    OwnerEvicted,
+    /// A look at a process, while the scanner has too many to do; the next host scan makes up for it.
+    ScanRejected,
+    /// A look at a process that was never asked for, since too many were.
+    ScanNotRequested,
+    /// A young process that is not looked at again, since too many are young.
+    ScanNotFollowed,
     /// No room for another estimate: the call goes on without.
     EstimateQueueFull,
+    /// An estimate that was not ready when the time of a shutdown was over: the call goes on without.
+    EstimateShutdown,
     /// No price matches: the call goes on without a cost.
     PriceMiss,
     /// A span while the queue had its most items.
@@ -53,16 +69,24 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    pub const ALL: [(Self, &'static str); 23] = [
+    pub const ALL: [(Self, &'static str); 31] = [
         (Self::RecordMalformed, "record_malformed"),
         (Self::FlowTableFull, "flow_table_full"),
-        (Self::FlowMemory, "flow_memory"),
+        (Self::FlowExpired, "flow_expired"),
         (Self::NotHttp, "not_http"),
         (Self::Http2NotDecoded, "http2_not_decoded"),
         (Self::HttpMalformed, "http_malformed"),
         (Self::NotLlm, "not_llm"),
-        (Self::BodyMalformed, "body_malformed"),
+        (Self::TooManyExchanges, "too_many_exchanges"),
+        (Self::StreamEventTooLarge, "stream_event_too_large"),
+        (Self::OwnerUnknown, "owner_unknown"),
+        (Self::OwnerQuestion, "owner_question"),
+        (Self::OwnerEvicted, "owner_evicted"),
+        (Self::ScanRejected, "scan_rejected"),
+        (Self::ScanNotRequested, "scan_not_requested"),
+        (Self::ScanNotFollowed, "scan_not_followed"),
         (Self::EstimateQueueFull, "estimate_queue_full"),
+        (Self::EstimateShutdown, "estimate_shutdown"),
         (Self::PriceMiss, "price_miss"),
         (Self::SpanQueueFull, "span_queue_full"),
         (Self::SpanQueueBytes, "span_queue_bytes"),

@@ -32,8 +32,12 @@ pub struct Instruments {
     pub records: Count,
     /// Plaintext bytes read from the ring.
     pub record_bytes: Count,
-    /// Bytes of connections known to be missing.
+    /// Bytes of HTTP connections known to be missing.
     pub lost_bytes: Count,
+    /// Gaps in HTTP connections whose size nobody knows.
+    pub unknown_gaps: Count,
+    /// Bytes that arrived and have no place in their connection.
+    pub discarded_bytes: Count,
     /// Finished calls.
     pub calls: Count,
     /// Calls that were not seen whole.
@@ -42,10 +46,6 @@ pub struct Instruments {
     pub estimated_calls: Count,
     /// Connections followed now.
     pub flows: Count,
-    /// Bytes held for connections now.
-    pub flow_bytes: Count,
-    /// Processes with at least one attached library now.
-    pub attached_processes: Count,
     /// Attached probes now.
     pub probes: Count,
     /// Attachments that failed.
@@ -90,6 +90,13 @@ impl Instruments {
         }
     }
 
+    /// For drops that another keeper sums up.
+    pub fn set_dropped(&self, reason: DropReason, total: u64) {
+        if let Some(count) = self.drops.get(reason as usize) {
+            count.set(total);
+        }
+    }
+
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops.get(reason as usize).map(Count::value).unwrap_or_default()
     }
@@ -119,13 +126,13 @@ impl Instruments {
         let mut all = vec![
             counter("a11i.capture.records", "{record}", "Records read from the ring.", &self.records),
             counter("a11i.capture.bytes", "By", "Plaintext bytes read from the ring.", &self.record_bytes),
-            counter("a11i.capture.lost_bytes", "By", "Bytes of connections known to be missing.", &self.lost_bytes),
+            counter("a11i.capture.lost_bytes", "By", "Bytes of HTTP connections known to be missing.", &self.lost_bytes),
+            counter("a11i.capture.unknown_gaps", "{gap}", "Gaps whose size nobody knows.", &self.unknown_gaps),
+            counter("a11i.capture.discarded_bytes", "By", "Duplicates, and bytes after their gap or the end.", &self.discarded_bytes),
             counter("a11i.calls", "{call}", "Finished calls.", &self.calls),
             counter("a11i.calls.incomplete", "{call}", "Calls that were not seen whole.", &self.incomplete_calls),
             counter("a11i.calls.estimated", "{call}", "Calls whose tokens were estimated.", &self.estimated_calls),
             level("a11i.flows.active", "{flow}", "Connections followed now.", &self.flows),
-            level("a11i.flows.memory", "By", "Bytes held for connections now.", &self.flow_bytes),
-            level("a11i.attach.processes", "{process}", "Processes with at least one attached library.", &self.attached_processes),
             level("a11i.attach.probes", "{probe}", "Attached probes.", &self.probes),
             counter("a11i.attach.failures", "{attachment}", "Attachments that failed.", &self.attach_failures),
             counter("a11i.export.spans", "{span}", "Spans an endpoint took.", &self.spans_exported),

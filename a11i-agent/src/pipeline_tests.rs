@@ -1,0 +1,188 @@
+use a11i_common::{
+    decode::{Event, EventBody, SessionId},
+    identity::{AttachmentId, Direction, Pid, Tid, TlsSession},
+};
+
+use super::*;
+use crate::{call::Completeness, cost::Overrides};
+
+const PROCESS: ProcessId = ProcessId { pid: Pid(7), start_ticks: 9 };
+const SESSION: SessionId = SessionId { session: TlsSession(1), generation: 3 };
+const REQUEST: &[u8] = b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nContent-Length: 61\r\n\r\n\
+    {\"model\":\"gpt-4o\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 150\r\n\r\n\
+    {\"id\":\"x\",\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"finish_reason\":\"stop\",\
+    \"message\":{\"content\":\"b\"}}],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":1}}";
+
+fn pipeline(content: ContentPolicy) -> Pipeline {
+    Pipeline::new(PipelineSettings {
+        http: Arc::new(HttpSettings::new(&[1; 32])),
+        routes: Arc::new(Routes::default()),
+        price_book: Arc::new(PriceBook::embedded(Overrides::default())),
+        cost: CostSettings { enabled: true, unknown_hosts: crate::cost::UnknownHosts::default(), today: 0 },
+        content,
+        flows: 2,
+    })
+}
+
+fn data(direction: Direction, offset: u64, payload: &[u8]) -> EventBody<'_> {
+    EventBody::Data { session: SESSION, attachment: AttachmentId(0), direction, offset, skipped: 0, causes: 0, payload }
+}
+
+fn named(name: &str) -> Option<Arc<Owner>> {
+    Some(Arc::new(Owner { executable_name: Some(name.to_owned()), ..Owner::unknown(PROCESS) }))
+}
+
+/// A pipeline, the kernel's table, and what came out.
+struct Bench {
+    pipeline: Pipeline,
+    table: Option<FinalOffsets>,
+    out: Vec<Output>,
+}
+
+impl Bench {
+    fn new(content: ContentPolicy) -> Self {
+        Self { pipeline: pipeline(content), table: None, out: Vec::new() }
+    }
+
+    fn event(&mut self, body: EventBody<'_>) {
+        let event = Event { time: BootTime(1_000), process: PROCESS, tid: Tid(7), body };
+        let (table, out) = (self.table, &mut self.out);
+        self.pipeline.handle_event(&event, &mut |_| table, &mut |output| out.push(output));
+    }
+
+    fn exchange(&mut self) {
+        self.event(data(Direction::Write, 0, REQUEST));
+        self.event(data(Direction::Read, 0, ANSWER));
+    }
+
+    fn owner(&mut self, owner: Option<Arc<Owner>>) {
+        let out = &mut self.out;
+        self.pipeline.handle_owner(PROCESS, owner, &mut |output| out.push(output));
+    }
+
+    fn time(&mut self, now: u64) {
+        let out = &mut self.out;
+        self.pipeline.handle_timeout(BootTime(now), &mut |_| None, &mut |output| out.push(output));
+    }
+
+    fn calls(&mut self) -> Vec<LlmCall> {
+        let finished = std::mem::take(&mut self.out).into_iter().filter_map(|output| match output {
+            Output::Call(call) => Some(call.call.call().clone()),
+            Output::Estimate(call) => Some(*call),
+            Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) => None,
+        });
+        finished.collect()
+    }
+
+    fn questions(&self) -> usize {
+        self.out.iter().filter(|output| matches!(output, Output::WhoIs(PROCESS))).count()
+    }
+}
+
+#[test]
+fn a_loss_at_the_end_of_a_process_that_frees_nothing_is_seen() {
+    for (lost, whole) in [(0, true), (7, false)] {
+        let mut bench = Bench::new(ContentPolicy::None);
+        bench.owner(named("curl"));
+        bench.event(data(Direction::Write, 0, REQUEST));
+        bench.event(data(Direction::Read, 0, ANSWER.split_at(ANSWER.len() - 7).0));
+        let read = (ANSWER.len() - 7) as u64 + lost;
+        bench.table = Some(FinalOffsets { write: REQUEST.len() as u64, read, causes: [LossCauses(0), LossCauses(cause::RING_FULL)] });
+        bench.event(EventBody::Exit);
+        assert!(bench.out.iter().any(|output| matches!(output, Output::Forgotten(flow) if flow.session == SESSION)));
+        let calls = bench.calls();
+        assert_eq!(calls.len(), 1);
+        assert_eq!(calls[0].completeness.is_whole(), whole, "{:?}", calls[0].completeness);
+        if !whole {
+            assert_eq!(calls[0].completeness, Completeness::Gap { lost: Some(7), causes: LossCauses(cause::RING_FULL) });
+        }
+        assert_eq!(bench.pipeline.counters().lost_bytes, lost);
+    }
+}
+
+#[test]
+fn bytes_left_out_by_intention_are_no_loss_and_unknown_gaps_are_counted_apart() {
+    for (causes, lost, unknown) in [(cause::NOT_HTTP, 0, 0), (cause::RING_FULL, 50, 0), (cause::TABLE_FULL, 0, 1)] {
+        let mut bench = Bench::new(ContentPolicy::None);
+        bench.event(data(Direction::Write, 0, b"hello"));
+        bench.table = Some(FinalOffsets { write: 55, read: 0, causes: [LossCauses(causes), LossCauses(0)] });
+        bench.event(EventBody::Exec);
+        let counters = bench.pipeline.counters();
+        assert_eq!((counters.lost_bytes, counters.unknown_gaps), (lost, unknown), "{causes}");
+    }
+}
+
+#[test]
+fn what_arrives_twice_is_counted_while_the_connection_lives() {
+    let mut bench = Bench::new(ContentPolicy::None);
+    bench.event(data(Direction::Write, 0, REQUEST));
+    bench.event(data(Direction::Write, 0, REQUEST));
+    assert_eq!(bench.pipeline.counters().discarded_bytes, REQUEST.len() as u64);
+}
+
+#[test]
+fn a_call_waits_for_its_owner_and_leaves_with_it() {
+    let mut bench = Bench::new(ContentPolicy::Full);
+    bench.exchange();
+    assert_eq!((bench.questions(), bench.pipeline.waiting_calls()), (1, 1));
+    assert!(bench.calls().is_empty());
+    bench.owner(named("python3"));
+    let calls = bench.calls();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].owner.executable_name.as_deref(), Some("python3"));
+    assert!(!calls[0].content.output_messages.is_empty(), "the policy of a known owner allows it");
+    assert_eq!(bench.pipeline.counters().calls_without_owner, 0);
+}
+
+#[test]
+fn a_call_whose_owner_stays_unknown_leaves_after_a_while_without_content() {
+    let mut bench = Bench::new(ContentPolicy::Full);
+    bench.exchange();
+    bench.time(5_000_000_000);
+    bench.time(5_000_000_000 + OWNER_WAIT_NANOS - 1);
+    assert!(bench.calls().is_empty());
+    bench.time(5_000_000_000 + OWNER_WAIT_NANOS);
+    let calls = bench.calls();
+    assert_eq!(calls.len(), 1);
+    assert!(calls[0].content.output_messages.is_empty());
+    assert_eq!(bench.pipeline.counters().calls_without_owner, 1);
+}
+
+#[test]
+fn a_flow_that_began_before_the_answer_gets_its_owner_too() {
+    let mut bench = Bench::new(ContentPolicy::None);
+    bench.event(data(Direction::Write, 0, REQUEST));
+    bench.owner(named("python3"));
+    bench.event(data(Direction::Read, 0, ANSWER));
+    assert_eq!(bench.calls()[0].owner.executable_name.as_deref(), Some("python3"));
+}
+
+#[test]
+fn an_exec_asks_anew_and_lets_the_old_programs_calls_go() {
+    let mut bench = Bench::new(ContentPolicy::None);
+    bench.exchange();
+    bench.event(EventBody::Exec);
+    assert_eq!(bench.questions(), 2);
+    let calls = bench.calls();
+    assert_eq!((calls.len(), calls[0].owner.executable_name.as_deref()), (1, None));
+    bench.owner(named("before"));
+    bench.owner(named("after"));
+    bench.exchange();
+    assert_eq!(bench.calls()[0].owner.executable_name.as_deref(), Some("after"));
+}
+
+#[test]
+fn calls_that_wait_for_owners_are_bounded() {
+    let mut bench = Bench::new(ContentPolicy::None);
+    let (mut write, mut read) = (0, 0);
+    for _ in 0..CALLS_WAITING + 3 {
+        bench.event(data(Direction::Write, write, REQUEST));
+        bench.event(data(Direction::Read, read, ANSWER));
+        (write, read) = (write + REQUEST.len() as u64, read + ANSWER.len() as u64);
+    }
+    assert_eq!((bench.pipeline.waiting_calls(), bench.calls().len()), (CALLS_WAITING, 3));
+    let out = &mut bench.out;
+    bench.pipeline.release_calls(&mut |output| out.push(output));
+    assert_eq!((bench.pipeline.waiting_calls(), bench.calls().len()), (0, CALLS_WAITING));
+}
