@@ -2,7 +2,7 @@
 
 use std::{
     io::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
 };
 
@@ -27,13 +27,12 @@ fn agent() -> Option<PathBuf> {
     requirement::met(binary())
 }
 
-/// What `script` gives when a shell, with these settings, becomes it: directly, and through `a11i exec`.
-async fn both_ways(agent: &PathBuf, prepare: &str, command: &[&str], set: impl Fn(&mut Command)) -> [Output; 2] {
+/// What the command gives when a shell that is prepared so becomes it: directly, and through `a11i exec`.
+async fn both_ways(agent: &Path, prepare: &str, command: &[&str]) -> [Output; 2] {
     let mut outputs = Vec::new();
     for prefix in [&[][..], &[agent.to_str().expect("a path in UTF-8"), "exec", "--log-level", "off", "--"]] {
         let mut shell = Command::new("/bin/bash");
         shell.args(["-c", &format!("{prepare}\nexec \"$@\""), "shell"]).args(prefix).args(command);
-        set(&mut shell);
         outputs.push(run(&mut shell).await);
     }
     outputs.try_into().expect("two ways")
@@ -69,7 +68,7 @@ async fn descriptors_and_arguments_are_untouched() {
     // The numbers that are open, what descriptor 3 says, and every argument, also one that looks like a flag of ours or is empty.
     let script = "ls /proc/self/fd; cat <&3; cat; printf '<%s>' \"$0\" \"$@\"";
     let command = ["/bin/bash", "-c", script, "name", "--output", "", "--", "two words", "--gate=x"];
-    let [direct, through] = both_ways(&agent, "exec 3<<<'from three' 9</dev/null 0<<<'from the input'", &command, |_| {}).await;
+    let [direct, through] = both_ways(&agent, "exec 3<<<'from three' 9</dev/null 0<<<'from the input'", &command).await;
     let said = String::from_utf8_lossy(&direct.stdout).into_owned();
     assert!(said.contains("from three\nfrom the input\n<name><--output><><--><two words><--gate=x>"), "{said}");
     assert_eq!(String::from_utf8_lossy(&through.stdout), said, "{}", words(&through));
@@ -153,9 +152,9 @@ async fn a_descendant_that_nobody_waits_for_is_seen() {
     let Some(agent) = agent() else { return };
     let Some(curl) = requirement::met(requirement::program("curl", "install the package `curl`")) else { return };
     let stub = ProviderStub::start();
-    // The caller of curl is forked twice and its parent is gone; the command ends when the call has ended.
+    // The caller of curl is forked twice and its parent is gone; the command ends when the answer has come through.
     let script = format!(
-        "(({} --silent --http1.1 --cacert {} --connect-to api.openai.com:443:127.0.0.1:{} --json '{}' {OPENAI_CHAT} > /dev/null) | cat & ) | cat",
+        "(({} --silent --http1.1 --cacert {} --connect-to api.openai.com:443:127.0.0.1:{} --json '{}' {OPENAI_CHAT}) | cat & ) | cat > /dev/null",
         curl.display(),
         stub.ca_file().display(),
         stub.port(),

@@ -125,10 +125,9 @@ fn wait(lock: impl AsFd) -> Result<Option<OwnedFd>, Errno> {
             received => break received?.bytes,
         }
     };
-    let passed = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
+    let passed = control
+        .drain()
+        .find_map(|message| if let RecvAncillaryMessage::ScmRights(mut descriptors) = message { descriptors.next() } else { None });
     Ok(passed.filter(|_| read == 1 && byte == [OPEN]))
 }
 

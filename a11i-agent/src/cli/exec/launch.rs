@@ -1,7 +1,7 @@
 //! The caller's own process: starts the command behind the gate, and is there for it until it ends.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io::Write as _,
     os::unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
     path::{Path, PathBuf},
@@ -52,10 +52,10 @@ enum NotRunnable {
 #[error("ended by a signal; the command was not run")]
 struct Interrupted(Signal);
 
-pub(super) fn launch(common: &Common, command: Vec<OsString>) -> Result<ExitCode> {
+pub(super) fn launch(common: &Common, command: &[OsString]) -> Result<ExitCode> {
     let config = Arc::new(common.start()?);
     let name = command.first().context("no command was given")?;
-    let program = match find(Path::new(name), std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into())) {
+    let program = match find(Path::new(name), &std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into())) {
         Ok(program) => program,
         Err(error) => {
             say(&format!("a11i: {error}"));
@@ -68,9 +68,9 @@ pub(super) fn launch(common: &Common, command: Vec<OsString>) -> Result<ExitCode
     let ended = block_on(async {
         let mut signals = Signals::hold()?;
         if rustix::process::geteuid().is_root() {
-            observed_here(&mut signals, config, &program, &command).await
+            observed_here(&mut signals, config, &program, command).await
         } else {
-            observed_through_sudo(&mut signals, common, &program, &command).await
+            observed_through_sudo(&mut signals, common, &program, command).await
         }
     });
     match ended {
@@ -113,7 +113,6 @@ async fn observed_through_sudo(signals: &mut Signals, common: &Common, program: 
     };
     let mut child = open(gate, opened, signals).await?;
     let Some((mut attendant, said)) = attached else { bail!("the privileged half is missing") };
-    // Its standard output and error belong to the command's reader as well: what it says goes on while the command runs.
     let forward = tokio::spawn(forward(said));
     let status = wait(&mut child, signals).await;
     // Its standard input ends: it finishes and prints the summary.
@@ -202,7 +201,7 @@ fn absolute(program: &Path) -> Result<PathBuf> {
 }
 
 /// The command's program file, as the shell would find it.
-fn find(name: &Path, folders: OsString) -> Result<PathBuf, NotRunnable> {
+fn find(name: &Path, folders: &OsStr) -> Result<PathBuf, NotRunnable> {
     if name.as_os_str().as_bytes().contains(&b'/') {
         return match executable(name) {
             Ok(true) => Ok(name.to_owned()),
@@ -211,7 +210,7 @@ fn find(name: &Path, folders: OsString) -> Result<PathBuf, NotRunnable> {
         };
     }
     let mut denied = None;
-    for folder in std::env::split_paths(&folders) {
+    for folder in std::env::split_paths(folders) {
         // An empty folder is the current one; the path must say so, or it would be looked for again.
         let candidate = if folder.as_os_str().is_empty() { Path::new(".").join(name) } else { folder.join(name) };
         match executable(&candidate) {
@@ -245,11 +244,11 @@ mod tests {
 
     #[test]
     fn a_command_is_found_as_a_shell_finds_it() {
-        assert_eq!(find(Path::new("sh"), "/nowhere:/bin".into()).unwrap(), Path::new("/bin/sh"));
-        assert_eq!(find(Path::new("/bin/sh"), "".into()).unwrap(), Path::new("/bin/sh"));
-        assert!(matches!(find(Path::new("/bin"), "".into()), Err(NotRunnable::NotExecutable(_))));
-        assert!(matches!(find(Path::new("./no-such-file"), "/bin".into()), Err(NotRunnable::NoFile(_))));
-        assert!(matches!(find(Path::new("no-such-command"), "/bin".into()), Err(NotRunnable::NotInPath(_))));
-        assert!(matches!(find(Path::new("passwd"), "/etc:/nowhere".into()), Err(NotRunnable::NotExecutable(_))));
+        assert_eq!(find(Path::new("sh"), "/nowhere:/bin".as_ref()).unwrap(), Path::new("/bin/sh"));
+        assert_eq!(find(Path::new("/bin/sh"), "".as_ref()).unwrap(), Path::new("/bin/sh"));
+        assert!(matches!(find(Path::new("/bin"), "".as_ref()), Err(NotRunnable::NotExecutable(_))));
+        assert!(matches!(find(Path::new("./no-such-file"), "/bin".as_ref()), Err(NotRunnable::NoFile(_))));
+        assert!(matches!(find(Path::new("no-such-command"), "/bin".as_ref()), Err(NotRunnable::NotInPath(_))));
+        assert!(matches!(find(Path::new("passwd"), "/etc:/nowhere".as_ref()), Err(NotRunnable::NotExecutable(_))));
     }
 }

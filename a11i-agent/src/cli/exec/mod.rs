@@ -59,7 +59,7 @@ pub(super) fn exec(common: &Common, args: ExecArgs) -> ExitCode {
     } else if let Some(pid) = args.observe {
         attend::observe(common, pid, args.command)
     } else {
-        launch::launch(common, args.command)
+        launch::launch(common, &args.command)
     };
     done.unwrap_or_else(|error| {
         say(&format!("a11i: {error:#}"));

@@ -35,7 +35,9 @@ impl Request {
     pub(super) fn encode(&self) -> Result<Vec<u8>> {
         let mut fields = format!("{}\0", self.pid).into_bytes();
         let mut field = |parts: &[&[u8]]| {
-            parts.iter().for_each(|part| fields.extend_from_slice(part));
+            for part in parts {
+                fields.extend_from_slice(part);
+            }
             fields.push(0);
         };
         field(&[self.program.as_os_str().as_bytes()]);
