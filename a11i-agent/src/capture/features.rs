@@ -37,6 +37,8 @@ pub struct Features {
     /// Why BTF is not there.
     pub btf_problem: Option<String>,
     pub capabilities: Capabilities,
+    /// Whether pids here are those the kernel half sees; None when `/proc` does not say.
+    pub initial_pid_namespace: Option<bool>,
 }
 
 /// Effective capabilities that matter here (Linux `capability.h` numbers).
@@ -65,12 +67,20 @@ impl Features {
             task_offsets,
             btf_problem,
             capabilities: Capabilities::of_this_process(),
+            initial_pid_namespace: fs::read_link("/proc/self/ns/pid").ok().map(|link| is_initial_pid_namespace(&link)),
         }
     }
 
     pub const fn attach_mode(&self) -> AttachMode {
         if self.uprobe_multi { AttachMode::Multi } else { AttachMode::PerfEvent }
     }
+}
+
+/// The kernel half tells processes by their pids in the initial namespace, whose inode never changes (`PROC_PID_INIT_INO` in the
+/// kernel's `include/linux/proc_ns.h`). In another namespace the same numbers are other processes.
+fn is_initial_pid_namespace(link: &Path) -> bool {
+    const INITIAL: u32 = 0xEFFF_FFFC;
+    link.as_os_str().to_str() == Some(format!("pid:[{INITIAL}]").as_str())
 }
 
 /// Structures and members the kernel half reads, with the globals that carry their offsets.
@@ -154,6 +164,12 @@ mod tests {
         let none = Capabilities::from_bits(0);
         assert_eq!(none.missing(AttachMode::Multi), ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"]);
         assert_eq!(none.missing(AttachMode::PerfEvent).last(), Some(&"CAP_SYS_ADMIN"));
+    }
+
+    #[test]
+    fn only_one_pid_namespace_is_the_initial_one() {
+        assert!(is_initial_pid_namespace(Path::new("pid:[4026531836]")));
+        assert!(!is_initial_pid_namespace(Path::new("pid:[4026532198]")));
     }
 
     #[test]

@@ -31,6 +31,10 @@ pub enum LoadError {
         "a11i needs to run as root, or with these capabilities it lacks: {}. Remedy: start it with sudo, or as a privileged container", .0.join(", ")
     )]
     Capabilities(Vec<&'static str>),
+    #[error(
+        "a11i runs in a pid namespace of its own, where the kernel's pids mean other processes. Remedy: run it on the host, or in a container with the host's pids (`hostPID: true` in Kubernetes, `--pid=host` in Docker)"
+    )]
+    PidNamespace,
     #[error("this kernel ({0}) has no BPF ring buffer, which came with Linux 5.8. Remedy: a newer kernel")]
     NoRingBuffer(String),
     #[error("cannot load the kernel programs: {0}")]
@@ -78,6 +82,9 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
     }
     if !features.ring_buffer {
         return Err(LoadError::NoRingBuffer(features.kernel_release.clone()));
+    }
+    if features.initial_pid_namespace == Some(false) {
+        return Err(LoadError::PidNamespace);
     }
     raise_memlock_limit();
 

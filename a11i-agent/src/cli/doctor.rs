@@ -90,6 +90,12 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
             format!("lacking {}: run as root, with sudo, or as a privileged container", missing.join(", "))
         },
     );
+    let (shares_pids, detail) = match features.initial_pid_namespace {
+        Some(true) => (true, ""),
+        Some(false) => (false, "a11i cannot work: run it on the host, or in a container with the host's pids (hostPID: true)"),
+        None => (false, "/proc does not say: mount it"),
+    };
+    line(shares_pids, "the host's pids", detail);
     let mode = match features.attach_mode() {
         AttachMode::Multi => "uprobe-multi",
         AttachMode::PerfEvent => "perf events",

@@ -64,7 +64,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
     let Cli { common, command } = cli;
     match command {
         Command::Run => run::run(&common),
-        Command::Exec(args) => exec::exec(&common, args),
+        Command::Exec(args) => Ok(exec::exec(&common, args)),
         Command::Doctor(args) => doctor::doctor(&common, &args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Replay(args) => replay::replay(&common, &args),

@@ -1,5 +1,8 @@
 //! `a11i exec -- CMD`: the command and its descendants, and nobody else.
 
+mod launch;
+mod sudo;
+
 use std::process::Stdio;
 
 use a11i_tests::{
@@ -81,17 +84,4 @@ async fn descendants_are_seen_and_the_status_is_the_commands() {
     let ([expected], [call]) = (&expected[..], &calls[..]) else { panic!("{expected:#?}\n{}", words(&output)) };
     expected.assert_reported_as(call);
     assert_whole(call);
-}
-
-#[tokio::test]
-async fn a_command_that_does_not_exist_is_one_sentence() {
-    let _turn = one_at_a_time();
-    let Some(()) = requirement::met(requirement::root()) else { return };
-    let Some(agent) = requirement::met(binary()) else { return };
-    let output =
-        Command::new(agent).args(["exec", "--", "no-such-command-anywhere"]).stdin(Stdio::null()).kill_on_drop(true).output().await;
-    let output = output.expect("the agent can be started");
-    assert!(!output.status.success());
-    assert!(words(&output).contains("no-such-command-anywhere"), "{}", words(&output));
-    assert!(!words(&output).contains("panicked"), "{}", words(&output));
 }
