@@ -213,12 +213,15 @@ impl Pipeline {
         sink: &mut dyn FnMut(Output),
         act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>)),
     ) {
-        if self.open(FlowId { process, session }, attachment, time, owner, sink).is_none() {
-            return;
+        let id = FlowId { process, session };
+        // Nearly every record belongs to a flow that is known: one look-up.
+        if let Some(flow) = self.flows.get_mut(&id, time) {
+            return run(&self.settings, &mut self.counters, flow, time, sink, act);
         }
-        let (settings, counters) = (&self.settings, &mut self.counters);
-        if let Some(flow) = self.flows.get_mut(&FlowId { process, session }, time) {
-            run(settings, counters, flow, time, sink, act);
+        if self.open(id, attachment, time, owner, sink).is_some()
+            && let Some(flow) = self.flows.get_mut(&id, time)
+        {
+            run(&self.settings, &mut self.counters, flow, time, sink, act);
         }
     }
 
