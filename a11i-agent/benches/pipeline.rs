@@ -38,7 +38,10 @@ fn main() {
         (0..times).for_each(|_| if side == "values" { parse_values(exchange) } else { through.once() });
         return;
     }
-    println!("{:<38}{:>12}{:>15}{:>12}{:>9}{:>16}", "SSE chat stream", "JSON bytes", "pipeline MB/s", "Value MB/s", "ratio", "quickest turns");
+    println!(
+        "{:<38}{:>12}{:>15}{:>12}{:>9}{:>16}",
+        "SSE chat stream", "JSON bytes", "pipeline MB/s", "Value MB/s", "ratio", "quickest turns"
+    );
     for (name, exchange, content) in &cases {
         let mut through = Through::new(exchange, *content);
         let (mut pipeline, mut values) = (Vec::new(), Vec::new());

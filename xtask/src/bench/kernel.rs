@@ -176,7 +176,10 @@ impl Bench {
         }
         table.print();
         println!("hits missed by recursion: {missed}");
-        println!("resident memory of the idle agent: {resident} KiB, of these {ring} KiB ring; without ring {} KiB (budget 40 MB)\n", resident - ring);
+        println!(
+            "resident memory of the idle agent: {resident} KiB, of these {ring} KiB ring; without ring {} KiB (budget 40 MB)\n",
+            resident - ring
+        );
         self.probe.ask_all("stats off")?;
         self.probe.ask_all("detach")?;
         let lost = Agent::counters(&agent.stop()?).get("ring_full_records").copied().unwrap_or_default();
@@ -237,7 +240,8 @@ impl Bench {
         let seconds = nanos as f64 / 1e9;
         println!("{WRITES} writes, {bytes} bytes in {seconds:.2} s ({:.0} MB/s)", bytes as f64 / 1e6 / seconds);
         let mut table = Table::new(&["kernel counter", "value"]);
-        for name in ["calls", "copied_bytes", "ring_full_records", "ring_full_bytes", "user_fault_bytes", "in_flight_full", "sessions_full"] {
+        for name in ["calls", "copied_bytes", "ring_full_records", "ring_full_bytes", "user_fault_bytes", "in_flight_full", "sessions_full"]
+        {
             table.row([name.to_owned(), counter(name)?.to_string()]);
         }
         table.print();
@@ -258,7 +262,9 @@ impl Bench {
             let words: Vec<&str> = line.split(' ').collect();
             let ["program", id, name, numbers @ ..] = words.as_slice() else { bail!("the empty probe answers `{line}`") };
             let numbers: Vec<u64> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
-            let ([runs, nanos, missed], Ok(id)) = (numbers.as_slice(), id.parse::<u32>()) else { bail!("the empty probe answers `{line}`") };
+            let ([runs, nanos, missed], Ok(id)) = (numbers.as_slice(), id.parse::<u32>()) else {
+                bail!("the empty probe answers `{line}`")
+            };
             if ours.contains(&id) || name.starts_with("empty_") {
                 times.insert((*name).to_owned(), Totals { runs: *runs, nanos: *nanos, missed: *missed });
             }

@@ -26,8 +26,15 @@ impl Table {
                 .collect();
             println!("| {} |", cells.join(" | "));
             if number == 0 {
-                let rules: Vec<String> =
-                    widths.iter().enumerate().map(|(column, &width)| if column == 0 { "-".repeat(width) } else { format!("{}:", "-".repeat(width.saturating_sub(1))) }).collect();
+                let rules: Vec<String> = widths
+                    .iter()
+                    .enumerate()
+                    .map(
+                        |(column, &width)| {
+                            if column == 0 { "-".repeat(width) } else { format!("{}:", "-".repeat(width.saturating_sub(1))) }
+                        },
+                    )
+                    .collect();
                 println!("| {} |", rules.join(" | "));
             }
         }
