@@ -4,7 +4,13 @@
 //! alike; beside it stands the ratio of the quickest turns, which nobody interrupted. `-- pipeline 20` or `-- values 20` runs
 //! one side that often and nothing else, to count its instructions under a profiler.
 
-#![expect(clippy::disallowed_methods, clippy::print_stdout, clippy::panic, reason = "a bench measures time and prints it")]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::panic,
+    reason = "a bench measures time and prints it"
+)]
 
 #[path = "traffic/mod.rs"]
 mod traffic;

@@ -4,6 +4,8 @@
 //! (`tests/bench/empty_probe.c`) and with the agent. Needs root and Linux 6.6. The kernel's measuring of programs is switched on
 //! through a descriptor that ends with its holder, so nothing on this machine stays changed.
 
+#![expect(clippy::cast_precision_loss, reason = "counts and nanoseconds of a bench are far below 2^52")]
+
 use std::{collections::BTreeMap, env, fs::File, path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
@@ -49,12 +51,11 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
     if !process::is_root() {
         bail!("`bench kernel` attaches probes: start it as root");
     }
-    let agent = match env::var_os("A11I_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => {
-            build::kernel_half(workspace, env::consts::ARCH)?;
-            build::agent(workspace, Profile::Fast)?
-        }
+    let agent = if let Some(path) = env::var_os("A11I_BIN") {
+        PathBuf::from(path)
+    } else {
+        build::kernel_half(workspace, env::consts::ARCH)?;
+        build::agent(workspace, Profile::Fast)?
     };
     let load = compile(&workspace.root, &workspace.target, "tls_load", &["-lssl", "-lcrypto"])?;
     let probe = compile(&workspace.root, &workspace.target, "empty_probe", &[])?;
