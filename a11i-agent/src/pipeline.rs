@@ -46,6 +46,8 @@ pub struct PipelineSettings {
     pub price_book: Arc<PriceBook>,
     pub cost: CostSettings,
     pub content: ContentPolicy,
+    /// Whether a trace context in the request makes the call a child of it.
+    pub trace_correlation: bool,
     /// Sessions followed at once.
     pub flows: usize,
 }
@@ -183,7 +185,7 @@ impl Pipeline {
             }
             EventBody::WriteShutdown { session, write_offset, causes: [write, _], .. } => {
                 self.on_flow(process, session, time, sink, |reassembly, segments| {
-                    reassembly.write_shutdown(write_offset, LossCauses(write), time, segments)
+                    reassembly.write_shutdown(write_offset, LossCauses(write), time, segments);
                 });
             }
             EventBody::SessionEnd { session, write_offset, read_offset, causes: [write, read], .. } => {
@@ -252,11 +254,11 @@ impl Pipeline {
         self.desk.release(|_| true, sink);
     }
 
-    /// From `tokens` to `redaction`. A `counter` estimates what is missing; without one it stays absent.
-    pub fn finish(settings: &PipelineSettings, call: LlmCall, counter: Option<&dyn TokenCounter>) -> FinishedCall {
+    /// From `tokens` to `redaction`. A `tokenizer` estimates what is missing; without one it stays absent.
+    pub fn finish(settings: &PipelineSettings, call: LlmCall, tokenizer: Option<&dyn TokenCounter>) -> FinishedCall {
         let policy = ContentPolicy::decide(settings.content, &call.owner);
-        let counted = match counter {
-            Some(counter) => tokens::count(call, counter),
+        let counted = match tokenizer {
+            Some(tokenizer) => tokens::count(call, tokenizer),
             None => CountedCall::as_reported(call),
         };
         let (priced, price_miss) = settings.price_book.price(counted, &settings.cost);
@@ -411,7 +413,10 @@ impl Desk {
     }
 
     /// A call is finished. It goes, or waits for its owner.
-    fn leave(&mut self, call: LlmCall, owner_open: bool, sink: Sink<'_>) {
+    fn leave(&mut self, mut call: LlmCall, owner_open: bool, sink: Sink<'_>) {
+        if !self.settings.trace_correlation {
+            call.correlation.parent = None;
+        }
         if owner_open && self.waiting.len() < CALLS_WAITING && self.owners.owner(call.owner.process) == Known::Awaited {
             self.waiting.push_back(WaitingCall { call, leave_at: None });
         } else if owner_open {

@@ -21,6 +21,7 @@ fn pipeline(content: ContentPolicy) -> Pipeline {
         price_book: Arc::new(PriceBook::embedded(Overrides::default())),
         cost: CostSettings { enabled: true, unknown_hosts: crate::cost::UnknownHosts::default(), today: 0 },
         content,
+        trace_correlation: true,
         flows: 2,
     })
 }
@@ -29,6 +30,7 @@ fn data(direction: Direction, offset: u64, payload: &[u8]) -> EventBody<'_> {
     EventBody::Data { session: SESSION, attachment: AttachmentId(0), direction, offset, skipped: 0, causes: 0, payload }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as answers come")]
 fn named(name: &str) -> Option<Arc<Owner>> {
     Some(Arc::new(Owner { executable_name: Some(name.to_owned()), ..Owner::unknown(PROCESS) }))
 }

@@ -1,10 +1,11 @@
-//! What a contributor types: `cargo xtask build | run | test | tidy | guest`.
+//! What a contributor types: `cargo xtask build | run | test | bench | tidy | guest`.
 //!
 //! Everything that is needed beside git, a C compiler and cargo is installed where that is possible, or named in one message
 //! together with the way to get it. `xtask/README.md` explains the choices.
 #![expect(clippy::print_stdout, reason = "a command line tool: its output is its purpose")]
 
 mod arguments;
+mod bench;
 mod bpf_linker;
 mod build;
 mod guest;
@@ -32,6 +33,8 @@ usage: cargo xtask COMMAND
         build, then start `a11i run ARGS`, through sudo when not root
   test [--lint] [--unit] [--corpus] [--e2e] [--guest] [FILTER...]
         all parts, or the named ones; a table at the end says what ran
+  bench kernel|pipeline|memory
+        what it costs, as tables (BENCHMARKS.md); kernel needs root
   tidy  the rules of this tree that no compiler checks
   prices FROM.json
         the agent's embedded price table, from a collection of prices
@@ -61,6 +64,7 @@ fn dispatch(mut arguments: Arguments) -> Result<ExitCode> {
         Some("build") => build::command(&workspace, arguments),
         Some("run") => run::command(&workspace, arguments),
         Some("test") => test::command(&workspace, arguments),
+        Some("bench") => bench::command(&workspace, arguments),
         Some("tidy") => tidy::command(&workspace, arguments),
         Some("prices") => prices::command(&workspace, arguments),
         Some("guest") => guest::command(&workspace, arguments),

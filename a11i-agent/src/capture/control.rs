@@ -9,7 +9,7 @@ use a11i_common::{
 };
 use aya::{
     Ebpf, Pod,
-    maps::{HashMap, MapData, MapError},
+    maps::{HashMap, MapData},
 };
 
 use super::loader::LoadError;
@@ -38,8 +38,8 @@ impl KernelTables {
     }
 
     /// Follow this process and its descendants (where only watched ones are followed).
-    pub fn watch(&mut self, pid: Pid) -> Result<(), MapError> {
-        self.watched.insert(&pid.0, &1, 0)
+    pub fn watch(&mut self, pid: Pid) -> Result<(), LoadError> {
+        self.watched.insert(&pid.0, &1, 0).map_err(|source| LoadError::Map { name: "WATCHED", source })
     }
 
     /// The session's entry, if it is still there and not that of a later session.

@@ -24,7 +24,13 @@ use super::{
 use crate::{
     attach::links::Links,
     call::LossCauses,
-    capture::{control::KernelTables, features::Features, loader, losses::KernelCounters, ring::RingReader},
+    capture::{
+        control::KernelTables,
+        features::Features,
+        loader::{self, LoadError},
+        losses::KernelCounters,
+        ring::RingReader,
+    },
     clock::Clock,
     config::{Config, Output as OutputFormat},
     discovery::{
@@ -92,7 +98,7 @@ pub struct Observer {
 impl Observer {
     /// Loads, starts every thread and begins to attach. `programs` are scanned before anything else: what is about to run.
     pub fn start(config: Arc<Config>, scope: Scope, instruments: Arc<Instruments>, programs: &[PathBuf]) -> Result<Self, StartError> {
-        setup::keep_memory_private();
+        setup::keep_memory_private(scope);
         let features = Features::probe();
         let settings = setup::pipeline_settings(&config, config.content)?;
         let mut ebpf = loader::load(&features, setup::load_settings(&config, scope))?;
@@ -165,7 +171,7 @@ impl Observer {
     }
 
     /// Follows this process and its descendants ([`Scope::Tree`]).
-    pub fn watch(&mut self, pid: Pid) -> Result<(), aya::maps::MapError> {
+    pub fn watch(&mut self, pid: Pid) -> Result<(), LoadError> {
         self.tables.watch(pid)
     }
 
@@ -423,7 +429,9 @@ impl Observer {
             NoticeKind::NotHttp | NoticeKind::Upgraded | NoticeKind::Malformed(_) if notice.llm_host => {
                 tracing::warn!(pid, process, server_name, kind = ?notice.kind, "connection to an LLM host cannot be followed");
             }
-            kind => tracing::debug!(pid, process, server_name, ?kind, "connection not followed"),
+            NoticeKind::Http2NotDecoded | NoticeKind::NotHttp | NoticeKind::Upgraded | NoticeKind::Malformed(_) => {
+                tracing::debug!(pid, process, server_name, kind = ?notice.kind, "connection not followed");
+            }
         }
     }
 

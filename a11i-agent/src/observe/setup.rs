@@ -50,10 +50,13 @@ const DAY_NANOS: u64 = 86_400 * 1_000_000_000;
 
 /// Prompts of others lie in our memory: no core file, and nobody without privileges of their own may look into it. A kernel that refuses
 /// leaves us as every other process is.
-pub(super) fn keep_memory_private() {
+///
+/// A limit would be handed on to the command that `exec` starts; not being dumpable is not.
+pub(super) fn keep_memory_private(scope: Scope) {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
     let no_core = Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum };
-    for done in [set_dumpable_behavior(DumpableBehavior::NotDumpable), setrlimit(Resource::Core, no_core)] {
+    let limited = if scope == Scope::Host { setrlimit(Resource::Core, no_core) } else { Ok(()) };
+    for done in [set_dumpable_behavior(DumpableBehavior::NotDumpable), limited] {
         if let Err(error) = done {
             tracing::warn!(%error, "core files of a11i cannot be switched off: one would hold what programs said");
         }
@@ -89,6 +92,7 @@ pub fn pipeline_settings(config: &Config, content: ContentPolicy) -> Result<Pipe
         price_book: Arc::new(PriceBook::embedded(overrides)),
         cost: CostSettings { enabled: config.cost.enabled, unknown_hosts: config.cost.unknown_hosts, today: today() },
         content,
+        trace_correlation: config.trace_correlation,
         flows: DEFAULT_FLOWS,
     })
 }
@@ -103,7 +107,7 @@ mod tests {
     #[test]
     fn memory_is_kept_from_core_files() {
         use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
-        super::keep_memory_private();
+        super::keep_memory_private(super::Scope::Host);
         assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
         assert_eq!(getrlimit(Resource::Core).current, Some(0));
     }

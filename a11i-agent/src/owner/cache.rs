@@ -219,6 +219,7 @@ mod tests {
         ProcessId { pid: Pid(pid), start_ticks: 1 }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as answers come")]
     fn named(pid: u32, name: &str) -> Option<Arc<Owner>> {
         Some(Arc::new(Owner { executable_name: Some(name.to_owned()), creation_unix_nanos: Some(5), ..Owner::unknown(id(pid)) }))
     }

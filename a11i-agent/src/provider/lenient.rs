@@ -18,7 +18,12 @@ pub struct Unreadable;
 
 /// Reads one JSON document.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Unreadable> {
-    serde_json::from_slice(body).map_err(|_| Unreadable)
+    // Checking the whole at once is faster than each string by itself. What is not UTF-8 may still be in strings that nobody reads.
+    match std::str::from_utf8(body) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(body),
+    }
+    .map_err(|_| Unreadable)
 }
 
 /// The methods of a visitor that answer kinds of JSON with the default instead of an error.
@@ -172,6 +177,15 @@ impl Text<'_> {
     /// [`Self::filled`] as an owned name of at most [`NAME_BYTES`].
     pub(super) fn name(&self) -> Option<String> {
         self.filled().map(|text| clip(text, NAME_BYTES).to_owned())
+    }
+
+    /// Puts [`Self::name`] in place of another one; an absent name leaves it, and the same is not copied again.
+    pub(super) fn replace(&self, place: &mut Option<String>) {
+        if let Some(text) = self.filled().map(|text| clip(text, NAME_BYTES))
+            && place.as_deref() != Some(text)
+        {
+            *place = Some(text.to_owned());
+        }
     }
 }
 
@@ -415,7 +429,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
                 let mut out = Vec::new();
                 while out.len() < FEW {
                     match seq.next_element()? {
-                        Some(item) => out.push(item),
+                        Some(item) => {
+                            // One is what most arrays have here, and elements are large: room for more is made when there are more.
+                            if out.is_empty() {
+                                out.reserve_exact(1);
+                            }
+                            out.push(item);
+                        }
                         None => return Ok(Few(out)),
                     }
                 }

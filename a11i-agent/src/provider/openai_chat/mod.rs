@@ -178,19 +178,16 @@ const FUNCTION_CALL: PartSlot = PartSlot(3);
 const FIRST_TOOL_CALL: u64 = 16;
 
 fn completion(chunk: &Completion<'_>, call: &mut CallBuilder) {
-    // Azure's first chunk has empty id and model.
-    if let Some(id) = chunk.id.name() {
-        call.response.id.get_or_insert(id);
+    // Azure's first chunk has empty id and model. Every chunk repeats all of these: a copy is made only where it says something new.
+    let response = &mut call.response;
+    if response.id.is_none() {
+        response.id = chunk.id.name();
     }
-    if let Some(model) = chunk.model.name() {
-        call.response.model.get_or_insert(model);
+    if response.model.is_none() {
+        response.model = chunk.model.name();
     }
-    if let Some(tier) = chunk.service_tier.name() {
-        call.response.service_tier = Some(tier);
-    }
-    if let Some(fingerprint) = chunk.system_fingerprint.name() {
-        call.response.system_fingerprint = Some(fingerprint);
-    }
+    chunk.service_tier.replace(&mut response.service_tier);
+    chunk.system_fingerprint.replace(&mut response.system_fingerprint);
     for (position, choice) in chunk.choices.0.iter().enumerate() {
         let index = choice.index.0.and_then(|index| u32::try_from(index).ok()).or_else(|| u32::try_from(position).ok()).unwrap_or(0);
         call.choice(index);
