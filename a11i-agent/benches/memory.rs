@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
 #[path = "traffic/mod.rs"]
+#[expect(dead_code, reason = "the other bench uses all of it")]
 mod traffic;
 
 use std::{

@@ -101,7 +101,7 @@ pub(crate) fn pipeline(content: ContentPolicy) -> Pipeline {
 
 /// One TLS session of one process, as the kernel half would report it.
 pub(crate) struct Session {
-    session: SessionId,
+    id: SessionId,
     process: ProcessId,
     owner: Arc<Owner>,
     is_new: bool,
@@ -113,7 +113,7 @@ impl Session {
     pub(crate) fn new(number: u64) -> Self {
         let process = ProcessId { pid: Pid(4_242), start_ticks: 77 };
         Self {
-            session: SessionId { session: TlsSession(number), generation: 1 },
+            id: SessionId { session: TlsSession(number), generation: 1 },
             process,
             // Known by more than its id: of an unknown owner no content is kept, whatever the settings say.
             owner: Arc::new(Owner { process, executable_name: Some("bench".to_owned()), ..Owner::default() }),
@@ -133,7 +133,7 @@ impl Session {
 
     pub(crate) fn end(&mut self, pipeline: &mut Pipeline, sink: &mut dyn FnMut(Output)) {
         let [write_offset, read_offset] = self.offsets;
-        let body = EventBody::SessionEnd { session: self.session, attachment: AttachmentId(0), write_offset, read_offset, causes: [0; 2] };
+        let body = EventBody::SessionEnd { session: self.id, attachment: AttachmentId(0), write_offset, read_offset, causes: [0; 2] };
         self.handle(body, pipeline, sink);
     }
 
@@ -142,7 +142,7 @@ impl Session {
         let place = if direction == Direction::Write { write } else { read };
         let offset = *place;
         *place = offset.saturating_add(payload.len() as u64);
-        let (session, attachment) = (self.session, AttachmentId(0));
+        let (session, attachment) = (self.id, AttachmentId(0));
         self.handle(EventBody::Data { session, attachment, direction, offset, skipped: 0, causes: 0, payload }, pipeline, sink);
     }
 
