@@ -62,7 +62,8 @@ fn place(frames: &mut [Frame; FRAMES_PER_THREAD], frame: &Frame, tgid: u32) {
             continue;
         }
         let same_transfer = live.session == frame.session && operation::direction(live.operation) == operation::direction(frame.operation);
-        if live.stack_pointer == frame.stack_pointer && same_transfer && live.buffer == frame.buffer {
+        let same_probe = live.attachment == frame.attachment && live.operation == frame.operation;
+        if live.stack_pointer == frame.stack_pointer && same_transfer && live.buffer == frame.buffer && !same_probe {
             // The same call through a second attachment of its file, or one entry point that jumps into another: the content is the same.
             count::add(Counter::DuplicateHits, 1);
             slot = i;
