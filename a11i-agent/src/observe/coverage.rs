@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use a11i_common::identity::ProcessId;
+use a11i_common::identity::{BootTime, ProcessId};
 use tokio::sync::mpsc;
 
 use crate::{
     attach::links::{AttachError, Links, MAX_FILES},
     call::CaptureLibrary,
+    clock::Clock,
     discovery::{
         file::FileId,
         process::ProcFs,
@@ -76,8 +77,14 @@ struct Users {
     /// Named in an ld.so.cache: attached before anyone maps it, and for good.
     standing: bool,
     processes: HashSet<ProcessId>,
+    /// When the last user ended.
+    idle_since: Option<BootTime>,
     probes: usize,
 }
+
+/// Probes of a file stay this long after its last user: a program that is started again and again is then seen from its first call,
+/// and a probe that nobody hits costs nothing.
+const IDLE_GRACE_NANOS: u64 = 10 * 60 * 1_000_000_000;
 
 impl Coverage {
     pub(super) fn new(links: Links, proc: ProcFs) -> Self {
@@ -99,8 +106,11 @@ impl Coverage {
             ScanReport::NotCovered { process, reason } => self.tell(Note::NotCovered { process, reason }),
             ScanReport::Done { request, .. } => {
                 match request {
-                    ScanRequest::Forget(process) => self.retain(|user| *user != process),
-                    ScanRequest::Host => self.forget_ended(),
+                    ScanRequest::Forget(process) => retain_users(&mut self.users, |user| *user != process, Clock::boot_now()),
+                    ScanRequest::Host => {
+                        self.forget_ended();
+                        self.detach_idle(IDLE_GRACE_NANOS);
+                    }
                     ScanRequest::Exec(_) | ScanRequest::Process(_) => {}
                 }
                 self.tell(Note::Done(request));
@@ -114,7 +124,11 @@ impl Coverage {
         if self.users.len() >= MAX_USED_FILES && !self.users.contains_key(&file) {
             return self.tell_full(path());
         }
+        if self.links.len() >= MAX_FILES && !self.links.is_attached(&file) {
+            self.detach_idle(0);
+        }
         let users = self.users.entry(file).or_default();
+        users.idle_since = None;
         match process {
             Some(process) if users.processes.len() < MAX_USERS => drop(users.processes.insert(process)),
             Some(_) => {}
@@ -156,14 +170,12 @@ impl Coverage {
     fn forget_ended(&mut self) {
         let processes: HashSet<ProcessId> = self.users.values().flat_map(|users| users.processes.iter().copied()).collect();
         let ended: HashSet<ProcessId> = processes.into_iter().filter(|process| !self.proc.is_same(*process)).collect();
-        if !ended.is_empty() {
-            self.retain(|user| !ended.contains(user));
-        }
+        retain_users(&mut self.users, |user| !ended.contains(user), Clock::boot_now());
     }
 
-    /// Users that are not kept have ended: files that nobody else uses are detached.
-    fn retain(&mut self, keep: impl Fn(&ProcessId) -> bool) {
-        for (file, probes) in unused(&mut self.users, keep) {
+    /// Detaches files that have had no user for so long.
+    fn detach_idle(&mut self, nanos: u64) {
+        for (file, probes) in take_idle(&mut self.users, Clock::boot_now(), nanos) {
             self.refused.remove(&file);
             self.links.detach(&file);
             self.said_full = false;
@@ -182,16 +194,64 @@ impl Coverage {
     }
 }
 
-/// Takes out files that had a user and have none any more, with the number of their probes.
-fn unused(users: &mut HashMap<FileId, Users>, keep: impl Fn(&ProcessId) -> bool) -> Vec<(FileId, usize)> {
-    let mut unused = Vec::new();
-    users.retain(|file, users| {
+/// Users that are not kept have ended; a file without any begins to be idle.
+fn retain_users(users: &mut HashMap<FileId, Users>, keep: impl Fn(&ProcessId) -> bool, now: BootTime) {
+    for users in users.values_mut() {
         users.processes.retain(|process| keep(process));
-        let used = users.standing || !users.processes.is_empty();
-        if !used {
-            unused.push((*file, users.probes));
+        if !users.standing && users.processes.is_empty() && users.idle_since.is_none() {
+            users.idle_since = Some(now);
         }
-        used
+    }
+}
+
+/// Takes out files that have been idle for `nanos` or longer, with the number of their probes.
+fn take_idle(users: &mut HashMap<FileId, Users>, now: BootTime, nanos: u64) -> Vec<(FileId, usize)> {
+    let mut idle = Vec::new();
+    users.retain(|file, users| {
+        let is_over = users.idle_since.is_some_and(|since| now.nanos_since(since) >= nanos);
+        if is_over {
+            idle.push((*file, users.probes));
+        }
+        !is_over
     });
-    unused
+    idle
+}
+
+#[cfg(test)]
+mod tests {
+    use a11i_common::identity::Pid;
+
+    use super::*;
+
+    const FILE: FileId = FileId { dev: 1, ino: 2, size: 3, mtime: 4, ctime: 5 };
+
+    fn user(pid: u32) -> ProcessId {
+        ProcessId { pid: Pid(pid), start_ticks: 1 }
+    }
+
+    fn used_by(pids: &[u32]) -> HashMap<FileId, Users> {
+        let processes = pids.iter().map(|pid| user(*pid)).collect();
+        HashMap::from([(FILE, Users { processes, probes: 16, ..Users::default() })])
+    }
+
+    #[test]
+    fn a_file_is_detached_some_time_after_its_last_user_and_not_before() {
+        let mut users = used_by(&[7, 8]);
+        retain_users(&mut users, |process| *process != user(7), BootTime(10));
+        assert_eq!(take_idle(&mut users, BootTime(1_000), 5), []);
+        retain_users(&mut users, |process| *process != user(8), BootTime(1_000));
+        assert_eq!(take_idle(&mut users, BootTime(1_004), 5), []);
+        assert_eq!(take_idle(&mut users, BootTime(1_005), 5), [(FILE, 16)]);
+        assert!(users.is_empty());
+    }
+
+    #[test]
+    fn a_library_that_programs_will_map_stays() {
+        let mut users = used_by(&[7]);
+        for users in users.values_mut() {
+            users.standing = true;
+        }
+        retain_users(&mut users, |_| false, BootTime(10));
+        assert_eq!(take_idle(&mut users, BootTime(u64::MAX), 0), []);
+    }
 }
