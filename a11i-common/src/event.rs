@@ -149,6 +149,11 @@ pub enum Counter {
 }
 
 impl Counter {
+    /// Its label.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(counter, _)| *counter == self).map_or("", |(_, name)| name)
+    }
+
     pub const COUNT: u32 = 15;
     pub const ALL: [(Self, &'static str); Self::COUNT as usize] = [
         (Self::RingFullRecords, "ring_full_records"),

@@ -440,6 +440,7 @@ impl Observer {
         let instruments = &self.instruments;
         for (counter, value) in self.counters.read() {
             instruments.set_kernel(counter, value);
+            tracing::trace!(name = counter.as_str(), value, "kernel counter");
         }
         let counters = self.pipeline.counters();
         instruments.records.set(counters.records);
