@@ -1,4 +1,4 @@
-//! Executes plans: one attachment per file, detached with its last user.
+//! Executes plans: one attachment per file, until `observe::coverage` finds it without users for long enough.
 //!
 //! With `capture` the only place that imports aya. A plan that cannot be executed is a fact about one file, never fatal.
 
