@@ -170,7 +170,7 @@ impl Pipeline {
         counters.records = counters.records.saturating_add(1);
         let (process, time) = (event.process, event.time);
         match event.body {
-            EventBody::Data { session, attachment, direction, offset, skipped, causes, payload } => {
+            EventBody::Data { session, attachment, direction, offset, skipped, causes, request: _, payload } => {
                 counters.payload_bytes = counters.payload_bytes.saturating_add(payload.len() as u64);
                 let piece = DataPiece { direction, offset, time, skipped, causes: LossCauses(causes), payload };
                 self.open(FlowId { process, session }, attachment, time, ends, sink);

@@ -27,7 +27,7 @@ fn pipeline(content: ContentPolicy) -> Pipeline {
 }
 
 fn data(direction: Direction, offset: u64, payload: &[u8]) -> EventBody<'_> {
-    EventBody::Data { session: SESSION, attachment: AttachmentId(0), direction, offset, skipped: 0, causes: 0, payload }
+    EventBody::Data { session: SESSION, attachment: AttachmentId(0), direction, offset, skipped: 0, causes: 0, request: 0, payload }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as answers come")]

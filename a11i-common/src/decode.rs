@@ -26,19 +26,46 @@ pub struct SessionId {
 /// Printed without payloads and names: what programs say does not belong in a log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum EventBody<'a> {
-    Data { session: SessionId, attachment: AttachmentId, direction: Direction, offset: u64, skipped: u32, causes: u8, payload: &'a [u8] },
-    SessionEnd { session: SessionId, attachment: AttachmentId, write_offset: u64, read_offset: u64, causes: [u8; 2] },
-    WriteShutdown { session: SessionId, attachment: AttachmentId, write_offset: u64, read_offset: u64, causes: [u8; 2] },
-    ServerName { session: SessionId, attachment: AttachmentId, name: &'a [u8] },
+    Data {
+        session: SessionId,
+        attachment: AttachmentId,
+        direction: Direction,
+        offset: u64,
+        skipped: u32,
+        causes: u8,
+        request: u16,
+        payload: &'a [u8],
+    },
+    SessionEnd {
+        session: SessionId,
+        attachment: AttachmentId,
+        write_offset: u64,
+        read_offset: u64,
+        causes: [u8; 2],
+    },
+    WriteShutdown {
+        session: SessionId,
+        attachment: AttachmentId,
+        write_offset: u64,
+        read_offset: u64,
+        causes: [u8; 2],
+    },
+    ServerName {
+        session: SessionId,
+        attachment: AttachmentId,
+        name: &'a [u8],
+    },
     Exec,
-    Fork { parent: Pid },
+    Fork {
+        parent: Pid,
+    },
     Exit,
 }
 
 impl fmt::Debug for EventBody<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Data { session, attachment, direction, offset, skipped, causes, payload } => f
+            Self::Data { session, attachment, direction, offset, skipped, causes, request, payload } => f
                 .debug_struct("Data")
                 .field("session", session)
                 .field("attachment", attachment)
@@ -46,6 +73,7 @@ impl fmt::Debug for EventBody<'_> {
                 .field("offset", offset)
                 .field("skipped", skipped)
                 .field("causes", causes)
+                .field("request", request)
                 .field("payload_len", &payload.len())
                 .finish(),
             Self::SessionEnd { session, attachment, write_offset, read_offset, causes } => f
@@ -109,7 +137,7 @@ impl core::error::Error for DecodeError {}
 pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
     let mut r = Reader { rest: record, len: record.len() };
     let kind = r.u16()?;
-    r.u16()?;
+    let request = r.u16()?;
     let payload_len = r.u32()?;
     let time = BootTime(r.u64()?);
     let process = ProcessId { pid: Pid(r.u32()?), start_ticks: r.u32()? };
@@ -132,6 +160,7 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                 offset,
                 skipped,
                 causes,
+                request,
                 payload: r.payload(payload_len)?,
             }
         }
@@ -236,7 +265,9 @@ mod tests {
         let event = decode(&record).unwrap();
         assert_eq!(event.time, BootTime(77));
         assert_eq!(event.process, ProcessId { pid: Pid(10), start_ticks: 20 });
-        let EventBody::Data { session, attachment, direction, offset, skipped, causes, payload } = event.body else { panic!("not data") };
+        let EventBody::Data { session, attachment, direction, offset, skipped, causes, payload, .. } = event.body else {
+            panic!("not data")
+        };
         assert_eq!(session, SessionId { session: TlsSession(0xabcd), generation: 2 });
         assert_eq!((attachment.0, direction, offset, skipped, causes), (5, Direction::Read, 1000, 3, 4));
         assert_eq!(payload, b"hello");

@@ -8,7 +8,8 @@ use crate::{identity::ProcessId, limits::SERVER_NAME_BYTES};
 pub struct RecordHeader {
     /// [`RecordKind`].
     pub kind: u16,
-    pub reserved: u16,
+    /// Of data records: counts the requests of a session, modulo 65,536; else 0. A verdict names it ([`crate::decision::Decision`]).
+    pub request: u16,
     /// Valid bytes after the record's fixed part.
     pub payload_len: u32,
     /// `CLOCK_BOOTTIME` in nanoseconds (`bpf_ktime_get_boot_ns`, 5.8+): when the call returned.
@@ -49,6 +50,15 @@ pub mod cause {
     pub const TABLE_FULL: u8 = 8;
     /// The connection does not look like HTTP/1: nothing of it is copied until bytes begin like a request.
     pub const NOT_HTTP: u8 = 16;
+    /// Nobody had said yet whether the exchange is LLM traffic, and what is kept of such ones was used up.
+    pub const UNDECIDED_BUDGET: u8 = 32;
+    /// The exchange is no LLM traffic: left out by intention.
+    pub const NOT_LLM: u8 = 64;
+    /// The user switched copying off (`a11i control detach`).
+    pub const SWITCHED_OFF: u8 = 128;
+
+    /// Left out because nobody wants it: no loss.
+    pub const BY_INTENTION: u8 = NOT_HTTP | NOT_LLM;
 }
 
 /// Fixed part of a data record. 64 bytes, so that a payload is aligned as the ring's records are.
@@ -146,6 +156,22 @@ pub enum Counter {
     CountUnreadable = 13,
     /// Ends and names of sessions that could not be told.
     SessionRecordsLost = 14,
+    /// Bytes of requests (and of their answers) that were not copied because nobody had said yet whether they are LLM traffic.
+    UndecidedBudgetBytes = 15,
+    /// Library calls of exchanges that are no LLM traffic: neither followed nor copied.
+    NotLlmCalls = 16,
+    /// Bytes that were not copied because the user switched copying off.
+    SwitchedOffBytes = 17,
+    /// Hits of entry probes: what the bystander guard looks at first.
+    Hits = 18,
+    /// Pairs of file and process that found no room in `HITS`: the guard does not see them.
+    HitsFull = 19,
+    /// Requests seen to begin.
+    Requests = 20,
+    /// Requests that were LLM traffic by their path or server name, before the agent said so.
+    DecidedInKernel = 21,
+    /// Verdicts of the agent that were taken.
+    VerdictsTaken = 22,
 }
 
 impl Counter {
@@ -154,7 +180,7 @@ impl Counter {
         Self::ALL.iter().find(|(counter, _)| *counter == self).map_or("", |(_, name)| name)
     }
 
-    pub const COUNT: u32 = 15;
+    pub const COUNT: u32 = 23;
     pub const ALL: [(Self, &'static str); Self::COUNT as usize] = [
         (Self::RingFullRecords, "ring_full_records"),
         (Self::RingFullBytes, "ring_full_bytes"),
@@ -171,6 +197,14 @@ impl Counter {
         (Self::ProcessesFull, "processes_full"),
         (Self::CountUnreadable, "count_unreadable"),
         (Self::SessionRecordsLost, "session_records_lost"),
+        (Self::UndecidedBudgetBytes, "undecided_budget_bytes"),
+        (Self::NotLlmCalls, "not_llm_calls"),
+        (Self::SwitchedOffBytes, "switched_off_bytes"),
+        (Self::Hits, "hits"),
+        (Self::HitsFull, "hits_full"),
+        (Self::Requests, "requests"),
+        (Self::DecidedInKernel, "decided_in_kernel"),
+        (Self::VerdictsTaken, "verdicts_taken"),
     ];
 }
 

@@ -18,6 +18,7 @@
 //! The agent treats records as untrusted input: [`decode::decode`] checks every length.
 #![no_std]
 
+pub mod decision;
 pub mod event;
 pub mod identity;
 pub mod limits;

@@ -34,3 +34,26 @@ pub const FRAMES_PER_THREAD: usize = 4;
 
 /// Processes in the watched set.
 pub const PROCESSES: u32 = 32_768;
+
+/// Verdicts under way from the agent to the kernel half. They are taken within a call or two.
+pub const DECISIONS: u32 = 16_384;
+
+/// Pairs of file and process whose hits are counted.
+pub const HITS: u32 = 16_384;
+
+/// Pairs of attachments of one file that were found out and not yet ended.
+pub const DUPLICATES: u32 = 1_024;
+
+/// Ends of paths and server names that the kernel half knows: the tables have some dozens, configuration adds some more.
+pub const LLM_PATHS: u32 = 1_024;
+pub const LLM_NAMES: u32 = 4_096;
+
+/// What is kept of an undecided request that carries no body by its method (anything but `POST` and `PUT`), its answer included.
+/// `POST` and `PUT` may use one call limit.
+pub const UNDECIDED_OTHER_BYTES: u32 = 4_096;
+
+/// Bytes of undecided exchanges that are copied in a second on the whole node; what comes beyond is a gap.
+pub const UNDECIDED_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+
+/// Bytes of a request's first line in which the end of its path is looked for.
+pub const REQUEST_LINE_BYTES: usize = 256;

@@ -17,15 +17,26 @@ impl SessionKey {
     }
 }
 
-/// What the first bytes of a session showed: values of [`Session::protocol`].
+/// What is done with a session's bytes: values of [`Session::protocol`].
 pub mod protocol {
     /// Too little was seen.
     pub const UNDECIDED: u8 = 0;
-    pub const HTTP: u8 = 1;
-    /// Counted, not copied, until bytes begin like a request.
-    pub const OTHER: u8 = 2;
+    /// A request has begun; nobody has said yet whether it is LLM traffic. Copied within budgets.
+    pub const REQUEST: u8 = 1;
+    /// LLM traffic: everything is copied.
+    pub const LLM: u8 = 2;
+    /// Taken for LLM traffic by its path or server name; the agent may say otherwise. Everything is copied.
+    pub const PRESUMED_LLM: u8 = 3;
+    /// Not HTTP, or no LLM traffic: neither copied nor counted until bytes begin like a request. What then begins has a new generation.
+    pub const OTHER: u8 = 4;
     /// HTTP/2: its preface is copied, so that the agent can tell; the rest is counted, since this version does not decode it.
-    pub const HTTP2: u8 = 3;
+    pub const HTTP2: u8 = 5;
+}
+
+/// Bits of [`Session::flags`].
+pub mod flag {
+    /// The server name is that of an LLM provider: every request is taken for LLM traffic until the agent says otherwise.
+    pub const LLM_HOST: u8 = 1;
 }
 
 /// Value of the map `SESSIONS`. Two threads may read and write one session at the same time, so what belongs to one direction is apart.
@@ -35,7 +46,8 @@ pub struct Session {
     /// Bytes transferred so far, by direction: the absolute offset of the next byte.
     pub offsets: [u64; 2],
     pub process: ProcessId,
-    /// Tells this session from an earlier one at the same address.
+    /// Tells this session from an earlier one at the same address, and a connection's requests after traffic that nobody followed from
+    /// those before it.
     pub generation: u16,
     /// [`crate::event::cause`] bits not yet told to the agent, by direction.
     pub causes: [u8; 2],
@@ -43,16 +55,25 @@ pub struct Session {
     pub protocol: u8,
     /// Direction of the last transfer, to find the first event of a request; 2 = none yet.
     pub last_direction: u8,
-    pub reserved: [u8; 2],
+    /// Direction that requests come in; 2 = none was seen yet.
+    pub request_direction: u8,
+    /// [`flag`].
+    pub flags: u8,
     /// First bytes of a direction whose first transfers were shorter than a method, by direction.
     pub start: [[u8; 4]; 2],
+    /// Counts requests, modulo 65,536.
+    pub request: u16,
+    pub reserved: u16,
+    /// Bytes of the present request and its answer that may still be copied while it is undecided.
+    pub undecided_left: u32,
 }
 
 const _: () = {
     use core::mem::{offset_of, size_of};
     assert!(size_of::<SessionKey>() == 16);
-    assert!(size_of::<Session>() == 40);
+    assert!(size_of::<Session>() == 48);
     assert!(offset_of!(Session, process) == 16);
     assert!(offset_of!(Session, generation) == 24);
     assert!(offset_of!(Session, start) == 32);
+    assert!(offset_of!(Session, request) == 40);
 };

@@ -82,7 +82,7 @@ fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch, dir
     let limit = if length > call_limit { call_limit } else { length };
     scratch.limit = limit;
     scratch.skip_cause = cause::CALL_LIMIT;
-    if session.protocol == protocol::HTTP {
+    if session.protocol == protocol::LLM {
         return;
     }
     let first_sight = session.protocol == protocol::UNDECIDED;
@@ -92,7 +92,7 @@ fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch, dir
             None => return,
             Some(word) if word == u32::from_le_bytes(*b"PRI ") => session.protocol = protocol::HTTP2,
             Some(word) if begins_request(word) || word == u32::from_le_bytes(*b"HTTP") => {
-                session.protocol = protocol::HTTP;
+                session.protocol = protocol::LLM;
                 return;
             }
             Some(_) => session.protocol = protocol::OTHER,
@@ -108,7 +108,7 @@ fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch, dir
         && length >= 4
         && user_memory::read::<u32>(transfer.buffer).is_some_and(|word| begins_request(u32::from_le(word)))
     {
-        session.protocol = protocol::HTTP;
+        session.protocol = protocol::LLM;
         return;
     }
     scratch.limit = 0;

@@ -1,13 +1,14 @@
 //! Every map, its size and who cleans it.
 
 use a11i_common::{
+    decision::{Decision, DuplicateKey, HitKey, PathTail},
     event::Counter,
     limits,
     session::{Session, SessionKey},
 };
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 
 use crate::tls::frame::Frames;
@@ -31,3 +32,31 @@ pub(crate) static WATCHED: HashMap<u32, u8> = HashMap::with_max_entries(limits::
 /// What was copied and what was lost, by [`Counter`]. Per CPU and added to atomically; never removed.
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
+
+/// The agent's verdicts. Removed when they are taken, with their session, and by the agent when their process ends.
+#[map]
+pub(crate) static DECISIONS: HashMap<SessionKey, Decision> = HashMap::with_max_entries(limits::DECISIONS, 0);
+
+/// Ends of paths of LLM requests. Filled by the agent at its start.
+#[map]
+pub(crate) static LLM_PATHS: HashMap<PathTail, u8> = HashMap::with_max_entries(limits::LLM_PATHS, 0);
+
+/// Server names of LLM providers, by hash. Filled by the agent at its start.
+#[map]
+pub(crate) static LLM_NAMES: HashMap<u64, u8> = HashMap::with_max_entries(limits::LLM_NAMES, 0);
+
+/// Hits of entry probes by file and process. The agent removes those of ended processes and of attachments that are no more.
+#[map]
+pub(crate) static HITS: HashMap<HitKey, u64> = HashMap::with_max_entries(limits::HITS, 0);
+
+/// Attachments that one call came through both of. The agent removes what it has seen.
+#[map]
+pub(crate) static DUPLICATES: HashMap<DuplicateKey, u8> = HashMap::with_max_entries(limits::DUPLICATES, 0);
+
+/// One element: not 0 = nothing is copied. Set by the agent (`a11i control detach`).
+#[map]
+pub(crate) static SWITCHED_OFF: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Bytes of undecided exchanges in the present second, and that second since boot.
+#[map]
+pub(crate) static NODE_BUDGET: Array<u64> = Array::with_max_entries(2, 0);

@@ -35,8 +35,12 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
         causes: [0; 2],
         protocol: protocol::UNDECIDED,
         last_direction: 2,
-        reserved: [0; 2],
+        request_direction: 2,
+        flags: 0,
         start: [[0; 4]; 2],
+        request: 0,
+        reserved: 0,
+        undecided_left: 0,
     };
     // Another thread may be faster; then its entry counts.
     let _ = SESSIONS.insert(key, &fresh, u64::from(BPF_NOEXIST));
@@ -49,7 +53,7 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
 
 #[inline(always)]
 pub(crate) fn header(kind: RecordKind, process: ProcessId, tid: u32, payload_len: u32) -> RecordHeader {
-    RecordHeader { kind: kind as u16, reserved: 0, payload_len, time_ns: now(), process, tid, reserved2: 0 }
+    RecordHeader { kind: kind as u16, request: 0, payload_len, time_ns: now(), process, tid, reserved2: 0 }
 }
 
 /// The record that says how far both directions came.

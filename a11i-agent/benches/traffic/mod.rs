@@ -143,7 +143,7 @@ impl Session {
         let offset = *place;
         *place = offset.saturating_add(payload.len() as u64);
         let (session, attachment) = (self.id, AttachmentId(0));
-        self.handle(EventBody::Data { session, attachment, direction, offset, skipped: 0, causes: 0, payload }, pipeline, sink);
+        self.handle(EventBody::Data { session, attachment, direction, offset, skipped: 0, causes: 0, request: 0, payload }, pipeline, sink);
     }
 
     fn handle(&mut self, body: EventBody<'_>, pipeline: &mut Pipeline, sink: &mut dyn FnMut(Output)) {

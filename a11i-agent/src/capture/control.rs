@@ -1,8 +1,9 @@
-//! Maps the agent writes: which processes are followed, which sessions are over.
+//! Maps the agent writes: which processes are followed, which sessions are over, what is LLM traffic.
 
 use std::collections::HashSet;
 
 use a11i_common::{
+    decision::{Decision, DuplicateKey, HitKey, PathTail, server_name_hash},
     decode::SessionId,
     identity::{Pid, ProcessId},
     session::{Session, SessionKey},
@@ -18,12 +19,15 @@ use super::loader::LoadError;
 pub struct KernelTables {
     watched: HashMap<MapData, u32, u8>,
     sessions: HashMap<MapData, Plain<SessionKey>, Plain<Session>>,
+    decisions: HashMap<MapData, Plain<SessionKey>, Plain<Decision>>,
+    llm_paths: HashMap<MapData, Plain<PathTail>, u8>,
+    llm_names: HashMap<MapData, u64, u8>,
 }
 
 /// The shared layout, as aya wants it: plain old data.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-struct Plain<T>(T);
+pub(super) struct Plain<T>(pub(super) T);
 
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
 // SAFETY: repr(C), integers only, no padding (asserted in a11i-common).
@@ -31,10 +35,45 @@ unsafe impl Pod for Plain<SessionKey> {}
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
 // SAFETY: as above.
 unsafe impl Pod for Plain<Session> {}
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
+unsafe impl Pod for Plain<Decision> {}
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
+unsafe impl Pod for Plain<PathTail> {}
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
+unsafe impl Pod for Plain<HitKey> {}
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
+unsafe impl Pod for Plain<DuplicateKey> {}
 
 impl KernelTables {
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
-        Ok(Self { watched: table(ebpf, "WATCHED")?, sessions: table(ebpf, "SESSIONS")? })
+        Ok(Self {
+            watched: table(ebpf, "WATCHED")?,
+            sessions: table(ebpf, "SESSIONS")?,
+            decisions: table(ebpf, "DECISIONS")?,
+            llm_paths: table(ebpf, "LLM_PATHS")?,
+            llm_names: table(ebpf, "LLM_NAMES")?,
+        })
+    }
+
+    /// Requests whose path ends so are presumed to be LLM traffic until the agent says otherwise. `path`: at least its last
+    /// [`a11i_common::decision::PATH_TAIL_BYTES`] bytes; of a shorter one, the whole path.
+    pub fn presume_path(&mut self, path: &str) -> Result<(), LoadError> {
+        self.llm_paths.insert(&Plain(PathTail::of(path.as_bytes())), &1, 0).map_err(|source| LoadError::Map { name: "LLM_PATHS", source })
+    }
+
+    /// Connections to this server name are presumed to be LLM traffic.
+    pub fn presume_server_name(&mut self, name: &str) -> Result<(), LoadError> {
+        self.llm_names.insert(&server_name_hash(name.as_bytes()), &1, 0).map_err(|source| LoadError::Map { name: "LLM_NAMES", source })
+    }
+
+    /// Tells the kernel half what a request is. False: there is no room, and it goes on copying within its budgets.
+    pub fn decide(&mut self, process: ProcessId, session: SessionId, request: u16, verdict: u8) -> bool {
+        let decision = Decision { generation: session.generation, request, verdict, reserved: [0; 3] };
+        self.decisions.insert(&Plain(key_of(process, session)), &Plain(decision), 0).is_ok()
     }
 
     /// Follow this process and its descendants (where only watched ones are followed).
@@ -56,6 +95,25 @@ impl KernelTables {
         if let Err(error) = self.sessions.remove(&Plain(key_of(process, session))) {
             tracing::trace!(%error, "session already gone");
         }
+        self.forget_decision(&Plain(key_of(process, session)));
+    }
+
+    /// Taken already, as a rule.
+    fn forget_decision(&mut self, key: &Plain<SessionKey>) {
+        if let Err(error) = self.decisions.remove(key) {
+            tracing::trace!(%error, "no decision to forget");
+        }
+    }
+
+    /// Forgets every session: what the probes see next is new. For when probes come back after they were away.
+    pub fn forget_all_sessions(&mut self) {
+        let keys: Vec<_> = self.sessions.keys().filter_map(Result::ok).collect();
+        for key in keys {
+            if let Err(error) = self.sessions.remove(&key) {
+                tracing::trace!(%error, "session already gone");
+            }
+            self.forget_decision(&key);
+        }
     }
 
     /// Processes that have sessions, each once.
@@ -71,6 +129,7 @@ impl KernelTables {
             if let Err(error) = self.sessions.remove(key) {
                 tracing::trace!(%error, "session already gone");
             }
+            self.forget_decision(key);
         }
         dead.len()
     }
@@ -85,7 +144,7 @@ fn is_of(entry: &Session, process: ProcessId, session: SessionId) -> bool {
     entry.generation == session.generation && entry.process == process
 }
 
-fn table<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<HashMap<MapData, K, V>, LoadError> {
+pub(super) fn table<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<HashMap<MapData, K, V>, LoadError> {
     let map = ebpf.take_map(name).ok_or(LoadError::Missing(name))?;
     HashMap::try_from(map).map_err(|source| LoadError::Map { name, source })
 }
@@ -107,8 +166,12 @@ mod tests {
             causes: [0; 2],
             protocol: 0,
             last_direction: 2,
-            reserved: [0; 2],
+            request_direction: 2,
+            flags: 0,
             start: [[0; 4]; 2],
+            request: 0,
+            reserved: 0,
+            undecided_left: 0,
         };
         assert!(is_of(&entry, process, session));
         assert!(!is_of(&Session { generation: 4, ..entry }, process, session));

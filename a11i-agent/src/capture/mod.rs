@@ -6,6 +6,8 @@
 pub mod btf;
 pub mod control;
 pub mod features;
+pub mod hits;
 pub mod loader;
 pub mod losses;
 pub mod ring;
+pub mod switch;

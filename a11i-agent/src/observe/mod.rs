@@ -3,6 +3,7 @@
 //! Takes a [`crate::config::Config`] and a [`Scope`]. Used by `run` (the host) and `exec` (one tree of processes). Threads: one
 //! scans and attaches, one looks at processes, one counts tokens, one prints; the event loop alone touches the pipeline, so the data path has no lock.
 
+mod command;
 mod coverage;
 mod estimator;
 mod event_loop;
@@ -12,6 +13,7 @@ mod resolver;
 mod setup;
 mod stall;
 
+pub use command::{CoverageReport, FileReport, NotCoveredReport, ProcessReport, Progress};
 pub use event_loop::Observer;
 pub use outlet::Summary;
 pub use setup::{Scope, StartError, load_settings, pipeline_settings};

@@ -46,7 +46,7 @@ pub fn events<'a>(framed: &'a Framed, server_name: &'a str, origin: Origin, seed
         let mut offset = 0u64;
         for payload in pieces(bytes, seed) {
             time = time.plus_nanos(seed.below(1_000_000).saturating_add(1_000));
-            emit(time, EventBody::Data { session, attachment, direction, offset, skipped: 0, causes: 0, payload });
+            emit(time, EventBody::Data { session, attachment, direction, offset, skipped: 0, causes: 0, request: 0, payload });
             offset = offset.saturating_add(u64::try_from(payload.len()).unwrap_or(u64::MAX));
         }
     }

@@ -1,0 +1,84 @@
+//! What may be asked of the coverage thread while it runs, and its answers: the contract between the admin socket and `coverage`.
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+/// Handled on the scanner's thread, between two looks at files.
+#[derive(Debug)]
+pub(super) enum CoverageCommand {
+    /// Closes every link and keeps what is known, so that [`Self::AttachAll`] can bring them back. New files are not attached meanwhile.
+    DetachAll {
+        progress: mpsc::UnboundedSender<Progress>,
+        done: oneshot::Sender<()>,
+    },
+    /// Makes the links again, for files that still have users.
+    AttachAll {
+        progress: mpsc::UnboundedSender<Progress>,
+        done: oneshot::Sender<()>,
+    },
+    Report {
+        done: oneshot::Sender<CoverageReport>,
+    },
+}
+
+/// Files done, of how many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    pub done: usize,
+    pub of: usize,
+}
+
+/// Which processes are covered, by what, and why others are not.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct CoverageReport {
+    pub files: Vec<FileReport>,
+    pub processes: Vec<ProcessReport>,
+}
+
+/// A file that has probes, or could not get them.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct FileReport {
+    /// Identifies it within this report.
+    pub file: u64,
+    /// As its first user sees it.
+    pub path: String,
+    /// `a11i.capture.library` and `a11i.capture.method`.
+    pub library: String,
+    pub method: String,
+    pub version: Option<String>,
+    pub probes: usize,
+    pub attached: bool,
+    /// `everyone`, or `processes` where the bystander guard or a hazard limits probes to some.
+    pub scope: String,
+    pub users: usize,
+    /// Entry probes hit in the last second that was looked at.
+    pub hits_per_second: u64,
+    /// Other paths that lead to the same inode (overlay mounts) and share this attachment.
+    pub aliases: Vec<String>,
+    /// Why it has no probes, or not for everyone.
+    pub reason: Option<String>,
+    pub remedy: Option<String>,
+}
+
+/// A process that was looked at and has something to say.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct ProcessReport {
+    pub pid: u32,
+    pub start_ticks: u32,
+    pub executable: Option<String>,
+    /// [`FileReport::file`] of its TLS libraries.
+    pub files: Vec<u64>,
+    /// It ran before its library had probes: calls before that were not seen.
+    pub attached_late: bool,
+    /// LLM calls reported since the agent's start, and plaintext bytes of it that were lost.
+    pub calls: u64,
+    pub lost_bytes: u64,
+    /// Reason and remedy of everything about it that is not covered.
+    pub not_covered: Vec<NotCoveredReport>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct NotCoveredReport {
+    pub reason: String,
+    pub remedy: Option<String>,
+}
