@@ -10,12 +10,12 @@ use std::{
     thread,
 };
 
-use a11i_common::identity::ProcessId;
+use a11i_common::identity::{Pid, ProcessId};
 
 use super::{
     elf::ElfError,
     evidence::Evidence,
-    file::{OpenError, OpenedFile},
+    file::{FileId, OpenError, OpenedFile},
     scan::Scan,
 };
 use crate::attach::Analysis;
@@ -27,6 +27,8 @@ pub enum ScanRequest {
     Exec(ProcessId),
     /// The process may have mapped more.
     Process(ProcessId),
+    /// Whoever has this pid has mapped code (PERF_RECORD_MMAP2 names no start time).
+    Mapped(Pid),
     /// The process ended.
     Forget(ProcessId),
     /// All processes, and the libraries named in the host's ld.so.cache.
@@ -61,8 +63,13 @@ pub enum NotCovered {
 pub enum ScanReport {
     /// The process maps a TLS library.
     Found { process: ProcessId, candidate: Candidate },
-    /// A library that programs will map (named in an ld.so.cache); no process yet.
-    Library { candidate: Candidate },
+    /// A library that programs of this mount namespace will map (named in its ld.so.cache, or beside a program); no process yet.
+    Library { candidate: Candidate, namespace: u64 },
+    /// No process is in the mount namespace any more: what [`Self::Library`] offered for it is used by nobody there.
+    NamespaceGone { namespace: u64 },
+    /// The bytes of this version of a file, reported before, were replaced in place: its probes sit at offsets of code that is gone.
+    /// Given before any report of the new version.
+    Changed { file: FileId },
     /// Said once per process and file.
     NotCovered { process: ProcessId, reason: NotCovered },
     /// The request is answered: all its reports were given before this one.

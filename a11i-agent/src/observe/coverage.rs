@@ -39,6 +39,11 @@ pub(super) enum Note {
         probes: usize,
         files: usize,
     },
+    /// The file was rewritten in place and lost its probes.
+    Changed {
+        probes: usize,
+        files: usize,
+    },
     NotCovered {
         process: ProcessId,
         reason: NotCovered,
@@ -72,10 +77,17 @@ enum Notes {
     Sent(mpsc::Sender<Note>),
 }
 
+/// Who needs a file's probes.
+enum User {
+    Process(ProcessId),
+    /// Programs of this mount namespace will map it.
+    Namespace(u64),
+}
+
 #[derive(Default)]
 struct Users {
-    /// Named in an ld.so.cache: attached before anyone maps it, and for good.
-    standing: bool,
+    /// Mount namespaces whose ld.so.cache names it: attached before anyone maps it, for as long as one of them exists.
+    standing: HashSet<u64>,
     processes: HashSet<ProcessId>,
     /// When the last user ended.
     idle_since: Option<BootTime>,
@@ -101,8 +113,15 @@ impl Coverage {
 
     pub(super) fn handle(&mut self, report: ScanReport) {
         match report {
-            ScanReport::Found { process, candidate } => self.attach(&candidate, Some(process)),
-            ScanReport::Library { candidate } => self.attach(&candidate, None),
+            ScanReport::Found { process, candidate } => self.attach(&candidate, User::Process(process)),
+            ScanReport::Library { candidate, namespace } => self.attach(&candidate, User::Namespace(namespace)),
+            ScanReport::NamespaceGone { namespace } => {
+                for users in self.users.values_mut() {
+                    users.standing.remove(&namespace);
+                }
+                retain_users(&mut self.users, |_| true, Clock::boot_now());
+            }
+            ScanReport::Changed { file } => self.detach_changed(&file),
             ScanReport::NotCovered { process, reason } => self.tell(Note::NotCovered { process, reason }),
             ScanReport::Done { request, .. } => {
                 match request {
@@ -111,14 +130,14 @@ impl Coverage {
                         self.forget_ended();
                         self.detach_idle(IDLE_GRACE_NANOS);
                     }
-                    ScanRequest::Exec(_) | ScanRequest::Process(_) => {}
+                    ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Mapped(_) => {}
                 }
                 self.tell(Note::Done(request));
             }
         }
     }
 
-    fn attach(&mut self, candidate: &Candidate, process: Option<ProcessId>) {
+    fn attach(&mut self, candidate: &Candidate, user: User) {
         let file = candidate.file.id();
         let path = || candidate.path.display().to_string();
         if self.users.len() >= MAX_USED_FILES && !self.users.contains_key(&file) {
@@ -129,10 +148,10 @@ impl Coverage {
         }
         let users = self.users.entry(file).or_default();
         users.idle_since = None;
-        match process {
-            Some(process) if users.processes.len() < MAX_USERS => drop(users.processes.insert(process)),
-            Some(_) => {}
-            None => users.standing = true,
+        match user {
+            User::Process(process) if users.processes.len() < MAX_USERS => drop(users.processes.insert(process)),
+            User::Namespace(namespace) if users.standing.len() < MAX_USERS => drop(users.standing.insert(namespace)),
+            User::Process(_) | User::Namespace(_) => {}
         }
         if self.links.is_attached(&file) || self.refused.contains(&file) {
             return;
@@ -157,6 +176,15 @@ impl Coverage {
                     self.tell(Note::AttachFailed { path: path(), error });
                 }
             }
+        }
+    }
+
+    /// At once: a process that maps the new bytes would run into probes in the middle of its instructions.
+    fn detach_changed(&mut self, file: &FileId) {
+        self.refused.remove(file);
+        if let Some(users) = self.users.remove(file) {
+            self.links.detach(file);
+            self.tell(Note::Changed { probes: users.probes, files: self.links.len() });
         }
     }
 
@@ -198,7 +226,7 @@ impl Coverage {
 fn retain_users(users: &mut HashMap<FileId, Users>, keep: impl Fn(&ProcessId) -> bool, now: BootTime) {
     for users in users.values_mut() {
         users.processes.retain(|process| keep(process));
-        if !users.standing && users.processes.is_empty() && users.idle_since.is_none() {
+        if users.standing.is_empty() && users.processes.is_empty() && users.idle_since.is_none() {
             users.idle_since = Some(now);
         }
     }
@@ -249,7 +277,7 @@ mod tests {
     fn a_library_that_programs_will_map_stays() {
         let mut users = used_by(&[7]);
         for users in users.values_mut() {
-            users.standing = true;
+            users.standing.insert(1);
         }
         retain_users(&mut users, |_| false, BootTime(10));
         assert_eq!(take_idle(&mut users, BootTime(u64::MAX), 0), []);

@@ -353,6 +353,11 @@ impl Observer {
                 self.probes = self.probes.saturating_sub(probes as u64);
                 self.instruments.probes.set(self.probes);
             }
+            Note::Changed { probes, files } => {
+                tracing::warn!(files, "detached a file that was rewritten in place: its probes sat at offsets of code that is gone");
+                self.probes = self.probes.saturating_sub(probes as u64);
+                self.instruments.probes.set(self.probes);
+            }
             Note::NotCovered { process, reason } => {
                 tracing::debug!(pid = process.pid.0, %reason, "not covered");
             }
@@ -361,7 +366,7 @@ impl Observer {
                 self.host_scans = self.host_scans.saturating_add(1);
                 self.watcher.handle_host_scanned(Clock::boot_now());
             }
-            Note::Done(ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Forget(_)) => self.stall.handle_answer(),
+            Note::Done(ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Mapped(_) | ScanRequest::Forget(_)) => self.stall.handle_answer(),
         }
     }
 
