@@ -12,12 +12,16 @@ use crate::{
     discovery::{
         file::FileId,
         process::ProcFs,
-        scanner::{Candidate, NotCovered, ScanReport, ScanRequest},
+        scanner::{Audience, Candidate, NotCovered, ScanReport, ScanRequest},
     },
+    observe::command::{CoverageCommand, CoverageReport, FileReport},
 };
 
 /// Notes under way to the event loop. The scanner waits when the loop is that far behind.
 pub(super) const NOTES: usize = 1024;
+
+/// Commands under way to the coverage thread: people give them one by one.
+pub(super) const COMMANDS: usize = 16;
 
 /// What the event loop is told.
 #[derive(Debug)]
@@ -57,6 +61,7 @@ pub(super) struct Coverage {
     links: Links,
     proc: ProcFs,
     notes: Notes,
+    commands: mpsc::Receiver<CoverageCommand>,
     users: HashMap<FileId, Users>,
     /// Files that could not be attached: said once.
     refused: HashSet<FileId>,
@@ -99,8 +104,8 @@ struct Users {
 const IDLE_GRACE_NANOS: u64 = 10 * 60 * 1_000_000_000;
 
 impl Coverage {
-    pub(super) fn new(links: Links, proc: ProcFs) -> Self {
-        Self { links, proc, notes: Notes::Early(Vec::new()), users: HashMap::new(), refused: HashSet::new(), said_full: false }
+    pub(super) fn new(links: Links, proc: ProcFs, commands: mpsc::Receiver<CoverageCommand>) -> Self {
+        Self { links, proc, notes: Notes::Early(Vec::new()), commands, users: HashMap::new(), refused: HashSet::new(), said_full: false }
     }
 
     /// From now on notes go to the event loop; what was to be told so far comes back.
@@ -133,6 +138,22 @@ impl Coverage {
                     ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Mapped(_) => {}
                 }
                 self.tell(Note::Done(request));
+            }
+        }
+    }
+
+    fn handle_command(&mut self, command: CoverageCommand) {
+        match command {
+            CoverageCommand::DetachAll { done, .. } => {
+                for file in self.users.keys().copied().collect::<Vec<_>>() {
+                    self.links.detach(&file);
+                }
+                drop(done.send(()));
+            }
+            CoverageCommand::AttachAll { done, .. } => drop(done.send(())),
+            CoverageCommand::Report { done } => {
+                let files = self.users.values().map(|users| FileReport { users: users.processes.len(), ..FileReport::default() });
+                drop(done.send(CoverageReport { files: files.collect(), processes: Vec::new() }));
             }
         }
     }
@@ -218,6 +239,18 @@ impl Coverage {
             Notes::Early(notes) => notes.push(note),
             // Fails only when the event loop has ended, and with it everyone who could be told.
             Notes::Sent(notes) => drop(notes.blocking_send(note)),
+        }
+    }
+}
+
+impl Audience for Coverage {
+    fn handle_report(&mut self, report: ScanReport) {
+        self.handle(report);
+    }
+
+    fn handle_pause(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.handle_command(command);
         }
     }
 }
