@@ -13,7 +13,8 @@ use tokio::{
 };
 
 use super::{
-    coverage::{Coverage, NOTES, Note},
+    command::CoverageCommand,
+    coverage::{COMMANDS, Coverage, NOTES, Note},
     estimator::Estimator,
     outlet::{Outlet, Summary},
     printer::Printer,
@@ -77,6 +78,9 @@ pub struct Observer {
     counters: KernelCounters,
     tables: KernelTables,
     scanner: Scanner,
+    /// What the coverage thread is asked. It answers between two looks at files; nobody may wait for it inside the event loop, whose
+    /// notes the thread may be waiting to deliver.
+    coverage: mpsc::Sender<CoverageCommand>,
     notes: mpsc::Receiver<Note>,
     watcher: Watcher,
     resolver: Resolver,
@@ -119,7 +123,8 @@ impl Observer {
         clock.follow_steps();
         let proc = ProcFs::default();
         let (note_sender, notes) = mpsc::channel(NOTES);
-        let mut coverage = Coverage::new(links, proc.clone());
+        let (commands, command_inbox) = mpsc::channel(COMMANDS);
+        let mut coverage = Coverage::new(links, proc.clone(), command_inbox);
         let mut scan = Scan::new(proc.clone());
         for program in programs {
             if let Err(error) = scan.program(program, &mut |report| coverage.handle(report)) {
@@ -127,7 +132,7 @@ impl Observer {
             }
         }
         let early = coverage.connect(note_sender);
-        let scanner = Scanner::spawn(scan, move |report| coverage.handle(report)).map_err(StartError::Thread)?;
+        let scanner = Scanner::spawn(scan, coverage).map_err(StartError::Thread)?;
 
         let estimator = Estimator::spawn().map_err(StartError::Thread)?;
         let exporter = config.exports().then(|| Exporter::start(&config, Arc::clone(&clock), Arc::clone(&instruments))).transpose()?;
@@ -147,6 +152,7 @@ impl Observer {
             counters,
             tables,
             scanner,
+            coverage: commands,
             notes,
             watcher: Watcher::new(Clock::boot_now()),
             resolver,
@@ -353,6 +359,11 @@ impl Observer {
                 self.probes = self.probes.saturating_sub(probes as u64);
                 self.instruments.probes.set(self.probes);
             }
+            Note::Changed { probes, files } => {
+                tracing::warn!(files, "detached a file that was rewritten in place: its probes sat at offsets of code that is gone");
+                self.probes = self.probes.saturating_sub(probes as u64);
+                self.instruments.probes.set(self.probes);
+            }
             Note::NotCovered { process, reason } => {
                 tracing::debug!(pid = process.pid.0, %reason, "not covered");
             }
@@ -361,7 +372,9 @@ impl Observer {
                 self.host_scans = self.host_scans.saturating_add(1);
                 self.watcher.handle_host_scanned(Clock::boot_now());
             }
-            Note::Done(ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Forget(_)) => self.stall.handle_answer(),
+            Note::Done(ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Mapped(_) | ScanRequest::Forget(_)) => {
+                self.stall.handle_answer()
+            }
         }
     }
 

@@ -12,12 +12,16 @@ use crate::{
     discovery::{
         file::FileId,
         process::ProcFs,
-        scanner::{Candidate, NotCovered, ScanReport, ScanRequest},
+        scanner::{Audience, Candidate, NotCovered, ScanReport, ScanRequest},
     },
+    observe::command::{CoverageCommand, CoverageReport, FileReport},
 };
 
 /// Notes under way to the event loop. The scanner waits when the loop is that far behind.
 pub(super) const NOTES: usize = 1024;
+
+/// Commands under way to the coverage thread: people give them one by one.
+pub(super) const COMMANDS: usize = 16;
 
 /// What the event loop is told.
 #[derive(Debug)]
@@ -39,6 +43,11 @@ pub(super) enum Note {
         probes: usize,
         files: usize,
     },
+    /// The file was rewritten in place and lost its probes.
+    Changed {
+        probes: usize,
+        files: usize,
+    },
     NotCovered {
         process: ProcessId,
         reason: NotCovered,
@@ -52,6 +61,7 @@ pub(super) struct Coverage {
     links: Links,
     proc: ProcFs,
     notes: Notes,
+    commands: mpsc::Receiver<CoverageCommand>,
     users: HashMap<FileId, Users>,
     /// Files that could not be attached: said once.
     refused: HashSet<FileId>,
@@ -72,10 +82,17 @@ enum Notes {
     Sent(mpsc::Sender<Note>),
 }
 
+/// Who needs a file's probes.
+enum User {
+    Process(ProcessId),
+    /// Programs of this mount namespace will map it.
+    Namespace(u64),
+}
+
 #[derive(Default)]
 struct Users {
-    /// Named in an ld.so.cache: attached before anyone maps it, and for good.
-    standing: bool,
+    /// Mount namespaces whose ld.so.cache names it: attached before anyone maps it, for as long as one of them exists.
+    standing: HashSet<u64>,
     processes: HashSet<ProcessId>,
     /// When the last user ended.
     idle_since: Option<BootTime>,
@@ -87,8 +104,8 @@ struct Users {
 const IDLE_GRACE_NANOS: u64 = 10 * 60 * 1_000_000_000;
 
 impl Coverage {
-    pub(super) fn new(links: Links, proc: ProcFs) -> Self {
-        Self { links, proc, notes: Notes::Early(Vec::new()), users: HashMap::new(), refused: HashSet::new(), said_full: false }
+    pub(super) fn new(links: Links, proc: ProcFs, commands: mpsc::Receiver<CoverageCommand>) -> Self {
+        Self { links, proc, notes: Notes::Early(Vec::new()), commands, users: HashMap::new(), refused: HashSet::new(), said_full: false }
     }
 
     /// From now on notes go to the event loop; what was to be told so far comes back.
@@ -101,8 +118,15 @@ impl Coverage {
 
     pub(super) fn handle(&mut self, report: ScanReport) {
         match report {
-            ScanReport::Found { process, candidate } => self.attach(&candidate, Some(process)),
-            ScanReport::Library { candidate } => self.attach(&candidate, None),
+            ScanReport::Found { process, candidate } => self.attach(&candidate, User::Process(process)),
+            ScanReport::Library { candidate, namespace } => self.attach(&candidate, User::Namespace(namespace)),
+            ScanReport::NamespaceGone { namespace } => {
+                for users in self.users.values_mut() {
+                    users.standing.remove(&namespace);
+                }
+                retain_users(&mut self.users, |_| true, Clock::boot_now());
+            }
+            ScanReport::Changed { file } => self.detach_changed(&file),
             ScanReport::NotCovered { process, reason } => self.tell(Note::NotCovered { process, reason }),
             ScanReport::Done { request, .. } => {
                 match request {
@@ -111,14 +135,30 @@ impl Coverage {
                         self.forget_ended();
                         self.detach_idle(IDLE_GRACE_NANOS);
                     }
-                    ScanRequest::Exec(_) | ScanRequest::Process(_) => {}
+                    ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Mapped(_) => {}
                 }
                 self.tell(Note::Done(request));
             }
         }
     }
 
-    fn attach(&mut self, candidate: &Candidate, process: Option<ProcessId>) {
+    fn handle_command(&mut self, command: CoverageCommand) {
+        match command {
+            CoverageCommand::DetachAll { done, .. } => {
+                for file in self.users.keys().copied().collect::<Vec<_>>() {
+                    self.links.detach(&file);
+                }
+                drop(done.send(()));
+            }
+            CoverageCommand::AttachAll { done, .. } => drop(done.send(())),
+            CoverageCommand::Report { done } => {
+                let files = self.users.values().map(|users| FileReport { users: users.processes.len(), ..FileReport::default() });
+                drop(done.send(CoverageReport { files: files.collect(), processes: Vec::new() }));
+            }
+        }
+    }
+
+    fn attach(&mut self, candidate: &Candidate, user: User) {
         let file = candidate.file.id();
         let path = || candidate.path.display().to_string();
         if self.users.len() >= MAX_USED_FILES && !self.users.contains_key(&file) {
@@ -129,10 +169,10 @@ impl Coverage {
         }
         let users = self.users.entry(file).or_default();
         users.idle_since = None;
-        match process {
-            Some(process) if users.processes.len() < MAX_USERS => drop(users.processes.insert(process)),
-            Some(_) => {}
-            None => users.standing = true,
+        match user {
+            User::Process(process) if users.processes.len() < MAX_USERS => drop(users.processes.insert(process)),
+            User::Namespace(namespace) if users.standing.len() < MAX_USERS => drop(users.standing.insert(namespace)),
+            User::Process(_) | User::Namespace(_) => {}
         }
         if self.links.is_attached(&file) || self.refused.contains(&file) {
             return;
@@ -157,6 +197,15 @@ impl Coverage {
                     self.tell(Note::AttachFailed { path: path(), error });
                 }
             }
+        }
+    }
+
+    /// At once: a process that maps the new bytes would run into probes in the middle of its instructions.
+    fn detach_changed(&mut self, file: &FileId) {
+        self.refused.remove(file);
+        if let Some(users) = self.users.remove(file) {
+            self.links.detach(file);
+            self.tell(Note::Changed { probes: users.probes, files: self.links.len() });
         }
     }
 
@@ -194,11 +243,23 @@ impl Coverage {
     }
 }
 
+impl Audience for Coverage {
+    fn handle_report(&mut self, report: ScanReport) {
+        self.handle(report);
+    }
+
+    fn handle_pause(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.handle_command(command);
+        }
+    }
+}
+
 /// Users that are not kept have ended; a file without any begins to be idle.
 fn retain_users(users: &mut HashMap<FileId, Users>, keep: impl Fn(&ProcessId) -> bool, now: BootTime) {
     for users in users.values_mut() {
         users.processes.retain(|process| keep(process));
-        if !users.standing && users.processes.is_empty() && users.idle_since.is_none() {
+        if users.standing.is_empty() && users.processes.is_empty() && users.idle_since.is_none() {
             users.idle_since = Some(now);
         }
     }
@@ -249,7 +310,7 @@ mod tests {
     fn a_library_that_programs_will_map_stays() {
         let mut users = used_by(&[7]);
         for users in users.values_mut() {
-            users.standing = true;
+            users.standing.insert(1);
         }
         retain_users(&mut users, |_| false, BootTime(10));
         assert_eq!(take_idle(&mut users, BootTime(u64::MAX), 0), []);
