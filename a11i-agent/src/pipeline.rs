@@ -244,6 +244,17 @@ impl Pipeline {
         }
     }
 
+    /// Ends every flow because nothing more of it will be seen: what was under way becomes calls that name `causes`. The kernel's entries can go.
+    pub fn interrupt(&mut self, causes: LossCauses, now: BootTime, sink: Sink<'_>) {
+        let mut flows = Vec::new();
+        self.flows.drain(|id, flow| flows.push((id, flow)));
+        for (id, mut flow) in flows {
+            self.desk.run(&mut flow, sink, |reassembly, segments| reassembly.interrupt(causes, now, segments));
+            self.desk.close(flow, None, now, sink);
+            sink(Output::Forgotten(id));
+        }
+    }
+
     /// Calls that wait for the owner of their process.
     pub fn waiting_calls(&self) -> usize {
         self.desk.waiting.len()
@@ -407,6 +418,8 @@ impl Desk {
         match gap.lost {
             // Left out by intention.
             _ if gap.causes.0 == cause::NOT_HTTP => {}
+            // What was not under way lost nothing when copying was switched off; what was says so itself.
+            None if gap.causes.0 == cause::SWITCHED_OFF => {}
             Some(lost) => counters.lost_bytes = counters.lost_bytes.saturating_add(lost),
             None => counters.unknown_gaps = counters.unknown_gaps.saturating_add(1),
         }

@@ -87,8 +87,8 @@ const ARCHITECTURE: TargetArch = TargetArch::aarch64;
 /// Names of memory areas, set by C libraries (prctl(2)).
 const PR_SET_VMA: i32 = 0x5356_4d41;
 
-/// Is it a terminal and how wide, non-blocking, bytes waiting (resolver); and of perf events: enable, disable, their program, their number.
-const IOCTLS: [u64; 9] = [0x5401, 0x802c_542a, 0x5413, 0x5421, 0x541b, 0x2400, 0x2401, 0x4004_2408, 0x8008_2407];
+/// Is it a terminal, whose and how wide; non-blocking, bytes waiting (resolver); and of perf events: enable, disable, their program, their number.
+const IOCTLS: [u64; 10] = [0x5401, 0x540f, 0x802c_542a, 0x5413, 0x5421, 0x541b, 0x2400, 0x2401, 0x4004_2408, 0x8008_2407];
 
 /// On every architecture.
 const ALLOWED: &[i64] = &[
@@ -285,7 +285,7 @@ mod tests {
     fn threads_files_names_and_sockets_are_still_there() {
         under_the_filter(Role::Observer, || {
             assert_eq!(thread::spawn(|| 7).join().unwrap(), 7);
-            assert!(std::fs::read_to_string("/proc/self/status").unwrap().contains("Seccomp:\t2"));
+            assert!(std::fs::read_to_string("/proc/thread-self/status").unwrap().contains("Seccomp:\t2"));
             let listener = std::net::ToSocketAddrs::to_socket_addrs(&("localhost", 80)).unwrap();
             assert!(listener.count() > 0);
             assert!(std::net::UdpSocket::bind("127.0.0.1:0").is_ok());

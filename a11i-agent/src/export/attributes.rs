@@ -236,6 +236,7 @@ fn cause_names(LossCauses(bits): LossCauses) -> Vec<String> {
         (cause::CALL_LIMIT, "call_limit"),
         (cause::TABLE_FULL, "table_full"),
         (cause::NOT_HTTP, "not_http"),
+        (cause::SWITCHED_OFF, "switched_off"),
     ]
     .into_iter()
     .filter(|(bit, _)| bits & bit != 0)

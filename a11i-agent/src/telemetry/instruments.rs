@@ -48,6 +48,8 @@ pub struct Instruments {
     pub flows: Count,
     /// Attached probes now.
     pub probes: Count,
+    /// 1 while copying is switched off.
+    pub switched_off: Count,
     /// Attachments that failed.
     pub attach_failures: Count,
     /// Spans an endpoint took.
@@ -134,6 +136,7 @@ impl Instruments {
             counter("a11i.calls.estimated", "{call}", "Calls whose tokens were estimated.", &self.estimated_calls),
             level("a11i.flows.active", "{flow}", "Connections followed now.", &self.flows),
             level("a11i.attach.probes", "{probe}", "Attached probes.", &self.probes),
+            level("a11i.capture.switched_off", "1", "1 while copying is switched off.", &self.switched_off),
             counter("a11i.attach.failures", "{attachment}", "Attachments that failed.", &self.attach_failures),
             counter("a11i.export.spans", "{span}", "Spans an endpoint took.", &self.spans_exported),
             counter("a11i.export.sampled_out", "{span}", "Calls that sampling left out of the traces.", &self.spans_sampled_out),
