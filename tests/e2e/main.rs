@@ -10,9 +10,11 @@
 
 mod scene;
 
+mod admin;
 mod client_abort;
 mod commands;
 mod concurrent_streams;
+mod containment;
 mod content;
 mod content_coding;
 mod errors;
