@@ -188,3 +188,24 @@ fn calls_that_wait_for_owners_are_bounded() {
     bench.pipeline.release_calls(&mut |output| out.push(output));
     assert_eq!((bench.pipeline.waiting_calls(), bench.calls().len()), (0, CALLS_WAITING));
 }
+
+#[test]
+fn a_call_under_way_when_copying_is_switched_off_says_so_and_an_idle_connection_makes_none() {
+    let switched_off = LossCauses(cause::SWITCHED_OFF);
+    for (seen_of_answer, calls_after, under_way) in [(ANSWER.len(), 0, false), (ANSWER.len() - 7, 1, true), (0, 1, true)] {
+        let mut bench = Bench::new(ContentPolicy::None);
+        bench.event(data(Direction::Write, 0, REQUEST));
+        bench.event(data(Direction::Read, 0, ANSWER.split_at(seen_of_answer).0));
+        bench.owner(named("curl"));
+        let before = bench.calls().len();
+        let out = &mut bench.out;
+        bench.pipeline.interrupt(switched_off, BootTime(2_000), &mut |output| out.push(output));
+        assert!(bench.out.iter().any(|output| matches!(output, Output::Forgotten(flow) if flow.session == SESSION)));
+        let calls = bench.calls();
+        assert_eq!((before, calls.len()), (usize::from(!under_way), calls_after), "{seen_of_answer}");
+        for call in calls {
+            assert_eq!(call.completeness, Completeness::Gap { lost: None, causes: switched_off });
+        }
+        assert_eq!((bench.pipeline.flows(), bench.pipeline.counters().unknown_gaps), (0, 0));
+    }
+}
