@@ -304,6 +304,12 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        // One that is still ending would be in the next one's way.
+        self.child.start_kill().ok();
+        let begun = Instant::now();
+        while self.child.id().is_some() && matches!(self.child.try_wait(), Ok(None)) && begun.elapsed() < PATIENCE {
+            std::thread::sleep(LOOK_AGAIN);
+        }
         if std::thread::panicking() {
             let log = self.log();
             // Not `eprintln!`: the harness captures it from the test's thread, and this may run on another.

@@ -58,25 +58,29 @@ async fn a_standby_ends_when_it_is_told_to() {
 
 /// An own mount namespace with a `/run` that cannot be written; the host's is still reached through process 1.
 #[tokio::test]
-async fn a_run_that_cannot_be_written_is_no_reason_for_two_agents() {
+async fn a_run_that_cannot_be_written_is_passed_by_or_said() {
     let _turn = one_at_a_time();
     let Some(unshare) = requirement::met(requirement::program("unshare", "install the package `util-linux`")) else { return };
     let unshare = unshare.display().to_string();
     let read_only = "mount -t tmpfs -o ro none /run && exec \"$@\"";
     let around = [unshare.as_str(), "--mount", "sh", "-c", read_only, "sh"];
-    let Some(first) = Agent::start_with(AgentOptions::default().around(&around)).await else { return };
-    assert!(Command::new("test").args(["-S", "/run/a11i/admin.sock"]).status().expect("test can be run").success());
-    let Some(second) = Agent::begin(AgentOptions::default()) else { return };
-    let (status, finished) = second.ended().await;
-    assert_eq!(status.code(), Some(1), "{}", finished.log);
-    first.stop().await;
+    let Some(agent) = Agent::start_with(AgentOptions::default().around(&around)).await else { return };
+    if std::fs::metadata("/proc/1/root/run").is_ok() {
+        let Some(second) = Agent::begin(AgentOptions::default()) else { return };
+        let (status, finished) = second.ended().await;
+        assert_eq!(status.code(), Some(1), "{}", finished.log);
+    } else {
+        // Nobody here may look through process 1: said, and no reason not to observe.
+        agent.wait_for_log(&["no lock", "/proc/1/root/run/a11i: Permission denied", "/run/a11i: Read-only file system"]).await;
+    }
+    agent.stop().await;
 }
 
 #[tokio::test]
 async fn without_any_place_for_a_lock_the_agent_says_so_and_observes() {
     let _turn = one_at_a_time();
+    let Some(()) = requirement::met(requirement::root()) else { return };
     let stub = ProviderStub::start();
-    let Some(curl) = requirement::met(Curl::to(&stub)) else { return };
     // Not to be written by anybody, and on a disk that is full.
     let full = full_disk();
     for (folder, reason) in [("/proc/a11i".to_owned(), "No such file"), (full.to_str().expect("UTF-8").to_owned(), "No space left")] {
@@ -88,7 +92,6 @@ async fn without_any_place_for_a_lock_the_agent_says_so_and_observes() {
         stub.expected().last().expect("it was answered").assert_reported_as(&calls[0]);
         agent.stop().await;
     }
-    drop(curl);
     let umount = Command::new("umount").arg(full.parent().expect("a mount")).status().expect("umount can be run");
     assert!(umount.success());
     std::fs::remove_dir(full.parent().expect("a mount")).expect("it is empty again");
