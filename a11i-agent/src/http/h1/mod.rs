@@ -12,10 +12,7 @@ mod responses;
 
 use std::collections::VecDeque;
 
-use a11i_common::{
-    event::cause,
-    identity::{BootTime, Direction},
-};
+use a11i_common::identity::{BootTime, Direction};
 
 use self::{
     chunked::{Chunked, begins_like_chunk},
@@ -130,6 +127,11 @@ impl H1 {
         self.over
     }
 
+    /// The head of a request waits for more bytes.
+    pub(super) const fn is_inside_request_head(&self) -> bool {
+        !self.over && !self.requests.head.is_empty()
+    }
+
     pub(super) fn push(&mut self, segment: Segment<'_>, context: &mut Context<'_>) {
         if self.over {
             return;
@@ -146,7 +148,7 @@ impl H1 {
                 }
             }
             // The kernel half copied nothing while it saw no request, and all of it again since it saw one: what it left out is over.
-            SegmentBody::Gap(gap) if gap.causes.0 == cause::NOT_HTTP && self.side(is_request).is_between_messages() => {}
+            SegmentBody::Gap(gap) if gap.causes.are_by_intention() && self.side(is_request).is_between_messages() => {}
             SegmentBody::Gap(gap) if is_request => self.request_gap(gap, segment.time, context),
             SegmentBody::Gap(gap) => self.response_gap(gap, segment.time, context),
             SegmentBody::End if is_request => self.requests_over(segment.time, context),
@@ -207,8 +209,14 @@ impl H1 {
         self.in_flight.iter().find(|exchange| exchange.response_end.is_none())
     }
 
-    fn give_up(&mut self, notice: ConnectionNotice, context: &mut Context<'_>) {
+    /// Nothing more is parsed: what is open ends, its rest unseen.
+    fn give_up(&mut self, notice: ConnectionNotice, time: BootTime, context: &mut Context<'_>) {
         context.notices.push(notice);
+        let gone = BodyEnd { completeness: UNCOUNTED, framing: FramingEnd::Finished };
+        for exchange in &mut self.in_flight {
+            exchange.response_end.get_or_insert((gone, time));
+        }
+        self.end_finished(true, time, context);
         self.over = true;
         self.in_flight = VecDeque::new();
         self.requests = Side::new(true, Completeness::Whole);

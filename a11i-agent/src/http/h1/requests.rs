@@ -164,7 +164,7 @@ impl H1 {
                 exchange.response_end.get_or_insert((end, time));
             }
             self.end_finished(true, time, context);
-            self.give_up(ConnectionNotice::Malformed(MalformedReason::TooManyExchanges), context);
+            self.give_up(ConnectionNotice::Malformed(MalformedReason::TooManyExchanges), time, context);
             return;
         }
         let id = ExchangeId(self.next_id);

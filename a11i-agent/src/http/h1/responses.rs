@@ -174,7 +174,7 @@ impl H1 {
                 self.end_request(FramingEnd::Finished, time, context);
             }
             self.end_response(FramingEnd::Finished, time, context);
-            self.give_up(ConnectionNotice::Upgraded, context);
+            self.give_up(ConnectionNotice::Upgraded, time, context);
             return;
         }
         match response.framing.map(body_phase) {
