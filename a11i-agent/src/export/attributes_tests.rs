@@ -1,6 +1,8 @@
+use a11i_common::event::cause;
+
 use super::*;
 use crate::{
-    call::{Message, Outcome, Part, ProviderName, ToolDefinition, Usage},
+    call::{LossCauses, Message, Outcome, Part, ProviderName, ToolDefinition, Usage},
     cost::PricedCall,
     export::samples,
 };

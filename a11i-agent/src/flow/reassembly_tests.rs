@@ -24,7 +24,7 @@ fn record(seen: &mut Vec<Seen>, segment: Segment<'_>) {
                 seen.push(Seen::Bytes(bytes.to_vec()));
             }
         }
-        SegmentBody::Gap(Gap { lost, causes }) => seen.push(Seen::Gap(lost, causes.0)),
+        SegmentBody::Gap(Gap { lost, causes }) => seen.push(Seen::Gap(lost, u8::try_from(causes.0).unwrap())),
         SegmentBody::End => seen.push(Seen::End),
     }
 }

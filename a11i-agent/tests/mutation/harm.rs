@@ -52,7 +52,7 @@ impl Harm {
             let mut hit = |rate: u64| rate > 0 && seed.below(rate) == 0;
             let (vanish, drop, duplicate, delay, cut, shorten) =
                 (hit(self.vanish), hit(self.drop), hit(self.duplicate), hit(self.delay), hit(self.cut), hit(self.shorten));
-            let name = format!("{:?} of {:?} at {}", brief(&record.kind), record.session.generation, record.time.0);
+            let name = format!("{} of {}/{} at {}", brief(&record.kind), record.process.pid.0, record.session.generation, record.time.0);
             if vanish {
                 done.push(format!("vanished {name}"));
                 continue;
@@ -65,7 +65,7 @@ impl Harm {
                 done.push(format!("dropped {name}"));
                 continue;
             }
-            if let Kind::Data { payload, skipped, causes, direction, .. } = &mut record.kind
+            if let Kind::Data { payload, skipped, causes, .. } = &mut record.kind
                 && payload.len() > 1
                 && (cut || shorten)
             {
@@ -75,7 +75,7 @@ impl Harm {
                     *causes |= cause::CALL_LIMIT;
                 }
                 payload.truncate(kept);
-                done.push(format!("{} to {kept} {direction:?} {name}", if cut { "cut" } else { "shortened" }));
+                done.push(format!("{} to {kept} {name}", if cut { "cut" } else { "shortened" }));
             }
             told.tell(&mut record);
             if duplicate {

@@ -121,7 +121,7 @@ impl Outcome {
                 }
                 verdicts.whole += 1;
                 if different {
-                    wrong.push(format!("{place:?}, not marked:\n    have {}\n    want {want}", numbers(call)));
+                    wrong.push(format!("{place:?}, not marked: {}", difference(&numbers(call), &want)));
                 }
                 if !seen.all(place) {
                     wrong.push(format!("{place:?}: bytes never came, and the call is not marked"));
@@ -163,9 +163,18 @@ fn is_of(call: &LlmCall, place: &Place) -> bool {
 /// Every number and name that goes out, as text that can be compared and read.
 fn numbers((call, cost): &(LlmCall, Option<Cost>)) -> String {
     format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {cost:?}",
+        "{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{cost:#?}",
         call.operation, call.provider, call.server, call.request, call.response, call.usage, call.outcome
     )
+}
+
+/// The lines of both that differ.
+fn difference(have: &str, want: &str) -> String {
+    let only = |these: &str, others: &str| {
+        let lines = these.lines().filter(|line| !others.lines().any(|other| other == *line)).map(str::trim);
+        lines.collect::<Vec<_>>().join(" ")
+    };
+    format!("have {} want {}", only(have, want), only(want, have))
 }
 
 /// Which bytes of which stream came at all.

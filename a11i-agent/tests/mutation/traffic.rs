@@ -146,13 +146,20 @@ impl Sent {
 }
 
 /// Where a call's bytes lie.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) flow: FlowId,
     /// Time of the record that its request begins with.
     pub(crate) start: BootTime,
     /// By direction.
     pub(crate) bytes: [Range<u64>; 2],
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [write, read] = &self.bytes;
+        write!(f, "call at {} of {}/{} (W {write:?} R {read:?})", self.start.0, self.flow.process.pid.0, self.flow.session.generation)
+    }
 }
 
 /// Sessions of several processes, in order of time.
@@ -225,10 +232,11 @@ impl Connection {
         if seed.below(4) == 0 {
             self.push(Kind::WriteShutdown { offsets, causes }, out, seed);
         }
-        if seed.below(4) > 0 {
+        let frees = seed.below(4) > 0;
+        if frees {
             self.push(Kind::End { offsets, causes }, out, seed);
         }
-        if seed.below(3) > 0 {
+        if !frees || seed.below(2) == 0 {
             self.push(Kind::Exit, out, seed);
         }
     }

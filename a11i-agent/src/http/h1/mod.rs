@@ -152,7 +152,7 @@ impl H1 {
             SegmentBody::Gap(gap) if is_request => self.request_gap(gap, segment.time, context),
             SegmentBody::Gap(gap) => self.response_gap(gap, segment.time, context),
             SegmentBody::End if is_request => self.requests_over(segment.time, context),
-            SegmentBody::End => self.close(segment.time, context),
+            SegmentBody::End => self.no_more_responses(segment.time, context),
         }
     }
 
@@ -162,13 +162,22 @@ impl H1 {
             return;
         }
         self.requests_over(time, context);
+        self.no_more_responses(time, context);
+        self.end_finished(true, time, context);
+        self.over = true;
+    }
+
+    /// Every response that is open or awaited ends. Requests may still come in full, where a server has shut down its half.
+    fn no_more_responses(&mut self, time: BootTime, context: &mut Context<'_>) {
+        let lost = self.responses.is_lost_inside();
         self.responses_over(time, context);
-        let missing = std::mem::take(&mut self.responses.pending);
+        let pending = std::mem::take(&mut self.responses.pending);
+        // Behind a response whose end was not seen, others may have come.
+        let missing = if lost { pending.join(UNCOUNTED) } else { pending };
         for exchange in self.in_flight.iter_mut().filter(|exchange| exchange.response_end.is_none()) {
             exchange.response_end = Some((BodyEnd { completeness: missing, framing: FramingEnd::Cut }, time));
         }
-        self.end_finished(true, time, context);
-        self.over = true;
+        self.end_finished(false, time, context);
     }
 
     const fn side(&self, is_request: bool) -> &Side {
@@ -252,6 +261,11 @@ impl Side {
     /// Nothing of a message has been seen since the last one ended.
     const fn is_between_messages(&self) -> bool {
         self.head.is_empty() && matches!(self.phase, Phase::Start | Phase::Lost { open: false, .. })
+    }
+
+    /// A loss took the framing away from the message under way.
+    const fn is_lost_inside(&self) -> bool {
+        matches!(self.phase, Phase::Lost { open: true, .. })
     }
 
     /// Follows a loss inside a body by its framing.
