@@ -76,6 +76,12 @@ const SINGLE_RETURN_LONG: &str = "tls_leave_long";
 const TRACEPOINTS: [(&str, &str); 3] =
     [("process_exec", "sched_process_exec"), ("process_fork", "sched_process_fork"), ("process_exit", "sched_process_exit")];
 
+/// Every program there is; which of them are loaded depends on the kernel.
+pub fn program_names() -> impl Iterator<Item = &'static str> {
+    let single = SINGLE_PROGRAMS.iter().map(|(name, _)| *name);
+    single.chain([SINGLE_RETURN, MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE]).chain(TRACEPOINTS.iter().map(|(name, _)| *name))
+}
+
 /// Loads every program this kernel's attach mode needs and attaches the process-life tracepoints. No TLS probe is attached yet.
 pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadError> {
     let mode = features.attach_mode();

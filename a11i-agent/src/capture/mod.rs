@@ -9,5 +9,6 @@ pub mod features;
 pub mod hits;
 pub mod loader;
 pub mod losses;
+pub mod missed;
 pub mod ring;
 pub mod switch;

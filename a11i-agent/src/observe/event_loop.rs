@@ -29,6 +29,7 @@ use crate::{
         features::Features,
         loader::{self, LoadError},
         losses::KernelCounters,
+        missed::MissedRuns,
         ring::RingReader,
     },
     clock::Clock,
@@ -75,6 +76,7 @@ pub struct Observer {
     instruments: Arc<Instruments>,
     ring: RingReader,
     counters: KernelCounters,
+    missed: MissedRuns,
     tables: KernelTables,
     scanner: Scanner,
     notes: mpsc::Receiver<Note>,
@@ -112,7 +114,9 @@ impl Observer {
         }
         let ring = RingReader::take(&mut ebpf)?;
         let counters = KernelCounters::take(&mut ebpf)?;
-        let tables = KernelTables::take(&mut ebpf)?;
+        let mut tables = KernelTables::take(&mut ebpf)?;
+        setup::presume(&mut tables, &settings.routes);
+        let missed = MissedRuns::of(&ebpf);
         let links = Links::new(ebpf, features.attach_mode(), features.attach_cookie);
 
         let clock = Arc::new(Clock::new());
@@ -145,6 +149,7 @@ impl Observer {
             scope,
             ring,
             counters,
+            missed,
             tables,
             scanner,
             notes,
@@ -294,6 +299,7 @@ impl Observer {
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(TICKS_PER_HOUSEKEEPING) {
             self.read_counters();
+            self.read_missed_runs();
             self.pipeline.settings_mut().cost.today = setup::today();
             if self.stall.observe(self.scanner.progress(), now) {
                 tracing::warn!(
@@ -405,6 +411,11 @@ impl Observer {
                 }
             }
             Output::Forgotten(flow) => self.tables.forget_session(flow.process, flow.session),
+            Output::Verdict { flow, request, verdict } => {
+                if !self.tables.decide(flow.process, flow.session, request, verdict.code()) {
+                    self.instruments.dropped(DropReason::VerdictTableFull, 1);
+                }
+            }
         }
     }
 
@@ -435,6 +446,16 @@ impl Observer {
         }
     }
 
+    /// Nobody knows whose call a missed run was: every call under way says so.
+    fn read_missed_runs(&mut self) {
+        let (runs, grown) = self.missed.read();
+        self.instruments.set_missed_runs(&runs);
+        if grown {
+            tracing::debug!(?runs, "kernel programs missed runs");
+            self.pipeline.mark_open_calls(LossCauses::PROGRAM_MISSED);
+        }
+    }
+
     /// Sums that others keep, into the instruments.
     fn read_counters(&self) {
         let instruments = &self.instruments;
@@ -447,6 +468,9 @@ impl Observer {
         instruments.record_bytes.set(counters.payload_bytes);
         instruments.lost_bytes.set(counters.lost_bytes);
         instruments.unknown_gaps.set(counters.unknown_gaps);
+        instruments.unseen_sessions.set(counters.unseen_sessions);
+        instruments.late_attachments.set(counters.late_attachments);
+        instruments.calls_marked.set(counters.calls_marked);
         instruments.discarded_bytes.set(counters.discarded_bytes);
         instruments.flows.set(self.pipeline.flows() as u64);
         let watcher = self.watcher.counts();
@@ -491,5 +515,5 @@ fn feed(event: &Event<'_>, pipeline: &mut Pipeline, tables: &KernelTables, watch
 fn final_offsets(tables: &KernelTables, flow: &FlowId) -> Option<FinalOffsets> {
     let session = tables.session(flow.process, flow.session)?;
     let [write, read] = session.offsets;
-    Some(FinalOffsets { write, read, causes: session.causes.map(LossCauses) })
+    Some(FinalOffsets { write, read, causes: session.causes.map(LossCauses::of_kernel) })
 }
