@@ -109,16 +109,16 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
     }
     let mut ebpf = loader.load(OBJECT)?;
 
-    match mode {
-        AttachMode::Multi => {
-            for name in [MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE] {
-                load_uprobe(&mut ebpf, name)?;
-            }
+    // Both where files are attached for everyone by one, and for single processes by the other.
+    let modes = [Some(mode), features.process_mode()];
+    if modes.contains(&Some(AttachMode::Multi)) {
+        for name in [MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE] {
+            load_uprobe(&mut ebpf, name)?;
         }
-        AttachMode::PerfEvent => {
-            for name in SINGLE_PROGRAMS.iter().map(|(name, _)| *name).chain([SINGLE_RETURN]) {
-                load_uprobe(&mut ebpf, name)?;
-            }
+    }
+    if modes.contains(&Some(AttachMode::PerfEvent)) {
+        for name in SINGLE_PROGRAMS.iter().map(|(name, _)| *name).chain([SINGLE_RETURN]) {
+            load_uprobe(&mut ebpf, name)?;
         }
     }
     for (name, tracepoint) in TRACEPOINTS {
