@@ -86,8 +86,11 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
         None => "busy bystanders and endangered processes cannot be left out: needs Linux 6.10, or CAP_SYS_ADMIN",
     };
     line(features.process_mode().is_some(), "probes in single processes", process_scope);
-    for (name, call) in [("  return probes and seccomp", features.hazards.return_call), ("  entry probes and seccomp", features.hazards.entry_call)] {
-        let consequence = if call.endangers_confined() { "; processes with a filter are left out, all others are attached one by one" } else { "" };
+    for (name, call) in
+        [("  return probes and seccomp", features.hazards.return_call), ("  entry probes and seccomp", features.hazards.entry_call)]
+    {
+        let consequence =
+            if call.endangers_confined() { "; processes with a filter are left out, all others are attached one by one" } else { "" };
         line(!call.endangers_confined(), name, &format!("{}{consequence}", call.as_str()));
     }
     let (safe, detail) = match features.hazards.shadow_stacks {
