@@ -247,7 +247,7 @@ impl Observer {
     /// Every flow ends here: what was under way says that it was switched off.
     fn end_flows(&mut self) {
         let mut outputs = Vec::new();
-        self.pipeline.interrupt(LossCauses(cause::SWITCHED_OFF), Clock::boot_now(), &mut |output| outputs.push(output));
+        self.pipeline.interrupt(LossCauses::of_kernel(cause::SWITCHED_OFF), Clock::boot_now(), &mut |output| outputs.push(output));
         self.take_outputs(outputs);
     }
 

@@ -1,20 +1,47 @@
-//! Scans and attaches on the scanner's thread, and tells the event loop what became of it.
+//! Scans and attaches on the scanner's thread, keeps the order of who is attached for whom, and tells the event loop what became of it.
+//!
+//! Takes what the scanner finds, who talks to LLMs, commands and time; moves [`Links`]. `users` knows who needs a file, `guard` and `hazard`
+//! for whom it may be attached, `convergence` which files are one, `report` what people are told.
 
-use std::collections::{HashMap, HashSet};
+mod attachment;
+mod convergence;
+mod guard;
+mod hazard;
+mod hits;
+mod report;
+mod talkers;
+mod users;
+mod watch;
 
-use a11i_common::identity::{BootTime, ProcessId};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::atomic::Ordering,
+};
+
+use a11i_common::identity::{BootTime, Pid, ProcessId};
 use tokio::sync::mpsc;
 
+pub(super) use talkers::{TalkerInbox, Talkers};
+
+use self::{
+    convergence::Aliases,
+    guard::{Guard, GuardSettings},
+    hazard::HazardWatch,
+    hits::HitRates,
+    report::{History, Standing, not_covered},
+    users::{Need, Used, idle, retain_users},
+};
+use super::command::{CoverageCommand, CoverageReport, NotCoveredReport, Progress};
 use crate::{
-    attach::links::{AttachError, Links, MAX_FILES},
+    attach::{AttachError, links::Links, links::MAX_FILES, scope::Reach},
     call::CaptureLibrary,
+    capture::{hazards::Hazards, hits::HitTable, losses::KernelCounters},
     clock::Clock,
     discovery::{
         file::FileId,
         process::ProcFs,
-        scanner::{Audience, Candidate, NotCovered, ScanReport, ScanRequest},
+        scanner::{Audience, ScanReport, ScanRequest},
     },
-    observe::command::{CoverageCommand, CoverageReport, FileReport},
 };
 
 /// Notes under way to the event loop. The scanner waits when the loop is that far behind.
@@ -29,7 +56,7 @@ pub(super) enum Note {
     /// A file has probes now.
     Attached {
         path: String,
-        library: CaptureLibrary,
+        library: Option<CaptureLibrary>,
         probes: usize,
         files: usize,
     },
@@ -38,43 +65,77 @@ pub(super) enum Note {
         path: String,
         error: AttachError,
     },
-    /// The file has no user any more and lost its probes.
+    /// A file lost its probes.
     Detached {
+        path: String,
+        why: DetachReason,
         probes: usize,
         files: usize,
     },
-    /// The file was rewritten in place and lost its probes.
-    Changed {
-        probes: usize,
-        files: usize,
+    /// The bystander guard took a file from everyone.
+    Limited {
+        path: String,
+        hits_per_second: u64,
+        excluded: usize,
+        limited_files: usize,
+    },
+    /// The bystander guard gave it back.
+    Released {
+        path: String,
+        limited_files: usize,
     },
     NotCovered {
         process: ProcessId,
-        reason: NotCovered,
+        report: NotCoveredReport,
     },
     /// A request is answered.
     Done(ScanRequest),
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum DetachReason {
+    /// Nobody has used it for long enough.
+    Unused,
+    /// Rewritten in place: the probes sat at offsets of code that is gone.
+    Changed,
+    /// It is another name of a file that keeps its probes.
+    SameInode,
+    /// `a11i control detach`, or no process left that may be probed.
+    Nobody,
+}
+
 /// Executes what the scanner finds. Lives on the scanner's thread.
 pub(super) struct Coverage {
     links: Links,
+    hits: HitTable,
+    counters: KernelCounters,
     proc: ProcFs,
     notes: Notes,
     commands: mpsc::Receiver<CoverageCommand>,
-    users: HashMap<FileId, Users>,
-    /// Files that could not be attached: said once.
-    refused: HashSet<FileId>,
+    talkers: TalkerInbox,
+    talking: HashMap<Pid, ProcessId>,
+    files: HashMap<FileId, Used>,
+    aliases: Aliases,
+    guard: Guard<FileId>,
+    rates: HitRates,
+    hazards: HazardWatch,
+    history: History,
+    /// A person switched everything off.
+    is_off: bool,
     /// It was said that too many files are attached.
     said_full: bool,
+    ticked: BootTime,
+    ticks: u64,
+    /// [`a11i_common::event::Counter::Hits`] at the last tick.
+    hits_then: u64,
 }
 
 /// Files that are known to be used: those that may be attached, and as many that could not be.
 const MAX_USED_FILES: usize = 2 * MAX_FILES;
 
-/// Processes remembered as users of one file. One that is not remembered loses its probes with the last one that is, until a host scan
-/// finds it again.
-const MAX_USERS: usize = 65_536;
+/// Probes of a file stay this long after its last user: a program that is started again and again is then seen from its first call,
+/// and a probe that nobody hits costs nothing.
+const IDLE_GRACE_NANOS: u64 = 10 * 60 * 1_000_000_000;
 
 enum Notes {
     /// Before the event loop runs nobody receives, and nobody may wait.
@@ -82,30 +143,42 @@ enum Notes {
     Sent(mpsc::Sender<Note>),
 }
 
-/// Who needs a file's probes.
-enum User {
-    Process(ProcessId),
-    /// Programs of this mount namespace will map it.
-    Namespace(u64),
+/// What the coverage thread begins with.
+pub(super) struct Equipment {
+    pub links: Links,
+    pub hits: HitTable,
+    pub counters: KernelCounters,
+    pub hazards: Hazards,
+    /// [`crate::config::GuardConfig::hits_per_second`].
+    pub hits_per_second: u64,
 }
-
-#[derive(Default)]
-struct Users {
-    /// Mount namespaces whose ld.so.cache names it: attached before anyone maps it, for as long as one of them exists.
-    standing: HashSet<u64>,
-    processes: HashSet<ProcessId>,
-    /// When the last user ended.
-    idle_since: Option<BootTime>,
-    probes: usize,
-}
-
-/// Probes of a file stay this long after its last user: a program that is started again and again is then seen from its first call,
-/// and a probe that nobody hits costs nothing.
-const IDLE_GRACE_NANOS: u64 = 10 * 60 * 1_000_000_000;
 
 impl Coverage {
-    pub(super) fn new(links: Links, proc: ProcFs, commands: mpsc::Receiver<CoverageCommand>) -> Self {
-        Self { links, proc, notes: Notes::Early(Vec::new()), commands, users: HashMap::new(), refused: HashSet::new(), said_full: false }
+    pub(super) fn new(equipment: Equipment, proc: ProcFs, commands: mpsc::Receiver<CoverageCommand>, talkers: TalkerInbox) -> Self {
+        let Equipment { links, hits, counters, hazards, hits_per_second } = equipment;
+        // Where single processes cannot be attached, there is nothing to limit a file to.
+        let hits_per_second = if links.can_scope() { hits_per_second } else { 0 };
+        Self {
+            links,
+            hits,
+            counters,
+            notes: Notes::Early(Vec::new()),
+            commands,
+            talkers,
+            talking: HashMap::new(),
+            files: HashMap::new(),
+            aliases: Aliases::default(),
+            guard: Guard::new(GuardSettings { hits_per_second }),
+            rates: HitRates::default(),
+            hazards: HazardWatch::new(hazards, proc.clone()),
+            history: History::default(),
+            is_off: false,
+            said_full: false,
+            ticked: Clock::boot_now(),
+            ticks: 0,
+            hits_then: 0,
+            proc,
+        }
     }
 
     /// From now on notes go to the event loop; what was to be told so far comes back.
@@ -117,20 +190,25 @@ impl Coverage {
     }
 
     pub(super) fn handle(&mut self, report: ScanReport) {
+        // A scan of one process may take a while: who waits for an answer waits for one file of it.
+        self.handle_commands();
         match report {
-            ScanReport::Found { process, candidate } => self.attach(&candidate, User::Process(process)),
-            ScanReport::Library { candidate, namespace } => self.attach(&candidate, User::Namespace(namespace)),
+            ScanReport::Found { process, candidate } => self.attach(candidate, Need::Process(process)),
+            ScanReport::Library { candidate, namespace } => self.attach(candidate, Need::Namespace(namespace)),
             ScanReport::NamespaceGone { namespace } => {
-                for users in self.users.values_mut() {
-                    users.standing.remove(&namespace);
+                for used in self.files.values_mut() {
+                    used.standing.remove(&namespace);
                 }
-                retain_users(&mut self.users, |_| true, Clock::boot_now());
+                retain_users(&mut self.files, |_| true, Clock::boot_now());
             }
-            ScanReport::Changed { file } => self.detach_changed(&file),
-            ScanReport::NotCovered { process, reason } => self.tell(Note::NotCovered { process, reason }),
+            ScanReport::Changed { file } => {
+                let file = self.aliases.resolve(file);
+                self.drop_file(&file, DetachReason::Changed);
+            }
+            ScanReport::NotCovered { process, reason } => self.say_not_covered(process, not_covered(&reason)),
             ScanReport::Done { request, .. } => {
                 match request {
-                    ScanRequest::Forget(process) => retain_users(&mut self.users, |user| *user != process, Clock::boot_now()),
+                    ScanRequest::Forget(process) => self.handle_exit(process),
                     ScanRequest::Host => {
                         self.forget_ended();
                         self.detach_idle(IDLE_GRACE_NANOS);
@@ -142,95 +220,94 @@ impl Coverage {
         }
     }
 
-    fn handle_command(&mut self, command: CoverageCommand) {
-        match command {
-            CoverageCommand::DetachAll { done, .. } => {
-                for file in self.users.keys().copied().collect::<Vec<_>>() {
-                    self.links.detach(&file);
+    fn handle_commands(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                CoverageCommand::DetachAll { progress, done } => {
+                    self.switch(true, &progress);
+                    // Whoever asked may have gone away.
+                    done.send(()).ok();
                 }
-                drop(done.send(()));
-            }
-            CoverageCommand::AttachAll { done, .. } => drop(done.send(())),
-            CoverageCommand::Report { done } => {
-                let files = self.users.values().map(|users| FileReport { users: users.processes.len(), ..FileReport::default() });
-                drop(done.send(CoverageReport { files: files.collect(), processes: Vec::new() }));
-            }
-        }
-    }
-
-    fn attach(&mut self, candidate: &Candidate, user: User) {
-        let file = candidate.file.id();
-        let path = || candidate.path.display().to_string();
-        if self.users.len() >= MAX_USED_FILES && !self.users.contains_key(&file) {
-            return self.tell_full(path());
-        }
-        if self.links.len() >= MAX_FILES && !self.links.is_attached(&file) {
-            self.detach_idle(0);
-        }
-        let users = self.users.entry(file).or_default();
-        users.idle_since = None;
-        match user {
-            User::Process(process) if users.processes.len() < MAX_USERS => drop(users.processes.insert(process)),
-            User::Namespace(namespace) if users.standing.len() < MAX_USERS => drop(users.standing.insert(namespace)),
-            User::Process(_) | User::Namespace(_) => {}
-        }
-        if self.links.is_attached(&file) || self.refused.contains(&file) {
-            return;
-        }
-        for planned in &candidate.analysis.plans {
-            match self.links.attach(&planned.plan, &candidate.file) {
-                Ok(_) => {
-                    let probes = planned.plan.probes.len();
-                    if let Some(users) = self.users.get_mut(&file) {
-                        users.probes = users.probes.saturating_add(probes);
-                    }
-                    self.tell(Note::Attached { path: path(), library: planned.plan.library, probes, files: self.links.len() });
+                CoverageCommand::AttachAll { progress, done } => {
+                    self.switch(false, &progress);
+                    done.send(()).ok();
                 }
-                // There may be room later, when the next process with this file is found.
-                Err(AttachError::TooManyFiles) => self.tell_full(path()),
-                Err(error @ (AttachError::Changed | AttachError::NoProgram(_) | AttachError::Kernel { .. })) => {
-                    // One of the set is as good as another: it is only said again.
-                    if self.refused.len() >= MAX_FILES {
-                        self.refused.clear();
-                    }
-                    self.refused.insert(file);
-                    self.tell(Note::AttachFailed { path: path(), error });
-                }
+                CoverageCommand::Report { done } => drop(done.send(self.report())),
             }
         }
     }
 
-    /// At once: a process that maps the new bytes would run into probes in the middle of its instructions.
-    fn detach_changed(&mut self, file: &FileId) {
-        self.refused.remove(file);
-        if let Some(users) = self.users.remove(file) {
-            self.links.detach(file);
-            self.tell(Note::Changed { probes: users.probes, files: self.links.len() });
+    fn switch(&mut self, off: bool, progress: &mpsc::UnboundedSender<Progress>) {
+        self.is_off = off;
+        let files: Vec<FileId> = self.files.keys().copied().collect();
+        let of = files.len();
+        for (done, file) in (1..).zip(&files) {
+            self.reconcile(file);
+            progress.send(Progress { done, of }).ok();
         }
     }
 
-    fn tell_full(&mut self, path: String) {
-        if !std::mem::replace(&mut self.said_full, true) {
-            self.tell(Note::AttachFailed { path, error: AttachError::TooManyFiles });
+    fn report(&self) -> CoverageReport {
+        let standing = |file: &FileId, used: &Used| {
+            let reach = self.links.reach(file);
+            let limited = self.guard.is_limited(file);
+            let (reason, remedy) = if let Some(refusal) = &used.refusal {
+                (Some(refusal.reason.clone()), Some(refusal.remedy.to_owned()))
+            } else if self.is_off {
+                (Some("switched off".to_owned()), Some("a11i control attach".to_owned()))
+            } else if limited {
+                let excluded = self.guard.excluded(file);
+                let limit = self.guard.settings().hits_per_second;
+                (
+                    Some(format!("bystander guard: {excluded} processes without LLM traffic hit it more than {limit} times a second")),
+                    Some("raise `guard.hits_per_second`, or exclude those processes".to_owned()),
+                )
+            } else if self.hazards.is_cautious() {
+                (Some("this kernel's probes would harm some processes: only those that were looked at have them".to_owned()), None)
+            } else {
+                (None, None)
+            };
+            Standing { is_attached: reach != Reach::Nobody, is_everyone: !limited && !self.hazards.is_cautious(), reason, remedy }
+        };
+        report::build(&self.files, &self.history, standing, &self.proc)
+    }
+
+    fn handle_exit(&mut self, process: ProcessId) {
+        let now = Clock::boot_now();
+        retain_users(&mut self.files, |user| *user != process, now);
+        self.links.remove_process(process);
+        self.history.forget(process);
+        if self.talking.get(&process.pid) == Some(&process) {
+            self.talking.remove(&process.pid);
+        }
+        for (file, decision) in self.guard.handle_exit(process.pid, now) {
+            self.execute(file, decision);
         }
     }
 
     /// Makes up for ends that were not told: a lost record, a rejected request.
     fn forget_ended(&mut self) {
-        let processes: HashSet<ProcessId> = self.users.values().flat_map(|users| users.processes.iter().copied()).collect();
-        let ended: HashSet<ProcessId> = processes.into_iter().filter(|process| !self.proc.is_same(*process)).collect();
-        retain_users(&mut self.users, |user| !ended.contains(user), Clock::boot_now());
+        let known = self.files.values().flat_map(|used| used.processes.keys());
+        let known: HashSet<ProcessId> = known.chain(self.talking.values()).chain(self.history.processes()).copied().collect();
+        for process in known {
+            if !self.proc.is_same(process) {
+                self.handle_exit(process);
+            }
+        }
+        let Self { hits, links, proc, .. } = self;
+        hits.forget(&mut |attachment, pid| links.file_of(attachment).is_none() || !proc.path(pid, "stat").exists());
     }
 
-    /// Detaches files that have had no user for so long.
+    fn say_not_covered(&mut self, process: ProcessId, report: NotCoveredReport) {
+        if self.history.add(process, report.clone()) {
+            self.tell(Note::NotCovered { process, report });
+        }
+    }
+
+    /// Files without users for so long.
     fn detach_idle(&mut self, nanos: u64) {
-        for (file, probes) in take_idle(&mut self.users, Clock::boot_now(), nanos) {
-            self.refused.remove(&file);
-            self.links.detach(&file);
-            self.said_full = false;
-            if probes > 0 {
-                self.tell(Note::Detached { probes, files: self.links.len() });
-            }
+        for file in idle(&self.files, Clock::boot_now(), nanos) {
+            self.drop_file(&file, DetachReason::Unused);
         }
     }
 
@@ -241,6 +318,12 @@ impl Coverage {
             Notes::Sent(notes) => drop(notes.blocking_send(note)),
         }
     }
+
+    /// Tells the event loop whether a fork must be looked at without delay.
+    fn publish_scope(&self) {
+        let scoped = self.hazards.is_cautious() || self.files.keys().any(|file| self.guard.is_limited(file));
+        self.talkers.scoped.store(scoped, Ordering::Relaxed);
+    }
 }
 
 impl Audience for Coverage {
@@ -249,70 +332,8 @@ impl Audience for Coverage {
     }
 
     fn handle_pause(&mut self) {
-        while let Ok(command) = self.commands.try_recv() {
-            self.handle_command(command);
-        }
-    }
-}
-
-/// Users that are not kept have ended; a file without any begins to be idle.
-fn retain_users(users: &mut HashMap<FileId, Users>, keep: impl Fn(&ProcessId) -> bool, now: BootTime) {
-    for users in users.values_mut() {
-        users.processes.retain(|process| keep(process));
-        if users.standing.is_empty() && users.processes.is_empty() && users.idle_since.is_none() {
-            users.idle_since = Some(now);
-        }
-    }
-}
-
-/// Takes out files that have been idle for `nanos` or longer, with the number of their probes.
-fn take_idle(users: &mut HashMap<FileId, Users>, now: BootTime, nanos: u64) -> Vec<(FileId, usize)> {
-    let mut idle = Vec::new();
-    users.retain(|file, users| {
-        let is_over = users.idle_since.is_some_and(|since| now.nanos_since(since) >= nanos);
-        if is_over {
-            idle.push((*file, users.probes));
-        }
-        !is_over
-    });
-    idle
-}
-
-#[cfg(test)]
-mod tests {
-    use a11i_common::identity::Pid;
-
-    use super::*;
-
-    const FILE: FileId = FileId { dev: 1, ino: 2, size: 3, mtime: 4, ctime: 5 };
-
-    fn user(pid: u32) -> ProcessId {
-        ProcessId { pid: Pid(pid), start_ticks: 1 }
-    }
-
-    fn used_by(pids: &[u32]) -> HashMap<FileId, Users> {
-        let processes = pids.iter().map(|pid| user(*pid)).collect();
-        HashMap::from([(FILE, Users { processes, probes: 16, ..Users::default() })])
-    }
-
-    #[test]
-    fn a_file_is_detached_some_time_after_its_last_user_and_not_before() {
-        let mut users = used_by(&[7, 8]);
-        retain_users(&mut users, |process| *process != user(7), BootTime(10));
-        assert_eq!(take_idle(&mut users, BootTime(1_000), 5), []);
-        retain_users(&mut users, |process| *process != user(8), BootTime(1_000));
-        assert_eq!(take_idle(&mut users, BootTime(1_004), 5), []);
-        assert_eq!(take_idle(&mut users, BootTime(1_005), 5), [(FILE, 16)]);
-        assert!(users.is_empty());
-    }
-
-    #[test]
-    fn a_library_that_programs_will_map_stays() {
-        let mut users = used_by(&[7]);
-        for users in users.values_mut() {
-            users.standing.insert(1);
-        }
-        retain_users(&mut users, |_| false, BootTime(10));
-        assert_eq!(take_idle(&mut users, BootTime(u64::MAX), 0), []);
+        self.handle_commands();
+        self.handle_talkers();
+        self.handle_timeout(Clock::boot_now());
     }
 }
