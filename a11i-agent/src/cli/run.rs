@@ -99,8 +99,7 @@ pub(super) fn give_up_capabilities(config: &Config) -> contain::Steps {
     if !config.containment {
         return contain::Steps::default();
     }
-    let features = Features::probe();
-    contain::give_up_capabilities(contain::Needs::of(&features, [config.health_port, config.metrics_port]))
+    contain::give_up_capabilities(contain::Needs::of(Features::once(), [config.health_port, config.metrics_port]))
 }
 
 /// The host is ours, as far as that can be known.

@@ -118,9 +118,9 @@ impl Observer {
             // Handed on to the command that `exec` starts: there it waits until that has begun.
             contain::no_core_files().say();
         }
-        let features = Features::probe();
+        let features = Features::once();
         let settings = setup::pipeline_settings(&config, config.content)?;
-        let mut ebpf = loader::load(&features, setup::load_settings(&config, scope))?;
+        let mut ebpf = loader::load(features, setup::load_settings(&config, scope))?;
         for (missing, consequence) in [
             (!features.btf, "no kernel BTF: processes are told apart by pid alone, forks are not followed"),
             (!features.attach_cookie, "no attach cookies (Linux 5.15): calls do not say which library they came through"),
@@ -138,7 +138,7 @@ impl Observer {
         let missed = MissedRuns::of(&ebpf);
         let hits = HitTable::take(&mut ebpf)?;
         let equipment = Equipment {
-            links: Links::new(ebpf, &features),
+            links: Links::new(ebpf, features),
             hits,
             counters: counters_of_guard,
             hazards: features.hazards,
