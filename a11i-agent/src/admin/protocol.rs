@@ -63,7 +63,7 @@ impl Reply {
         !matches!(self, Self::Progress(_))
     }
 
-    pub fn refused(reason: impl ToString) -> Self {
+    pub fn refused(reason: &(impl ToString + ?Sized)) -> Self {
         Self::Refused { reason: reason.to_string() }
     }
 

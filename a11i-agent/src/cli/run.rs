@@ -40,9 +40,8 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<ExitCode> {
         });
         let readiness = Readiness::default();
         let mut health = None;
-        let lock = match take_lock(&config, args.wait, &readiness, &mut health, end.as_mut()).await? {
-            Some(lock) => lock,
-            None => return Ok(ExitCode::SUCCESS),
+        let Some(lock) = take_lock(&config, args.wait, &readiness, &mut health, end.as_mut()).await? else {
+            return Ok(ExitCode::SUCCESS);
         };
         // The probes first: a host that cannot be observed is told in one sentence, not after a listening port.
         let mut observer = Observer::start(Arc::clone(&config), Scope::Host, Arc::new(Instruments::default()), &[])?;

@@ -139,8 +139,8 @@ impl Observer {
             Event::Asked(Asked { request, replies }) => match request {
                 Request::Processes => self.report(replies),
                 Request::Status => answer(&replies, Reply::Status(self.status())),
-                Request::Detach => self.detach(replies),
-                Request::Attach => self.attach(replies),
+                Request::Detach => self.detach(&replies),
+                Request::Attach => self.attach(&replies),
                 Request::Sampling { ratio } => answer(&replies, self.set_sampling(ratio)),
                 Request::Reload => self.read_config(replies),
                 Request::Hide { pid } => self.hide(Pid(pid), replies),
@@ -205,7 +205,7 @@ impl Observer {
     }
 
     /// Copying has been stopped by whoever took the request; here, everything that was under way is brought to its end.
-    fn detach(&mut self, replies: mpsc::Sender<Reply>) {
+    fn detach(&mut self, replies: &mpsc::Sender<Reply>) {
         // Once more: another request may have released it since.
         if let Err(error) = self.admin.brake.pull() {
             tracing::error!(%error, "copying cannot be switched off by its switch; the probes are closed");
@@ -214,16 +214,16 @@ impl Observer {
         self.instruments.switched_off.set(1);
         self.drain_all(self.ring_records());
         self.end_flows();
-        let (progress, done) = self.coverage_channels(&replies, |replies| Step::LinksClosed { replies });
-        self.command(CoverageCommand::DetachAll { progress, done }, &replies);
+        let (progress, done) = self.coverage_channels(replies, |replies| Step::LinksClosed { replies });
+        self.command(CoverageCommand::DetachAll { progress, done }, replies);
     }
 
     /// Nothing is copied until the probes are back and the sessions of the time before are forgotten.
-    fn attach(&mut self, replies: mpsc::Sender<Reply>) {
+    fn attach(&mut self, replies: &mpsc::Sender<Reply>) {
         let epoch = self.admin.brake.epoch();
         self.tables.forget_all_sessions();
-        let (progress, done) = self.coverage_channels(&replies, move |replies| Step::LinksBack { epoch, replies });
-        self.command(CoverageCommand::AttachAll { progress, done }, &replies);
+        let (progress, done) = self.coverage_channels(replies, move |replies| Step::LinksBack { epoch, replies });
+        self.command(CoverageCommand::AttachAll { progress, done }, replies);
     }
 
     fn copy_again(&mut self, epoch: u64) -> Reply {
@@ -240,7 +240,7 @@ impl Observer {
                 Reply::done("attached: the probes are back")
             }
             Ok(false) => Reply::refused("it was detached again meanwhile"),
-            Err(error) => Reply::refused(error),
+            Err(error) => Reply::refused(&error),
         }
     }
 
@@ -320,7 +320,7 @@ impl Observer {
             Ok(read) => *read,
             Err(mistakes) => {
                 tracing::warn!(%mistakes, "the configuration was not taken over");
-                return Reply::refused(format!("nothing was changed: {mistakes}"));
+                return Reply::refused(&format!("nothing was changed: {mistakes}"));
             }
         };
         let mut current = (*self.config).clone();
@@ -343,7 +343,7 @@ impl Observer {
         let proc = ProcFs::default();
         let root = match proc.identify(pid) {
             Ok(root) => root,
-            Err(error) => return answer(&replies, Reply::refused(format!("there is no process {}: {error}", pid.0))),
+            Err(error) => return answer(&replies, Reply::refused(&format!("there is no process {}: {error}", pid.0))),
         };
         self.admin.hiders = self.admin.hiders.wrapping_add(1);
         let by = Hider(self.admin.hiders);
