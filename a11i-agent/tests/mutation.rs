@@ -23,8 +23,8 @@ use harm::Harm;
 use outcome::{Outcome, Verdicts};
 use traffic::{Exchange, Traffic};
 
-/// Some seconds in a debug build.
-const ROUNDS: u64 = 3_000;
+/// Half a minute in a debug build.
+const ROUNDS: u64 = 2_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())

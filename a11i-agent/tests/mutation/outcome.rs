@@ -187,7 +187,10 @@ impl Seen {
     fn of(records: &[Sent]) -> Self {
         let mut seen = Self { bytes: HashMap::new(), flows: std::collections::HashSet::new() };
         for record in records {
-            seen.flows.insert(record.flow());
+            // The end of a process is no record of a session.
+            if !matches!(record.kind, Kind::Exit) {
+                seen.flows.insert(record.flow());
+            }
             if let Kind::Data { direction, offset, payload, .. } = &record.kind {
                 let start = usize::try_from(*offset).unwrap();
                 let stream = seen.bytes.entry((record.flow(), *direction as usize)).or_default();
