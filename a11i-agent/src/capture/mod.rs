@@ -6,6 +6,7 @@
 pub mod btf;
 pub mod control;
 pub mod features;
+pub mod hazards;
 pub mod hits;
 pub mod loader;
 pub mod losses;

@@ -59,6 +59,10 @@ pub struct Instruments {
     pub probes: Count,
     /// Attachments that failed.
     pub attach_failures: Count,
+    /// Files that the bystander guard keeps from some processes now.
+    pub guard_limited_files: Count,
+    /// Times that the bystander guard limited a file.
+    pub guard_limits: Count,
     /// Spans an endpoint took.
     pub spans_exported: Count,
     /// Calls that sampling left out of the traces.
@@ -171,6 +175,8 @@ impl Instruments {
             level("a11i.flows.active", "{flow}", "Connections followed now.", &self.flows),
             level("a11i.attach.probes", "{probe}", "Attached probes.", &self.probes),
             counter("a11i.attach.failures", "{attachment}", "Attachments that failed.", &self.attach_failures),
+            level("a11i.guard.limited_files", "{file}", "Files that busy bystanders are kept from.", &self.guard_limited_files),
+            counter("a11i.guard.limits", "{limit}", "Times that a file was kept from busy bystanders.", &self.guard_limits),
             counter("a11i.export.spans", "{span}", "Spans an endpoint took.", &self.spans_exported),
             counter("a11i.export.sampled_out", "{span}", "Calls that sampling left out of the traces.", &self.spans_sampled_out),
             result("ok", &self.export_requests_ok),
