@@ -86,7 +86,7 @@ impl Outcome {
             match self.at(place).as_slice() {
                 [(call, _)] if call.completeness.is_whole() => {}
                 other => {
-                    wrong.push(format!("undisturbed, {place:?} gave {} calls, {:?}", other.len(), other.first().map(|c| c.0.completeness)))
+                    wrong.push(format!("undisturbed, {place:?} gave {} calls, {:?}", other.len(), other.first().map(|c| c.0.completeness)));
                 }
             }
         }
