@@ -60,7 +60,9 @@ impl H1 {
 
     pub(super) fn request_gap(&mut self, gap: Gap, time: BootTime, context: &mut Context<'_>) {
         let after = self.requests.gap_in_body(gap);
-        self.doubt |= matches!(self.requests.phase, Phase::Lost { .. });
+        let lost = matches!(self.requests.phase, Phase::Lost { .. });
+        self.doubt |= lost;
+        self.unpaired |= lost;
         match after {
             AfterGap::InBody => {
                 if let Some(id) = self.receiving {

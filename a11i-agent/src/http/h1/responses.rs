@@ -39,6 +39,7 @@ impl H1 {
                     } else if !(at_segment_start && self.responses.rejoins_chunks(rest)) {
                         if self.responses.ends_chunks(rest) {
                             self.end_response(FramingEnd::Finished, time, context);
+                            self.doubt_awaited();
                         } else if !open && self.awaiting().is_some() {
                             // Perhaps these belong to the response that is awaited.
                             let missing = if self.responses.joined_late { Completeness::JoinedLate } else { UNCOUNTED };
@@ -119,6 +120,14 @@ impl H1 {
         if several || self.unpaired {
             self.responses.pending = self.responses.pending.join(UNCOUNTED);
             self.give_up_all_but_last(time, context);
+        }
+    }
+
+    /// A response has ended that was joined again behind a loss: what it was joined at may have been the next one.
+    fn doubt_awaited(&mut self) {
+        if self.awaiting().is_some() {
+            self.doubt = true;
+            self.responses.pending = self.responses.pending.join(UNCOUNTED);
         }
     }
 
@@ -242,6 +251,7 @@ impl H1 {
 
     fn response_body<'a>(&mut self, input: &'a [u8], time: BootTime, context: &mut Context<'_>) -> &'a [u8] {
         let responding = self.responding;
+        let resumed = matches!(&self.responses.phase, Phase::Chunked(chunked) if chunked.resumed);
         let step = self.responses.body(input, &mut |bytes| {
             if let Some(id) = responding {
                 emit(context, id, time, HttpEventKind::ResponseBody(bytes));
@@ -251,6 +261,9 @@ impl H1 {
             BodyStep::More => &[],
             BodyStep::Over { rest } => {
                 self.end_response(FramingEnd::Finished, time, context);
+                if resumed {
+                    self.doubt_awaited();
+                }
                 rest
             }
             BodyStep::Malformed(reason) => {
