@@ -221,8 +221,13 @@ impl Pipeline {
                     }
                 }
             }
-            EventBody::WriteShutdown { session, write_offset, causes: [write, _], .. } => {
-                if let Some(flow) = self.flows.get_mut(&FlowId { process, session }, time) {
+            EventBody::WriteShutdown { session, attachment, write_offset, causes: [write, _], .. } => {
+                let id = FlowId { process, session };
+                let opening = Opening { id, attachment, time, rearmed: false };
+                // Where nothing came before it, what was written is lost.
+                if !self.is_over(&id, time)
+                    && let Some(flow) = open(&mut self.flows, &mut self.desk, &opening, ends, sink)
+                {
                     self.desk.run(flow, sink, |reassembly, segments| {
                         reassembly.write_shutdown(write_offset, LossCauses::of_kernel(write), time, segments);
                     });

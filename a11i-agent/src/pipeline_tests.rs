@@ -293,7 +293,9 @@ impl Kernel {
                     self.ignored |= verdict == Verdict::Ignore;
                     verdicts.push(verdict);
                 }
-                other => rest.push(other),
+                other @ (Output::Call(_) | Output::Estimate(_) | Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_)) => {
+                    rest.push(other);
+                }
             }
         }
         self.bench.out = rest;
