@@ -10,5 +10,6 @@ pub mod hazards;
 pub mod hits;
 pub mod loader;
 pub mod losses;
+pub mod missed;
 pub mod ring;
 pub mod switch;

@@ -31,6 +31,7 @@ use crate::{
         hits::HitTable,
         loader::{self, LoadError},
         losses::KernelCounters,
+        missed::MissedRuns,
         ring::RingReader,
     },
     clock::Clock,
@@ -46,6 +47,7 @@ use crate::{
     owner::process::OwnerResolver,
     pipeline::{FinalOffsets, Notice, NoticeKind, Output, Pipeline},
     telemetry::{DropReason, Instruments},
+    verdict::Verdict,
 };
 
 /// How often time passes for the pipeline and records that woke nobody are looked for.
@@ -77,6 +79,7 @@ pub struct Observer {
     instruments: Arc<Instruments>,
     ring: RingReader,
     counters: KernelCounters,
+    missed: MissedRuns,
     tables: KernelTables,
     scanner: Scanner,
     /// What the coverage thread is asked. It answers between two looks at files; nobody may wait for it inside the event loop, whose
@@ -120,7 +123,9 @@ impl Observer {
         let counters_of_guard = KernelCounters::share(&ebpf)?;
         let counters = KernelCounters::take(&mut ebpf)?;
         let hits = HitTable::take(&mut ebpf)?;
-        let tables = KernelTables::take(&mut ebpf)?;
+        let mut tables = KernelTables::take(&mut ebpf)?;
+        setup::presume(&mut tables, &settings.routes);
+        let missed = MissedRuns::of(&ebpf);
         let equipment = Equipment {
             links: Links::new(ebpf, &features),
             hits,
@@ -161,6 +166,7 @@ impl Observer {
             scope,
             ring,
             counters,
+            missed,
             tables,
             scanner,
             coverage: commands,
@@ -312,6 +318,7 @@ impl Observer {
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(TICKS_PER_HOUSEKEEPING) {
             self.read_counters();
+            self.read_missed_runs();
             self.pipeline.settings_mut().cost.today = setup::today();
             if self.stall.observe(self.scanner.progress(), now) {
                 tracing::warn!(
@@ -428,12 +435,8 @@ impl Observer {
 
     fn take_output(&mut self, output: Output) {
         match output {
-            Output::Call(finished) => {
-                self.talkers.handle_talk(finished.call.call().owner.process);
-                self.out.take(&finished, &self.clock, &self.instruments);
-            }
+            Output::Call(finished) => self.out.take(&finished, &self.clock, &self.instruments),
             Output::Estimate(call) => {
-                self.talkers.handle_talk(call.owner.process);
                 let settings = self.pipeline.settings();
                 if let Err(call) = self.estimator.offer(call, settings) {
                     self.instruments.dropped(DropReason::EstimateQueueFull, 1);
@@ -449,6 +452,15 @@ impl Observer {
                 }
             }
             Output::Forgotten(flow) => self.tables.forget_session(flow.process, flow.session),
+            Output::Verdict { flow, request, verdict } => {
+                match verdict {
+                    Verdict::Llm | Verdict::LlmHost => self.talkers.handle_talk(flow.process),
+                    Verdict::NotLlm | Verdict::Ignore => {}
+                }
+                if !self.tables.decide(flow.process, flow.session, request, verdict.code()) {
+                    self.instruments.dropped(DropReason::VerdictTableFull, 1);
+                }
+            }
         }
     }
 
@@ -479,6 +491,16 @@ impl Observer {
         }
     }
 
+    /// Nobody knows whose call a missed run was: every call under way says so.
+    fn read_missed_runs(&mut self) {
+        let (runs, grown) = self.missed.read();
+        self.instruments.set_missed_runs(&runs);
+        if grown {
+            tracing::debug!(?runs, "kernel programs missed runs");
+            self.pipeline.mark_open_calls(LossCauses::PROGRAM_MISSED);
+        }
+    }
+
     /// Sums that others keep, into the instruments.
     fn read_counters(&self) {
         let instruments = &self.instruments;
@@ -491,6 +513,9 @@ impl Observer {
         instruments.record_bytes.set(counters.payload_bytes);
         instruments.lost_bytes.set(counters.lost_bytes);
         instruments.unknown_gaps.set(counters.unknown_gaps);
+        instruments.unseen_sessions.set(counters.unseen_sessions);
+        instruments.late_attachments.set(counters.late_attachments);
+        instruments.calls_marked.set(counters.calls_marked);
         instruments.discarded_bytes.set(counters.discarded_bytes);
         instruments.flows.set(self.pipeline.flows() as u64);
         let watcher = self.watcher.counts();
@@ -556,5 +581,5 @@ fn feed(
 fn final_offsets(tables: &KernelTables, flow: &FlowId) -> Option<FinalOffsets> {
     let session = tables.session(flow.process, flow.session)?;
     let [write, read] = session.offsets;
-    Some(FinalOffsets { write, read, causes: session.causes.map(LossCauses) })
+    Some(FinalOffsets { write, read, causes: session.causes.map(LossCauses::of_kernel) })
 }

@@ -31,6 +31,18 @@ pub(crate) fn session_life_multi(ctx: ProbeContext) {
     life::enter(&ctx, operation, buffer_call::attachment_of(cookie));
 }
 
+/// Reached from [`tls_leave_multi`] only.
+#[uretprobe(multi)]
+pub(crate) fn tls_leave_long_multi(_ctx: RetProbeContext) {
+    buffer_call::leave_long();
+}
+
+/// Reached from [`tls_leave`] only.
+#[uretprobe]
+pub(crate) fn tls_leave_long(_ctx: RetProbeContext) {
+    buffer_call::leave_long();
+}
+
 #[uretprobe]
 pub(crate) fn tls_leave(ctx: RetProbeContext) {
     buffer_call::leave(&ctx);
