@@ -10,9 +10,11 @@
 
 mod scene;
 
+mod bystander;
 mod client_abort;
 mod commands;
 mod concurrent_streams;
+mod confined;
 mod content;
 mod content_coding;
 mod errors;
@@ -24,5 +26,6 @@ mod instruments;
 mod keep_alive;
 mod large_prompt;
 mod new_process;
+mod overlay_mounts;
 mod running_process;
 mod usage;
