@@ -108,6 +108,7 @@ impl Observer {
     /// Loads, starts every thread and begins to attach. `programs` are scanned before anything else: what is about to run.
     pub fn start(config: Arc<Config>, scope: Scope, instruments: Arc<Instruments>, programs: &[PathBuf]) -> Result<Self, StartError> {
         setup::keep_memory_private(scope);
+        setup::allow_many_descriptors(scope);
         let features = Features::probe();
         let settings = setup::pipeline_settings(&config, config.content)?;
         let mut ebpf = loader::load(&features, setup::load_settings(&config, scope))?;
