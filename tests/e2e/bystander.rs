@@ -97,5 +97,9 @@ async fn a_busy_bystander_loses_its_probes_until_it_calms_down_and_an_agent_prog
     matched(&stub.expected(), &finished, pid);
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let ratio = |calls: u64| calls as f64 / before as f64;
-    println!("calls in 250 ms: {before} without the agent, {under} probed ({:.3}), {after} under the guard ({:.3})", ratio(under), ratio(after));
+    println!(
+        "calls in 250 ms: {before} without the agent, {under} probed ({:.3}), {after} under the guard ({:.3})",
+        ratio(under),
+        ratio(after)
+    );
 }

@@ -408,7 +408,7 @@ impl Observer {
                 self.watcher.handle_host_scanned(Clock::boot_now());
             }
             Note::Done(ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Mapped(_) | ScanRequest::Forget(_)) => {
-                self.stall.handle_answer()
+                self.stall.handle_answer();
             }
         }
     }

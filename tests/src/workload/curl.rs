@@ -52,7 +52,7 @@ impl Curl {
 
     /// As an argument of another program, which becomes curl.
     #[must_use]
-    pub fn under(mut self, program: std::path::PathBuf) -> Self {
+    pub fn under(mut self, program: PathBuf) -> Self {
         let curl = std::mem::replace(&mut self.program, program);
         self.arguments.insert(0, curl.display().to_string());
         self

@@ -82,7 +82,9 @@ impl Coverage {
                     moved.push(*file);
                 }
             }
-            moved.iter().for_each(|file| self.reconcile(file));
+            for file in moved {
+                self.reconcile(&file);
+            }
             self.say_not_covered(process, report);
         }
     }
