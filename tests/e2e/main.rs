@@ -11,9 +11,11 @@
 mod scene;
 
 mod admin;
+mod bystander;
 mod client_abort;
 mod commands;
 mod concurrent_streams;
+mod confined;
 mod containment;
 mod content;
 mod content_coding;
@@ -26,5 +28,6 @@ mod instruments;
 mod keep_alive;
 mod large_prompt;
 mod new_process;
+mod overlay_mounts;
 mod running_process;
 mod usage;

@@ -2,6 +2,7 @@
 
 use std::{error::Error, io};
 
+use aya::programs::ProgramError;
 use thiserror::Error;
 
 use super::links::{MAX_FILES, MAX_SCOPED};
@@ -19,7 +20,7 @@ pub enum AttachError {
     #[error("the kernel object lacks the program `{0}`")]
     NoProgram(&'static str),
     #[error("the kernel refused `{program}` on {count} functions: {source}{}", cause(.source))]
-    Kernel { program: &'static str, count: usize, source: aya::programs::ProgramError },
+    Kernel { program: &'static str, count: usize, source: ProgramError },
 }
 
 impl AttachError {
@@ -62,8 +63,12 @@ impl AttachError {
 const ENOTSUPP: i32 = 524;
 
 /// The system's answer, deep inside aya's errors.
-fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
-    let mut next = Some(error);
+fn errno(error: &ProgramError) -> Option<i32> {
+    // Transparent: it hides that it is one.
+    if let ProgramError::IOError(io) = error {
+        return io.raw_os_error();
+    }
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
         if let Some(io) = error.downcast_ref::<io::Error>() {
             return io.raw_os_error();
@@ -74,14 +79,12 @@ fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
 }
 
 /// Named where aya's own words leave it out.
-fn cause(error: &(dyn Error + 'static)) -> String {
+fn cause(error: &ProgramError) -> String {
     errno(error).map(|number| format!(" ({})", io::Error::from_raw_os_error(number))).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use aya::programs::ProgramError;
-
     use super::*;
 
     #[test]

@@ -171,7 +171,9 @@ impl Links {
         }
         let sets: Vec<LinkSet> = self.files.values_mut().filter_map(|attached| attached.processes.remove(&process)).collect();
         self.scoped = self.scoped.saturating_sub(sets.len());
-        sets.into_iter().for_each(|set| self.unlink(set));
+        for set in sets {
+            self.unlink(set);
+        }
     }
 
     fn move_to(&mut self, attached: &mut Attached, reach: &Reach) -> Result<Vec<(ProcessId, AttachError)>, AttachError> {

@@ -221,6 +221,7 @@ mod trial {
     /// A seccomp filter that answers this call with [`REFUSAL`] and lets every other pass.
     fn refuse(number: libc::c_long) -> bool {
         let Ok(number) = u32::try_from(number) else { return false };
+        #[expect(clippy::cast_possible_truncation, reason = "operation codes have 16 bits; libc names them in 32")]
         let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
         let mut program = [
             // The number is the first word of what a filter sees.

@@ -53,6 +53,7 @@ use crate::{
     owner::process::OwnerResolver,
     pipeline::{FinalOffsets, Notice, NoticeKind, Output, Pipeline},
     telemetry::{DropReason, Instruments},
+    verdict::Verdict,
 };
 
 /// How often time passes for the pipeline and records that woke nobody are looked for.
@@ -118,6 +119,7 @@ impl Observer {
             // Handed on to the command that `exec` starts: there it waits until that has begun.
             contain::no_core_files().say();
         }
+        setup::allow_many_descriptors(scope);
         let features = Features::once();
         let settings = setup::pipeline_settings(&config, config.content)?;
         let mut ebpf = loader::load(features, setup::load_settings(&config, scope))?;
@@ -425,7 +427,7 @@ impl Observer {
                 self.watcher.handle_host_scanned(Clock::boot_now());
             }
             Note::Done(ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Mapped(_) | ScanRequest::Forget(_)) => {
-                self.stall.handle_answer()
+                self.stall.handle_answer();
             }
         }
     }
@@ -453,12 +455,8 @@ impl Observer {
 
     fn take_output(&mut self, output: Output) {
         match output {
-            Output::Call(finished) => {
-                self.talkers.handle_talk(finished.call.call().owner.process);
-                self.out.take(&finished, &self.clock, &self.instruments);
-            }
+            Output::Call(finished) => self.out.take(&finished, &self.clock, &self.instruments),
             Output::Estimate(call) => {
-                self.talkers.handle_talk(call.owner.process);
                 let settings = self.pipeline.settings();
                 if let Err(call) = self.estimator.offer(call, settings) {
                     self.instruments.dropped(DropReason::EstimateQueueFull, 1);
@@ -475,6 +473,10 @@ impl Observer {
             }
             Output::Forgotten(flow) => self.tables.forget_session(flow.process, flow.session),
             Output::Verdict { flow, request, verdict } => {
+                match verdict {
+                    Verdict::Llm | Verdict::LlmHost => self.talkers.handle_talk(flow.process),
+                    Verdict::NotLlm | Verdict::Ignore => {}
+                }
                 if !self.tables.decide(flow.process, flow.session, request, verdict.code()) {
                     self.instruments.dropped(DropReason::VerdictTableFull, 1);
                 }

@@ -51,6 +51,19 @@ const WAKE_BYTES: u32 = 256 * 1024;
 /// Nanoseconds of a day, for the price table's dates.
 const DAY_NANOS: u64 = 86_400 * 1_000_000_000;
 
+/// Every attached file holds four descriptors, every process with probes of its own three: the customary limit of 1,024 is soon reached. The
+/// hard limit is what the administrator allows. Not for [`Scope::Tree`]: the command would inherit it, and old programs count on 1,024.
+pub(super) fn allow_many_descriptors(scope: Scope) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    if scope != Scope::Host {
+        return;
+    }
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit of open files stays: on a host with many libraries some will not be attached");
+    }
+}
+
 /// Settings of the kernel half.
 pub fn load_settings(config: &Config, scope: Scope) -> LoadSettings {
     LoadSettings {

@@ -15,6 +15,33 @@ use crate::{
     requirement::{self, Unmet},
 };
 
+/// `clients/c/NAME.c`, compiled now or before.
+///
+/// # Errors
+/// When there is no C compiler or no libssl to compile against.
+pub async fn compiled(name: &str) -> Result<PathBuf, Unmet> {
+    let source = clients().join(format!("c/{name}.c"));
+    let program = cache().join(name);
+    let newer = |a: &PathBuf, b: &PathBuf| Some(fs::metadata(a).ok()?.modified().ok()? > fs::metadata(b).ok()?.modified().ok()?);
+    if newer(&program, &source) == Some(true) {
+        return Ok(program);
+    }
+    let compiler = requirement::program("cc", "install a C compiler")?;
+    fs::create_dir_all(cache()).map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
+    let lock = File::create(cache().join(format!("{name}.lock"))).expect("the cache folder is writable");
+    lock.lock().expect("a file can be locked");
+    let fresh = cache().join(format!("{name}.{}", std::process::id()));
+    let mut compile = Command::new(compiler);
+    compile.args(["-O1", "-Wall", "-Wextra", "-o"]).arg(&fresh).arg(&source).args(["-lssl", "-lcrypto"]);
+    let output = compile.output().await.expect("the compiler can be started");
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
+        return Err(Unmet::new(format!("{name}.c does not compile: {words}"), "install the package `libssl-dev`"));
+    }
+    fs::rename(&fresh, &program).expect("the cache folder is writable");
+    Ok(program)
+}
+
 /// The compiled client.
 pub struct RawTls {
     program: PathBuf,
@@ -37,27 +64,7 @@ impl RawTls {
     /// # Errors
     /// When there is no C compiler or no libssl to compile against.
     pub async fn compiled() -> Result<Self, Unmet> {
-        let source = clients().join("c/raw_tls.c");
-        let program = cache().join("raw_tls");
-        let newer = |a: &PathBuf, b: &PathBuf| Some(fs::metadata(a).ok()?.modified().ok()? > fs::metadata(b).ok()?.modified().ok()?);
-        if newer(&program, &source) == Some(true) {
-            return Ok(Self { program });
-        }
-        let compiler = requirement::program("cc", "install a C compiler")?;
-        fs::create_dir_all(cache())
-            .map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
-        let lock = File::create(cache().join("raw_tls.lock")).expect("the cache folder is writable");
-        lock.lock().expect("a file can be locked");
-        let fresh = cache().join(format!("raw_tls.{}", std::process::id()));
-        let mut compile = Command::new(compiler);
-        compile.args(["-O1", "-Wall", "-Wextra", "-o"]).arg(&fresh).arg(&source).args(["-lssl", "-lcrypto"]);
-        let output = compile.output().await.expect("the compiler can be started");
-        if !output.status.success() {
-            let words = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
-            return Err(Unmet::new(format!("raw_tls.c does not compile: {words}"), "install the package `libssl-dev`"));
-        }
-        fs::rename(&fresh, &program).expect("the cache folder is writable");
-        Ok(Self { program })
+        Ok(Self { program: compiled("raw_tls").await? })
     }
 
     /// Sends these bytes as the first thing on a connection to `host`, and reads until the server closes.

@@ -50,6 +50,14 @@ impl Curl {
         Ok(Self { program, arguments, input: Vec::new() }.arg("--http1.1"))
     }
 
+    /// As an argument of another program, which becomes curl.
+    #[must_use]
+    pub fn under(mut self, program: PathBuf) -> Self {
+        let curl = std::mem::replace(&mut self.program, program);
+        self.arguments.insert(0, curl.display().to_string());
+        self
+    }
+
     #[must_use]
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());

@@ -47,10 +47,11 @@ impl Coverage {
                 self.refuse(&file, error);
             }
         }
-        if self.hazards.is_cautious() != was_cautious {
-            // The first endangered process of this host: nobody is probed unseen any more.
-            self.files.keys().copied().collect::<Vec<_>>().iter().for_each(|file| self.reconcile(file));
-        } else {
+        if self.hazards.is_cautious() == was_cautious {
+            return self.reconcile(&file);
+        }
+        // The first endangered process of this host: nobody is probed unseen any more.
+        for file in self.files.keys().copied().collect::<Vec<_>>() {
             self.reconcile(&file);
         }
     }

@@ -46,8 +46,11 @@ impl Coverage {
 
     /// Attachments through which one call came are of one inode: one of them is enough.
     fn converge(&mut self) {
-        for (one, other) in self.hits.take_duplicates() {
-            let (Some(a), Some(b)) = (self.links.file_of(one), self.links.file_of(other)) else { continue };
+        // Files first: with the first merge the ids of one of them are gone, and what is told is a chain.
+        let pairs = self.hits.take_duplicates().into_iter();
+        let pairs: Vec<_> = pairs.filter_map(|(one, other)| Some((self.links.file_of(one)?, self.links.file_of(other)?))).collect();
+        for (a, b) in pairs {
+            let (a, b) = (self.aliases.resolve(a), self.aliases.resolve(b));
             if a == b {
                 continue; // it was just moved from everyone to processes or back
             }
@@ -79,7 +82,9 @@ impl Coverage {
                     moved.push(*file);
                 }
             }
-            moved.iter().for_each(|file| self.reconcile(file));
+            for file in moved {
+                self.reconcile(&file);
+            }
             self.say_not_covered(process, report);
         }
     }
