@@ -9,5 +9,7 @@ pub mod features;
 pub mod hits;
 pub mod loader;
 pub mod losses;
+pub mod mmap_events;
+mod perf_buffer;
 pub mod ring;
 pub mod switch;

@@ -12,7 +12,7 @@ use crate::{
     discovery::{
         file::FileId,
         process::ProcFs,
-        scanner::{Candidate, NotCovered, ScanReport, ScanRequest},
+        scanner::{Candidate, NotCovered, ScanReport, ScanRequest, ScanStatistics},
     },
 };
 
@@ -49,7 +49,7 @@ pub(super) enum Note {
         reason: NotCovered,
     },
     /// A request is answered.
-    Done(ScanRequest),
+    Done(ScanRequest, ScanStatistics),
 }
 
 /// Executes what the scanner finds. Lives on the scanner's thread.
@@ -123,7 +123,7 @@ impl Coverage {
             }
             ScanReport::Changed { file } => self.detach_changed(&file),
             ScanReport::NotCovered { process, reason } => self.tell(Note::NotCovered { process, reason }),
-            ScanReport::Done { request, .. } => {
+            ScanReport::Done { request, statistics } => {
                 match request {
                     ScanRequest::Forget(process) => retain_users(&mut self.users, |user| *user != process, Clock::boot_now()),
                     ScanRequest::Host => {
@@ -132,7 +132,7 @@ impl Coverage {
                     }
                     ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Mapped(_) => {}
                 }
-                self.tell(Note::Done(request));
+                self.tell(Note::Done(request, statistics));
             }
         }
     }

@@ -9,7 +9,7 @@ use a11i_common::{
 use tokio::{
     sync::mpsc,
     task::yield_now,
-    time::{Instant, MissedTickBehavior, interval, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
@@ -29,11 +29,14 @@ use crate::{
         features::Features,
         loader::{self, LoadError},
         losses::KernelCounters,
+        mmap_events::MmapEvents,
         ring::RingReader,
     },
     clock::Clock,
     config::{Config, Output as OutputFormat},
     discovery::{
+        file::Device,
+        late_mappings::MappedFile,
         process::ProcFs,
         scan::Scan,
         scanner::{ScanRequest, Scanner},
@@ -46,17 +49,24 @@ use crate::{
     telemetry::{DropReason, Instruments},
 };
 
-/// How often time passes for the pipeline and records that woke nobody are looked for.
+/// How often time passes for the pipeline and records that woke nobody are looked for, while there are any.
 const TICK: Duration = Duration::from_millis(20);
+
+/// The same when nothing has come for a while. A request wakes us whenever it comes; what wakes nobody (an answer after a long silence,
+/// the end of a process) is read that much later, with the kernel's times.
+const IDLE_TICK: Duration = Duration::from_millis(250);
+
+/// Longer than any hole or owner is waited for.
+const IDLE_AFTER_NANOS: u64 = 1_000_000_000;
 
 /// Records handled before anything else has its turn.
 const RECORDS_PER_TURN: usize = 4096;
 
-/// Ticks between readings of the kernel's counters, the day and the levels: once a second.
-const TICKS_PER_HOUSEKEEPING: u64 = 50;
+/// Between readings of the kernel's counters, the day and the levels.
+const HOUSEKEEPING_NANOS: u64 = 1_000_000_000;
 
-/// Ticks between sweeps of the kernel's session table: once a minute.
-const TICKS_PER_SWEEP: u64 = 3_000;
+/// Between sweeps of the kernel's session table.
+const SWEEP_NANOS: u64 = 60_000_000_000;
 
 /// Ends of the steps of a shutdown, in eighths of its time: reading what is left and finding owners, counting tokens, exporting. What
 /// then remains is the printer's.
@@ -74,6 +84,8 @@ pub struct Observer {
     clock: Arc<Clock>,
     instruments: Arc<Instruments>,
     ring: RingReader,
+    /// None where the kernel does not let us listen.
+    mappings: Option<MmapEvents>,
     counters: KernelCounters,
     tables: KernelTables,
     scanner: Scanner,
@@ -92,7 +104,12 @@ pub struct Observer {
     more: bool,
     /// Processes with sessions whose end was not told: ended when all their records are read.
     ended: HashSet<ProcessId>,
-    ticks: u64,
+    /// When time last passed for everything.
+    last_tick: BootTime,
+    /// When something was last read of the ring.
+    last_record: BootTime,
+    next_housekeeping: BootTime,
+    next_sweep: BootTime,
 }
 
 impl Observer {
@@ -121,6 +138,8 @@ impl Observer {
         let (note_sender, notes) = mpsc::channel(NOTES);
         let mut coverage = Coverage::new(links, proc.clone());
         let mut scan = Scan::new(proc.clone());
+        let mut watcher = Watcher::new(Clock::boot_now());
+        let mappings = listen_to_mappings(scope, &scan, &mut watcher);
         for program in programs {
             if let Err(error) = scan.program(program, &mut |report| coverage.handle(report)) {
                 tracing::warn!(program = %program.display(), %error, "the program cannot be looked at before it runs");
@@ -144,11 +163,12 @@ impl Observer {
         let mut observer = Self {
             scope,
             ring,
+            mappings,
             counters,
             tables,
             scanner,
             notes,
-            watcher: Watcher::new(Clock::boot_now()),
+            watcher,
             resolver,
             answers,
             pipeline: Pipeline::new(settings),
@@ -159,7 +179,10 @@ impl Observer {
             probes: 0,
             more: false,
             ended: HashSet::new(),
-            ticks: 0,
+            last_tick: Clock::boot_now(),
+            last_record: BootTime(0),
+            next_housekeeping: BootTime(0),
+            next_sweep: Clock::boot_now().plus_nanos(SWEEP_NANOS),
             config,
             clock,
             instruments,
@@ -190,17 +213,23 @@ impl Observer {
     }
 
     async fn run_until(&mut self, end: impl Future, or_covered: bool) {
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut end = std::pin::pin!(end);
         loop {
+            let next_tick = self.next_tick();
             tokio::select! {
                 biased;
                 _ = &mut end => return,
                 Some(note) = self.notes.recv() => self.handle_note(note),
                 Some(answer) = self.answers.recv() => self.handle_answer(answer),
                 finished = self.estimator.finished() => self.out.take(&finished, &self.clock, &self.instruments),
-                _ = tick.tick() => self.handle_tick(),
+                () = sleep_until(next_tick) => self.handle_tick(),
+                woken = mapped(self.mappings.as_ref()) => {
+                    if let Err(error) = woken {
+                        tracing::error!(%error, "mappings of code cannot be waited for; processes are looked at every few seconds");
+                        self.mappings = None;
+                    }
+                    self.take_mappings();
+                }
                 readable = self.ring.readable() => {
                     if let Err(error) = readable {
                         tracing::error!(%error, "the ring buffer cannot be waited for; it is still read every {TICK:?}");
@@ -275,13 +304,41 @@ impl Observer {
                 tracing::debug!(%error, "a record does not decode");
             }
         });
+        if count > 0 {
+            self.last_record = Clock::boot_now();
+        }
         self.more = count == RECORDS_PER_TURN;
         self.take_outputs(outputs);
         count
     }
 
+    /// In tokio's time, which may be a different clock.
+    fn next_tick(&self) -> Instant {
+        let now = Clock::boot_now();
+        let is_idle = now.nanos_since(self.last_record) > IDLE_AFTER_NANOS;
+        let pause = if is_idle { IDLE_TICK } else { TICK };
+        let at = self.last_tick.plus_nanos(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX));
+        let at = self.watcher.poll_timeout().map_or(at, |due| due.min(at));
+        let wait = Duration::from_nanos(at.nanos_since(now));
+        Instant::now().checked_add(wait).unwrap_or_else(Instant::now)
+    }
+
+    /// Looks at processes that have mapped code.
+    fn take_mappings(&mut self) {
+        let Self { mappings: Some(mappings), watcher, .. } = self else { return };
+        let now = Clock::boot_now();
+        let told_all = mappings.drain(|mapping| {
+            let device = Device { major: mapping.major, minor: mapping.minor };
+            watcher.handle_mapped(mapping.pid, MappedFile { device, inode: mapping.inode, generation: mapping.generation }, now);
+        });
+        if !told_all {
+            watcher.handle_mappings_lost(now);
+        }
+    }
+
     fn handle_tick(&mut self) {
         let now = Clock::boot_now();
+        self.last_tick = now;
         // Only when everything older is read may `now` turn a hole into a gap.
         if self.drain() < RECORDS_PER_TURN {
             self.end_lost_processes(now);
@@ -291,8 +348,8 @@ impl Observer {
             self.take_outputs(outputs);
         }
         self.watcher.handle_timeout(now);
-        self.ticks = self.ticks.wrapping_add(1);
-        if self.ticks.is_multiple_of(TICKS_PER_HOUSEKEEPING) {
+        if self.next_housekeeping <= now {
+            self.next_housekeeping = now.plus_nanos(HOUSEKEEPING_NANOS);
             self.read_counters();
             self.pipeline.settings_mut().cost.today = setup::today();
             if self.stall.observe(self.scanner.progress(), now) {
@@ -301,7 +358,8 @@ impl Observer {
                 );
             }
         }
-        if self.ticks.is_multiple_of(TICKS_PER_SWEEP) {
+        if self.next_sweep <= now {
+            self.next_sweep = now.plus_nanos(SWEEP_NANOS);
             let processes = self.tables.processes();
             if !self.resolver.ask(Question::Ended(processes)) {
                 tracing::debug!("too busy to look for processes whose end was missed");
@@ -361,12 +419,15 @@ impl Observer {
             Note::NotCovered { process, reason } => {
                 tracing::debug!(pid = process.pid.0, %reason, "not covered");
             }
-            Note::Done(ScanRequest::Host) => {
+            Note::Done(request, statistics) => {
                 self.stall.handle_answer();
-                self.host_scans = self.host_scans.saturating_add(1);
-                self.watcher.handle_host_scanned(Clock::boot_now());
+                self.instruments.set_dropped(DropReason::FilePostponed, statistics.files_postponed);
+                self.instruments.set_dropped(DropReason::FileUnanswered, statistics.unanswered);
+                if request == ScanRequest::Host {
+                    self.host_scans = self.host_scans.saturating_add(1);
+                    self.watcher.handle_host_scanned(Clock::boot_now());
+                }
             }
-            Note::Done(ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Mapped(_) | ScanRequest::Forget(_)) => self.stall.handle_answer(),
         }
     }
 
@@ -466,6 +527,8 @@ impl Observer {
             (DropReason::ScanRejected, self.scanner.rejected()),
             (DropReason::ScanNotRequested, watcher.requests_dropped),
             (DropReason::ScanNotFollowed, watcher.young_full),
+            (DropReason::MappingNotFollowed, watcher.mappings_not_followed),
+            (DropReason::MappingLost, self.mappings.as_ref().map_or(0, MmapEvents::lost)),
         ] {
             instruments.set_dropped(reason, total);
         }
@@ -477,6 +540,31 @@ impl Observer {
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+}
+
+/// Listens to mappings of code; where that cannot be, young processes are looked at again and again.
+fn listen_to_mappings(scope: Scope, scan: &Scan, watcher: &mut Watcher) -> Option<MmapEvents> {
+    if scope == Scope::Tree {
+        return None; // of a tree, only what its own execs and forks lead to is looked at
+    }
+    match MmapEvents::open() {
+        Ok(events) => {
+            watcher.listen_to_mappings(scan.empty_files());
+            Some(events)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "libraries that are loaded late are found by looking again, up to five seconds later");
+            None
+        }
+    }
+}
+
+/// When something was mapped; never, where nobody tells.
+async fn mapped(events: Option<&MmapEvents>) -> std::io::Result<()> {
+    match events {
+        Some(events) => events.readable().await,
+        None => std::future::pending().await,
     }
 }
 

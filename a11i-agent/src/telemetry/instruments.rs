@@ -67,7 +67,17 @@ pub struct Instruments {
     /// Series of metrics of observed processes now.
     pub metric_series: Count,
     kernel: [Count; KernelCounter::COUNT as usize],
-    drops: [Count; DropReason::ALL.len()],
+    drops: Drops,
+}
+
+/// One count per reason.
+#[derive(Debug)]
+struct Drops([Count; DropReason::ALL.len()]);
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Count::default())) // the standard library stops at 32
+    }
 }
 
 /// One number, with everything that an exporter needs to say about it.
@@ -85,20 +95,20 @@ pub struct Observation {
 impl Instruments {
     pub fn dropped(&self, reason: DropReason, number: u64) {
         // The reasons are numbered from 0 in the order of `ALL`, which a test checks.
-        if let Some(count) = self.drops.get(reason as usize) {
+        if let Some(count) = self.drops.0.get(reason as usize) {
             count.add(number);
         }
     }
 
     /// For drops that another keeper sums up.
     pub fn set_dropped(&self, reason: DropReason, total: u64) {
-        if let Some(count) = self.drops.get(reason as usize) {
+        if let Some(count) = self.drops.0.get(reason as usize) {
             count.set(total);
         }
     }
 
     pub fn drops(&self, reason: DropReason) -> u64 {
-        self.drops.get(reason as usize).map(Count::value).unwrap_or_default()
+        self.drops.0.get(reason as usize).map(Count::value).unwrap_or_default()
     }
 
     /// The kernel's own sum of one of its counters.
