@@ -80,6 +80,14 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
         if features.uprobe_multi { "" } else { "one perf event per probe: CAP_SYS_ADMIN is needed, detaching takes about 0.1 s per probe" },
     );
     line(features.raw_tracepoint, "raw tracepoints", if features.raw_tracepoint { "" } else { "new processes are found by polling only" });
+    line(
+        features.mapping_events_problem.is_none(),
+        "events of mapped code",
+        &features
+            .mapping_events_problem
+            .as_deref()
+            .map_or(String::new(), |problem| format!("{problem}; libraries that are loaded late are found by polling, up to 5 s later")),
+    );
     let missing = features.capabilities.missing(features.attach_mode());
     line(
         missing.is_empty(),

@@ -138,3 +138,106 @@ fn a_script_leads_to_its_interpreter_before_it_runs() {
     let is_program = |report: &ScanReport| matches!(report, ScanReport::Library { candidate, .. } if candidate.path == program);
     assert!(reports.iter().any(is_program), "{reports:?}");
 }
+
+#[test]
+fn a_library_whose_path_holds_a_newline_is_found_under_its_name() {
+    let dir = TempDir::new("new\nline (deleted)");
+    let child = Running::start(&tls_client(&dir));
+    let reports = handle(&mut Scan::new(ProcFs::default()), ScanRequest::Exec(child.id()));
+    let found = of_process(&reports, child.id());
+    assert_eq!(found.iter().map(|candidate| candidate.path.clone()).collect::<Vec<_>>(), [dir.path().join("libssl.so.3")]);
+}
+
+#[test]
+fn a_pipe_where_a_library_is_expected_is_passed_over_without_waiting() {
+    let dir = TempDir::new("pipe");
+    for name in ["bin", "lib"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let pipe = dir.path().join("lib/libssl.so.3");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let program = compile(&dir, "bin/waits", "#include <unistd.h>\nint main(void){write(1,\"x\",1);pause();}", &[]);
+    let child = Running::start(&program);
+    let mut scan = Scan::new(ProcFs::default());
+    let reports = handle(&mut scan, ScanRequest::Exec(child.id()));
+    assert!(matches!(reports.last(), Some(ScanReport::Done { .. })), "{reports:?}");
+    let offers_pipe = |report: &ScanReport| matches!(report, ScanReport::Library { candidate, .. } if candidate.path == pipe);
+    assert!(!reports.iter().any(offers_pipe), "{reports:?}");
+    assert_eq!(scan.statistics().unanswered, 0);
+}
+
+#[test]
+fn a_library_that_is_rewritten_in_place_is_withdrawn_and_found_anew() {
+    let dir = TempDir::new("rewritten");
+    let child = Running::start(&tls_client(&dir));
+    let library = dir.path().join("libssl.so.3");
+    let mut scan = Scan::new(ProcFs::default());
+    let reports = handle(&mut scan, ScanRequest::Host);
+    let [candidate] = of_process(&reports, child.id())[..] else { panic!("{reports:?}") };
+    let before = candidate.file.id();
+
+    // Another name is no other bytes.
+    std::fs::hard_link(&library, dir.path().join("second-name")).unwrap();
+    let reports = handle(&mut scan, ScanRequest::Host);
+    assert!(!reports.iter().any(|report| matches!(report, ScanReport::Changed { .. })), "{reports:?}");
+
+    let mut bytes = std::fs::read(&library).unwrap();
+    bytes.extend([0; 64]);
+    std::fs::write(&library, bytes).unwrap();
+    let reports = handle(&mut scan, ScanRequest::Host);
+    assert!(reports.iter().any(|report| matches!(report, ScanReport::Changed { file } if *file == before)), "{reports:?}");
+    let reports = handle(&mut scan, ScanRequest::Host);
+    let [candidate] = of_process(&reports, child.id())[..] else { panic!("{reports:?}") };
+    assert!(candidate.file.id() != before && candidate.file.id().ino == before.ino);
+}
+
+#[test]
+fn a_hostile_proc_is_survived_whatever_its_files_hold() {
+    const GOOD: [(&str, &[u8]); 4] = [
+        ("stat", b"77 (a) R 1 (b c)\n) S 42 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 9 9\n"),
+        ("status", b"Name:\ta\nVmExe:\t     900 kB\nVmLib:\t    1800 kB\n"),
+        (
+            "maps",
+            b"55d0c0028000-55d0c01e0000 r-xp 00028000 fd:01 1234     /usr/bin/python3.11\n\
+              7f0000000000-7f0000001000 r-xp 00000000 00:2a 77   /tmp/with space/libssl.so\\012x (deleted)\n",
+        ),
+        ("mountinfo", b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n40 35 0:45 / /home/s3 rw - fuse.sshfs x rw\n"),
+    ];
+    let dir = TempDir::new("hostile-proc");
+    let process = dir.path().join("77");
+    std::fs::create_dir_all(process.join("ns")).unwrap();
+    std::os::unix::fs::symlink("mnt:[4026539999]", process.join("ns/mnt")).unwrap();
+    std::os::unix::fs::symlink("/opt/x/bin/python", process.join("exe")).unwrap();
+    std::os::unix::fs::symlink("/", process.join("root")).unwrap();
+    let mut scan = Scan::new(ProcFs::at(dir.path()));
+    let mut random = 88_172_645_463_325_252_u64;
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % below as u64).unwrap()
+    };
+    for round in 0..400 {
+        for (name, good) in GOOD {
+            let mut bytes = good.to_vec();
+            for _ in 0..next(4) {
+                let at = next(bytes.len());
+                match next(5) {
+                    0 => bytes.truncate(at.max(1)),
+                    1 => bytes.insert(at, b"\0\n ()-:/9\xff"[next(10)]),
+                    2 => drop(bytes.remove(at)),
+                    3 => bytes.extend_from_within(at..),
+                    _ => bytes[at] ^= 1 << next(8),
+                }
+                if bytes.is_empty() {
+                    bytes.push(b'\n');
+                }
+            }
+            std::fs::write(process.join(name), bytes).unwrap();
+        }
+        let reports = handle(&mut scan, ScanRequest::Host);
+        assert!(matches!(reports.last(), Some(ScanReport::Done { .. })), "round {round}");
+        let invented = |report: &ScanReport| matches!(report, ScanReport::Found { .. });
+        assert!(!reports.iter().any(invented), "nothing that is mapped there exists: {reports:?}");
+    }
+}
