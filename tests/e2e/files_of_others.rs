@@ -96,9 +96,10 @@ async fn a_library_that_is_rewritten_in_place_loses_its_probes() {
     let mut client = workshop.start(&library, &scene.stub, HOST, &request());
     client.load().await;
     attached(&scene, &library).await;
-    let mut bytes = fs::read(&library).expect("it was just copied");
-    bytes.extend_from_slice(&[0; 64]); // the same code, so that the client can still run; another version all the same
-    fs::write(&library, bytes).expect("the same inode is written");
+    // The same code, so that the client can still run (a truncation would take its pages away); another version all the same.
+    let mut file = fs::File::options().append(true).open(&library).expect("a mapped library can be written");
+    std::io::Write::write_all(&mut file, &[0; 64]).expect("there is room");
+    drop(file);
     scene.agent.wait_for_log(&["rewritten in place"]).await;
     client.call().await; // whoever maps it works on
     client.finish().await;

@@ -52,7 +52,7 @@ use crate::{
 /// How often time passes for the pipeline and records that woke nobody are looked for, while there are any.
 const TICK: Duration = Duration::from_millis(20);
 
-/// The same when nothing has come for a while. A request wakes us whenever it comes; what wakes nobody (an answer after a long silence,
+/// The same when no traffic has come for a while. A request wakes us whenever it comes; what wakes nobody (an answer after a long silence,
 /// the end of a process) is read that much later, with the kernel's times.
 const IDLE_TICK: Duration = Duration::from_millis(250);
 
@@ -106,8 +106,8 @@ pub struct Observer {
     ended: HashSet<ProcessId>,
     /// When time last passed for everything.
     last_tick: BootTime,
-    /// When something was last read of the ring.
-    last_record: BootTime,
+    /// When bytes of a connection were last read of the ring.
+    last_traffic: BootTime,
     next_housekeeping: BootTime,
     next_sweep: BootTime,
 }
@@ -180,7 +180,7 @@ impl Observer {
             more: false,
             ended: HashSet::new(),
             last_tick: Clock::boot_now(),
-            last_record: BootTime(0),
+            last_traffic: BootTime(0),
             next_housekeeping: BootTime(0),
             next_sweep: Clock::boot_now().plus_nanos(SWEEP_NANOS),
             config,
@@ -297,15 +297,19 @@ impl Observer {
     fn drain(&mut self) -> usize {
         let Self { ring, pipeline, tables, watcher, instruments, .. } = self;
         let mut outputs = Vec::new();
+        let mut traffic = false;
         let count = ring.drain(RECORDS_PER_TURN, |record| match decode(record) {
-            Ok(event) => feed(&event, pipeline, tables, watcher, &mut outputs),
+            Ok(event) => {
+                traffic |= matches!(event.body, EventBody::Data { .. });
+                feed(&event, pipeline, tables, watcher, &mut outputs);
+            }
             Err(error) => {
                 instruments.dropped(DropReason::RecordMalformed, 1);
                 tracing::debug!(%error, "a record does not decode");
             }
         });
-        if count > 0 {
-            self.last_record = Clock::boot_now();
+        if traffic {
+            self.last_traffic = Clock::boot_now();
         }
         self.more = count == RECORDS_PER_TURN;
         self.take_outputs(outputs);
@@ -315,7 +319,7 @@ impl Observer {
     /// In tokio's time, which may be a different clock.
     fn next_tick(&self) -> Instant {
         let now = Clock::boot_now();
-        let is_idle = now.nanos_since(self.last_record) > IDLE_AFTER_NANOS;
+        let is_idle = now.nanos_since(self.last_traffic) > IDLE_AFTER_NANOS;
         let pause = if is_idle { IDLE_TICK } else { TICK };
         let at = self.last_tick.plus_nanos(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX));
         let at = self.watcher.poll_timeout().map_or(at, |due| due.min(at));
