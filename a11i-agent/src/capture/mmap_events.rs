@@ -108,8 +108,8 @@ fn cpus(list: &str) -> impl Iterator<Item = u32> {
     list.trim()
         .split(',')
         .filter_map(|range| {
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            Some(first.parse().ok()?..=last.parse().ok()?)
+            let (from, to) = range.split_once('-').unwrap_or((range, range));
+            Some(from.parse().ok()?..=to.parse().ok()?)
         })
         .flatten()
         .take(MAX_CPUS)

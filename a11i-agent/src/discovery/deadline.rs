@@ -126,11 +126,11 @@ impl DeadlineWorker {
         let alive = Arc::downgrade(&life);
         let counted = Arc::clone(&progress);
         let body = move || {
-            let _life = life;
             // Whoever gave this thread up has dropped the other end.
             while let Ok(job) = inbox.recv() {
                 job(&counted);
             }
+            drop(life);
         };
         thread::Builder::new().name("a11i-file-reader".to_owned()).spawn(body).map_err(GivenUp::NoThread)?;
         Ok(Hand { jobs, progress, alive })
@@ -161,7 +161,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Without one read that ends: local disks take milliseconds for a window, network file systems on a bad day a second.
 const STILL: Duration = Duration::from_secs(2);
 /// In all, however steadily bytes trickle: the largest programs take a second, under emulation forty.
-const TOTAL: Duration = Duration::from_secs(60);
+const TOTAL: Duration = Duration::from_mins(1);
 /// Each is one file system (or process) that does not answer, with one megabyte of stack that is never touched.
 const MAX_STUCK: usize = 16;
 

@@ -83,7 +83,7 @@ impl Files {
             self.postponed = self.postponed.saturating_add(1);
             return Err(Refused::OverBudget);
         }
-        let file = self.within_time(place, move || open())?.map_err(Refused::Open)?;
+        let file = self.within_time(place, open)?.map_err(Refused::Open)?;
         self.opened = self.opened.saturating_add(1);
         Ok(file)
     }

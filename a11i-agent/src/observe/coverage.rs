@@ -78,6 +78,7 @@ enum Notes {
 }
 
 /// Who needs a file's probes.
+#[derive(Clone, Copy)]
 enum User {
     Process(ProcessId),
     /// Programs of this mount namespace will map it.
