@@ -22,6 +22,7 @@ mod content_coding;
 mod errors;
 mod exec;
 mod export;
+mod files_of_others;
 mod guest;
 mod http2;
 mod instruments;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{
     btf::{self, Layouts, MemberOffsets as _},
     hazards::Hazards,
+    mmap_events::MmapEvents,
 };
 
 /// How uprobes are attached.
@@ -42,6 +43,8 @@ pub struct Features {
     pub btf: bool,
     /// Why BTF is not there.
     pub btf_problem: Option<String>,
+    /// Why mappings of code are not told by the kernel; None when they are.
+    pub mapping_events_problem: Option<String>,
     pub capabilities: Capabilities,
     /// Whether pids here are those the kernel half sees; None when `/proc` does not say.
     pub initial_pid_namespace: Option<bool>,
@@ -81,6 +84,7 @@ impl Features {
             btf: btf_problem.is_none(),
             task_offsets,
             btf_problem,
+            mapping_events_problem: MmapEvents::try_out().err().map(|error| error.to_string()),
             capabilities: Capabilities::of_this_process(),
             initial_pid_namespace: fs::read_link("/proc/self/ns/pid").ok().map(|link| is_initial_pid_namespace(&link)),
             hazards: Hazards::probe(),

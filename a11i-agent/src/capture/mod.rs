@@ -11,5 +11,7 @@ pub mod hits;
 pub mod loader;
 pub mod losses;
 pub mod missed;
+pub mod mmap_events;
+mod perf_buffer;
 pub mod ring;
 pub mod switch;

@@ -100,6 +100,14 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
     };
     line(safe, "  user shadow stacks", detail);
     line(features.raw_tracepoint, "raw tracepoints", if features.raw_tracepoint { "" } else { "new processes are found by polling only" });
+    line(
+        features.mapping_events_problem.is_none(),
+        "events of mapped code",
+        &features
+            .mapping_events_problem
+            .as_deref()
+            .map_or(String::new(), |problem| format!("{problem}; libraries that are loaded late are found by polling, up to 5 s later")),
+    );
     let missing = features.capabilities.missing(features.attach_mode());
     line(
         missing.is_empty(),

@@ -36,6 +36,8 @@ pub struct FileId {
 pub enum OpenError {
     #[error("cannot open {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
+    #[error("{path} lies in another root, which only openat2 opens safely, and this kernel (or a sandbox) does not have it")]
+    NoOpenat2 { path: PathBuf },
     #[error("{path} is not a regular file")]
     NotRegular { path: PathBuf },
     #[error("{path} is on FUSE, whose server could stall every read")]
@@ -109,7 +111,7 @@ impl OpenedFile {
             Mode::empty(),
             ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
         )
-        .map_err(|e| io_error(path, e))?;
+        .map_err(|e| if e == rustix::io::Errno::NOSYS { OpenError::NoOpenat2 { path: path.to_owned() } } else { io_error(path, e) })?;
         Self::from_located(located.as_fd(), path)
     }
 

@@ -5,16 +5,23 @@
 //! process is not covered. Refuses files that could stall or kill the agent ([`file::OpenError`]). Nothing here
 //! touches the kernel's probes: `attach::links` executes the plans.
 
+mod budget;
+mod deadline;
 pub mod elf;
+pub mod empty_files;
 pub mod evidence;
 pub mod file;
+pub mod files;
 
 pub mod inspect;
+pub mod late_mappings;
 pub mod ld_so_cache;
 pub mod maps;
 pub mod mounts;
+mod namespaces;
 mod prefix;
 pub mod process;
+mod reported;
 pub mod scan;
 pub mod scanner;
 mod script;

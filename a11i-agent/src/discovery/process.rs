@@ -128,6 +128,11 @@ impl ProcFs {
         if self.is_on_fuse(pid, mapping.device, mounts) {
             return Err(OpenError::Fuse { path: mapping.path.clone() });
         }
+        self.open_located(pid, mapping)
+    }
+
+    /// The same without the question whether its file system may be touched.
+    pub(super) fn open_located(&self, pid: Pid, mapping: &Mapping) -> Result<OpenedFile, OpenError> {
         let mut link = self.path(pid, "map_files");
         link.push(mapping.map_files_name());
         match OpenedFile::open(&link) {
@@ -146,7 +151,7 @@ impl ProcFs {
         }
     }
 
-    fn is_on_fuse(&self, pid: Pid, device: Device, mounts: &mut Mounts) -> bool {
+    pub(super) fn is_on_fuse(&self, pid: Pid, device: Device, mounts: &mut Mounts) -> bool {
         if mounts.is_fuse(device).is_none()
             && let Ok(mountinfo) = self.mountinfo(pid)
         {

@@ -1,10 +1,11 @@
 //! One look at a process, at all of them, or at a file, with memory of earlier looks.
 //!
 //! What a file offers is remembered by [`FileId`], what a process was seen to map by process: a second look costs one
-//! small read. Runs on the scanner's thread ([`super::scanner`]), because files of others may be slow.
+//! small read. Runs on the scanner's thread ([`super::scanner`]); what may hang runs on a thread of its own ([`super::deadline`]).
+//! What could not be looked at now (over budget, no answer, being written) is looked at again by a later host scan.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,32 +14,38 @@ use std::{
 use a11i_common::identity::{Pid, ProcessId};
 
 use super::{
-    elf::{ElfError, Machine},
+    elf::Machine,
+    empty_files::EmptyFiles,
     evidence::Evidence,
     file::{Device, FileId, OpenError, OpenedFile, id_of},
+    files::{Analysed, Files, Place, Refused},
     ld_so_cache,
-    maps::Mapping,
+    maps::{Mapping, Mappings},
     mounts::{Mounts, fuse_mount_points},
+    namespaces::Namespaces,
     prefix,
     process::ProcFs,
+    reported::Reported,
     scanner::{Candidate, NotCovered, ScanReport, ScanRequest, ScanStatistics},
     script,
 };
-use crate::attach::{Analysis, LIBRARIES, analyse};
+use crate::{
+    attach::{Analysis, LIBRARIES},
+    clock::Clock,
+};
 
 /// See the module.
 pub struct Scan {
     proc: ProcFs,
     own_pid: Pid,
     processes: HashMap<ProcessId, KnownProcess>,
-    files: AnalysisCache,
-    /// Files without anything, by what `maps` shows: spares opening them. Forgotten every [`GENERATIONS_OF_TRUST`].
-    empty: HashMap<(Device, u64), PathBuf>,
+    files: Files,
+    /// Files without anything, by what `maps` shows. Forgotten every [`GENERATIONS_OF_TRUST`].
+    empty: EmptyFiles,
+    /// Files that were reported, and in which version.
+    reported: Reported,
     mounts: Mounts,
-    /// Mount namespaces whose ld.so.cache was read.
-    namespaces: HashSet<u64>,
-    /// Library folders that were looked through, by mount namespace.
-    prefixes: HashSet<(u64, PathBuf)>,
+    namespaces: Namespaces,
     host_cache: Option<FileId>,
     /// Counts host scans: the clock of the caches.
     generation: u64,
@@ -52,21 +59,46 @@ struct KnownProcess {
     executable_kib: u64,
     /// Host scan in or after which it was last seen.
     generation: u64,
+    namespace: u64,
+    /// Files that are done with.
     files: HashSet<(Device, u64)>,
+    /// Those that were reported.
+    found: Vec<Mapping>,
+    /// Files that are tried again and were complained about.
+    said: HashSet<(Device, u64)>,
     said_no_access: bool,
+}
+
+/// What became of one mapped file.
+struct Outcome {
+    reports: Vec<ScanReport>,
+    /// Not to be looked at again for this process.
+    is_final: bool,
+}
+
+impl Outcome {
+    const fn done(reports: Vec<ScanReport>) -> Self {
+        Self { reports, is_final: true }
+    }
+
+    const fn later(reports: Vec<ScanReport>) -> Self {
+        Self { reports, is_final: false }
+    }
 }
 
 impl Scan {
     pub fn new(proc: ProcFs) -> Self {
+        let own_pid = Pid(std::process::id());
+        let own_namespace = proc.mount_namespace(own_pid).unwrap_or_default();
         Self {
             proc,
-            own_pid: Pid(std::process::id()),
+            own_pid,
             processes: HashMap::new(),
-            files: AnalysisCache::default(),
-            empty: HashMap::new(),
+            files: Files::default(),
+            empty: EmptyFiles::default(),
+            reported: Reported::default(),
             mounts: Mounts::default(),
-            namespaces: HashSet::new(),
-            prefixes: HashSet::new(),
+            namespaces: Namespaces::new(own_namespace),
             host_cache: None,
             generation: 0,
             host: None,
@@ -75,7 +107,18 @@ impl Scan {
     }
 
     pub fn statistics(&self) -> ScanStatistics {
-        self.statistics
+        ScanStatistics {
+            files_opened: self.files.opened(),
+            files_analysed: self.files.analysed(),
+            files_postponed: self.files.postponed(),
+            unanswered: self.files.unanswered(),
+            ..self.statistics
+        }
+    }
+
+    /// For the event loop: which mappings need no look.
+    pub fn empty_files(&self) -> EmptyFiles {
+        self.empty.clone()
     }
 
     /// Answers one request, a host scan included from beginning to end.
@@ -97,62 +140,99 @@ impl Scan {
                 return;
             }
         }
-        reports(ScanReport::Done { request, statistics: self.statistics });
+        reports(ScanReport::Done { request, statistics: self.statistics() });
     }
 
     /// Libraries of `root`'s ld.so.cache. A cache that is missing or broken gives none: libraries are then found when they are mapped.
-    pub fn libraries_of(&mut self, root: &Path, namespace: u64, fuse_mounts: &[PathBuf], reports: &mut dyn FnMut(ScanReport)) {
-        let Some(machine) = Machine::host() else { return };
+    /// `false`: some could not be looked at now.
+    fn libraries_of(&mut self, root: &Path, namespace: u64, fuse_mounts: &[PathBuf], reports: &mut dyn FnMut(ScanReport)) -> bool {
+        let Some(machine) = Machine::host() else { return true };
         if fuse_mounts.iter().any(|mount| Path::new(LD_SO_CACHE).starts_with(mount)) {
-            return;
+            return true;
         }
-        let libraries = ld_so_cache::libraries(root, machine, &soname_prefixes()).unwrap_or_default();
-        self.offer(root, namespace, libraries.into_iter().map(|library| library.path).collect(), fuse_mounts, reports);
+        let below = root.to_owned();
+        let look = move || ld_so_cache::libraries(&below, machine, &soname_prefixes()).unwrap_or_default();
+        let Ok(libraries) = self.files.within_time(Place::Namespace(namespace), look) else { return false };
+        self.offer(root, namespace, libraries.into_iter().map(|library| library.path).collect(), fuse_mounts, reports)
     }
 
-    /// Libraries in the folder that belongs to the program's own prefix.
-    fn libraries_beside(&mut self, root: &Path, namespace: u64, dir: &Path, fuse_mounts: &[PathBuf], reports: &mut dyn FnMut(ScanReport)) {
-        if !fuse_mounts.iter().any(|mount| dir.starts_with(mount)) {
-            self.offer(root, namespace, prefix::libraries(root, dir, &soname_prefixes()), fuse_mounts, reports);
+    /// Libraries in the folder that belongs to the program's own prefix. `false`: some could not be looked at now.
+    fn libraries_beside(
+        &mut self,
+        root: &Path,
+        namespace: u64,
+        dir: &Path,
+        fuse_mounts: &[PathBuf],
+        reports: &mut dyn FnMut(ScanReport),
+    ) -> bool {
+        if fuse_mounts.iter().any(|mount| dir.starts_with(mount)) {
+            return true;
         }
+        let (below, folder) = (root.to_owned(), dir.to_owned());
+        let look = move || prefix::libraries(&below, &folder, &soname_prefixes());
+        let Ok(paths) = self.files.within_time(Place::Namespace(namespace), look) else { return false };
+        self.offer(root, namespace, paths, fuse_mounts, reports)
     }
 
-    fn offer(&mut self, root: &Path, namespace: u64, paths: Vec<PathBuf>, fuse_mounts: &[PathBuf], reports: &mut dyn FnMut(ScanReport)) {
+    fn offer(
+        &mut self,
+        root: &Path,
+        namespace: u64,
+        paths: Vec<PathBuf>,
+        fuse_mounts: &[PathBuf],
+        reports: &mut dyn FnMut(ScanReport),
+    ) -> bool {
         let mut seen = HashSet::new(); // `libssl.so` of the development package is a link to the same file
+        let mut complete = true;
         for path in paths {
             if fuse_mounts.iter().any(|mount| path.starts_with(mount)) {
                 continue;
             }
-            let Ok(file) = OpenedFile::open_in_root(root, &path) else { continue };
-            self.statistics.files_opened += 1;
-            if seen.insert(file.id())
-                && let Ok(analysis) = self.analysis_of(&file)
-                && !analysis.plans.is_empty()
-            {
-                reports(ScanReport::Library { candidate: Candidate { file, path, analysis }, namespace });
+            let (below, name) = (root.to_owned(), path.clone());
+            let open = move || OpenedFile::open_in_root(&below, &name);
+            let file = match self.files.open(Place::Namespace(namespace), namespace, Clock::boot_now(), open) {
+                Ok(file) => file,
+                Err(Refused::Open(_)) => continue,
+                Err(Refused::Unanswered(_) | Refused::OverBudget) => {
+                    complete = false;
+                    continue;
+                }
+            };
+            if !seen.insert(file.id()) {
+                continue;
+            }
+            match self.files.analyse(file, namespace) {
+                Ok(Analysed { file, analysis: Ok(analysis), is_stable: true }) if !analysis.plans.is_empty() => {
+                    self.report_version(file.id(), &analysis, reports);
+                    self.namespaces.offered(namespace, self.generation);
+                    reports(ScanReport::Library { candidate: Candidate { file, path, analysis }, namespace });
+                }
+                Ok(Analysed { is_stable, .. }) => complete &= is_stable,
+                Err(_) => complete = false,
             }
         }
+        complete
     }
 
     /// A program that is about to run, before it maps anything: itself, the interpreter of a script, the libraries of
     /// their prefixes and of our root.
     pub fn program(&mut self, path: &Path, reports: &mut dyn FnMut(ScanReport)) -> Result<(), OpenError> {
-        let namespace = self.own_namespace();
+        let namespace = self.namespaces.own();
         let mut next = Some(path.to_owned());
         for _ in 0..MAX_SCRIPT_DEPTH {
             let Some(path) = next.take() else { break };
             let file = OpenedFile::open(&path)?;
-            self.statistics.files_opened += 1;
             // A virtual environment's python is a link into the prefix.
             if let Some(dir) = path.canonicalize().ok().and_then(|path| prefix::library_dir(&path)) {
                 self.libraries_beside(Path::new("/"), namespace, &dir, &[], reports);
             }
-            match self.analysis_of(&file) {
-                Ok(analysis) if !analysis.plans.is_empty() => {
+            match self.files.analyse(file, namespace) {
+                Ok(Analysed { file, analysis: Ok(analysis), .. }) if !analysis.plans.is_empty() => {
+                    self.report_version(file.id(), &analysis, reports);
                     reports(ScanReport::Library { candidate: Candidate { file, path, analysis }, namespace });
                 }
-                Ok(_) => {}
-                Err(_) => next = script::interpreter(&file),
+                Ok(Analysed { file, analysis: Err(_), .. }) => next = script::interpreter(&file),
+                Ok(_) | Err(_) => {}
             }
         }
         self.libraries_of(Path::new("/"), namespace, &[], reports);
@@ -167,16 +247,15 @@ impl Scan {
         self.generation = self.generation.saturating_add(1);
         if self.generation.is_multiple_of(GENERATIONS_OF_TRUST) {
             self.mounts.clear();
-            self.namespaces.clear();
-            self.prefixes.clear();
+            self.namespaces.look_again();
             self.empty.clear();
         }
+        let own = self.namespaces.own();
         let cache = id_of(Path::new(LD_SO_CACHE));
-        if cache.is_some() && cache != self.host_cache {
+        if cache.is_some() && cache != self.host_cache && self.libraries_of(Path::new("/"), own, &[], reports) {
             self.host_cache = cache;
-            self.libraries_of(Path::new("/"), self.own_namespace(), &[], reports);
         }
-        self.namespaces.extend(self.proc.mount_namespace(self.own_pid));
+        self.namespaces.is_new(own);
         // A /proc that cannot be listed gives an empty scan; each process is then found by its events.
         self.host = Some(self.proc.pids().unwrap_or_default().into_iter());
     }
@@ -187,13 +266,18 @@ impl Scan {
         if let Some(pid) = pids.next() {
             if let Ok(process) = self.proc.identify(pid) {
                 self.process(process, reports);
+                self.versions_of(process, reports);
             }
             return true;
         }
         self.host = None;
         let generation = self.generation;
         self.processes.retain(|_, known| known.generation == generation);
-        reports(ScanReport::Done { request: ScanRequest::Host, statistics: self.statistics });
+        self.reported.forget_unused(generation);
+        for namespace in self.namespaces.gone(self.processes.values().map(|known| known.namespace), generation) {
+            reports(ScanReport::NamespaceGone { namespace });
+        }
+        reports(ScanReport::Done { request: ScanRequest::Host, statistics: self.statistics() });
         false
     }
 
@@ -216,118 +300,185 @@ impl Scan {
             return;
         }
         self.statistics.processes_read += 1;
+        known.namespace = self.proc.mount_namespace(pid).unwrap_or_default();
         let mut found = Vec::new();
-        match self.proc.mappings(pid) {
-            Ok(mappings) => {
-                for mapping in &mappings.files {
-                    if known.files.insert((mapping.device, mapping.inode)) {
-                        found.extend(self.mapped_file(process, mapping));
-                    }
-                }
+        let proc = self.proc.clone();
+        match self.files.within_time(Place::Process(pid), move || proc.mappings(pid)) {
+            Ok(Ok(mappings)) => {
                 if mappings.truncated {
                     found.push(ScanReport::NotCovered { process, reason: NotCovered::TooManyMappings });
                 }
-                known.executable_kib = executable_kib;
+                if self.mapped_files(process, &mut known, mappings, &mut found) {
+                    known.executable_kib = executable_kib;
+                }
             }
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                if !known.said_no_access {
-                    known.said_no_access = true;
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                if !std::mem::replace(&mut known.said_no_access, true) {
                     found.push(ScanReport::NotCovered { process, reason: NotCovered::NoAccess(error) });
                 }
             }
-            Err(_) => {} // ended
+            Ok(Err(_)) => {} // ended
+            Err(unanswered) => {
+                if !std::mem::replace(&mut known.said_no_access, true) {
+                    found.push(ScanReport::NotCovered { process, reason: NotCovered::Silent(unanswered) });
+                }
+            }
         }
         // The pid may have changed hands while we read: then all of this is about someone else.
         if !self.proc.is_same(process) {
             self.statistics.processes_vanished += 1;
             return;
         }
-        self.unmapped_libraries(pid, reports);
+        if !self.unmapped_libraries(pid, known.namespace, reports) {
+            known.executable_kib = 0;
+        }
         found.into_iter().for_each(reports);
         self.remember(process, known);
     }
 
-    /// 0 where `/proc` does not say: no namespace has that number.
-    fn own_namespace(&self) -> u64 {
-        self.proc.mount_namespace(self.own_pid).unwrap_or_default()
+    /// `false`: some of them are to be looked at again.
+    fn mapped_files(&mut self, process: ProcessId, known: &mut KnownProcess, mappings: Mappings, found: &mut Vec<ScanReport>) -> bool {
+        // Those that most likely matter go first, before a budget is used up.
+        let (first, rest): (Vec<Mapping>, Vec<Mapping>) = mappings.files.into_iter().partition(is_tls_name);
+        let mut all = true;
+        for mapping in first.into_iter().chain(rest) {
+            let key = (mapping.device, mapping.inode);
+            if known.files.contains(&key) {
+                continue;
+            }
+            let Outcome { reports, is_final } = self.mapped_file(process, known.namespace, &mapping);
+            if reports.iter().any(|report| matches!(report, ScanReport::Found { .. })) {
+                known.found.push(mapping);
+            }
+            if is_final {
+                known.files.insert(key);
+                found.extend(reports);
+            } else {
+                all = false;
+                if !reports.is_empty() && known.said.insert(key) {
+                    found.extend(reports);
+                }
+            }
+        }
+        all
     }
 
-    fn mapped_file(&mut self, process: ProcessId, mapping: &Mapping) -> Vec<ScanReport> {
-        let key = (mapping.device, mapping.inode);
-        if self.empty.get(&key).is_some_and(|path| *path == mapping.path) {
-            return Vec::new();
+    fn mapped_file(&mut self, process: ProcessId, namespace: u64, mapping: &Mapping) -> Outcome {
+        if self.empty.contains(mapping.device, mapping.inode, &mapping.path) {
+            return Outcome::done(Vec::new());
         }
         let not_covered = |reason| ScanReport::NotCovered { process, reason };
         let path = mapping.path.clone();
-        let file = match self.proc.open_mapped(process.pid, mapping, &mut self.mounts) {
+        if self.proc.is_on_fuse(process.pid, mapping.device, &mut self.mounts) {
+            return Outcome::done(vec![not_covered(NotCovered::Unopened { path: path.clone(), source: OpenError::Fuse { path } })]);
+        }
+        let (proc, which) = (self.proc.clone(), mapping.clone());
+        let open = move || proc.open_located(process.pid, &which);
+        let file = match self.files.open(Place::Device(mapping.device), namespace, Clock::boot_now(), open) {
             Ok(file) => file,
             // Unmapped or ended meanwhile; every library that is not TLS would be named here.
-            Err(OpenError::Io { .. } | OpenError::OtherFile { .. } | OpenError::NotRegular { .. }) if !is_tls_name(mapping) => {
-                return Vec::new();
+            Err(Refused::Open(OpenError::Io { .. } | OpenError::OtherFile { .. } | OpenError::NotRegular { .. }))
+                if !is_tls_name(mapping) =>
+            {
+                return Outcome::done(Vec::new());
             }
-            Err(source) => return vec![not_covered(NotCovered::Unopened { path, source })],
+            Err(Refused::Open(source)) => return Outcome::done(vec![not_covered(NotCovered::Unopened { path, source })]),
+            Err(Refused::Unanswered(source)) => return Outcome::later(vec![not_covered(NotCovered::Unanswered { path, source })]),
+            Err(Refused::OverBudget) if is_tls_name(mapping) => return Outcome::later(vec![not_covered(NotCovered::OverBudget { path })]),
+            Err(Refused::OverBudget) => return Outcome::later(Vec::new()),
         };
-        self.statistics.files_opened += 1;
-        let analysis = match self.analysis_of(&file) {
+        let (file, analysis, is_stable) = match self.files.analyse(file, namespace) {
+            Ok(Analysed { file, analysis, is_stable }) => (file, analysis, is_stable),
+            Err(source) => return Outcome::later(vec![not_covered(NotCovered::Unanswered { path, source })]),
+        };
+        if !is_stable {
+            return Outcome::later(vec![not_covered(NotCovered::BeingWritten { path })]);
+        }
+        let analysis = match analysis {
             Ok(analysis) => analysis,
             // Data mapped executable is no library; a file named like one that cannot be read is worth a word.
-            Err(_) if !is_tls_name(mapping) => return Vec::new(),
-            Err(source) => return vec![not_covered(NotCovered::Unreadable { path, source })],
+            Err(_) if !is_tls_name(mapping) => return Outcome::done(Vec::new()),
+            Err(source) => return Outcome::done(vec![not_covered(NotCovered::Unreadable { path, source })]),
         };
         if analysis.is_empty() {
-            if self.empty.len() >= MAX_EMPTY {
-                self.empty.clear();
-            }
-            self.empty.insert(key, mapping.path.clone());
-            return Vec::new();
+            self.empty.add(mapping.device, mapping.inode, &mapping.path);
+            return Outcome::done(Vec::new());
         }
         let unsupported = |evidence: &Evidence| not_covered(NotCovered::Unsupported { path: path.clone(), evidence: *evidence });
         let mut reports: Vec<_> = analysis.evidence.iter().map(unsupported).collect();
         if !analysis.plans.is_empty() {
+            self.report_version(file.id(), &analysis, &mut |report| reports.push(report));
             reports.push(ScanReport::Found { process, candidate: Candidate { file, path, analysis } });
         }
-        reports
+        Outcome::done(reports)
     }
 
-    fn analysis_of(&mut self, file: &OpenedFile) -> Result<Arc<Analysis>, ElfError> {
-        if let Some(known) = self.files.entries.get(&file.id()) {
-            return Ok(Arc::clone(known));
+    /// Before a file is reported: an earlier version of the same inode is over.
+    fn report_version(&mut self, id: FileId, analysis: &Arc<Analysis>, reports: &mut dyn FnMut(ScanReport)) {
+        if let Some(file) = self.reported.report(id, Arc::clone(analysis), self.generation) {
+            self.look_again_at(&file);
+            reports(ScanReport::Changed { file });
         }
-        self.statistics.files_analysed += 1;
-        let analysis = Arc::new(match analyse(file, file.id()) {
-            // Not ours to read, today and tomorrow: remembered as empty.
-            Err(ElfError::NotElf | ElfError::OtherType(_)) if !script::is_script(file) => Analysis::default(),
-            analysis => analysis?,
-        });
-        if file.is_unchanged() {
-            self.files.insert(file.id(), Arc::clone(&analysis));
+    }
+
+    /// Looks once per host scan at each file that was reported for a living process: was it rewritten in place?
+    fn versions_of(&mut self, process: ProcessId, reports: &mut dyn FnMut(ScanReport)) {
+        let Some(known) = self.processes.get(&process) else { return };
+        for mapping in known.found.clone() {
+            let Some(id) = self.reported.due((mapping.device, mapping.inode), self.generation) else { continue };
+            let place = Place::Device(mapping.device);
+            let path = self.proc.path(process.pid, "map_files").join(mapping.map_files_name());
+            let Some(now) = self.files.version(place, path.clone()).filter(|now| (now.dev, now.ino) == (id.dev, id.ino)) else { continue };
+            let is_same = now == id
+                || (now.size, now.mtime) == (id.size, id.mtime) && {
+                    // Times of the name, not of the bytes (unlinked, renamed, linked), or bytes whose time was set back.
+                    let open = move || OpenedFile::open(&path);
+                    let opened = self.files.within_time(place, open).ok().and_then(Result::ok);
+                    let analysed = opened.and_then(|file| self.files.analyse(file, self.namespaces.own()).ok());
+                    let analysis = analysed.filter(|analysed| analysed.is_stable).and_then(|analysed| analysed.analysis.ok());
+                    analysis.is_some_and(|analysis| self.reported.is_same(&id, now, &analysis))
+                };
+            if !is_same && let Some(file) = self.reported.withdraw(&id) {
+                self.look_again_at(&file);
+                reports(ScanReport::Changed { file });
+            }
         }
-        Ok(analysis)
+    }
+
+    /// Processes that map another version of the file are looked at again by the next host scan.
+    fn look_again_at(&mut self, file: &FileId) {
+        let key = (Device::of(file.dev), file.ino);
+        for known in self.processes.values_mut() {
+            let before = known.found.len();
+            known.found.retain(|mapping| (mapping.device, mapping.inode) != key);
+            if known.found.len() != before {
+                known.files.remove(&key);
+                known.executable_kib = 0;
+            }
+        }
     }
 
     /// Libraries that the process or others like it will map: the first process seen in a mount namespace leads to the
-    /// namespace's ld.so.cache, the first one of a program to its prefix.
-    fn unmapped_libraries(&mut self, pid: Pid, reports: &mut dyn FnMut(ScanReport)) {
-        let Some(namespace) = self.proc.mount_namespace(pid) else { return };
-        if self.namespaces.len() >= MAX_NAMESPACES || self.prefixes.len() >= MAX_NAMESPACES {
-            self.namespaces.clear();
-            self.prefixes.clear();
+    /// namespace's ld.so.cache, the first one of a program to its prefix. `false`: some could not be looked at now.
+    fn unmapped_libraries(&mut self, pid: Pid, namespace: u64, reports: &mut dyn FnMut(ScanReport)) -> bool {
+        if namespace == 0 {
+            return true;
         }
         let dir = self.proc.exe(pid).ok().and_then(|exe| prefix::library_dir(&exe));
-        let new_dir = dir.filter(|dir| self.prefixes.insert((namespace, dir.clone())));
-        let new_namespace = self.namespaces.insert(namespace);
+        let new_dir = dir.filter(|dir| self.namespaces.is_new_prefix(namespace, dir));
+        let new_namespace = self.namespaces.is_new(namespace);
         if new_dir.is_none() && !new_namespace {
-            return;
+            return true;
         }
         // Without its mounts nobody knows what is FUSE: then these are found when they are mapped.
-        let Ok(mountinfo) = self.proc.mountinfo(pid) else { return };
+        let Ok(mountinfo) = self.proc.mountinfo(pid) else { return true };
         let (root, fuse_mounts) = (self.proc.root_of(pid), fuse_mount_points(&mountinfo));
-        if new_namespace {
-            self.libraries_of(&root, namespace, &fuse_mounts, reports);
+        let of_cache = !new_namespace || self.libraries_of(&root, namespace, &fuse_mounts, reports);
+        let of_prefix = new_dir.as_ref().is_none_or(|dir| self.libraries_beside(&root, namespace, dir, &fuse_mounts, reports));
+        if !of_cache || !of_prefix {
+            self.namespaces.again(namespace, new_dir);
         }
-        if let Some(dir) = new_dir {
-            self.libraries_beside(&root, namespace, &dir, &fuse_mounts, reports);
-        }
+        of_cache && of_prefix
     }
 
     fn remember(&mut self, process: ProcessId, mut known: KnownProcess) {
@@ -336,25 +487,6 @@ impl Scan {
             self.processes.clear(); // costs a second look at each, loses nothing
         }
         self.processes.insert(process, known);
-    }
-}
-
-/// Bounded; the oldest entry goes first.
-#[derive(Default)]
-struct AnalysisCache {
-    entries: HashMap<FileId, Arc<Analysis>>,
-    order: VecDeque<FileId>,
-}
-
-impl AnalysisCache {
-    fn insert(&mut self, id: FileId, analysis: Arc<Analysis>) {
-        if self.entries.insert(id, analysis).is_none() {
-            self.order.push_back(id);
-        }
-        while self.entries.len() > MAX_ANALYSES {
-            let Some(oldest) = self.order.pop_front() else { break };
-            self.entries.remove(&oldest);
-        }
     }
 }
 
@@ -370,155 +502,11 @@ fn soname_prefixes() -> Vec<&'static str> {
 const LD_SO_CACHE: &str = "/etc/ld.so.cache";
 /// Host scans after which what is known by inode number alone is looked at again (a minute at one scan in 5 s).
 const GENERATIONS_OF_TRUST: u64 = 12;
-/// Distinct files that are mapped executable on one node: some ten thousand with many images.
-const MAX_ANALYSES: usize = 16_384;
-const MAX_EMPTY: usize = 65_536;
-const MAX_NAMESPACES: usize = 16_384;
 /// As many as the kernel half tracks.
 const MAX_PROCESSES: usize = a11i_common::limits::PROCESSES as usize;
 /// A script whose interpreter is a script: Linux allows four levels, two are used.
 const MAX_SCRIPT_DEPTH: usize = 4;
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        io::Read as _,
-        process::{Child, Command, Stdio},
-    };
-
-    use super::*;
-    use crate::discovery::testing::{TempDir, compile, openssl_look_alike};
-
-    /// A child that tells when it runs, and is ended with the test.
-    struct Running(Child);
-    impl Running {
-        fn start(program: &Path) -> Self {
-            let mut child = Command::new(program).stdout(Stdio::piped()).spawn().unwrap();
-            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-            Self(child)
-        }
-
-        fn id(&self) -> ProcessId {
-            ProcFs::default().identify(Pid(self.0.id())).unwrap()
-        }
-    }
-    impl Drop for Running {
-        fn drop(&mut self) {
-            self.0.kill().ok();
-            self.0.wait().ok();
-        }
-    }
-
-    fn tls_client(dir: &TempDir) -> PathBuf {
-        openssl_look_alike(dir);
-        let library = format!("-L{}", dir.path().display());
-        let rpath = format!("-Wl,-rpath,{}", dir.path().display());
-        let source = "#include <unistd.h>\nint SSL_read(void*,void*,int);int main(void){SSL_read(0,0,0);write(1,\"x\",1);pause();}";
-        compile(dir, "client", source, &[&library, &rpath, "-l:libssl.so.3"])
-    }
-
-    fn of_process(reports: &[ScanReport], wanted: ProcessId) -> Vec<&Candidate> {
-        let candidate = |report| {
-            let &ScanReport::Found { process, ref candidate } = report else { return None };
-            (process == wanted).then_some(candidate)
-        };
-        reports.iter().filter_map(candidate).collect()
-    }
-
-    fn handle(scan: &mut Scan, request: ScanRequest) -> Vec<ScanReport> {
-        let mut reports = Vec::new();
-        scan.handle(request, &mut |report| reports.push(report));
-        reports
-    }
-
-    #[test]
-    fn a_process_with_a_tls_library_is_found_once_until_it_execs() {
-        let dir = TempDir::new("scan");
-        let child = Running::start(&tls_client(&dir));
-        let mut scan = Scan::new(ProcFs::default());
-        let reports = handle(&mut scan, ScanRequest::Exec(child.id()));
-        let found = of_process(&reports, child.id());
-        let [candidate] = found.as_slice() else { panic!("{reports:?}") };
-        assert_eq!(candidate.path, dir.path().join("libssl.so.3"));
-        assert_eq!(candidate.analysis.plans[0].plan.file, candidate.file.id());
-        let analysed = scan.statistics().files_analysed;
-        assert!(of_process(&handle(&mut scan, ScanRequest::Process(child.id())), child.id()).is_empty());
-        assert_eq!(of_process(&handle(&mut scan, ScanRequest::Exec(child.id())), child.id()).len(), 1);
-        assert_eq!(scan.statistics().files_analysed, analysed, "the second look analyses nothing");
-    }
-
-    #[test]
-    fn a_host_scan_finds_running_processes_and_the_second_one_reads_little() {
-        let dir = TempDir::new("host");
-        let child = Running::start(&tls_client(&dir));
-        let mut scan = Scan::new(ProcFs::default());
-        let reports = handle(&mut scan, ScanRequest::Host);
-        assert_eq!(of_process(&reports, child.id()).len(), 1);
-        assert!(matches!(reports.last(), Some(ScanReport::Done { request: ScanRequest::Host, .. })));
-        assert!(of_process(&handle(&mut scan, ScanRequest::Host), child.id()).is_empty());
-        assert!(scan.statistics().processes_unchanged > 0);
-    }
-
-    #[test]
-    fn a_request_is_answered_while_a_host_scan_is_under_way() {
-        let dir = TempDir::new("between");
-        let child = Running::start(&tls_client(&dir));
-        let mut scan = Scan::new(ProcFs::default());
-        let mut reports = Vec::new();
-        scan.begin_host(&mut |report| reports.push(report));
-        assert!(scan.is_scanning_host());
-        assert_eq!(of_process(&handle(&mut scan, ScanRequest::Exec(child.id())), child.id()).len(), 1);
-        while scan.step_host(&mut |report| reports.push(report)) {}
-        assert!(of_process(&reports, child.id()).is_empty(), "found once");
-        assert!(matches!(reports.last(), Some(ScanReport::Done { request: ScanRequest::Host, .. })));
-        assert!(of_process(&handle(&mut scan, ScanRequest::Process(child.id())), child.id()).is_empty(), "still remembered");
-    }
-
-    #[test]
-    fn another_process_with_the_same_pid_is_not_reported_as_the_old_one() {
-        let dir = TempDir::new("reuse");
-        let child = Running::start(&tls_client(&dir));
-        let earlier = ProcessId { start_ticks: child.id().start_ticks - 1, ..child.id() };
-        let mut scan = Scan::new(ProcFs::default());
-        let reports = handle(&mut scan, ScanRequest::Exec(earlier));
-        assert!(matches!(reports.as_slice(), [ScanReport::Done { .. }]), "{reports:?}");
-        assert_eq!(scan.statistics().processes_vanished, 1);
-    }
-
-    #[test]
-    fn a_library_beside_the_program_is_offered_before_it_is_mapped() {
-        let dir = TempDir::new("beside");
-        for name in ["bin", "lib"] {
-            std::fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        let library = dir.path().join("lib/libssl.so.3");
-        std::fs::rename(openssl_look_alike(&dir), &library).unwrap();
-        let program = compile(&dir, "bin/waits", "#include <unistd.h>\nint main(void){write(1,\"x\",1);pause();}", &[]);
-        let is_library = |report: &ScanReport| matches!(report, ScanReport::Library { candidate, .. } if candidate.path == library);
-
-        let child = Running::start(&program);
-        let reports = handle(&mut Scan::new(ProcFs::default()), ScanRequest::Exec(child.id()));
-        assert!(reports.iter().any(is_library), "{reports:?}");
-
-        let mut reports = Vec::new();
-        Scan::new(ProcFs::default()).program(&program, &mut |report| reports.push(report)).unwrap();
-        assert!(reports.iter().any(is_library), "{reports:?}");
-    }
-
-    #[test]
-    fn a_script_leads_to_its_interpreter_before_it_runs() {
-        let dir = TempDir::new("script");
-        let program = compile(
-            &dir,
-            "static-client",
-            "int SSL_read(int a){return a;}int SSL_write(int a){return a+1;}int main(void){return 0;}",
-            &["-O1"],
-        );
-        let script = dir.path().join("script");
-        std::fs::write(&script, format!("#! {} -x\n", program.display())).unwrap();
-        let mut reports = Vec::new();
-        Scan::new(ProcFs::default()).program(&script, &mut |report| reports.push(report)).unwrap();
-        let is_program = |report: &ScanReport| matches!(report, ScanReport::Library { candidate, .. } if candidate.path == program);
-        assert!(reports.iter().any(is_program), "{reports:?}");
-    }
-}
+#[path = "scan_tests.rs"]
+mod tests;

@@ -17,6 +17,7 @@ use super::{
     elf::ElfError,
     evidence::Evidence,
     file::{FileId, OpenError, OpenedFile},
+    files::Unanswered,
     scan::Scan,
 };
 use crate::attach::Analysis;
@@ -56,6 +57,14 @@ pub enum NotCovered {
     Unreadable { path: PathBuf, source: ElfError },
     #[error("its mappings cannot be read ({0}); CAP_SYS_PTRACE is needed")]
     NoAccess(std::io::Error),
+    #[error("{}: not looked at: {source}", path.display())]
+    Unanswered { path: PathBuf, source: Unanswered },
+    #[error("not looked at: {0}")]
+    Silent(Unanswered),
+    #[error("{}: looked at later, its container has used up its budget of files for now", path.display())]
+    OverBudget { path: PathBuf },
+    #[error("{}: looked at later, it is being written", path.display())]
+    BeingWritten { path: PathBuf },
     #[error("it maps more files than are looked at")]
     TooManyMappings,
 }
@@ -88,6 +97,10 @@ pub struct ScanStatistics {
     pub processes_vanished: u64,
     pub files_opened: u64,
     pub files_analysed: u64,
+    /// Files put off to a later scan because their container's budget was used up.
+    pub files_postponed: u64,
+    /// Looks that were given up because there was no answer in time.
+    pub unanswered: u64,
 }
 
 /// Who is told what a scan finds, on the scanner's thread. May block: requests then wait, bounded.

@@ -1,18 +1,24 @@
 //! When to look at which process. A state machine: events and time in, scan requests out.
 //!
-//! The kernel tells of exec, fork and exit. A young process is looked at several times, with growing pauses, because
-//! libraries are loaded late; after that the slow host scan sees what it maps. The host scan also finds processes whose
-//! events were lost.
+//! The kernel tells of exec, fork and exit, and, where it lets us listen, of every mapping of code: then libraries that are loaded late
+//! are looked at as they come. Where it does not, a young process is looked at several times, with growing pauses; after that the slow
+//! host scan sees what it maps. The host scan also finds processes whose events were lost.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use a11i_common::identity::{BootTime, ProcessId};
+use a11i_common::identity::{BootTime, Pid, ProcessId};
 
-use super::scanner::ScanRequest;
+use super::{
+    empty_files::EmptyFiles,
+    late_mappings::{LateMappings, MappedFile},
+    scanner::ScanRequest,
+};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Watcher {
+    /// Set when the kernel tells of mappings.
+    mappings: Option<LateMappings>,
     young: HashMap<ProcessId, Young>,
     due: BTreeSet<(BootTime, ProcessId)>,
     next_host_scan: BootTime,
@@ -26,6 +32,8 @@ pub struct Watcher {
 pub struct WatcherCounts {
     /// Young processes that were not followed because too many were.
     pub young_full: u64,
+    /// Processes that mapped code and were not looked at for it because too many did.
+    pub mappings_not_followed: u64,
     /// Requests dropped because nobody polled them.
     pub requests_dropped: u64,
 }
@@ -41,6 +49,7 @@ impl Watcher {
     /// The first host scan is due at once.
     pub fn new(now: BootTime) -> Self {
         Self {
+            mappings: None,
             young: HashMap::new(),
             due: BTreeSet::new(),
             next_host_scan: now,
@@ -50,21 +59,43 @@ impl Watcher {
         }
     }
 
+    /// From now on mappings are told: [`Self::handle_mapped`]. `empty` is what the scanner knows to hold nothing.
+    pub fn listen_to_mappings(&mut self, empty: EmptyFiles) {
+        self.mappings = Some(LateMappings::new(empty));
+    }
+
+    /// Somebody mapped a file executable.
+    pub fn handle_mapped(&mut self, pid: Pid, file: MappedFile, now: BootTime) {
+        if let Some(mappings) = &mut self.mappings
+            && mappings.handle(pid, file, now)
+        {
+            self.request(ScanRequest::Mapped(pid));
+        }
+    }
+
+    /// Mappings were told to nobody: everyone is looked at soon.
+    pub fn handle_mappings_lost(&mut self, now: BootTime) {
+        self.next_host_scan = self.next_host_scan.min(now.plus_nanos(AFTER_LOSS_NANOS));
+    }
+
     /// The process runs a new program: looked at now, and again while it loads.
     pub fn handle_exec(&mut self, process: ProcessId, now: BootTime) {
         self.request(ScanRequest::Exec(process));
-        self.follow(process, now);
+        self.follow(process, now, self.first_look());
     }
 
     /// The child maps what its parent maps, which is known: looked at a little later, for what it loads itself.
     pub fn handle_fork(&mut self, child: ProcessId, now: BootTime) {
         if !self.young.contains_key(&child) {
-            self.follow(child, now);
+            self.follow(child, now, self.first_look());
         }
     }
 
     pub fn handle_exit(&mut self, process: ProcessId, _now: BootTime) {
         self.unfollow(process);
+        if let Some(mappings) = &mut self.mappings {
+            mappings.forget(process.pid);
+        }
         self.request(ScanRequest::Forget(process));
     }
 
@@ -87,6 +118,9 @@ impl Watcher {
     }
 
     pub fn handle_timeout(&mut self, now: BootTime) {
+        for pid in self.mappings.as_mut().map(|mappings| mappings.handle_timeout(now)).unwrap_or_default() {
+            self.request(ScanRequest::Mapped(pid));
+        }
         while let Some(&(due, process)) = self.due.first() {
             if due > now {
                 break;
@@ -108,7 +142,8 @@ impl Watcher {
     pub fn poll_timeout(&self) -> Option<BootTime> {
         let young = self.due.first().map(|(due, _)| *due);
         let host = (!self.host_scan_running).then_some(self.next_host_scan);
-        young.into_iter().chain(host).min()
+        let mapped = self.mappings.as_ref().and_then(LateMappings::poll_timeout);
+        young.into_iter().chain(host).chain(mapped).min()
     }
 
     pub fn poll_request(&mut self) -> Option<ScanRequest> {
@@ -116,16 +151,23 @@ impl Watcher {
     }
 
     pub fn counts(&self) -> WatcherCounts {
-        self.counts
+        let mappings_not_followed = self.mappings.as_ref().map_or(0, LateMappings::not_followed);
+        WatcherCounts { mappings_not_followed, ..self.counts }
     }
 
-    fn follow(&mut self, process: ProcessId, now: BootTime) {
+    /// The last one only, where mappings are told: what the others are for is seen as it comes. It makes up for what was lost, and finds
+    /// children that use their parent's libraries and live longer than most.
+    const fn first_look(&self) -> usize {
+        if self.mappings.is_some() { LOOKS_NANOS.len().saturating_sub(1) } else { 0 }
+    }
+
+    fn follow(&mut self, process: ProcessId, now: BootTime, first_look: usize) {
         self.unfollow(process);
         if self.young.len() >= MAX_YOUNG {
             self.counts.young_full = self.counts.young_full.saturating_add(1);
             return;
         }
-        self.schedule(process, 0, now);
+        self.schedule(process, first_look, now);
     }
 
     fn schedule(&mut self, process: ProcessId, look: usize, now: BootTime) {
@@ -165,15 +207,16 @@ const MILLISECOND: u64 = 1_000_000;
 const LOOKS_NANOS: [u64; 4] = [20 * MILLISECOND, 80 * MILLISECOND, 300 * MILLISECOND, 1_200 * MILLISECOND];
 /// An unchanged process costs one small read per host scan.
 const HOST_SCAN_NANOS: u64 = 5_000 * MILLISECOND;
+/// Losses come together: one scan for all of a storm's.
+const AFTER_LOSS_NANOS: u64 = 200 * MILLISECOND;
 /// Processes begun within 1.6 s: more than a machine can start.
 const MAX_YOUNG: usize = 16_384;
 const MAX_REQUESTS: usize = 8_192;
 
 #[cfg(test)]
 mod tests {
-    use a11i_common::identity::Pid;
-
     use super::*;
+    use crate::discovery::file::Device;
 
     const PROCESS: ProcessId = ProcessId { pid: Pid(7), start_ticks: 9 };
 
@@ -256,12 +299,36 @@ mod tests {
     }
 
     #[test]
+    fn where_mappings_are_told_a_new_program_is_looked_at_at_once_as_it_maps_and_once_more() {
+        let mut watcher = settled();
+        watcher.listen_to_mappings(EmptyFiles::default());
+        watcher.handle_exec(PROCESS, at(0));
+        let file = |inode| MappedFile { device: Device::default(), inode, generation: 0 };
+        watcher.handle_mapped(PROCESS.pid, file(1), at(2));
+        assert_eq!(drain(&mut watcher), [ScanRequest::Exec(PROCESS), ScanRequest::Mapped(PROCESS.pid)]);
+        watcher.handle_mapped(PROCESS.pid, file(2), at(3));
+        assert_eq!(run(&mut watcher, 4_999), [(12, ScanRequest::Mapped(PROCESS.pid)), (1_200, ScanRequest::Process(PROCESS))]);
+    }
+
+    #[test]
+    fn lost_mappings_lead_to_one_early_host_scan() {
+        let mut watcher = settled();
+        for now in 0..10 {
+            watcher.handle_mappings_lost(at(now));
+        }
+        assert_eq!(run(&mut watcher, 5_100), [(200, ScanRequest::Host)]);
+    }
+
+    #[test]
     fn a_storm_of_processes_is_bounded_and_counted() {
         let mut watcher = settled();
         for pid in 0..u32::try_from(MAX_YOUNG + MAX_REQUESTS).unwrap() {
             watcher.handle_exec(ProcessId { pid: Pid(pid), start_ticks: 1 }, at(0));
         }
         assert_eq!((watcher.young.len(), watcher.due.len(), watcher.requests.len()), (MAX_YOUNG, MAX_YOUNG, MAX_REQUESTS));
-        assert_eq!(watcher.counts(), WatcherCounts { young_full: MAX_REQUESTS as u64, requests_dropped: MAX_YOUNG as u64 });
+        assert_eq!(
+            watcher.counts(),
+            WatcherCounts { young_full: MAX_REQUESTS as u64, requests_dropped: MAX_YOUNG as u64, mappings_not_followed: 0 }
+        );
     }
 }

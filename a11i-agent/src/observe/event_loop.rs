@@ -9,7 +9,7 @@ use a11i_common::{
 use tokio::{
     sync::mpsc,
     task::yield_now,
-    time::{Instant, MissedTickBehavior, interval, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
@@ -36,6 +36,7 @@ use crate::{
         loader::{self, LoadError},
         losses::KernelCounters,
         missed::MissedRuns,
+        mmap_events::MmapEvents,
         ring::RingReader,
         switch::CaptureSwitch,
     },
@@ -43,6 +44,8 @@ use crate::{
     config::{Config, Output as OutputFormat},
     contain,
     discovery::{
+        file::Device,
+        late_mappings::MappedFile,
         process::ProcFs,
         scan::Scan,
         scanner::{ScanRequest, Scanner},
@@ -56,17 +59,24 @@ use crate::{
     verdict::Verdict,
 };
 
-/// How often time passes for the pipeline and records that woke nobody are looked for.
+/// How often time passes for the pipeline and records that woke nobody are looked for, while there are any.
 const TICK: Duration = Duration::from_millis(20);
+
+/// The same when no traffic has come for a while. A request wakes us whenever it comes; what wakes nobody (an answer after a long silence,
+/// the end of a process) is read that much later, with the kernel's times.
+const IDLE_TICK: Duration = Duration::from_millis(250);
+
+/// Longer than any hole or owner is waited for.
+const IDLE_AFTER_NANOS: u64 = 1_000_000_000;
 
 /// Records handled before anything else has its turn.
 pub(super) const RECORDS_PER_TURN: usize = 4096;
 
-/// Ticks between readings of the kernel's counters, the day and the levels: once a second.
-const TICKS_PER_HOUSEKEEPING: u64 = 50;
+/// Between readings of the kernel's counters, the day and the levels.
+const HOUSEKEEPING_NANOS: u64 = 1_000_000_000;
 
-/// Ticks between sweeps of the kernel's session table: once a minute.
-const TICKS_PER_SWEEP: u64 = 3_000;
+/// Between sweeps of the kernel's session table.
+const SWEEP_NANOS: u64 = 60_000_000_000;
 
 /// Ends of the steps of a shutdown, in eighths of its time: reading what is left and finding owners, counting tokens, exporting. What
 /// then remains is the printer's.
@@ -84,6 +94,8 @@ pub struct Observer {
     clock: Arc<Clock>,
     pub(super) instruments: Arc<Instruments>,
     ring: RingReader,
+    /// None where the kernel does not let us listen.
+    mappings: Option<MmapEvents>,
     pub(super) counters: KernelCounters,
     missed: MissedRuns,
     pub(super) tables: KernelTables,
@@ -107,7 +119,12 @@ pub struct Observer {
     more: bool,
     /// Processes with sessions whose end was not told: ended when all their records are read.
     ended: HashSet<ProcessId>,
-    ticks: u64,
+    /// When time last passed for everything.
+    last_tick: BootTime,
+    /// When bytes of a connection were last read of the ring.
+    last_traffic: BootTime,
+    next_housekeeping: BootTime,
+    next_sweep: BootTime,
     pub(super) admin: Admin,
 }
 
@@ -155,6 +172,8 @@ impl Observer {
         let (commands, command_inbox) = mpsc::channel(COMMANDS);
         let mut coverage = Coverage::new(equipment, proc.clone(), command_inbox, talker_inbox);
         let mut scan = Scan::new(proc.clone());
+        let mut watcher = Watcher::new(Clock::boot_now());
+        let mappings = listen_to_mappings(scope, &scan, &mut watcher);
         for program in programs {
             if let Err(error) = scan.program(program, &mut |report| coverage.handle(report)) {
                 tracing::warn!(program = %program.display(), %error, "the program cannot be looked at before it runs");
@@ -178,6 +197,7 @@ impl Observer {
         let mut observer = Self {
             scope,
             ring,
+            mappings,
             counters,
             missed,
             tables,
@@ -185,7 +205,7 @@ impl Observer {
             coverage: commands,
             talkers,
             notes,
-            watcher: Watcher::new(Clock::boot_now()),
+            watcher,
             resolver,
             answers,
             pipeline: Pipeline::new(settings),
@@ -196,7 +216,10 @@ impl Observer {
             probes: 0,
             more: false,
             ended: HashSet::new(),
-            ticks: 0,
+            last_tick: Clock::boot_now(),
+            last_traffic: BootTime(0),
+            next_housekeeping: BootTime(0),
+            next_sweep: Clock::boot_now().plus_nanos(SWEEP_NANOS),
             admin,
             config,
             clock,
@@ -228,10 +251,9 @@ impl Observer {
     }
 
     async fn run_until(&mut self, end: impl Future, or_covered: bool) {
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut end = std::pin::pin!(end);
         loop {
+            let next_tick = self.next_tick();
             tokio::select! {
                 biased;
                 _ = &mut end => return,
@@ -239,7 +261,14 @@ impl Observer {
                 Some(note) = self.notes.recv() => self.handle_note(note),
                 Some(answer) = self.answers.recv() => self.handle_answer(answer),
                 finished = self.estimator.finished() => self.out.take(&finished, &self.clock, &self.instruments),
-                _ = tick.tick() => self.handle_tick(),
+                () = sleep_until(next_tick) => self.handle_tick(),
+                woken = mapped(self.mappings.as_ref()) => {
+                    if let Err(error) = woken {
+                        tracing::error!(%error, "mappings of code cannot be waited for; processes are looked at every few seconds");
+                        self.mappings = None;
+                    }
+                    self.take_mappings();
+                }
                 readable = self.ring.readable() => {
                     if let Err(error) = readable {
                         tracing::error!(%error, "the ring buffer cannot be waited for; it is still read every {TICK:?}");
@@ -312,20 +341,52 @@ impl Observer {
     pub(super) fn drain(&mut self) -> usize {
         let Self { ring, pipeline, tables, watcher, talkers, instruments, admin, .. } = self;
         let mut outputs = Vec::new();
+        let mut traffic = false;
         let count = ring.drain(RECORDS_PER_TURN, |record| match decode(record) {
-            Ok(event) => feed(&event, pipeline, tables, watcher, talkers, &mut admin.hidden, &mut outputs),
+            Ok(event) => {
+                traffic |= matches!(event.body, EventBody::Data { .. });
+                feed(&event, pipeline, tables, watcher, talkers, &mut admin.hidden, &mut outputs);
+            }
             Err(error) => {
                 instruments.dropped(DropReason::RecordMalformed, 1);
                 tracing::debug!(%error, "a record does not decode");
             }
         });
+        if traffic {
+            self.last_traffic = Clock::boot_now();
+        }
         self.more = count == RECORDS_PER_TURN;
         self.take_outputs(outputs);
         count
     }
 
+    /// In tokio's time, which may be a different clock.
+    fn next_tick(&self) -> Instant {
+        let now = Clock::boot_now();
+        let is_idle = now.nanos_since(self.last_traffic) > IDLE_AFTER_NANOS;
+        let pause = if is_idle { IDLE_TICK } else { TICK };
+        let at = self.last_tick.plus_nanos(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX));
+        let at = self.watcher.poll_timeout().map_or(at, |due| due.min(at));
+        let wait = Duration::from_nanos(at.nanos_since(now));
+        Instant::now().checked_add(wait).unwrap_or_else(Instant::now)
+    }
+
+    /// Looks at processes that have mapped code.
+    fn take_mappings(&mut self) {
+        let Self { mappings: Some(mappings), watcher, .. } = self else { return };
+        let now = Clock::boot_now();
+        let told_all = mappings.drain(|mapping| {
+            let device = Device { major: mapping.major, minor: mapping.minor };
+            watcher.handle_mapped(mapping.pid, MappedFile { device, inode: mapping.inode, generation: mapping.generation }, now);
+        });
+        if !told_all {
+            watcher.handle_mappings_lost(now);
+        }
+    }
+
     fn handle_tick(&mut self) {
         let now = Clock::boot_now();
+        self.last_tick = now;
         // Only when everything older is read may `now` turn a hole into a gap.
         if self.drain() < RECORDS_PER_TURN {
             self.end_lost_processes(now);
@@ -335,8 +396,8 @@ impl Observer {
             self.take_outputs(outputs);
         }
         self.watcher.handle_timeout(now);
-        self.ticks = self.ticks.wrapping_add(1);
-        if self.ticks.is_multiple_of(TICKS_PER_HOUSEKEEPING) {
+        if self.next_housekeeping <= now {
+            self.next_housekeeping = now.plus_nanos(HOUSEKEEPING_NANOS);
             self.read_counters();
             self.read_missed_runs();
             self.pipeline.settings_mut().cost.today = setup::today();
@@ -346,7 +407,8 @@ impl Observer {
                 );
             }
         }
-        if self.ticks.is_multiple_of(TICKS_PER_SWEEP) {
+        if self.next_sweep <= now {
+            self.next_sweep = now.plus_nanos(SWEEP_NANOS);
             let processes = self.tables.processes();
             if !self.resolver.ask(Question::Ended(processes)) {
                 tracing::debug!("too busy to look for processes whose end was missed");
@@ -421,13 +483,14 @@ impl Observer {
             Note::NotCovered { process, report } => {
                 tracing::debug!(pid = process.pid.0, reason = report.reason, "not covered");
             }
-            Note::Done(ScanRequest::Host) => {
+            Note::Done(request, statistics) => {
                 self.stall.handle_answer();
-                self.host_scans = self.host_scans.saturating_add(1);
-                self.watcher.handle_host_scanned(Clock::boot_now());
-            }
-            Note::Done(ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Mapped(_) | ScanRequest::Forget(_)) => {
-                self.stall.handle_answer();
+                self.instruments.set_dropped(DropReason::FilePostponed, statistics.files_postponed);
+                self.instruments.set_dropped(DropReason::FileUnanswered, statistics.unanswered);
+                if request == ScanRequest::Host {
+                    self.host_scans = self.host_scans.saturating_add(1);
+                    self.watcher.handle_host_scanned(Clock::boot_now());
+                }
             }
         }
     }
@@ -550,6 +613,8 @@ impl Observer {
             (DropReason::ScanRejected, self.scanner.rejected()),
             (DropReason::ScanNotRequested, watcher.requests_dropped),
             (DropReason::ScanNotFollowed, watcher.young_full),
+            (DropReason::MappingNotFollowed, watcher.mappings_not_followed),
+            (DropReason::MappingLost, self.mappings.as_ref().map_or(0, MmapEvents::lost)),
         ] {
             instruments.set_dropped(reason, total);
         }
@@ -561,6 +626,31 @@ impl Observer {
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+}
+
+/// Listens to mappings of code; where that cannot be, young processes are looked at again and again.
+fn listen_to_mappings(scope: Scope, scan: &Scan, watcher: &mut Watcher) -> Option<MmapEvents> {
+    if scope == Scope::Tree {
+        return None; // of a tree, only what its own execs and forks lead to is looked at
+    }
+    match MmapEvents::open() {
+        Ok(events) => {
+            watcher.listen_to_mappings(scan.empty_files());
+            Some(events)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "libraries that are loaded late are found by looking again, up to five seconds later");
+            None
+        }
+    }
+}
+
+/// When something was mapped; never, where nobody tells.
+async fn mapped(events: Option<&MmapEvents>) -> std::io::Result<()> {
+    match events {
+        Some(events) => events.readable().await,
+        None => std::future::pending().await,
     }
 }
 

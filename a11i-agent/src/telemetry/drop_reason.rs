@@ -34,6 +34,14 @@ pub enum DropReason {
     ScanNotRequested,
     /// A young process that is not looked at again, since too many are young.
     ScanNotFollowed,
+    /// Mappings of code that the kernel told nobody, since a buffer was full; a host scan follows.
+    MappingLost,
+    /// A process that mapped code and was not looked at for it, since too many did.
+    MappingNotFollowed,
+    /// A file that is looked at later, since its container has used up its budget.
+    FilePostponed,
+    /// A look at a file or a process that did not end in time; it is tried again when it answers.
+    FileUnanswered,
     /// No room for another estimate: the call goes on without.
     EstimateQueueFull,
     /// An estimate that was not ready when the time of a shutdown was over: the call goes on without.
@@ -71,7 +79,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    pub const ALL: [(Self, &'static str); 32] = [
+    pub const ALL: [(Self, &'static str); 36] = [
         (Self::RecordMalformed, "record_malformed"),
         (Self::FlowTableFull, "flow_table_full"),
         (Self::FlowExpired, "flow_expired"),
@@ -87,6 +95,10 @@ impl DropReason {
         (Self::ScanRejected, "scan_rejected"),
         (Self::ScanNotRequested, "scan_not_requested"),
         (Self::ScanNotFollowed, "scan_not_followed"),
+        (Self::MappingLost, "mapping_lost"),
+        (Self::MappingNotFollowed, "mapping_not_followed"),
+        (Self::FilePostponed, "file_postponed"),
+        (Self::FileUnanswered, "file_unanswered"),
         (Self::EstimateQueueFull, "estimate_queue_full"),
         (Self::EstimateShutdown, "estimate_shutdown"),
         (Self::PriceMiss, "price_miss"),

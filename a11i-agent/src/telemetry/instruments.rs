@@ -84,7 +84,17 @@ pub struct Instruments {
     kernel: [Count; KernelCounter::COUNT as usize],
     /// By program, in the order they were given first.
     missed_runs: OnceLock<Vec<(&'static str, Count)>>,
-    drops: [Count; DropReason::ALL.len()],
+    drops: Drops,
+}
+
+/// One count per reason.
+#[derive(Debug)]
+struct Drops([Count; DropReason::ALL.len()]);
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Count::default())) // the standard library stops at 32
+    }
 }
 
 /// Causes of lost bytes that the kernel half counts, and its counters.
@@ -111,20 +121,20 @@ pub struct Observation {
 impl Instruments {
     pub fn dropped(&self, reason: DropReason, number: u64) {
         // The reasons are numbered from 0 in the order of `ALL`, which a test checks.
-        if let Some(count) = self.drops.get(reason as usize) {
+        if let Some(count) = self.drops.0.get(reason as usize) {
             count.add(number);
         }
     }
 
     /// For drops that another keeper sums up.
     pub fn set_dropped(&self, reason: DropReason, total: u64) {
-        if let Some(count) = self.drops.get(reason as usize) {
+        if let Some(count) = self.drops.0.get(reason as usize) {
             count.set(total);
         }
     }
 
     pub fn drops(&self, reason: DropReason) -> u64 {
-        self.drops.get(reason as usize).map(Count::value).unwrap_or_default()
+        self.drops.0.get(reason as usize).map(Count::value).unwrap_or_default()
     }
 
     /// The kernel's own sum of one of its counters.

@@ -2,6 +2,7 @@
 
 pub mod c_client;
 pub mod curl;
+pub mod late_client;
 pub mod python;
 
 use std::{

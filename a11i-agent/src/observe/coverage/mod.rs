@@ -40,7 +40,7 @@ use crate::{
     discovery::{
         file::FileId,
         process::ProcFs,
-        scanner::{Audience, ScanReport, ScanRequest},
+        scanner::{Audience, ScanReport, ScanRequest, ScanStatistics},
     },
 };
 
@@ -89,7 +89,7 @@ pub(super) enum Note {
         report: NotCoveredReport,
     },
     /// A request is answered.
-    Done(ScanRequest),
+    Done(ScanRequest, ScanStatistics),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -206,7 +206,7 @@ impl Coverage {
                 self.drop_file(&file, DetachReason::Changed);
             }
             ScanReport::NotCovered { process, reason } => self.say_not_covered(process, not_covered(&reason)),
-            ScanReport::Done { request, .. } => {
+            ScanReport::Done { request, statistics } => {
                 match request {
                     ScanRequest::Forget(process) => self.handle_exit(process),
                     ScanRequest::Host => {
@@ -215,7 +215,7 @@ impl Coverage {
                     }
                     ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Mapped(_) => {}
                 }
-                self.tell(Note::Done(request));
+                self.tell(Note::Done(request, statistics));
             }
         }
     }

@@ -70,6 +70,9 @@ pub(super) fn not_covered(reason: &NotCovered) -> NotCoveredReport {
     let remedy = match reason {
         NotCovered::Unsupported { evidence, .. } => Some(evidence.remedy()),
         NotCovered::NoAccess(_) => Some("give the agent CAP_SYS_PTRACE"),
+        NotCovered::Unanswered { .. } => Some("see whether its file system answers; it is looked at again when it does"),
+        NotCovered::Silent(_) => Some("see why the process does not answer; it is looked at again when it does"),
+        NotCovered::OverBudget { .. } | NotCovered::BeingWritten { .. } => Some("none is needed: it is looked at again by itself"),
         NotCovered::Unopened { .. } | NotCovered::Unreadable { .. } | NotCovered::TooManyMappings => None,
     };
     NotCoveredReport { reason: reason.to_string(), remedy: remedy.map(str::to_owned) }

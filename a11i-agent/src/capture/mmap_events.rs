@@ -1,0 +1,203 @@
+//! Code that processes map, told by the kernel as it happens (`PERF_RECORD_MMAP2`): a TLS library that is loaded late is noticed before
+//! its first call, without looking again and again.
+//!
+//! Needs `CAP_PERFMON`. CPUs that come online later are not listened to; what is mapped there the host scan finds.
+
+use std::{io, os::fd::OwnedFd};
+
+use a11i_common::identity::Pid;
+use rustix::event::epoll;
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::perf_buffer::PerfBuffer;
+
+/// A process has mapped a file executable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CodeMapping {
+    /// As our own pid namespace counts.
+    pub pid: Pid,
+    pub major: u32,
+    pub minor: u32,
+    pub inode: u64,
+    /// Tells files apart that got the same inode number one after the other.
+    pub generation: u64,
+}
+
+/// One buffer per CPU, and a descriptor that wakes for any of them.
+pub struct MmapEvents {
+    wake: AsyncFd<OwnedFd>,
+    buffers: Vec<PerfBuffer>,
+    scratch: Vec<u8>,
+    lost: u64,
+}
+
+/// Why there is nothing to listen to.
+#[derive(Debug, thiserror::Error)]
+pub enum MmapEventsError {
+    #[error("the list of CPUs cannot be read: {0}")]
+    Cpus(io::Error),
+    #[error("perf events of executable mappings cannot be opened on CPU {cpu}: {source}; CAP_PERFMON is needed")]
+    Open { cpu: u32, source: io::Error },
+    #[error("perf events cannot be waited for: {0}")]
+    Wait(io::Error),
+}
+
+impl MmapEvents {
+    /// Listens from now on.
+    pub fn open() -> Result<Self, MmapEventsError> {
+        let wait = |error: rustix::io::Errno| MmapEventsError::Wait(error.into());
+        let wake = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(wait)?;
+        let buffers = open_buffers()?;
+        for buffer in &buffers {
+            epoll::add(&wake, buffer, epoll::EventData::new_u64(0), epoll::EventFlags::IN).map_err(wait)?;
+        }
+        // The kernel's wake-up of any buffer makes the inner epoll readable anew, which is an edge for tokio.
+        #[expect(unsafe_code, reason = "tokio cannot check that the descriptor stays the same")]
+        // SAFETY: an owned descriptor is the same for as long as it lives, and nothing here replaces it.
+        let wake = unsafe { AsyncFd::register_with_interest(wake, Interest::READABLE) };
+        let wake = wake.map_err(|error| MmapEventsError::Wait(error.into()))?;
+        Ok(Self { wake, buffers, scratch: Vec::new(), lost: 0 })
+    }
+
+    /// The same by trying, with nothing left behind: for `doctor`.
+    pub fn try_out() -> Result<(), MmapEventsError> {
+        open_buffers().map(drop)
+    }
+
+    /// Waits until something was mapped. To be followed by [`Self::drain`].
+    pub async fn readable(&self) -> io::Result<()> {
+        self.wake.readable().await?.clear_ready();
+        Ok(())
+    }
+
+    /// Hands every waiting mapping to `sink`. `false`: some were lost before.
+    pub fn drain(&mut self, mut sink: impl FnMut(CodeMapping)) -> bool {
+        let Self { buffers, scratch, lost, .. } = self;
+        let before = *lost;
+        for buffer in buffers {
+            buffer.drain(scratch, |record| match decode(record) {
+                Some(Record::Mapping(mapping)) => sink(mapping),
+                Some(Record::Lost(count)) => *lost = lost.saturating_add(count),
+                None => {}
+            });
+        }
+        *lost == before
+    }
+
+    /// Records that found a buffer full, since the beginning.
+    pub const fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+fn open_buffers() -> Result<Vec<PerfBuffer>, MmapEventsError> {
+    let list = std::fs::read_to_string(ONLINE_CPUS).map_err(MmapEventsError::Cpus)?;
+    let mut buffers = Vec::new();
+    for cpu in cpus(&list) {
+        match PerfBuffer::executable_mappings(cpu) {
+            Ok(buffer) => buffers.push(buffer),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {} // went offline just now
+            Err(source) => return Err(MmapEventsError::Open { cpu, source }),
+        }
+    }
+    if buffers.is_empty() { Err(MmapEventsError::Cpus(io::ErrorKind::NotFound.into())) } else { Ok(buffers) }
+}
+
+/// `0-3,8` (Linux `Documentation/admin-guide/cputopology.rst`).
+fn cpus(list: &str) -> impl Iterator<Item = u32> {
+    list.trim()
+        .split(',')
+        .filter_map(|range| {
+            let (from, to) = range.split_once('-').unwrap_or((range, range));
+            Some(from.parse().ok()?..=to.parse().ok()?)
+        })
+        .flatten()
+        .take(MAX_CPUS)
+}
+
+enum Record {
+    Mapping(CodeMapping),
+    Lost(u64),
+}
+
+/// Layout of perf_event_open(2). `None`: another record, an anonymous mapping, or one that is too short.
+fn decode(record: &[u8]) -> Option<Record> {
+    let word = |at: usize| record.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+    let long = |at: usize| record.get(at..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
+    match word(0)? {
+        // header (8), pid, tid, addr, len, pgoff, maj, min, ino, ino_generation, prot, flags, filename
+        MMAP2 => {
+            let (pid, inode) = (word(8)?, long(48)?);
+            // Kernel threads and processes outside of our pid namespace have none that we could look at.
+            let usable = pid != 0 && pid != u32::MAX && inode != 0;
+            let mapping = CodeMapping { pid: Pid(pid), major: word(40)?, minor: word(44)?, inode, generation: long(56)? };
+            usable.then_some(Record::Mapping(mapping))
+        }
+        // header (8), id, lost
+        LOST => Some(Record::Lost(long(16)?)),
+        _ => None,
+    }
+}
+
+const ONLINE_CPUS: &str = "/sys/devices/system/cpu/online";
+/// The largest `CONFIG_NR_CPUS`; at 68 KiB each.
+const MAX_CPUS: usize = 8_192;
+const LOST: u32 = aya_obj::generated::perf_event_type::PERF_RECORD_LOST as u32;
+const MMAP2: u32 = aya_obj::generated::perf_event_type::PERF_RECORD_MMAP2 as u32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u32, words: &[u32]) -> Vec<u8> {
+        let mut bytes = kind.to_ne_bytes().to_vec();
+        bytes.extend([0; 4]);
+        bytes.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+        bytes
+    }
+
+    #[test]
+    fn a_mapping_is_read_and_every_truncation_is_refused() {
+        let whole = record(MMAP2, &[7, 8, 0, 1, 0, 2, 0, 3, 253, 1, 44, 0, 9, 0, 5, 2]);
+        let Some(Record::Mapping(mapping)) = decode(&whole) else { panic!() };
+        assert_eq!(mapping, CodeMapping { pid: Pid(7), major: 253, minor: 1, inode: 44, generation: 9 });
+        // Up to the generation; what follows is not looked at.
+        for at in 0..64 {
+            assert!(decode(&whole[..at]).is_none(), "{at}");
+        }
+    }
+
+    #[test]
+    fn anonymous_code_and_foreign_records_are_nothing() {
+        assert!(decode(&record(MMAP2, &[7, 8, 0, 1, 0, 2, 0, 3, 0, 0, 0, 0, 0, 0, 5, 2])).is_none());
+        assert!(decode(&record(MMAP2, &[0, 0, 0, 1, 0, 2, 0, 3, 253, 1, 44, 0, 0, 0, 5, 2])).is_none());
+        assert!(decode(&record(3, &[7; 16])).is_none());
+        assert!(matches!(decode(&record(LOST, &[1, 0, 12, 0])), Some(Record::Lost(12))));
+    }
+
+    #[test]
+    fn lists_of_cpus_may_be_hostile() {
+        assert_eq!(cpus("0-3,8\n").collect::<Vec<_>>(), [0, 1, 2, 3, 8]);
+        assert_eq!(cpus("").count() + cpus("x,1-,5-2").count(), 0);
+        assert_eq!(cpus("0-4294967295").count(), MAX_CPUS);
+    }
+
+    #[tokio::test]
+    async fn a_library_that_a_child_loads_is_told_with_its_inode() {
+        let mut events = match MmapEvents::open() {
+            Ok(events) => events,
+            Err(error @ MmapEventsError::Open { .. }) => return eprintln!("not tested: {error}"),
+            Err(error) => panic!("{error}"),
+        };
+        let program = std::fs::canonicalize("/bin/sh").unwrap();
+        let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&program).unwrap());
+        let mut child = std::process::Command::new(&program).args(["-c", "exit 0"]).spawn().unwrap();
+        let mut seen = Vec::new();
+        while !seen.iter().any(|mapping: &CodeMapping| mapping.pid == Pid(child.id()) && mapping.inode == inode) {
+            let woken = tokio::time::timeout(std::time::Duration::from_secs(30), events.readable()).await;
+            woken.unwrap_or_else(|_| panic!("waited for inode {inode} of {}: {seen:?}", child.id())).unwrap();
+            events.drain(|mapping| seen.push(mapping));
+        }
+        child.wait().unwrap();
+    }
+}

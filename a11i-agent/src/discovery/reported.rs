@@ -1,0 +1,107 @@
+//! Which version of which file was reported. Probes sit at offsets of one version; when the bytes of the same inode are replaced they
+//! must go, since every process that maps the file would run into them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::file::{Device, FileId};
+use crate::attach::Analysis;
+
+/// See the module. By device and inode.
+#[derive(Default)]
+pub(super) struct Reported {
+    versions: HashMap<(Device, u64), Version>,
+}
+
+struct Version {
+    id: FileId,
+    /// The newest that was found to have the same bytes.
+    same: FileId,
+    analysis: Arc<Analysis>,
+    /// Host scan in which it was last looked at or reported.
+    checked: u64,
+}
+
+impl Reported {
+    /// A file is reported in this version. The version reported before, if another one: its probes must go first.
+    pub(super) fn report(&mut self, id: FileId, analysis: Arc<Analysis>, generation: u64) -> Option<FileId> {
+        let key = (Device::of(id.dev), id.ino);
+        if let Some(known) = self.versions.get_mut(&key).filter(|known| known.id == id) {
+            known.checked = generation;
+            return None;
+        }
+        if self.versions.len() >= MAX_REPORTED && !self.versions.contains_key(&key) {
+            return None;
+        }
+        self.versions.insert(key, Version { id, same: id, analysis, checked: generation }).map(|before| before.id)
+    }
+
+    /// The version to compare with, once per host scan.
+    pub(super) fn due(&mut self, key: (Device, u64), generation: u64) -> Option<FileId> {
+        let version = self.versions.get_mut(&key).filter(|version| version.checked != generation)?;
+        version.checked = generation;
+        Some(version.same)
+    }
+
+    /// Whether `now` has the bytes of `before`, as far as what is in the file tells; remembered when it has.
+    pub(super) fn is_same(&mut self, before: &FileId, now: FileId, analysis: &Analysis) -> bool {
+        let Some(version) = self.versions.get_mut(&(Device::of(before.dev), before.ino)) else { return true };
+        let probes = |analysis: &Analysis| analysis.plans.iter().map(|planned| planned.plan.probes.clone()).collect::<Vec<_>>();
+        let same = version.analysis.build_id == analysis.build_id && probes(&version.analysis) == probes(analysis);
+        if same {
+            version.same = now;
+        }
+        same
+    }
+
+    /// The bytes are others now. The version that was reported.
+    pub(super) fn withdraw(&mut self, before: &FileId) -> Option<FileId> {
+        self.versions.remove(&(Device::of(before.dev), before.ino)).map(|version| version.id)
+    }
+
+    /// Files that no process was seen to use for long: when they are mapped again, their version is told by opening them.
+    pub(super) fn forget_unused(&mut self, generation: u64) {
+        if self.versions.len() >= MAX_REPORTED {
+            self.versions.retain(|_, version| generation.saturating_sub(version.checked) < SCANS_UNTIL_FORGOTTEN);
+        }
+    }
+}
+
+/// Twice the files that can have probes.
+const MAX_REPORTED: usize = 8_192;
+/// Ten minutes and more: as long as probes outlive the last user of a file.
+const SCANS_UNTIL_FORGOTTEN: u64 = 150;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(mtime: i64, ctime: i64) -> FileId {
+        FileId { dev: 1, ino: 2, size: 3, mtime, ctime }
+    }
+
+    fn analysis(build_id: &str) -> Arc<Analysis> {
+        Arc::new(Analysis { build_id: Some(build_id.to_owned()), ..Analysis::default() })
+    }
+
+    #[test]
+    fn another_version_of_an_inode_ends_the_one_before() {
+        let mut reported = Reported::default();
+        assert_eq!(reported.report(version(1, 1), analysis("a"), 1), None);
+        assert_eq!(reported.report(version(1, 1), analysis("a"), 1), None);
+        assert_eq!(reported.report(version(2, 2), analysis("b"), 2), Some(version(1, 1)));
+    }
+
+    #[test]
+    fn a_change_of_name_is_no_change_of_bytes_and_is_looked_at_once() {
+        let mut reported = Reported::default();
+        let key = (Device::of(1), 2);
+        reported.report(version(1, 1), analysis("a"), 1);
+        assert_eq!(reported.due(key, 1), None, "just reported");
+        assert_eq!(reported.due(key, 2), Some(version(1, 1)));
+        assert_eq!(reported.due(key, 2), None, "once per scan");
+        assert!(reported.is_same(&version(1, 1), version(1, 5), &analysis("a")));
+        assert_eq!(reported.due(key, 3), Some(version(1, 5)));
+        assert!(!reported.is_same(&version(1, 5), version(1, 6), &analysis("b")));
+        assert_eq!(reported.withdraw(&version(1, 5)), Some(version(1, 1)), "by the id that was reported");
+    }
+}

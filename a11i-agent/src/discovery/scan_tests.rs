@@ -1,0 +1,243 @@
+use std::{
+    io::Read as _,
+    process::{Child, Command, Stdio},
+};
+
+use super::*;
+use crate::discovery::testing::{TempDir, compile, openssl_look_alike};
+
+/// A child that tells when it runs, and is ended with the test.
+struct Running(Child);
+impl Running {
+    fn start(program: &Path) -> Self {
+        let mut child = Command::new(program).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        Self(child)
+    }
+
+    fn id(&self) -> ProcessId {
+        ProcFs::default().identify(Pid(self.0.id())).unwrap()
+    }
+}
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn tls_client(dir: &TempDir) -> PathBuf {
+    openssl_look_alike(dir);
+    let library = format!("-L{}", dir.path().display());
+    let rpath = format!("-Wl,-rpath,{}", dir.path().display());
+    let source = "#include <unistd.h>\nint SSL_read(void*,void*,int);int main(void){SSL_read(0,0,0);write(1,\"x\",1);pause();}";
+    compile(dir, "client", source, &[&library, &rpath, "-l:libssl.so.3"])
+}
+
+fn of_process(reports: &[ScanReport], wanted: ProcessId) -> Vec<&Candidate> {
+    let candidate = |report| {
+        let &ScanReport::Found { process, ref candidate } = report else { return None };
+        (process == wanted).then_some(candidate)
+    };
+    reports.iter().filter_map(candidate).collect()
+}
+
+fn handle(scan: &mut Scan, request: ScanRequest) -> Vec<ScanReport> {
+    let mut reports = Vec::new();
+    scan.handle(request, &mut |report| reports.push(report));
+    reports
+}
+
+#[test]
+fn a_process_with_a_tls_library_is_found_once_until_it_execs() {
+    let dir = TempDir::new("scan");
+    let child = Running::start(&tls_client(&dir));
+    let mut scan = Scan::new(ProcFs::default());
+    let reports = handle(&mut scan, ScanRequest::Exec(child.id()));
+    let found = of_process(&reports, child.id());
+    let [candidate] = found.as_slice() else { panic!("{reports:?}") };
+    assert_eq!(candidate.path, dir.path().join("libssl.so.3"));
+    assert_eq!(candidate.analysis.plans[0].plan.file, candidate.file.id());
+    let analysed = scan.statistics().files_analysed;
+    assert!(of_process(&handle(&mut scan, ScanRequest::Process(child.id())), child.id()).is_empty());
+    assert_eq!(of_process(&handle(&mut scan, ScanRequest::Exec(child.id())), child.id()).len(), 1);
+    assert_eq!(scan.statistics().files_analysed, analysed, "the second look analyses nothing");
+}
+
+#[test]
+fn a_host_scan_finds_running_processes_and_the_second_one_reads_little() {
+    let dir = TempDir::new("host");
+    let child = Running::start(&tls_client(&dir));
+    let mut scan = Scan::new(ProcFs::default());
+    let reports = handle(&mut scan, ScanRequest::Host);
+    assert_eq!(of_process(&reports, child.id()).len(), 1);
+    assert!(matches!(reports.last(), Some(ScanReport::Done { request: ScanRequest::Host, .. })));
+    assert!(of_process(&handle(&mut scan, ScanRequest::Host), child.id()).is_empty());
+    assert!(scan.statistics().processes_unchanged > 0);
+}
+
+#[test]
+fn a_request_is_answered_while_a_host_scan_is_under_way() {
+    let dir = TempDir::new("between");
+    let child = Running::start(&tls_client(&dir));
+    let mut scan = Scan::new(ProcFs::default());
+    let mut reports = Vec::new();
+    scan.begin_host(&mut |report| reports.push(report));
+    assert!(scan.is_scanning_host());
+    assert_eq!(of_process(&handle(&mut scan, ScanRequest::Exec(child.id())), child.id()).len(), 1);
+    while scan.step_host(&mut |report| reports.push(report)) {}
+    assert!(of_process(&reports, child.id()).is_empty(), "found once");
+    assert!(matches!(reports.last(), Some(ScanReport::Done { request: ScanRequest::Host, .. })));
+    assert!(of_process(&handle(&mut scan, ScanRequest::Process(child.id())), child.id()).is_empty(), "still remembered");
+}
+
+#[test]
+fn another_process_with_the_same_pid_is_not_reported_as_the_old_one() {
+    let dir = TempDir::new("reuse");
+    let child = Running::start(&tls_client(&dir));
+    let earlier = ProcessId { start_ticks: child.id().start_ticks - 1, ..child.id() };
+    let mut scan = Scan::new(ProcFs::default());
+    let reports = handle(&mut scan, ScanRequest::Exec(earlier));
+    assert!(matches!(reports.as_slice(), [ScanReport::Done { .. }]), "{reports:?}");
+    assert_eq!(scan.statistics().processes_vanished, 1);
+}
+
+#[test]
+fn a_library_beside_the_program_is_offered_before_it_is_mapped() {
+    let dir = TempDir::new("beside");
+    for name in ["bin", "lib"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let library = dir.path().join("lib/libssl.so.3");
+    std::fs::rename(openssl_look_alike(&dir), &library).unwrap();
+    let program = compile(&dir, "bin/waits", "#include <unistd.h>\nint main(void){write(1,\"x\",1);pause();}", &[]);
+    let is_library = |report: &ScanReport| matches!(report, ScanReport::Library { candidate, .. } if candidate.path == library);
+
+    let child = Running::start(&program);
+    let reports = handle(&mut Scan::new(ProcFs::default()), ScanRequest::Exec(child.id()));
+    assert!(reports.iter().any(is_library), "{reports:?}");
+
+    let mut reports = Vec::new();
+    Scan::new(ProcFs::default()).program(&program, &mut |report| reports.push(report)).unwrap();
+    assert!(reports.iter().any(is_library), "{reports:?}");
+}
+
+#[test]
+fn a_script_leads_to_its_interpreter_before_it_runs() {
+    let dir = TempDir::new("script");
+    let program = compile(
+        &dir,
+        "static-client",
+        "int SSL_read(int a){return a;}int SSL_write(int a){return a+1;}int main(void){return 0;}",
+        &["-O1"],
+    );
+    let script = dir.path().join("script");
+    std::fs::write(&script, format!("#! {} -x\n", program.display())).unwrap();
+    let mut reports = Vec::new();
+    Scan::new(ProcFs::default()).program(&script, &mut |report| reports.push(report)).unwrap();
+    let is_program = |report: &ScanReport| matches!(report, ScanReport::Library { candidate, .. } if candidate.path == program);
+    assert!(reports.iter().any(is_program), "{reports:?}");
+}
+
+#[test]
+fn a_library_whose_path_holds_a_newline_is_found_under_its_name() {
+    let dir = TempDir::new("new\nline (deleted)");
+    let child = Running::start(&tls_client(&dir));
+    let reports = handle(&mut Scan::new(ProcFs::default()), ScanRequest::Exec(child.id()));
+    let found = of_process(&reports, child.id());
+    assert_eq!(found.iter().map(|candidate| candidate.path.clone()).collect::<Vec<_>>(), [dir.path().join("libssl.so.3")]);
+}
+
+#[test]
+fn a_pipe_where_a_library_is_expected_is_passed_over_without_waiting() {
+    let dir = TempDir::new("pipe");
+    for name in ["bin", "lib"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let pipe = dir.path().join("lib/libssl.so.3");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let program = compile(&dir, "bin/waits", "#include <unistd.h>\nint main(void){write(1,\"x\",1);pause();}", &[]);
+    let child = Running::start(&program);
+    let mut scan = Scan::new(ProcFs::default());
+    let reports = handle(&mut scan, ScanRequest::Exec(child.id()));
+    assert!(matches!(reports.last(), Some(ScanReport::Done { .. })), "{reports:?}");
+    let offers_pipe = |report: &ScanReport| matches!(report, ScanReport::Library { candidate, .. } if candidate.path == pipe);
+    assert!(!reports.iter().any(offers_pipe), "{reports:?}");
+    assert_eq!(scan.statistics().unanswered, 0);
+}
+
+#[test]
+fn a_library_that_is_rewritten_in_place_is_withdrawn_and_found_anew() {
+    let dir = TempDir::new("rewritten");
+    let child = Running::start(&tls_client(&dir));
+    let library = dir.path().join("libssl.so.3");
+    let mut scan = Scan::new(ProcFs::default());
+    let reports = handle(&mut scan, ScanRequest::Host);
+    let [candidate] = of_process(&reports, child.id())[..] else { panic!("{reports:?}") };
+    let before = candidate.file.id();
+
+    // Another name is no other bytes.
+    std::fs::hard_link(&library, dir.path().join("second-name")).unwrap();
+    let reports = handle(&mut scan, ScanRequest::Host);
+    assert!(!reports.iter().any(|report| matches!(report, ScanReport::Changed { .. })), "{reports:?}");
+
+    let mut bytes = std::fs::read(&library).unwrap();
+    bytes.extend([0; 64]);
+    std::fs::write(&library, bytes).unwrap();
+    let reports = handle(&mut scan, ScanRequest::Host);
+    assert!(reports.iter().any(|report| matches!(report, ScanReport::Changed { file } if *file == before)), "{reports:?}");
+    let reports = handle(&mut scan, ScanRequest::Host);
+    let [candidate] = of_process(&reports, child.id())[..] else { panic!("{reports:?}") };
+    assert!(candidate.file.id() != before && candidate.file.id().ino == before.ino);
+}
+
+#[test]
+fn a_hostile_proc_is_survived_whatever_its_files_hold() {
+    const GOOD: [(&str, &[u8]); 4] = [
+        ("stat", b"77 (a) R 1 (b c)\n) S 42 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 9 9\n"),
+        ("status", b"Name:\ta\nVmExe:\t     900 kB\nVmLib:\t    1800 kB\n"),
+        (
+            "maps",
+            b"55d0c0028000-55d0c01e0000 r-xp 00028000 fd:01 1234     /usr/bin/python3.11\n\
+              7f0000000000-7f0000001000 r-xp 00000000 00:2a 77   /tmp/with space/libssl.so\\012x (deleted)\n",
+        ),
+        ("mountinfo", b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n40 35 0:45 / /home/s3 rw - fuse.sshfs x rw\n"),
+    ];
+    let dir = TempDir::new("hostile-proc");
+    let process = dir.path().join("77");
+    std::fs::create_dir_all(process.join("ns")).unwrap();
+    std::os::unix::fs::symlink("mnt:[4026539999]", process.join("ns/mnt")).unwrap();
+    std::os::unix::fs::symlink("/opt/x/bin/python", process.join("exe")).unwrap();
+    std::os::unix::fs::symlink("/", process.join("root")).unwrap();
+    let mut scan = Scan::new(ProcFs::at(dir.path()));
+    let mut random = 88_172_645_463_325_252_u64;
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % below as u64).unwrap()
+    };
+    for round in 0..400 {
+        for (name, good) in GOOD {
+            let mut bytes = good.to_vec();
+            for _ in 0..next(4) {
+                let at = next(bytes.len());
+                match next(5) {
+                    0 => bytes.truncate(at.max(1)),
+                    1 => bytes.insert(at, b"\0\n ()-:/9\xff"[next(10)]),
+                    2 => drop(bytes.remove(at)),
+                    3 => bytes.extend_from_within(at..),
+                    _ => bytes[at] ^= 1 << next(8),
+                }
+                if bytes.is_empty() {
+                    bytes.push(b'\n');
+                }
+            }
+            std::fs::write(process.join(name), bytes).unwrap();
+        }
+        let reports = handle(&mut scan, ScanRequest::Host);
+        assert!(matches!(reports.last(), Some(ScanReport::Done { .. })), "round {round}");
+        let invented = |report: &ScanReport| matches!(report, ScanReport::Found { .. });
+        assert!(!reports.iter().any(invented), "nothing that is mapped there exists: {reports:?}");
+    }
+}
