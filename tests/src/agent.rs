@@ -216,6 +216,13 @@ impl Agent {
         Finished { calls: written.calls, log: written.log }
     }
 
+    /// SIGKILL: it can put nothing in order.
+    pub async fn kill(mut self) {
+        signal(self.pid(), Signal::KILL);
+        let status = self.child.wait().await.expect("the agent can be waited for");
+        assert_eq!(status.code(), None, "the agent ended by itself with {status}; its log:\n{}", self.log());
+    }
+
     async fn terminate(&mut self) -> ExitStatus {
         signal(self.pid(), Signal::TERM);
         let ended = tokio::time::timeout(self.patience, self.child.wait()).await;

@@ -1,19 +1,12 @@
 //! A small C program on libssl, for what no high-level client does on purpose: see `clients/c/raw_tls.c`.
 
-use std::{
-    fs::{self, File},
-    path::PathBuf,
-    process::Stdio,
-};
+use std::{path::PathBuf, process::Stdio};
 
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use super::{cache, clients, ended};
-use crate::{
-    provider_stub::ProviderStub,
-    requirement::{self, Unmet},
-};
+use super::{c_program, ended};
+use crate::{provider_stub::ProviderStub, requirement::Unmet};
 
 /// The compiled client.
 pub struct RawTls {
@@ -37,27 +30,7 @@ impl RawTls {
     /// # Errors
     /// When there is no C compiler or no libssl to compile against.
     pub async fn compiled() -> Result<Self, Unmet> {
-        let source = clients().join("c/raw_tls.c");
-        let program = cache().join("raw_tls");
-        let newer = |a: &PathBuf, b: &PathBuf| Some(fs::metadata(a).ok()?.modified().ok()? > fs::metadata(b).ok()?.modified().ok()?);
-        if newer(&program, &source) == Some(true) {
-            return Ok(Self { program });
-        }
-        let compiler = requirement::program("cc", "install a C compiler")?;
-        fs::create_dir_all(cache())
-            .map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
-        let lock = File::create(cache().join("raw_tls.lock")).expect("the cache folder is writable");
-        lock.lock().expect("a file can be locked");
-        let fresh = cache().join(format!("raw_tls.{}", std::process::id()));
-        let mut compile = Command::new(compiler);
-        compile.args(["-O1", "-Wall", "-Wextra", "-o"]).arg(&fresh).arg(&source).args(["-lssl", "-lcrypto"]);
-        let output = compile.output().await.expect("the compiler can be started");
-        if !output.status.success() {
-            let words = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
-            return Err(Unmet::new(format!("raw_tls.c does not compile: {words}"), "install the package `libssl-dev`"));
-        }
-        fs::rename(&fresh, &program).expect("the cache folder is writable");
-        Ok(Self { program })
+        Ok(Self { program: c_program::compiled("raw_tls", &["-lssl", "-lcrypto"]).await? })
     }
 
     /// Sends these bytes as the first thing on a connection to `host`, and reads until the server closes.
