@@ -4,6 +4,7 @@ mod cargo_steps;
 mod corpus;
 mod counts;
 mod kernel_steps;
+pub(crate) mod reduced;
 mod report;
 
 use std::process::ExitCode;
