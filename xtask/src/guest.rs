@@ -29,8 +29,7 @@ pub(crate) fn command(workspace: &Workspace, mut arguments: Arguments) -> Result
     let options = arguments.rest();
     let guest_command = arguments.finish()?;
     if guest_command.is_empty() {
-        let kernels = if kernel == ALL { KERNELS.to_vec() } else { vec![kernel.as_str()] };
-        return reduced_list(workspace, &kernels, &options);
+        return reduced_list(workspace, &named(&kernel), &options);
     }
     let status = runner(workspace, &kernel).args(options).arg("--").args(guest_command).status();
     let status = status.context("could not start tests/vm/run-in-vm")?;
@@ -63,8 +62,13 @@ fn can_start() -> Result<()> {
     }
 }
 
+/// `all`, or versions separated by spaces.
+pub(crate) fn named(kernels: &str) -> Vec<&str> {
+    if kernels == ALL { KERNELS.to_vec() } else { kernels.split_whitespace().collect() }
+}
+
 /// One after another: a guest is slow enough when it is alone.
-fn in_guests(workspace: &Workspace, prepared: &Prepared, kernels: &[&str], filters: &[String]) -> Result<Vec<KernelRun>> {
+pub(crate) fn in_guests(workspace: &Workspace, prepared: &Prepared, kernels: &[&str], filters: &[String]) -> Result<Vec<KernelRun>> {
     let mut runs = Vec::new();
     for kernel in kernels {
         eprintln!("\n== kernel {kernel} ==");
