@@ -37,6 +37,7 @@ pub mod provider;
 pub mod redaction;
 pub mod replay;
 pub mod tokens;
+pub mod verdict;
 
 // The way out: its values are pure, what sends them needs the host.
 pub mod export;

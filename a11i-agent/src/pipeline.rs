@@ -7,16 +7,15 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use a11i_common::{
-    decode::{Event, EventBody, SessionId},
-    event::cause,
+    decode::{Event, EventBody},
     identity::{AttachmentId, BootTime, ProcessId},
 };
 
 use crate::{
-    call::{CaptureFacts, LlmCall, LossCauses},
+    call::{CaptureFacts, Completeness, LlmCall, LossCauses},
     cost::{CostSettings, PriceBook, PriceMiss},
-    flow::{DataPiece, FlowId, Gap, Reassembly, Segment, SegmentBody, Table},
-    http::{Connection, ConnectionNotice, HttpSettings, MalformedReason},
+    flow::{DataPiece, Ended, FlowId, Gap, Reassembly, Segment, SegmentBody, Table},
+    http::{Connection, ConnectionNotice, HttpEventKind, HttpSettings, MalformedReason, begins_request},
     owner::{
         Owner,
         cache::{Known, OwnerCache},
@@ -24,6 +23,7 @@ use crate::{
     provider::{ConnectionContext, ExchangeCounters, ExchangeLimits, Exchanges, Routes},
     redaction::{ContentPolicy, RedactedCall, redact},
     tokens::{self, CountedCall, TokenCounter},
+    verdict::{Seen, Told, Verdict},
 };
 
 /// Flows looked at per timeout tick: bounded work, and every flow has its turn within seconds at the default capacity.
@@ -62,6 +62,12 @@ pub enum Output {
     WhoIs(ProcessId),
     /// The flow is no longer followed: the kernel's entry can go, so that whatever comes next begins a new one.
     Forgotten(FlowId),
+    /// What the flow's request is, for the kernel half: how much of it is copied. `request`: as its records number it.
+    Verdict {
+        flow: FlowId,
+        request: u16,
+        verdict: Verdict,
+    },
 }
 
 /// A call at the end of its way, and what was missing to price it.
@@ -100,6 +106,12 @@ pub struct PipelineCounters {
     pub lost_bytes: u64,
     /// Gaps whose size nobody knows.
     pub unknown_gaps: u64,
+    /// Sessions that transferred bytes of which no record came: told by their end.
+    pub unseen_sessions: u64,
+    /// Connections that turned out to be HTTP joined in its middle: they were open before their library had probes.
+    pub late_attachments: u64,
+    /// Calls that were open when a kernel program had missed a run, and so may lack something.
+    pub calls_marked: u64,
     /// Bytes that arrived and have no place: duplicates, and what came after its gap or the end.
     pub discarded_bytes: u64,
     pub flows_opened: u64,
@@ -135,6 +147,17 @@ struct Flow {
     context: ConnectionContext,
     /// `context.owner` is what was known at the beginning and may become better.
     owner_open: bool,
+    /// Time of the earliest record so far: what is older belongs to an earlier session at this address.
+    since: BootTime,
+    told: Told,
+}
+
+impl Flow {
+    fn tell(&mut self, id: FlowId, verdict: Verdict, sink: Sink<'_>) {
+        if self.told.is_new(verdict) {
+            sink(Output::Verdict { flow: id, request: self.told.request(), verdict });
+        }
+    }
 }
 
 pub struct Pipeline {
@@ -148,6 +171,7 @@ struct Desk {
     counters: PipelineCounters,
     owners: OwnerCache,
     waiting: VecDeque<WaitingCall>,
+    ended: Ended,
 }
 
 /// A finished call whose owner is still looked for.
@@ -161,48 +185,64 @@ impl Pipeline {
     pub fn new(settings: PipelineSettings) -> Self {
         let flows = Table::new(settings.flows);
         let (counters, owners, waiting) = (PipelineCounters::default(), OwnerCache::default(), VecDeque::new());
-        Self { flows, desk: Desk { settings, counters, owners, waiting } }
+        Self { flows, desk: Desk { settings, counters, owners, waiting, ended: Ended::default() } }
     }
 
     /// Takes the next record. `ends` is asked about sessions that end with their process or for want of room.
     pub fn handle_event(&mut self, event: &Event<'_>, ends: Ends<'_>, sink: Sink<'_>) {
-        let counters = &mut self.desk.counters;
-        counters.records = counters.records.saturating_add(1);
+        add(&mut self.desk.counters.records, 1);
         let (process, time) = (event.process, event.time);
         match event.body {
-            EventBody::Data { session, attachment, direction, offset, skipped, causes, request: _, payload } => {
-                counters.payload_bytes = counters.payload_bytes.saturating_add(payload.len() as u64);
-                let piece = DataPiece { direction, offset, time, skipped, causes: LossCauses(causes), payload };
-                self.open(FlowId { process, session }, attachment, time, ends, sink);
-                self.on_flow(process, session, time, sink, |reassembly, segments| reassembly.push(piece, segments));
+            EventBody::Data { session, attachment, direction, offset, skipped, causes, request, payload } => {
+                add(&mut self.desk.counters.payload_bytes, payload.len() as u64);
+                let id = FlowId { process, session };
+                if self.is_over(&id, time) {
+                    add(&mut self.desk.counters.discarded_bytes, payload.len() as u64);
+                    return;
+                }
+                let opening = Opening { id, attachment, time, rearmed: offset == 0 && begins_request(payload) };
+                let piece = DataPiece { direction, offset, time, skipped, causes: LossCauses::of_kernel(causes), payload };
+                if let Some(flow) = open(&mut self.flows, &mut self.desk, &opening, ends, sink) {
+                    self.desk.data(&id, flow, request, piece, sink);
+                }
             }
             EventBody::ServerName { session, attachment, name } => {
+                let id = FlowId { process, session };
                 let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty() && name.len() <= SERVER_NAME_BYTES);
-                let flow = self.open(FlowId { process, session }, attachment, time, ends, sink);
-                if let (Some(flow), Some(name)) = (flow, name) {
+                let opening = Opening { id, attachment, time, rearmed: false };
+                if !self.is_over(&id, time)
+                    && let Some(flow) = open(&mut self.flows, &mut self.desk, &opening, ends, sink)
+                    && let Some(name) = name
+                {
                     flow.context.server_name = Some(name.to_ascii_lowercase());
+                    if self.desk.settings.routes.is_llm_host(name) {
+                        flow.told.host = true;
+                        flow.tell(id, Verdict::LlmHost, sink);
+                    }
                 }
             }
             EventBody::WriteShutdown { session, write_offset, causes: [write, _], .. } => {
-                self.on_flow(process, session, time, sink, |reassembly, segments| {
-                    reassembly.write_shutdown(write_offset, LossCauses(write), time, segments);
-                });
-            }
-            EventBody::SessionEnd { session, write_offset, read_offset, causes: [write, read], .. } => {
-                let last = FinalOffsets { write: write_offset, read: read_offset, causes: [LossCauses(write), LossCauses(read)] };
-                if let Some(flow) = self.flows.remove(&FlowId { process, session }) {
-                    self.desk.close(flow, Some(last), time, sink);
+                if let Some(flow) = self.flows.get_mut(&FlowId { process, session }, time) {
+                    self.desk.run(flow, sink, |reassembly, segments| {
+                        reassembly.write_shutdown(write_offset, LossCauses::of_kernel(write), time, segments);
+                    });
                 }
+            }
+            EventBody::SessionEnd { session, write_offset, read_offset, causes, .. } => {
+                let last = FinalOffsets { write: write_offset, read: read_offset, causes: causes.map(LossCauses::of_kernel) };
+                self.end_session(FlowId { process, session }, last, time, sink);
             }
             EventBody::Fork { parent } => self.desk.owners.handle_fork(process, parent),
             EventBody::Exec => {
                 // Ends every session of the old program: its memory is gone. Nobody can be asked about it any more.
+                self.desk.ended.process_ended(process, time);
                 self.end_process(process, time, ends, sink);
                 self.desk.release(|call| call.owner.process == process, sink);
                 self.desk.owners.handle_exec(process);
                 sink(Output::WhoIs(process));
             }
             EventBody::Exit => {
+                self.desk.ended.process_ended(process, time);
                 self.end_process(process, time, ends, sink);
                 self.desk.owners.handle_exit(process, time);
             }
@@ -227,12 +267,22 @@ impl Pipeline {
         });
         let mut expired = Vec::new();
         self.flows.expire(now, FLOWS_PER_TICK, |id, flow| expired.push((id, flow)));
-        self.desk.counters.flows_expired = self.desk.counters.flows_expired.saturating_add(expired.len() as u64);
+        add(&mut self.desk.counters.flows_expired, expired.len() as u64);
         for (id, flow) in expired {
             self.desk.forget(&id, flow, now, ends, sink);
         }
         self.desk.owners.handle_timeout(now);
         self.desk.release_late(now, sink);
+    }
+
+    /// A kernel program has missed a run somewhere: which call that hit nobody knows, so that every call under way says that something of it
+    /// may be missing. Their parsers are left alone: most of them are right.
+    pub fn mark_open_calls(&mut self, causes: LossCauses) {
+        let mut marked = 0;
+        self.flows.visit(usize::MAX, |_, flow| {
+            marked += flow.exchanges.mark(Completeness::Gap { lost: None, causes });
+        });
+        add(&mut self.desk.counters.calls_marked, marked as u64);
     }
 
     /// Ends every flow: what was under way becomes calls that say so. Calls may still wait for owners: [`Self::release_calls`].
@@ -282,31 +332,32 @@ impl Pipeline {
         self.flows.len()
     }
 
-    /// Acts on a flow that exists.
-    fn on_flow(
-        &mut self,
-        process: ProcessId,
-        session: SessionId,
-        time: BootTime,
-        sink: Sink<'_>,
-        act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>)),
-    ) {
-        if let Some(flow) = self.flows.get_mut(&FlowId { process, session }, time) {
-            self.desk.run(flow, sink, act);
+    /// The record comes late: of a session that has ended, or that another at its address has followed.
+    fn is_over(&self, id: &FlowId, time: BootTime) -> bool {
+        match self.flows.in_place_of(id) {
+            Some((_, flow)) => time < flow.since,
+            None => !self.flows.contains(id) && self.desk.ended.covers(id, time),
         }
     }
 
-    /// The flow, made on first sight. The one that had to go for it is ended properly.
-    fn open(&mut self, id: FlowId, attachment: AttachmentId, time: BootTime, ends: Ends<'_>, sink: Sink<'_>) -> Option<&mut Flow> {
-        if self.flows.get_mut(&id, time).is_none() {
-            let flow = self.desk.begin(id.process, attachment, sink);
-            let mut evicted = None;
-            self.flows.get_or_insert_with(id, time, || flow, |id, old| evicted = Some((id, old)));
-            if let Some((id, flow)) = evicted {
-                self.desk.forget(&id, flow, time, ends, sink);
+    fn end_session(&mut self, id: FlowId, last: FinalOffsets, time: BootTime, sink: Sink<'_>) {
+        if let Some(flow) = self.flows.remove(&id) {
+            self.desk.close(flow, Some(last), time, sink);
+        } else if !self.is_over(&id, time) {
+            // Whatever was there before it is over as well.
+            if let Some((old, _)) = self.flows.in_place_of(&id)
+                && let Some(flow) = self.flows.remove(&old)
+            {
+                self.desk.close(flow, None, time, sink);
             }
+            let wanted = |(bytes, causes): (u64, LossCauses)| bytes > 0 && !causes.are_by_intention();
+            if wanted((last.write, last.causes[0])) || wanted((last.read, last.causes[1])) {
+                add(&mut self.desk.counters.unseen_sessions, 1);
+            }
+        } else {
+            return;
         }
-        self.flows.get_mut(&id, time)
+        self.desk.ended.session_ended(&id, time);
     }
 
     fn end_process(&mut self, process: ProcessId, time: BootTime, ends: Ends<'_>, sink: Sink<'_>) {
@@ -319,8 +370,8 @@ impl Pipeline {
 }
 
 impl Desk {
-    fn begin(&mut self, process: ProcessId, attachment: AttachmentId, sink: Sink<'_>) -> Flow {
-        self.counters.flows_opened = self.counters.flows_opened.saturating_add(1);
+    fn begin(&mut self, process: ProcessId, attachment: AttachmentId, time: BootTime, sink: Sink<'_>) -> Flow {
+        add(&mut self.counters.flows_opened, 1);
         let known = self.owners.owner(process);
         if known == Known::No && self.owners.ask(process) {
             sink(Output::WhoIs(process));
@@ -337,13 +388,43 @@ impl Desk {
             exchanges: Exchanges::new(Arc::clone(&self.settings.routes), limits),
             context: ConnectionContext { owner, capture: CaptureFacts::of_attachment(attachment), server_name: None },
             owner_open,
+            since: time,
+            told: Told::default(),
         }
     }
 
+    /// A piece of a stream, and what the kernel half should know of it.
+    fn data(&mut self, id: &FlowId, flow: &mut Flow, request: u16, piece: DataPiece<'_>, sink: Sink<'_>) {
+        let before = flow.reassembly.next_timeout();
+        let was_late = flow.http.is_joined_late();
+        let seen = self.run(flow, sink, |reassembly, segments| reassembly.push(piece, segments));
+        if flow.http.is_joined_late() && !was_late && flow.context.server_name.is_none() {
+            add(&mut self.counters.late_attachments, 1);
+        }
+        flow.told.begin(request);
+        // Pieces that waited carry other numbers than this one: of them, nothing is said that stops anything.
+        let in_order = before.is_none() && flow.reassembly.next_timeout().is_none();
+        let undisturbed = in_order && flow.exchanges.is_empty() && !flow.http.is_inside_head();
+        if let Some(verdict) = seen.verdict(undisturbed, !flow.exchanges.is_empty(), flow.told.host) {
+            flow.tell(*id, verdict, sink);
+        }
+    }
+
+    /// Another generation has taken a flow's place. Its server name stays that of the connection.
+    fn supersede(&mut self, flow: Flow, rearmed: bool, time: BootTime, sink: Sink<'_>) -> Option<String> {
+        let server_name = flow.context.server_name.clone();
+        if rearmed && server_name.is_none() && flow.http.is_unrecognised() {
+            add(&mut self.counters.late_attachments, 1);
+        }
+        self.close(flow, None, time, sink);
+        server_name
+    }
+
     /// Record → segments → HTTP events → calls, on one flow.
-    fn run(&mut self, flow: &mut Flow, sink: Sink<'_>, act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>))) {
+    fn run(&mut self, flow: &mut Flow, sink: Sink<'_>, act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>))) -> Seen {
         self.look_up_owner(flow);
-        let Flow { reassembly, http, exchanges, context, owner_open } = flow;
+        let Flow { reassembly, http, exchanges, context, owner_open, .. } = flow;
+        let mut seen = Seen::default();
         let discarded = reassembly.discarded_bytes();
         let before = exchanges.counters();
         act(reassembly, &mut |segment| {
@@ -351,15 +432,22 @@ impl Desk {
                 self.count_gap(gap);
             }
             http.push(segment, &mut |event| {
+                let head = matches!(event.kind, HttpEventKind::Request(_)).then_some(event.exchange);
                 if let Some(call) = exchanges.handle(event, context) {
                     self.leave(call, *owner_open, sink);
+                }
+                if let Some(id) = head {
+                    seen.head(exchanges.is_open(id));
                 }
             });
         });
         let counters = &mut self.counters;
-        counters.discarded_bytes = counters.discarded_bytes.saturating_add(reassembly.discarded_bytes().saturating_sub(discarded));
-        add_exchanges(&mut counters.exchanges, before, exchanges.counters());
+        add(&mut counters.discarded_bytes, reassembly.discarded_bytes().saturating_sub(discarded));
+        let after = exchanges.counters();
+        seen.other |= after.unlike > before.unlike;
+        add_exchanges(&mut counters.exchanges, before, after);
         while let Some(notice) = http.take_notice() {
+            seen.notice(notice);
             let kind = match notice {
                 ConnectionNotice::Http2NotDecoded => NoticeKind::Http2NotDecoded,
                 ConnectionNotice::NotHttp => NoticeKind::NotHttp,
@@ -370,6 +458,7 @@ impl Desk {
             let llm_host = server_name.as_deref().is_some_and(|name| self.settings.routes.is_llm_host(name));
             sink(Output::Notice(Notice { owner: Arc::clone(&context.owner), server_name, llm_host, kind }));
         }
+        seen
     }
 
     /// Ends a flow whose session's end nobody told.
@@ -378,11 +467,15 @@ impl Desk {
         sink(Output::Forgotten(*id));
     }
 
+    /// `last`: `None` = nobody knows how far it came. What was open then lacks its end and says so; between calls, nothing is missing.
     fn close(&mut self, mut flow: Flow, last: Option<FinalOffsets>, time: BootTime, sink: Sink<'_>) {
-        self.run(&mut flow, sink, |reassembly, segments| match last {
-            Some(last) => reassembly.end(last.write, last.read, last.causes, time, segments),
-            None => reassembly.abandon(time, segments),
-        });
+        if let Some(last) = last {
+            self.run(&mut flow, sink, |reassembly, segments| reassembly.end(last.write, last.read, last.causes, time, segments));
+        } else {
+            self.run(&mut flow, sink, Reassembly::give_up_holes);
+            let unseen = !flow.exchanges.is_empty() || flow.http.is_inside_head();
+            self.run(&mut flow, sink, |reassembly, segments| reassembly.abandon(unseen, time, segments));
+        }
         let Flow { http, exchanges, context, owner_open, .. } = &mut flow;
         let before = exchanges.counters();
         http.close(time, &mut |event| {
@@ -403,12 +496,10 @@ impl Desk {
     }
 
     fn count_gap(&mut self, gap: Gap) {
-        let counters = &mut self.counters;
         match gap.lost {
-            // Left out by intention.
-            _ if gap.causes.0 == cause::NOT_HTTP => {}
-            Some(lost) => counters.lost_bytes = counters.lost_bytes.saturating_add(lost),
-            None => counters.unknown_gaps = counters.unknown_gaps.saturating_add(1),
+            _ if gap.causes.are_by_intention() => {}
+            Some(lost) => add(&mut self.counters.lost_bytes, lost),
+            None => add(&mut self.counters.unknown_gaps, 1),
         }
     }
 
@@ -452,13 +543,13 @@ impl Desk {
         let process = call.owner.process;
         call.owner = self.owners.best(process);
         if *call.owner == Owner::unknown(process) {
-            self.counters.calls_without_owner = self.counters.calls_without_owner.saturating_add(1);
+            add(&mut self.counters.calls_without_owner, 1);
         }
         self.go(call, sink);
     }
 
     fn go(&mut self, call: LlmCall, sink: Sink<'_>) {
-        self.counters.calls = self.counters.calls.saturating_add(1);
+        add(&mut self.counters.calls, 1);
         if tokens::needs_estimate(&call) {
             sink(Output::Estimate(Box::new(call)));
         } else {
@@ -467,12 +558,49 @@ impl Desk {
     }
 }
 
+/// What opens a flow.
+struct Opening {
+    id: FlowId,
+    attachment: AttachmentId,
+    time: BootTime,
+    /// A request begins it.
+    rearmed: bool,
+}
+
+/// The flow, made on first sight. What had to go for it is ended properly.
+fn open<'f>(flows: &'f mut Table<Flow>, desk: &mut Desk, opening: &Opening, ends: Ends<'_>, sink: Sink<'_>) -> Option<&'f mut Flow> {
+    let Opening { id, attachment, time, rearmed } = *opening;
+    if !flows.contains(&id) {
+        let flow = desk.begin(id.process, attachment, time, sink);
+        let mut gone = None;
+        flows.get_or_insert_with(id, time, || flow, |id, old| gone = Some((id, old)));
+        match gone {
+            // The kernel half began anew at a request, after what nobody wanted; or the address was used again and the end was lost.
+            Some((old_id, old)) if old_id.process == id.process && old_id.session.session == id.session.session => {
+                let server_name = desk.supersede(old, rearmed, time, sink);
+                if let Some(flow) = flows.get_mut(&id, time) {
+                    flow.told.host = server_name.as_deref().is_some_and(|name| desk.settings.routes.is_llm_host(name));
+                    flow.context.server_name = server_name;
+                }
+            }
+            Some((id, flow)) => desk.forget(&id, flow, time, ends, sink),
+            None => {}
+        }
+    }
+    let flow = flows.get_mut(&id, time)?;
+    flow.since = flow.since.min(time);
+    Some(flow)
+}
+
 /// Counted as it happens, so that connections which live for days are in the sums.
 fn add_exchanges(total: &mut ExchangeCounters, before: ExchangeCounters, after: ExchangeCounters) {
-    let add = |total: &mut u64, before: u64, after: u64| *total = total.saturating_add(after.saturating_sub(before));
-    add(&mut total.too_many, before.too_many, after.too_many);
-    add(&mut total.unlike, before.unlike, after.unlike);
-    add(&mut total.dropped_events, before.dropped_events, after.dropped_events);
+    add(&mut total.too_many, after.too_many.saturating_sub(before.too_many));
+    add(&mut total.unlike, after.unlike.saturating_sub(before.unlike));
+    add(&mut total.dropped_events, after.dropped_events.saturating_sub(before.dropped_events));
+}
+
+const fn add(total: &mut u64, more: u64) {
+    *total = total.saturating_add(more);
 }
 
 #[cfg(test)]

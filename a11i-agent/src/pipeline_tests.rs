@@ -1,10 +1,11 @@
 use a11i_common::{
     decode::{Event, EventBody, SessionId},
+    event::cause,
     identity::{AttachmentId, Direction, Pid, Tid, TlsSession},
 };
 
 use super::*;
-use crate::{call::Completeness, cost::Overrides};
+use crate::cost::Overrides;
 
 const PROCESS: ProcessId = ProcessId { pid: Pid(7), start_ticks: 9 };
 const SESSION: SessionId = SessionId { session: TlsSession(1), generation: 3 };
@@ -72,7 +73,7 @@ impl Bench {
         let finished = std::mem::take(&mut self.out).into_iter().filter_map(|output| match output {
             Output::Call(call) => Some(call.call.call().clone()),
             Output::Estimate(call) => Some(*call),
-            Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) => None,
+            Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => None,
         });
         finished.collect()
     }
@@ -90,14 +91,15 @@ fn a_loss_at_the_end_of_a_process_that_frees_nothing_is_seen() {
         bench.event(data(Direction::Write, 0, REQUEST));
         bench.event(data(Direction::Read, 0, ANSWER.split_at(ANSWER.len() - 7).0));
         let read = (ANSWER.len() - 7) as u64 + lost;
-        bench.table = Some(FinalOffsets { write: REQUEST.len() as u64, read, causes: [LossCauses(0), LossCauses(cause::RING_FULL)] });
+        bench.table =
+            Some(FinalOffsets { write: REQUEST.len() as u64, read, causes: [LossCauses(0), LossCauses::of_kernel(cause::RING_FULL)] });
         bench.event(EventBody::Exit);
         assert!(bench.out.iter().any(|output| matches!(output, Output::Forgotten(flow) if flow.session == SESSION)));
         let calls = bench.calls();
         assert_eq!(calls.len(), 1);
         assert_eq!(calls[0].completeness.is_whole(), whole, "{:?}", calls[0].completeness);
         if !whole {
-            assert_eq!(calls[0].completeness, Completeness::Gap { lost: Some(7), causes: LossCauses(cause::RING_FULL) });
+            assert_eq!(calls[0].completeness, Completeness::Gap { lost: Some(7), causes: LossCauses::of_kernel(cause::RING_FULL) });
         }
         assert_eq!(bench.pipeline.counters().lost_bytes, lost);
     }
@@ -108,7 +110,7 @@ fn bytes_left_out_by_intention_are_no_loss_and_unknown_gaps_are_counted_apart() 
     for (causes, lost, unknown) in [(cause::NOT_HTTP, 0, 0), (cause::RING_FULL, 50, 0), (cause::TABLE_FULL, 0, 1)] {
         let mut bench = Bench::new(ContentPolicy::None);
         bench.event(data(Direction::Write, 0, b"hello"));
-        bench.table = Some(FinalOffsets { write: 55, read: 0, causes: [LossCauses(causes), LossCauses(0)] });
+        bench.table = Some(FinalOffsets { write: 55, read: 0, causes: [LossCauses::of_kernel(causes), LossCauses(0)] });
         bench.event(EventBody::Exec);
         let counters = bench.pipeline.counters();
         assert_eq!((counters.lost_bytes, counters.unknown_gaps), (lost, unknown), "{causes}");
@@ -187,4 +189,285 @@ fn calls_that_wait_for_owners_are_bounded() {
     let out = &mut bench.out;
     bench.pipeline.release_calls(&mut |output| out.push(output));
     assert_eq!((bench.pipeline.waiting_calls(), bench.calls().len()), (0, CALLS_WAITING));
+}
+
+const OTHER: &[u8] = b"POST /v1/traces HTTP/1.1\r\nHost: collector.example\r\nContent-Length: 4\r\n\r\nabcd";
+
+/// The kernel half's part: numbers requests, takes verdicts, begins a new generation after one that was not wanted.
+struct Kernel {
+    bench: Bench,
+    session: SessionId,
+    request: u16,
+    offsets: [u64; 2],
+    /// Nothing is copied until a request begins.
+    stopped: bool,
+    ignored: bool,
+    time: u64,
+}
+
+impl Kernel {
+    fn new() -> Self {
+        let mut bench = Bench::new(ContentPolicy::None);
+        bench.owner(named("python3"));
+        Self { bench, session: SESSION, request: 0, offsets: [0; 2], stopped: false, ignored: false, time: 1_000 }
+    }
+
+    fn body(&mut self, body: EventBody<'_>) {
+        self.time += 1_000;
+        let event = Event { time: BootTime(self.time), process: PROCESS, tid: Tid(7), body };
+        let out = &mut self.bench.out;
+        self.bench.pipeline.handle_event(&event, &mut |_| None, &mut |output| out.push(output));
+    }
+
+    /// One library call. Gives the verdicts it led to.
+    fn transfer(&mut self, direction: Direction, bytes: &[u8]) -> Vec<Verdict> {
+        if direction == Direction::Write && (self.stopped || self.offsets[0] == 0) && begins_request(bytes) {
+            if self.stopped {
+                self.session.generation = self.session.generation.wrapping_add(77);
+                (self.offsets, self.stopped) = ([0; 2], false);
+            }
+            self.request += 1;
+        } else if direction == Direction::Write && begins_request(bytes) {
+            self.request += 1;
+        }
+        if self.stopped || self.ignored {
+            return Vec::new();
+        }
+        let offset = self.offsets[direction as usize];
+        self.offsets[direction as usize] += bytes.len() as u64;
+        let (session, request) = (self.session, self.request);
+        self.body(EventBody::Data {
+            session,
+            attachment: AttachmentId(0),
+            direction,
+            offset,
+            skipped: 0,
+            causes: 0,
+            request,
+            payload: bytes,
+        });
+        self.verdicts()
+    }
+
+    fn name(&mut self, name: &str) -> Vec<Verdict> {
+        self.body(EventBody::ServerName { session: self.session, attachment: AttachmentId(0), name: name.as_bytes() });
+        self.verdicts()
+    }
+
+    fn end(&mut self) {
+        let [write_offset, read_offset] = self.offsets;
+        self.body(EventBody::SessionEnd { session: self.session, attachment: AttachmentId(0), write_offset, read_offset, causes: [0; 2] });
+    }
+
+    fn verdicts(&mut self) -> Vec<Verdict> {
+        let (mut verdicts, mut rest) = (Vec::new(), Vec::new());
+        for output in std::mem::take(&mut self.bench.out) {
+            match output {
+                Output::Verdict { flow, request, verdict } => {
+                    assert_eq!(flow, FlowId { process: PROCESS, session: self.session });
+                    if verdict != Verdict::LlmHost && verdict != Verdict::Ignore {
+                        assert_eq!(request, self.request);
+                    }
+                    self.stopped |= verdict == Verdict::NotLlm;
+                    self.ignored |= verdict == Verdict::Ignore;
+                    verdicts.push(verdict);
+                }
+                other => rest.push(other),
+            }
+        }
+        self.bench.out = rest;
+        verdicts
+    }
+}
+
+#[test]
+fn a_request_is_decided_by_the_record_that_completes_its_head() {
+    for (request, verdict) in [(REQUEST, Verdict::Llm), (OTHER, Verdict::NotLlm)] {
+        let end = request.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        for cut in 1..request.len() {
+            let mut kernel = Kernel::new();
+            let (first, second) = request.split_at(cut);
+            let (one, two) = (kernel.transfer(Direction::Write, first), kernel.transfer(Direction::Write, second));
+            let want = if cut < end { (vec![], vec![verdict]) } else { (vec![verdict], vec![]) };
+            assert_eq!((one, two), want, "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_new_generation_follows_what_nobody_wanted_and_keeps_the_server_name() {
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.name("gateway.example"), []);
+    for _ in 0..3 {
+        assert_eq!(kernel.transfer(Direction::Write, OTHER), [Verdict::NotLlm]);
+        assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n..."), []);
+        assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::Llm]);
+        assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
+    }
+    kernel.end();
+    let calls = kernel.bench.calls();
+    assert_eq!(calls.len(), 3);
+    assert!(calls.iter().all(|call| call.completeness.is_whole() && call.usage.input_tokens == Some(5)));
+    let counters = kernel.bench.pipeline.counters();
+    assert_eq!((counters.lost_bytes, counters.unknown_gaps, counters.late_attachments, counters.unseen_sessions), (0, 0, 0, 0));
+    assert_eq!((counters.flows_evicted, kernel.bench.pipeline.flows()), (0, 0));
+}
+
+#[test]
+fn every_call_at_an_llm_host_says_so_again_since_a_verdict_may_be_replaced_before_it_is_taken() {
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.name("API.openai.com"), [Verdict::LlmHost]);
+    assert_eq!(kernel.name("api.openai.com"), []);
+    assert_eq!(kernel.transfer(Direction::Write, b"GET /v1/models HTTP/1.1\r\nHost: api.openai.com\r\n\r\n"), [Verdict::NotLlm]);
+    assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::LlmHost]);
+    assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
+    assert_eq!(kernel.bench.calls()[0].server.address.as_deref(), Some("api.openai.com"));
+}
+
+#[test]
+fn while_a_call_is_open_nothing_stops_the_copying() {
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::Llm]);
+    // Pipelined. What is told of it keeps the answer to the call coming.
+    assert_eq!(kernel.transfer(Direction::Write, OTHER), [Verdict::Llm]);
+    assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
+    assert_eq!(kernel.bench.calls().len(), 1);
+}
+
+#[test]
+fn a_head_behind_another_in_one_record_is_waited_for() {
+    let mut kernel = Kernel::new();
+    let (begun, rest) = REQUEST.split_at(30);
+    assert_eq!(kernel.transfer(Direction::Write, &[OTHER, begun].concat()), []);
+    assert_eq!(kernel.transfer(Direction::Write, rest), [Verdict::Llm]);
+    assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), []);
+    assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
+    assert_eq!(kernel.bench.calls().len(), 1);
+}
+
+#[test]
+fn a_request_whose_body_is_no_call_is_none_after_all() {
+    let mut kernel = Kernel::new();
+    let head = b"POST /v1/responses HTTP/1.1\r\nHost: survey.example\r\nContent-Length: 9\r\n\r\n";
+    assert_eq!(kernel.transfer(Direction::Write, head), [Verdict::Llm]);
+    assert_eq!(kernel.transfer(Direction::Write, b"{\"age\":9}"), [Verdict::NotLlm]);
+    assert_eq!(kernel.bench.pipeline.counters().exchanges.unlike, 1);
+}
+
+#[test]
+fn what_cannot_be_read_is_ignored_for_good_and_what_is_malformed_until_the_next_request() {
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.transfer(Direction::Write, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), [Verdict::Ignore]);
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.transfer(Direction::Write, b"GET /chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n"), [Verdict::NotLlm]);
+    // A kernel half that was too late to hear it.
+    kernel.stopped = false;
+    assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), [Verdict::Ignore]);
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.transfer(Direction::Write, b"GET / HTTP/1.1\r\n\x01 no field\r\n\r\n"), [Verdict::NotLlm]);
+    assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::Llm]);
+    assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
+    assert_eq!(kernel.bench.calls().len(), 1);
+}
+
+#[test]
+fn time_that_passes_decides_nothing() {
+    let mut bench = Bench::new(ContentPolicy::None);
+    // The hole before it is given up by time alone, and the head behind it is no call's.
+    bench.event(data(Direction::Write, 100, OTHER));
+    bench.time(10_000_000_000);
+    assert!(!bench.out.iter().any(|output| matches!(output, Output::Verdict { .. })));
+    assert_eq!(bench.pipeline.counters().lost_bytes, 100);
+}
+
+#[test]
+fn a_call_open_when_its_session_is_replaced_says_that_its_end_is_missing() {
+    let mut kernel = Kernel::new();
+    kernel.transfer(Direction::Write, REQUEST);
+    kernel.transfer(Direction::Read, ANSWER.split_at(ANSWER.len() - 7).0);
+    kernel.stopped = true;
+    kernel.transfer(Direction::Write, REQUEST);
+    let calls = kernel.bench.calls();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].completeness, Completeness::Gap { lost: None, causes: LossCauses::END_UNSEEN });
+    assert_eq!(calls[0].usage.output_tokens, None);
+}
+
+#[test]
+fn what_comes_late_of_an_earlier_session_is_counted_and_makes_no_call() {
+    let mut kernel = Kernel::new();
+    kernel.transfer(Direction::Write, REQUEST);
+    kernel.transfer(Direction::Read, ANSWER);
+    kernel.end();
+    // A ring that tells everything twice.
+    kernel.time = 1_000;
+    kernel.offsets = [0; 2];
+    kernel.transfer(Direction::Write, REQUEST);
+    kernel.transfer(Direction::Read, ANSWER);
+    kernel.end();
+    assert_eq!(kernel.bench.calls().len(), 1);
+    let counters = kernel.bench.pipeline.counters();
+    assert_eq!((counters.discarded_bytes, counters.unseen_sessions), ((REQUEST.len() + ANSWER.len()) as u64, 0));
+    assert_eq!(kernel.bench.pipeline.flows(), 0);
+}
+
+#[test]
+fn a_session_of_which_only_the_end_is_told_is_counted_unless_nobody_wanted_it() {
+    for (causes, want) in [(0, 1), (cause::RING_FULL, 1), (cause::NOT_LLM, 0)] {
+        let mut kernel = Kernel::new();
+        let session = kernel.session;
+        for _ in 0..2 {
+            kernel.time = 1_000;
+            kernel.body(EventBody::SessionEnd {
+                session,
+                attachment: AttachmentId(0),
+                write_offset: 9,
+                read_offset: 0,
+                causes: [causes, 0],
+            });
+        }
+        assert_eq!(kernel.bench.pipeline.counters().unseen_sessions, want, "{causes}");
+    }
+}
+
+#[test]
+fn a_connection_joined_in_the_middle_is_counted_when_it_shows_that_it_is_http() {
+    // The rest of an answer, then the next exchange, which the kernel half makes a new generation.
+    let mut kernel = Kernel::new();
+    kernel.transfer(Direction::Read, &[b'x'; 64]);
+    kernel.stopped = true;
+    kernel.transfer(Direction::Write, REQUEST);
+    kernel.transfer(Direction::Read, ANSWER);
+    assert_eq!(kernel.bench.pipeline.counters().late_attachments, 1);
+    assert!(kernel.bench.calls()[0].completeness.is_whole());
+    // An answer whose request was before our time.
+    let mut kernel = Kernel::new();
+    kernel.transfer(Direction::Read, ANSWER);
+    assert_eq!(kernel.bench.pipeline.counters().late_attachments, 1);
+    // Whose handshake we saw was not joined late.
+    let mut kernel = Kernel::new();
+    kernel.name("gateway.example");
+    kernel.transfer(Direction::Read, ANSWER);
+    assert_eq!(kernel.bench.pipeline.counters().late_attachments, 0);
+    // Another protocol.
+    let mut kernel = Kernel::new();
+    kernel.transfer(Direction::Write, &[1; 64]);
+    kernel.transfer(Direction::Read, &[2; 64]);
+    kernel.end();
+    assert_eq!(kernel.bench.pipeline.counters().late_attachments, 0);
+}
+
+#[test]
+fn a_missed_program_run_marks_every_open_call_and_disturbs_none() {
+    let mut bench = Bench::new(ContentPolicy::None);
+    bench.owner(named("python3"));
+    bench.exchange();
+    bench.event(data(Direction::Write, REQUEST.len() as u64, REQUEST));
+    bench.pipeline.mark_open_calls(LossCauses::PROGRAM_MISSED);
+    bench.event(data(Direction::Read, ANSWER.len() as u64, ANSWER));
+    let calls = bench.calls();
+    assert_eq!((calls.len(), bench.pipeline.counters().calls_marked), (2, 1));
+    assert!(calls[0].completeness.is_whole());
+    assert_eq!(calls[1].completeness, Completeness::Gap { lost: None, causes: LossCauses::PROGRAM_MISSED });
+    assert_eq!(calls[1].usage, calls[0].usage);
 }

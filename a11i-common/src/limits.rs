@@ -55,5 +55,5 @@ pub const UNDECIDED_OTHER_BYTES: u32 = 4_096;
 /// Bytes of undecided exchanges that are copied in a second on the whole node; what comes beyond is a gap.
 pub const UNDECIDED_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
 
-/// Bytes of a request's first line in which the end of its path is looked for.
-pub const REQUEST_LINE_BYTES: usize = 256;
+/// Bytes of a request's first line in which the end of its path is looked for: they lie on a stack of 512. A longer path is left to the agent.
+pub const REQUEST_LINE_BYTES: usize = 128;

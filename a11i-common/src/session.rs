@@ -29,8 +29,9 @@ pub mod protocol {
     pub const PRESUMED_LLM: u8 = 3;
     /// Not HTTP, or no LLM traffic: neither copied nor counted until bytes begin like a request. What then begins has a new generation.
     pub const OTHER: u8 = 4;
-    /// HTTP/2: its preface is copied, so that the agent can tell; the rest is counted, since this version does not decode it.
-    pub const HTTP2: u8 = 5;
+    /// Nobody can read it: nothing more is copied for as long as it lives. HTTP/2 after its preface, since this version does not decode
+    /// it, and what the agent said so of.
+    pub const IGNORED: u8 = 5;
 }
 
 /// Bits of [`Session::flags`].

@@ -1,13 +1,24 @@
 //! Reserve, copy, submit; and count what cannot be sent.
 
 use a11i_common::{
-    event::{Counter, DataHeader, DataRecord, RecordKind, cause},
-    limits::{CHUNKS_PER_CALL, LARGEST_TIER, PROTOCOL_PROBE_BYTES},
-    session::{Session, SessionKey, protocol},
+    event::{Counter, DataHeader, DataRecord, RecordHeader, RecordKind, cause},
+    limits::{CHUNKS_PER_CALL, LARGEST_TIER},
+    probe::LONG_TRANSFER,
+    session::{Session, SessionKey},
 };
-use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    maps::ProgramArray,
+};
 
-use crate::{count, maps::RING, session, settings, tls::frame::Scratch, user_memory};
+use crate::{
+    count, decide,
+    maps::{RING, SESSIONS},
+    session, settings,
+    tls::frame::Scratch,
+    user_memory,
+};
 
 /// One finished call of a buffer function; its length and direction are in the thread's scratch.
 pub(crate) struct Transfer {
@@ -17,25 +28,51 @@ pub(crate) struct Transfer {
     pub(crate) buffer: u64,
 }
 
-/// Copies a transfer out in chunks and advances the session's offset, whatever could be copied.
+/// Copies a transfer out and advances the session's offset, whatever could be copied. One that takes several records is left to
+/// [`long_transfer`] in a program of its own: its loop is walked by the verifier once, and not once for every way that leads to it.
 #[inline(always)]
-pub(crate) fn transfer(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch) {
+pub(crate) fn transfer<C: EbpfContext>(
+    ctx: &C,
+    programs: &ProgramArray,
+    transfer: &Transfer,
+    session: &mut Session,
+    scratch: &mut Scratch,
+) {
     let direction = usize::from(launder(&raw const scratch.direction) & 1);
-    // The first bytes sent after a response are a request's beginning.
-    scratch.wake = (session.last_direction != direction as u8 && direction == 0) as u8;
-    session.last_direction = direction as u8;
-    decide(transfer, session, scratch, direction);
+    if !decide::decide(transfer, session, scratch, direction) {
+        return;
+    }
     scratch.cursor = 0;
     scratch.faulted = 0;
-
-    let (length, limit) = (launder(&raw const scratch.length), launder(&raw const scratch.limit));
-    let limit = if limit > length { length } else { limit };
-    let skipped = length - limit;
-    let mut skip_cause = 0;
-    if skipped > 0 {
-        skip_cause = launder(&raw const scratch.skip_cause);
-        count::add(if skip_cause == cause::CALL_LIMIT { Counter::CallLimitBytes } else { Counter::NotHttpBytes }, skipped);
+    note_skipped(scratch);
+    if launder(&raw const scratch.limit) > LARGEST_TIER as u64 {
+        scratch.session = transfer.key.session;
+        scratch.attachment = transfer.attachment;
+        scratch.buffer = transfer.buffer;
+        // SAFETY: nothing here has to be dropped.
+        unsafe { programs.tail_call(ctx, LONG_TRANSFER) };
+        // Only if the agent did not put it there: then nothing of this call is copied, and it says so.
+        count::add(Counter::InFlightFull, 1);
+        let direction = usize::from(launder(&raw const scratch.direction) & 1);
+        session.causes[direction] |= cause::TABLE_FULL;
+        session.offsets[direction] += launder(&raw const scratch.length);
+        return;
     }
+    last_chunk(transfer, session, scratch);
+}
+
+/// The rest of [`transfer`] for calls that take several records. What there is to copy lies in the thread's scratch.
+#[inline(always)]
+pub(crate) fn long_transfer(tgid: u32, tid: u32, scratch: &mut Scratch) {
+    let key = session::key(tgid, scratch.session);
+    let Some(session) = SESSIONS.get_ptr_mut(&key) else {
+        return;
+    };
+    // SAFETY: a live map value.
+    let session = unsafe { &mut *session };
+    let transfer = &Transfer { key, tid, attachment: scratch.attachment, buffer: scratch.buffer };
+    let direction = usize::from(launder(&raw const scratch.direction) & 1);
+    let (length, limit) = (launder(&raw const scratch.length), launder(&raw const scratch.limit));
     for _ in 0..CHUNKS_PER_CALL {
         let done = launder(&raw const scratch.cursor);
         if limit <= done || limit - done <= LARGEST_TIER as u64 {
@@ -46,106 +83,52 @@ pub(crate) fn transfer(transfer: &Transfer, session: &mut Session, scratch: &mut
             count::add(Counter::RingFullRecords, 1);
             count::add(Counter::RingFullBytes, limit - done);
             count_handled(scratch, done);
-            session.causes[direction] |= cause::RING_FULL | skip_cause;
+            session.causes[direction] |= cause::RING_FULL | launder(&raw const scratch.skip_cause);
             session.offsets[direction] += length;
             return;
         }
         scratch.cursor = done + LARGEST_TIER as u64;
     }
+    count_handled(scratch, launder(&raw const scratch.cursor));
+    last_chunk(transfer, session, scratch);
+}
+
+/// What is left of a transfer, at most one record.
+#[inline(always)]
+fn last_chunk(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch) {
+    let direction = usize::from(launder(&raw const scratch.direction) & 1);
+    let (limit, done) = (launder(&raw const scratch.limit), launder(&raw const scratch.cursor));
+    let (skipped, skip_cause) = (launder(&raw const scratch.skipped), launder(&raw const scratch.skip_cause));
     let wake = launder(&raw const scratch.wake) != 0;
-    let done = launder(&raw const scratch.cursor);
-    count_handled(scratch, done);
     let rest = if limit > done { (limit - done) & 0x1_ffff } else { 0 };
-    if limit > 0 {
-        if rest <= 256 {
-            chunk::<256>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
-        } else if rest <= 1024 {
-            chunk::<1024>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
-        } else if rest <= 4096 {
-            chunk::<4096>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
-        } else if rest <= 16_384 {
-            chunk::<16_384>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
-        } else {
-            chunk::<LARGEST_TIER>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
-        }
-    } else {
+    if limit == 0 {
         session.causes[direction] |= skip_cause;
+    } else if rest <= 256 {
+        chunk::<256>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
+    } else if rest <= 1024 {
+        chunk::<1024>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
+    } else if rest <= 4096 {
+        chunk::<4096>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
+    } else if rest <= 16_384 {
+        chunk::<16_384>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
+    } else {
+        chunk::<LARGEST_TIER>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
     }
-    session.offsets[direction] += length;
+    session.offsets[direction] += launder(&raw const scratch.length);
 }
 
-/// How many bytes of this transfer are copied, after a look at how it begins, and why not the others.
+/// Counts what is left out, and leaves the numbers where the verifier does not follow them.
 #[inline(always)]
-fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch, direction: usize) {
-    let length = launder(&raw const scratch.length);
-    let call_limit = u64::from(settings::call_limit());
-    let limit = if length > call_limit { call_limit } else { length };
-    scratch.limit = limit;
-    scratch.skip_cause = cause::CALL_LIMIT;
-    if session.protocol == protocol::LLM {
-        return;
+fn note_skipped(scratch: &mut Scratch) {
+    let (length, limit) = (launder(&raw const scratch.length), launder(&raw const scratch.limit));
+    if limit < length {
+        scratch.skipped = length - limit;
+        count::add(decide::counter_of(launder(&raw const scratch.skip_cause)), length - limit);
+    } else {
+        scratch.limit = length;
+        scratch.skipped = 0;
+        scratch.skip_cause = 0;
     }
-    let first_sight = session.protocol == protocol::UNDECIDED;
-    if first_sight {
-        // Enough to tell what it is, whatever it is; and all of what is too short to tell.
-        match first_word(transfer, session, direction, length) {
-            None => return,
-            Some(word) if word == u32::from_le_bytes(*b"PRI ") => session.protocol = protocol::HTTP2,
-            Some(word) if begins_request(word) || word == u32::from_le_bytes(*b"HTTP") => {
-                session.protocol = protocol::LLM;
-                return;
-            }
-            Some(_) => session.protocol = protocol::OTHER,
-        }
-        if limit > PROTOCOL_PROBE_BYTES {
-            scratch.limit = PROTOCOL_PROBE_BYTES;
-        }
-        scratch.skip_cause = cause::NOT_HTTP;
-        return;
-    }
-    // Joined in the middle of a message, perhaps: a request line begins anew.
-    if session.protocol == protocol::OTHER
-        && length >= 4
-        && user_memory::read::<u32>(transfer.buffer).is_some_and(|word| begins_request(u32::from_le(word)))
-    {
-        session.protocol = protocol::LLM;
-        return;
-    }
-    scratch.limit = 0;
-    scratch.skip_cause = cause::NOT_HTTP;
-}
-
-/// The first four bytes of a direction's stream, put together from as many calls as it takes; `None` while there are fewer.
-#[inline(always)]
-fn first_word(transfer: &Transfer, session: &mut Session, direction: usize, length: u64) -> Option<u32> {
-    let have = session.offsets[direction] as u32;
-    if have >= 4 {
-        return Some(u32::from_le_bytes(session.start[direction]));
-    }
-    let new = if length >= 4 { user_memory::read::<u32>(transfer.buffer).unwrap_or(0) } else { short_word(transfer.buffer, length) };
-    let word = u32::from_le_bytes(session.start[direction]) | (u32::from_le(new) << ((have & 3) * 8));
-    session.start[direction] = word.to_le_bytes();
-    if u64::from(have) + length >= 4 { Some(word) } else { None }
-}
-
-/// One to three bytes, little-endian.
-#[inline(always)]
-fn short_word(buffer: u64, length: u64) -> u32 {
-    let byte = |at: u64| if at < length { u32::from(user_memory::read::<u8>(buffer + at).unwrap_or(0)) } else { 0 };
-    (byte(0) | (byte(1) << 8) | (byte(2) << 16)).to_le()
-}
-
-/// A request line's method.
-#[inline(always)]
-fn begins_request(word: u32) -> bool {
-    word == u32::from_le_bytes(*b"POST")
-        || word == u32::from_le_bytes(*b"GET ")
-        || word == u32::from_le_bytes(*b"PUT ")
-        || word == u32::from_le_bytes(*b"HEAD")
-        || word == u32::from_le_bytes(*b"DELE")
-        || word == u32::from_le_bytes(*b"PATC")
-        || word == u32::from_le_bytes(*b"OPTI")
-        || word == u32::from_le_bytes(*b"CONN")
 }
 
 /// Bytes that whole chunks handled: copied, or not readable.
@@ -183,7 +166,7 @@ fn full_chunk(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch,
 
 /// Reads back what was just written: volatile, so that the optimiser does not keep the value in a register after all.
 #[inline(always)]
-fn launder<T: Copy>(place: *const T) -> T {
+pub(crate) fn launder<T: Copy>(place: *const T) -> T {
     // SAFETY: the callers pass members of a live map value.
     unsafe { core::ptr::read_volatile(place) }
 }
@@ -199,7 +182,7 @@ fn data_header(
     causes: u8,
 ) -> DataHeader {
     DataHeader {
-        header: session::header(RecordKind::Data, session.process, transfer.tid, payload_len),
+        header: RecordHeader { request: session.request, ..session::header(RecordKind::Data, session.process, transfer.tid, payload_len) },
         session: transfer.key.session,
         attachment: transfer.attachment,
         offset: session.offsets[direction] + at,

@@ -10,11 +10,14 @@
 #![expect(internal_features, reason = "atomic addition on a target without compare-and-swap")]
 
 mod count;
+mod decide;
 mod emit;
 mod filter;
+mod hits;
 mod maps;
 mod process;
 mod registers;
+mod request_line;
 mod session;
 mod settings;
 mod task;

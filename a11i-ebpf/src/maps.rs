@@ -4,11 +4,12 @@ use a11i_common::{
     decision::{Decision, DuplicateKey, HitKey, PathTail},
     event::Counter,
     limits,
+    probe::PROGRAMS as PROGRAM_COUNT,
     session::{Session, SessionKey},
 };
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 
 use crate::tls::frame::Frames;
@@ -60,3 +61,11 @@ pub(crate) static SWITCHED_OFF: Array<u32> = Array::with_max_entries(1, 0);
 /// Bytes of undecided exchanges in the present second, and that second since boot.
 #[map]
 pub(crate) static NODE_BUDGET: Array<u64> = Array::with_max_entries(2, 0);
+
+/// Programs that those of perf-event probes go on in. Filled by the agent before anything is attached.
+#[map]
+pub(crate) static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(PROGRAM_COUNT, 0);
+
+/// The same for uprobe-multi links: the kernel wants all programs of one such map to be of one kind.
+#[map]
+pub(crate) static PROGRAMS_MULTI: ProgramArray = ProgramArray::with_max_entries(PROGRAM_COUNT, 0);

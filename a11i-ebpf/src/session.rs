@@ -51,6 +51,16 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
     found
 }
 
+/// What follows has nothing to do with what was seen before: a request after traffic that nobody followed.
+#[inline(always)]
+pub(crate) fn begin_generation(session: &mut Session) {
+    session.generation = session.generation.wrapping_add(1);
+    session.offsets = [0; 2];
+    session.causes = [0; 2];
+    session.start = [[0; 4]; 2];
+    session.last_direction = 2;
+}
+
 #[inline(always)]
 pub(crate) fn header(kind: RecordKind, process: ProcessId, tid: u32, payload_len: u32) -> RecordHeader {
     RecordHeader { kind: kind as u16, request: 0, payload_len, time_ns: now(), process, tid, reserved2: 0 }

@@ -1,70 +1,113 @@
-//! Executes plans: one attachment per file, until `observe::coverage` finds it without users for long enough.
+//! Executes plans: files are attached for everyone, or for a set of processes, and moved from one to the other.
 //!
 //! With `capture` the only place that imports aya. A plan that cannot be executed is a fact about one file, never fatal.
+//!
+//! A move makes the new links before it takes the old ones away: a call in between comes through both and the kernel half drops the second
+//! hit, since each set of links has an attachment id of its own. Without attach cookies (before 5.15) it could not tell the two apart;
+//! there the old links go first and calls in between are missed.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    num::NonZeroU32,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    sync::Arc,
+};
 
 use a11i_common::{
-    identity::AttachmentId,
+    identity::{AttachmentId, ProcessId},
     probe::{self, Operation},
 };
 use aya::{
     Ebpf,
     programs::{
-        ProgramError, UProbe,
+        UProbe,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
     },
 };
-use thiserror::Error;
 
-use super::{Probe, ProbeKind, ProbePlan, ProgramName};
+use super::{AttachError, Probe, ProbeKind, ProbePlan, ProgramName, scope::Reach};
 use crate::{
     call::CaptureFacts,
     capture::{
-        features::AttachMode,
+        features::{AttachMode, Features},
         loader::{MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE, SINGLE_PROGRAMS, SINGLE_RETURN},
     },
-    discovery::file::{FileId, OpenedFile},
+    discovery::file::{ByteSource as _, FileId, OpenedFile},
 };
 
 /// Files attached at once: far more TLS libraries than a node has, and a bound on links.
 pub const MAX_FILES: usize = 4096;
 
-#[derive(Debug, Error)]
-pub enum AttachError {
-    #[error("the file changed after it was analysed")]
-    Changed,
-    #[error("{MAX_FILES} files are attached already")]
-    TooManyFiles,
-    #[error("the kernel object lacks the program `{0}`")]
-    NoProgram(&'static str),
-    #[error("the kernel refused `{program}` on {count} functions: {source}")]
-    Kernel { program: &'static str, count: usize, source: ProgramError },
-}
+/// Processes with links of their own, over all files: three descriptors each.
+pub const MAX_SCOPED: usize = 8192;
 
 /// The loaded programs and everything they are attached to. Dropping it detaches all.
 pub struct Links {
     ebpf: Ebpf,
     mode: AttachMode,
+    /// For single processes; None: cannot be done here.
+    process_mode: Option<AttachMode>,
     has_cookie: bool,
     files: HashMap<FileId, Attached>,
+    owners: HashMap<AttachmentId, FileId>,
+    /// Processes with links, summed over files.
+    scoped: usize,
     next_serial: u32,
 }
 
 struct Attached {
-    id: AttachmentId,
+    /// Held open, so that links can be made again for the very file that was analysed.
+    file: OpenedFile,
+    proof: Proof,
+    plans: Vec<Arc<ProbePlan>>,
+    everyone: Option<LinkSet>,
+    processes: BTreeMap<ProcessId, LinkSet>,
+}
+
+/// Links made together, each plan under an id of its own.
+#[derive(Default)]
+struct LinkSet {
+    ids: Vec<AttachmentId>,
     links: Vec<(&'static str, UProbeLinkId)>,
 }
 
+/// What must not have changed when links are made again later. The time of the inode's change is no part of it: it moves when a name of
+/// the file is removed, as every update does to the version it replaces.
+#[derive(PartialEq, Eq)]
+struct Proof {
+    size: u64,
+    modified: (i64, i64),
+    code: Vec<[u8; CODE_BYTES]>,
+}
+
+/// Bytes compared at each probe: more than the longest instruction.
+const CODE_BYTES: usize = 16;
+
 impl Links {
-    pub fn new(ebpf: Ebpf, mode: AttachMode, has_cookie: bool) -> Self {
-        Self { ebpf, mode, has_cookie, files: HashMap::new(), next_serial: 1 }
+    pub fn new(ebpf: Ebpf, features: &Features) -> Self {
+        Self {
+            ebpf,
+            mode: features.attach_mode(),
+            process_mode: features.process_mode(),
+            has_cookie: features.attach_cookie,
+            files: HashMap::new(),
+            owners: HashMap::new(),
+            scoped: 0,
+            next_serial: 1,
+        }
     }
 
-    pub fn is_attached(&self, file: &FileId) -> bool {
+    /// Whether files can be attached for single processes.
+    pub const fn can_scope(&self) -> bool {
+        self.process_mode.is_some()
+    }
+
+    pub fn knows(&self, file: &FileId) -> bool {
         self.files.contains_key(file)
     }
 
+    /// Files that are known.
     pub fn len(&self) -> usize {
         self.files.len()
     }
@@ -73,73 +116,196 @@ impl Links {
         self.files.is_empty()
     }
 
-    pub const fn programs(&self) -> &Ebpf {
-        &self.ebpf
+    /// The file of an attachment; None when it is no more.
+    pub fn file_of(&self, attachment: AttachmentId) -> Option<FileId> {
+        self.owners.get(&attachment).copied()
     }
 
-    /// Attaches every probe of the plan to the very file that was analysed, or none. A file attached already keeps its attachment.
-    pub fn attach(&mut self, plan: &ProbePlan, file: &OpenedFile) -> Result<AttachmentId, AttachError> {
-        if let Some(attached) = self.files.get(&plan.file) {
-            return Ok(attached.id);
+    /// Whom a file is attached for.
+    pub fn reach(&self, file: &FileId) -> Reach {
+        match self.files.get(file) {
+            None => Reach::Nobody,
+            Some(Attached { everyone: Some(_), .. }) => Reach::Everyone,
+            Some(Attached { processes, .. }) if processes.is_empty() => Reach::Nobody,
+            Some(Attached { processes, .. }) => Reach::Processes(processes.keys().copied().collect()),
+        }
+    }
+
+    /// Takes a file that was just analysed, for nobody yet. One that is known stays as it is.
+    pub fn add(&mut self, file: OpenedFile, plans: Vec<Arc<ProbePlan>>) -> Result<(), AttachError> {
+        let id = file.id();
+        if self.files.contains_key(&id) {
+            return Ok(());
         }
         if self.files.len() >= MAX_FILES {
             return Err(AttachError::TooManyFiles);
         }
-        if file.id() != plan.file || !file.is_unchanged() {
+        let proof = Proof::of(&file, &plans).ok_or(AttachError::Changed)?;
+        if plans.iter().any(|plan| plan.file != id) || !file.is_unchanged() {
             return Err(AttachError::Changed);
         }
-        let facts = CaptureFacts { library: Some(plan.library), method: Some(plan.method) };
-        let id = facts.to_attachment(self.next_serial);
-        self.next_serial = self.next_serial.wrapping_add(1);
+        self.files.insert(id, Attached { file, proof, plans, everyone: None, processes: BTreeMap::new() });
+        Ok(())
+    }
 
-        let mut attached = Attached { id, links: Vec::new() };
-        // Returns first: a call that enters in between then finds its return armed, never the other way round.
-        for group in groups(self.mode, &plan.probes) {
-            match self.attach_group(&group, &file.attach_path(), id) {
-                Ok(link) => attached.links.push((group.program, link)),
-                Err(error) => {
-                    self.detach_links(attached.links);
-                    return Err(error);
+    /// Attaches a file for these and for nobody else. Processes that could not be reached are given back with the reason, others are attached.
+    /// On an error for everyone nothing has changed.
+    pub fn set_reach(&mut self, file: &FileId, reach: &Reach) -> Result<Vec<(ProcessId, AttachError)>, AttachError> {
+        let Some(mut attached) = self.files.remove(file) else { return Ok(Vec::new()) };
+        let outcome = self.move_to(&mut attached, reach);
+        self.files.insert(*file, attached);
+        outcome
+    }
+
+    /// Detaches a file and forgets it. One that is not known is as good as detached.
+    pub fn remove(&mut self, file: &FileId) {
+        if let Some(mut attached) = self.files.remove(file) {
+            self.take_away(&mut attached, &Reach::Nobody);
+        }
+    }
+
+    /// The process has ended.
+    pub fn remove_process(&mut self, process: ProcessId) {
+        if self.scoped == 0 {
+            return;
+        }
+        let sets: Vec<LinkSet> = self.files.values_mut().filter_map(|attached| attached.processes.remove(&process)).collect();
+        self.scoped = self.scoped.saturating_sub(sets.len());
+        sets.into_iter().for_each(|set| self.unlink(set));
+    }
+
+    fn move_to(&mut self, attached: &mut Attached, reach: &Reach) -> Result<Vec<(ProcessId, AttachError)>, AttachError> {
+        if !self.has_cookie {
+            self.take_away(attached, reach);
+        }
+        let mut failed = Vec::new();
+        match reach {
+            Reach::Nobody => {}
+            Reach::Everyone => {
+                if attached.everyone.is_none() {
+                    attached.everyone = Some(self.link(attached, None)?);
+                }
+            }
+            Reach::Processes(wanted) => failed = self.link_processes(attached, wanted),
+        }
+        self.take_away(attached, reach);
+        Ok(failed)
+    }
+
+    fn link_processes(&mut self, attached: &mut Attached, wanted: &BTreeSet<ProcessId>) -> Vec<(ProcessId, AttachError)> {
+        let mut failed = Vec::new();
+        for process in wanted {
+            if attached.processes.contains_key(process) {
+                continue;
+            }
+            let linked = if self.scoped < MAX_SCOPED { self.link(attached, Some(*process)) } else { Err(AttachError::TooManyProcesses) };
+            match linked {
+                Ok(set) => {
+                    attached.processes.insert(*process, set);
+                    self.scoped = self.scoped.saturating_add(1);
+                }
+                Err(error) => failed.push((*process, error)),
+            }
+        }
+        failed
+    }
+
+    /// Closes what `reach` does not ask for.
+    fn take_away(&mut self, attached: &mut Attached, reach: &Reach) {
+        if !reach.is_everyone()
+            && let Some(set) = attached.everyone.take()
+        {
+            self.unlink(set);
+        }
+        let scoped = |process: &ProcessId| !reach.is_everyone() && reach.has(*process);
+        let gone: Vec<ProcessId> = attached.processes.keys().filter(|process| !scoped(process)).copied().collect();
+        for process in gone {
+            if let Some(set) = attached.processes.remove(&process) {
+                self.scoped = self.scoped.saturating_sub(1);
+                self.unlink(set);
+            }
+        }
+    }
+
+    /// All probes of all plans, or none.
+    fn link(&mut self, attached: &Attached, process: Option<ProcessId>) -> Result<LinkSet, AttachError> {
+        let (mode, scope) = match process {
+            None => (self.mode, UProbeScope::AllProcesses),
+            Some(process) => {
+                let pid = NonZeroU32::new(process.pid.0).ok_or(AttachError::NoProcessScope)?;
+                (self.process_mode.ok_or(AttachError::NoProcessScope)?, UProbeScope::OneProcess(pid))
+            }
+        };
+        let is_as_analysed = || Proof::of(&attached.file, &attached.plans).is_some_and(|now| now == attached.proof);
+        if !is_as_analysed() {
+            return Err(AttachError::Changed);
+        }
+        let target = attached.file.attach_path();
+        let mut set = LinkSet::default();
+        for plan in &attached.plans {
+            let facts = CaptureFacts { library: Some(plan.library), method: Some(plan.method) };
+            let id = facts.to_attachment(self.next_serial);
+            self.next_serial = self.next_serial.wrapping_add(1);
+            set.ids.push(id);
+            self.owners.insert(id, plan.file);
+            // Returns first: a call that enters in between then finds its return armed, never the other way round.
+            for group in groups(mode, &plan.probes) {
+                match self.attach_group(&group, &target, scope, id) {
+                    Ok(link) => set.links.push((group.program, link)),
+                    Err(error) => {
+                        self.unlink(set);
+                        return Err(error);
+                    }
                 }
             }
         }
-        if !file.is_unchanged() {
-            self.detach_links(attached.links);
+        if !is_as_analysed() {
+            self.unlink(set);
             return Err(AttachError::Changed);
         }
-        self.files.insert(plan.file, attached);
-        Ok(id)
+        Ok(set)
     }
 
-    /// Detaches a file; its users are gone. Unknown files are as good as detached.
-    pub fn detach(&mut self, file: &FileId) {
-        if let Some(attached) = self.files.remove(file) {
-            self.detach_links(attached.links);
-        }
-    }
-
-    fn attach_group(&mut self, group: &Group, target: &Path, id: AttachmentId) -> Result<UProbeLinkId, AttachError> {
+    fn attach_group(&mut self, group: &Group, target: &Path, scope: UProbeScope, id: AttachmentId) -> Result<UProbeLinkId, AttachError> {
         let has_cookie = self.has_cookie;
         let points = group.points.iter().map(|(offset, operation)| UProbeAttachPoint {
             location: UProbeAttachLocation::AbsoluteOffset(*offset),
             cookie: has_cookie.then(|| probe::cookie(id.0, *operation)),
         });
-        program(&mut self.ebpf, group.program)?.attach(points, target, UProbeScope::AllProcesses).map_err(|source| AttachError::Kernel {
+        program(&mut self.ebpf, group.program)?.attach(points, target, scope).map_err(|source| AttachError::Kernel {
             program: group.program,
             count: group.points.len(),
             source,
         })
     }
 
-    fn detach_links(&mut self, links: Vec<(&'static str, UProbeLinkId)>) {
+    fn unlink(&mut self, set: LinkSet) {
         // Entries first: what enters afterwards is not followed, what is inside still finds its return.
-        for (name, link) in links.into_iter().rev() {
+        for (name, link) in set.links.into_iter().rev() {
             let detached = program(&mut self.ebpf, name)
                 .and_then(|program| program.detach(link).map_err(|source| AttachError::Kernel { program: name, count: 1, source }));
             if let Err(error) = detached {
                 tracing::warn!(%error, program = name, "cannot detach");
             }
         }
+        for id in set.ids {
+            self.owners.remove(&id);
+        }
+    }
+}
+
+impl Proof {
+    /// None: it cannot be read any more.
+    fn of(file: &OpenedFile, plans: &[Arc<ProbePlan>]) -> Option<Self> {
+        let metadata = std::fs::metadata(file.attach_path()).ok()?;
+        let code = plans.iter().flat_map(|plan| &plan.probes).map(|probe| {
+            let mut bytes = [0; CODE_BYTES];
+            // A function at the very end of the file may be shorter.
+            let left = file.len().checked_sub(probe.offset)?.min(CODE_BYTES as u64);
+            file.read_exact_at(probe.offset, bytes.get_mut(..usize::try_from(left).ok()?)?).ok()?;
+            Some(bytes)
+        });
+        Some(Self { size: metadata.size(), modified: (metadata.mtime(), metadata.mtime_nsec()), code: code.collect::<Option<_>>()? })
     }
 }
 
@@ -200,6 +366,26 @@ const fn operation(program: ProgramName) -> Operation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::discovery::testing::{TempDir, openssl_look_alike};
+
+    #[test]
+    fn a_file_whose_name_was_removed_is_still_as_it_was_analysed_and_a_rewritten_one_is_not() {
+        let dir = TempDir::new("proof");
+        let path = openssl_look_alike(&dir);
+        let file = OpenedFile::open(&path).unwrap();
+        let plans: Vec<_> =
+            crate::attach::analyse(&file, file.id()).unwrap().plans.iter().map(|planned| Arc::clone(&planned.plan)).collect();
+        let proof = Proof::of(&file, &plans).unwrap();
+        std::fs::hard_link(&path, dir.path().join("other")).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(!file.is_unchanged() && Proof::of(&file, &plans).unwrap() == proof);
+        let offset = plans[0].probes[0].offset;
+        let rewritten = std::fs::OpenOptions::new().write(true).open(dir.path().join("other")).unwrap();
+        let before = rewritten.metadata().unwrap().modified().unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&rewritten, &[0xcc], offset).unwrap();
+        rewritten.set_modified(before).unwrap();
+        assert!(Proof::of(&file, &plans).unwrap() != proof);
+    }
 
     fn probe(program: ProgramName, kind: ProbeKind, offset: u64) -> Probe {
         Probe { program, kind, symbol: String::new(), offset }

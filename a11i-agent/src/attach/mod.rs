@@ -3,12 +3,15 @@
 //! Takes a file of a process; gives a [`ProbePlan`] (data) or the evidence for a library that is not supported. Refuses
 //! offsets without proof. A new library is one file here and one line in [`LIBRARIES`].
 
+mod error;
 pub mod links;
 mod openssl;
 mod plan;
+pub mod scope;
 
 use std::sync::Arc;
 
+pub use error::AttachError;
 pub use openssl::OpenSslFamily;
 pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
 

@@ -10,7 +10,10 @@ use aya::{
 };
 use serde::Serialize;
 
-use super::btf::{self, Layouts, MemberOffsets as _};
+use super::{
+    btf::{self, Layouts, MemberOffsets as _},
+    hazards::Hazards,
+};
 
 /// How uprobes are attached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -28,6 +31,9 @@ pub struct Features {
     pub kernel_release: String,
     pub ring_buffer: bool,
     pub uprobe_multi: bool,
+    /// The pid filter of uprobe-multi links matches every thread of the process. Before 6.10 it matched one thread only; the same change
+    /// made the kernel refuse an impossible pid, which is what is tried.
+    pub uprobe_multi_process: bool,
     pub attach_cookie: bool,
     pub raw_tracepoint: bool,
     /// Offsets for the kernel half, `(global, offset)`; missing members are absent.
@@ -39,6 +45,8 @@ pub struct Features {
     pub capabilities: Capabilities,
     /// Whether pids here are those the kernel half sees; None when `/proc` does not say.
     pub initial_pid_namespace: Option<bool>,
+    /// What probes would do to confined processes.
+    pub hazards: Hazards,
 }
 
 /// Effective capabilities that matter here (Linux `capability.h` numbers).
@@ -60,6 +68,7 @@ impl Features {
             kernel_release: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             ring_buffer: is_map_supported(aya::maps::MapType::RingBuf).unwrap_or(false),
             uprobe_multi: is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation).unwrap_or(false),
+            uprobe_multi_process: is_uprobe_multi_supported(UProbeMultiFeature::ProcessScopedPidFilter).unwrap_or(false),
             attach_cookie: is_helper_supported(ProgramType::KProbe, aya_obj::generated::bpf_func_id::BPF_FUNC_get_attach_cookie)
                 .unwrap_or(false),
             raw_tracepoint: is_program_supported(ProgramType::RawTracePoint).unwrap_or(false),
@@ -68,11 +77,21 @@ impl Features {
             btf_problem,
             capabilities: Capabilities::of_this_process(),
             initial_pid_namespace: fs::read_link("/proc/self/ns/pid").ok().map(|link| is_initial_pid_namespace(&link)),
+            hazards: Hazards::probe(),
         }
     }
 
     pub const fn attach_mode(&self) -> AttachMode {
         if self.uprobe_multi { AttachMode::Multi } else { AttachMode::PerfEvent }
+    }
+
+    /// How a file is attached for single processes. None: not at all, since perf events need a capability that is not there.
+    pub const fn process_mode(&self) -> Option<AttachMode> {
+        match (self.uprobe_multi && self.uprobe_multi_process, self.capabilities.sys_admin) {
+            (true, _) => Some(AttachMode::Multi),
+            (false, true) => Some(AttachMode::PerfEvent),
+            (false, false) => None,
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Loads the kernel half with the settings this kernel needs.
 
-use a11i_common::settings;
+use a11i_common::{probe::LONG_TRANSFER, settings};
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::MapError,
+    maps::{MapError, ProgramArray},
     programs::{ProgramError, RawTracePoint, UProbe},
 };
 use thiserror::Error;
@@ -69,9 +69,18 @@ pub const SINGLE_RETURN: &str = "tls_leave";
 pub const MULTI_ENTER: &str = "tls_enter_multi";
 pub const MULTI_LEAVE: &str = "tls_leave_multi";
 pub const MULTI_LIFE: &str = "session_life_multi";
+/// Where the return programs go on with long transfers; never attached.
+const MULTI_LEAVE_LONG: &str = "tls_leave_long_multi";
+const SINGLE_RETURN_LONG: &str = "tls_leave_long";
 
 const TRACEPOINTS: [(&str, &str); 3] =
     [("process_exec", "sched_process_exec"), ("process_fork", "sched_process_fork"), ("process_exit", "sched_process_exit")];
+
+/// Every program there is; which of them are loaded depends on the kernel.
+pub fn program_names() -> impl Iterator<Item = &'static str> {
+    let single = SINGLE_PROGRAMS.iter().map(|(name, _)| *name);
+    single.chain([SINGLE_RETURN, MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE]).chain(TRACEPOINTS.iter().map(|(name, _)| *name))
+}
 
 /// Loads every program this kernel's attach mode needs and attaches the process-life tracepoints. No TLS probe is attached yet.
 pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadError> {
@@ -109,17 +118,19 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
     }
     let mut ebpf = loader.load(OBJECT)?;
 
-    match mode {
-        AttachMode::Multi => {
-            for name in [MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE] {
-                load_uprobe(&mut ebpf, name)?;
-            }
+    // Both where files are attached for everyone by one, and for single processes by the other.
+    let modes = [Some(mode), features.process_mode()];
+    if modes.contains(&Some(AttachMode::Multi)) {
+        for name in [MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE] {
+            load_uprobe(&mut ebpf, name)?;
         }
-        AttachMode::PerfEvent => {
-            for name in SINGLE_PROGRAMS.iter().map(|(name, _)| *name).chain([SINGLE_RETURN]) {
-                load_uprobe(&mut ebpf, name)?;
-            }
+        continue_in(&mut ebpf, "PROGRAMS_MULTI", MULTI_LEAVE_LONG)?;
+    }
+    if modes.contains(&Some(AttachMode::PerfEvent)) {
+        for name in SINGLE_PROGRAMS.iter().map(|(name, _)| *name).chain([SINGLE_RETURN]) {
+            load_uprobe(&mut ebpf, name)?;
         }
+        continue_in(&mut ebpf, "PROGRAMS", SINGLE_RETURN_LONG)?;
     }
     for (name, tracepoint) in TRACEPOINTS {
         let program: &mut RawTracePoint =
@@ -133,6 +144,17 @@ fn load_uprobe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
     let program: &mut UProbe =
         ebpf.program_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(|source| LoadError::Program { name, source })?;
     program.load().map_err(|source| LoadError::Program { name, source })
+}
+
+/// Loads a program that others go on in. The map stays with `ebpf`: the kernel empties it when nobody holds it any more.
+fn continue_in(ebpf: &mut Ebpf, map_name: &'static str, name: &'static str) -> Result<(), LoadError> {
+    load_uprobe(ebpf, name)?;
+    let refused = |source| LoadError::Program { name, source };
+    let program: &UProbe = ebpf.program(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
+    let program = program.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::from)).map_err(refused)?;
+    let map = ebpf.map_mut(map_name).ok_or(LoadError::Missing(map_name))?;
+    let mut programs: ProgramArray<_> = map.try_into().map_err(|source| LoadError::Map { name: map_name, source })?;
+    programs.set(LONG_TRANSFER, &program, 0).map_err(|source| LoadError::Map { name: map_name, source })
 }
 
 /// What the verifier did with a loaded program.

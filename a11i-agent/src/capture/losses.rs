@@ -1,12 +1,16 @@
 //! The kernel half's own counters, read back.
 
+use std::os::fd::AsFd as _;
+
 use a11i_common::event::Counter;
 use aya::{
     Ebpf,
-    maps::{MapData, PerCpuArray},
+    maps::{Map, MapData, PerCpuArray},
 };
 
 use super::loader::LoadError;
+
+const NAME: &str = "COUNTERS";
 
 /// Reads [`Counter`]s summed over CPUs.
 pub struct KernelCounters {
@@ -15,9 +19,23 @@ pub struct KernelCounters {
 
 impl KernelCounters {
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
-        const NAME: &str = "COUNTERS";
         let map = ebpf.take_map(NAME).ok_or(LoadError::Missing(NAME))?;
         Ok(Self { map: PerCpuArray::try_from(map).map_err(|source| LoadError::Map { name: NAME, source })? })
+    }
+
+    /// The same counters for another thread. To be asked before [`Self::take`].
+    pub fn share(ebpf: &Ebpf) -> Result<Self, LoadError> {
+        let Some(Map::PerCpuArray(map)) = ebpf.map(NAME) else { return Err(LoadError::Missing(NAME)) };
+        let failed = |source| LoadError::Map { name: NAME, source };
+        let fd = map.fd().as_fd().try_clone_to_owned().map_err(|error| failed(error.into()))?;
+        let map = MapData::from_fd(fd).map_err(failed)?;
+        Ok(Self { map: PerCpuArray::try_from(Map::PerCpuArray(map)).map_err(failed)? })
+    }
+
+    /// One of them; None when it cannot be read.
+    pub fn read_one(&self, counter: Counter) -> Option<u64> {
+        let values = self.map.get(&(counter as u32), 0).ok()?;
+        Some(values.iter().fold(0, |sum, value| sum.wrapping_add(*value)))
     }
 
     /// Every counter that can be read, with its value. One that cannot keeps the value it had for whoever asks.

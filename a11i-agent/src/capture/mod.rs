@@ -6,8 +6,10 @@
 pub mod btf;
 pub mod control;
 pub mod features;
+pub mod hazards;
 pub mod hits;
 pub mod loader;
 pub mod losses;
+pub mod missed;
 pub mod ring;
 pub mod switch;

@@ -9,6 +9,7 @@ use super::Common;
 use crate::{
     capture::{
         features::{AttachMode, Features},
+        hazards::ShadowStacks,
         loader::{self, ProgramStatistics},
     },
     config::Config,
@@ -89,6 +90,25 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
         "uprobe-multi links (6.6)",
         if features.uprobe_multi { "" } else { "one perf event per probe: CAP_SYS_ADMIN is needed, detaching takes about 0.1 s per probe" },
     );
+    let process_scope = match features.process_mode() {
+        Some(AttachMode::Multi) => "tried: the pid filter of uprobe-multi links matches the whole process",
+        Some(AttachMode::PerfEvent) => "by perf events: this kernel's uprobe-multi links have no filter for whole processes (6.10)",
+        None => "busy bystanders and endangered processes cannot be left out: needs Linux 6.10, or CAP_SYS_ADMIN",
+    };
+    line(features.process_mode().is_some(), "probes in single processes", process_scope);
+    for (name, call) in
+        [("  return probes and seccomp", features.hazards.return_call), ("  entry probes and seccomp", features.hazards.entry_call)]
+    {
+        let consequence =
+            if call.endangers_confined() { "; processes with a filter are left out, all others are attached one by one" } else { "" };
+        line(!call.endangers_confined(), name, &format!("{}{consequence}", call.as_str()));
+    }
+    let (safe, detail) = match features.hazards.shadow_stacks {
+        ShadowStacks::Unavailable => (true, "no process here can have one"),
+        ShadowStacks::Followed => (true, "return probes keep them right (the kernel has the change of 6.11)"),
+        ShadowStacks::Broken => (false, "return probes would end processes that have one (before 6.11): they are left out"),
+    };
+    line(safe, "  user shadow stacks", detail);
     line(features.raw_tracepoint, "raw tracepoints", if features.raw_tracepoint { "" } else { "new processes are found by polling only" });
     let missing = features.capabilities.missing(features.attach_mode());
     line(

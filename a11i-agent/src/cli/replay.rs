@@ -72,7 +72,8 @@ pub(super) fn replay(common: &Common, args: &ReplayArgs) -> Result<ExitCode> {
             let mut sink = |output: Output| match output {
                 Output::Call(call) => finished.push(*call),
                 Output::Estimate(call) => finished.push(Pipeline::finish(&settings, *call, Some(&BytePairCounter))),
-                Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) => {}
+                // No kernel half is told anything.
+                Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {}
             };
             pipeline.handle_owner(process, Some(owner), &mut sink);
             for event in events(&framed, &record.request.host, origin, &mut seed) {

@@ -51,6 +51,7 @@ impl fmt::Display for Config {
             }
         }
         writeln!(f, "capture:\n  ring_bytes: {}\n  call_limit_bytes: {}", self.capture.ring_bytes, self.capture.call_limit_bytes)?;
+        writeln!(f, "guard:\n  hits_per_second: {}", self.guard.hits_per_second)?;
         if !self.resource_attributes.is_empty() {
             writeln!(f, "resource_attributes:")?;
             for (name, value) in &self.resource_attributes {

@@ -13,6 +13,7 @@ pub(super) const KEYS: &[&str] = &[
     "cost.enabled",
     "cost.pricing_file",
     "cost.unknown_hosts",
+    "guard.hits_per_second",
     "health_port",
     "log_level",
     "metrics.exporter",

@@ -47,6 +47,7 @@ pub struct Config {
     /// `providers.gateways`: host patterns of own gateways. List prices apply; the provider is told by the format.
     pub provider_gateways: Vec<String>,
     pub capture: CaptureConfig,
+    pub guard: GuardConfig,
     /// Added to every resource, below what the kernel says.
     pub resource_attributes: Vec<(String, String)>,
     /// How long a shutdown may drain and flush.
@@ -119,6 +120,13 @@ pub struct CaptureConfig {
     /// A power of two and a multiple of the page size, as the kernel asks of a ring buffer.
     pub ring_bytes: u32,
     pub call_limit_bytes: u64,
+}
+
+/// The bystander guard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GuardConfig {
+    /// Calls that processes without LLM traffic may make through one TLS library in a second while they are probed. 0 = no limit.
+    pub hits_per_second: u64,
 }
 
 /// Where configuration comes from, in ascending precedence.

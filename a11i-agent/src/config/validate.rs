@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
-    BatchConfig, CaptureConfig, Config, CostConfig, LogLevel, Output, ProviderHost,
+    BatchConfig, CaptureConfig, Config, CostConfig, GuardConfig, LogLevel, Output, ProviderHost,
     env::{DEPLOYMENT_ENVIRONMENT, SERVICE_NAME},
     otlp,
     raw::{Entry, Mistake, Mistakes, NodeKind, Origin, RawConfig},
@@ -33,6 +33,8 @@ pub(super) fn check(raw: &RawConfig, mistakes: Vec<Mistake>) -> Result<Config, M
         provider_hosts: provider_hosts(&mut c),
         provider_gateways: c.list("providers.gateways").into_iter().map(|host| host.to_lowercase()).collect(),
         capture: capture(&mut c),
+        // Above the largest number nobody is ever limited: a probe hit costs a microsecond or more.
+        guard: GuardConfig { hits_per_second: c.size("guard.hits_per_second", 2_000, 0..=10_000_000) },
         resource_attributes: resource_attributes(&mut c),
         shutdown_timeout: c.duration("shutdown_timeout", Duration::from_secs(5), Duration::ZERO),
         sampler: sampler(&mut c),

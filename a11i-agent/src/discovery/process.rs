@@ -31,6 +31,13 @@ pub struct ProcessStat {
     pub start_ticks: u64,
 }
 
+/// How a process has confined itself, as far as it matters to probes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Confinement {
+    pub seccomp: bool,
+    pub shadow_stack: bool,
+}
+
 impl Default for ProcFs {
     fn default() -> Self {
         Self::at("/proc")
@@ -95,6 +102,19 @@ impl ProcFs {
             std::str::from_utf8(line).ok()?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
         };
         Ok(value("VmExe:").zip(value("VmLib:")).map(|(program, libraries)| program.saturating_add(libraries)))
+    }
+
+    /// Whether probes could be seen by a filter of the process's or break its shadow stack. Of the first thread: programs that confine
+    /// single threads, or some later than others, do so to that one too as a rule.
+    pub fn confinement(&self, pid: Pid) -> io::Result<Confinement> {
+        let status = read_bounded(&self.path(pid, "status"), MAX_STATUS)?;
+        let value = |name: &str| status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name.as_bytes()));
+        Ok(Confinement {
+            // A kernel without the line has no filters.
+            seccomp: value("Seccomp:").is_some_and(|mode| mode.trim_ascii() != b"0"),
+            shadow_stack: value("x86_Thread_features:")
+                .is_some_and(|features| features.split(u8::is_ascii_whitespace).any(|feature| feature == b"shstk")),
+        })
     }
 
     /// Executable file mappings, one per file.

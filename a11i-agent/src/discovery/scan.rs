@@ -86,6 +86,8 @@ impl Scan {
                 self.process(process, reports);
             }
             ScanRequest::Process(process) => self.process(process, reports),
+            // Ended already: nothing to look at.
+            ScanRequest::Mapped(pid) => drop(self.proc.identify(pid).map(|process| self.process(process, reports))),
             ScanRequest::Forget(process) => {
                 self.processes.remove(&process);
             }
@@ -99,23 +101,23 @@ impl Scan {
     }
 
     /// Libraries of `root`'s ld.so.cache. A cache that is missing or broken gives none: libraries are then found when they are mapped.
-    pub fn libraries_of(&mut self, root: &Path, fuse_mounts: &[PathBuf], reports: &mut dyn FnMut(ScanReport)) {
+    pub fn libraries_of(&mut self, root: &Path, namespace: u64, fuse_mounts: &[PathBuf], reports: &mut dyn FnMut(ScanReport)) {
         let Some(machine) = Machine::host() else { return };
         if fuse_mounts.iter().any(|mount| Path::new(LD_SO_CACHE).starts_with(mount)) {
             return;
         }
         let libraries = ld_so_cache::libraries(root, machine, &soname_prefixes()).unwrap_or_default();
-        self.offer(root, libraries.into_iter().map(|library| library.path).collect(), fuse_mounts, reports);
+        self.offer(root, namespace, libraries.into_iter().map(|library| library.path).collect(), fuse_mounts, reports);
     }
 
     /// Libraries in the folder that belongs to the program's own prefix.
-    fn libraries_beside(&mut self, root: &Path, dir: &Path, fuse_mounts: &[PathBuf], reports: &mut dyn FnMut(ScanReport)) {
+    fn libraries_beside(&mut self, root: &Path, namespace: u64, dir: &Path, fuse_mounts: &[PathBuf], reports: &mut dyn FnMut(ScanReport)) {
         if !fuse_mounts.iter().any(|mount| dir.starts_with(mount)) {
-            self.offer(root, prefix::libraries(root, dir, &soname_prefixes()), fuse_mounts, reports);
+            self.offer(root, namespace, prefix::libraries(root, dir, &soname_prefixes()), fuse_mounts, reports);
         }
     }
 
-    fn offer(&mut self, root: &Path, paths: Vec<PathBuf>, fuse_mounts: &[PathBuf], reports: &mut dyn FnMut(ScanReport)) {
+    fn offer(&mut self, root: &Path, namespace: u64, paths: Vec<PathBuf>, fuse_mounts: &[PathBuf], reports: &mut dyn FnMut(ScanReport)) {
         let mut seen = HashSet::new(); // `libssl.so` of the development package is a link to the same file
         for path in paths {
             if fuse_mounts.iter().any(|mount| path.starts_with(mount)) {
@@ -127,7 +129,7 @@ impl Scan {
                 && let Ok(analysis) = self.analysis_of(&file)
                 && !analysis.plans.is_empty()
             {
-                reports(ScanReport::Library { candidate: Candidate { file, path, analysis } });
+                reports(ScanReport::Library { candidate: Candidate { file, path, analysis }, namespace });
             }
         }
     }
@@ -135,6 +137,7 @@ impl Scan {
     /// A program that is about to run, before it maps anything: itself, the interpreter of a script, the libraries of
     /// their prefixes and of our root.
     pub fn program(&mut self, path: &Path, reports: &mut dyn FnMut(ScanReport)) -> Result<(), OpenError> {
+        let namespace = self.own_namespace();
         let mut next = Some(path.to_owned());
         for _ in 0..MAX_SCRIPT_DEPTH {
             let Some(path) = next.take() else { break };
@@ -142,17 +145,17 @@ impl Scan {
             self.statistics.files_opened += 1;
             // A virtual environment's python is a link into the prefix.
             if let Some(dir) = path.canonicalize().ok().and_then(|path| prefix::library_dir(&path)) {
-                self.libraries_beside(Path::new("/"), &dir, &[], reports);
+                self.libraries_beside(Path::new("/"), namespace, &dir, &[], reports);
             }
             match self.analysis_of(&file) {
                 Ok(analysis) if !analysis.plans.is_empty() => {
-                    reports(ScanReport::Library { candidate: Candidate { file, path, analysis } });
+                    reports(ScanReport::Library { candidate: Candidate { file, path, analysis }, namespace });
                 }
                 Ok(_) => {}
                 Err(_) => next = script::interpreter(&file),
             }
         }
-        self.libraries_of(Path::new("/"), &[], reports);
+        self.libraries_of(Path::new("/"), namespace, &[], reports);
         Ok(())
     }
 
@@ -171,7 +174,7 @@ impl Scan {
         let cache = id_of(Path::new(LD_SO_CACHE));
         if cache.is_some() && cache != self.host_cache {
             self.host_cache = cache;
-            self.libraries_of(Path::new("/"), &[], reports);
+            self.libraries_of(Path::new("/"), self.own_namespace(), &[], reports);
         }
         self.namespaces.extend(self.proc.mount_namespace(self.own_pid));
         // A /proc that cannot be listed gives an empty scan; each process is then found by its events.
@@ -242,6 +245,11 @@ impl Scan {
         self.unmapped_libraries(pid, reports);
         found.into_iter().for_each(reports);
         self.remember(process, known);
+    }
+
+    /// 0 where `/proc` does not say: no namespace has that number.
+    fn own_namespace(&self) -> u64 {
+        self.proc.mount_namespace(self.own_pid).unwrap_or_default()
     }
 
     fn mapped_file(&mut self, process: ProcessId, mapping: &Mapping) -> Vec<ScanReport> {
@@ -315,10 +323,10 @@ impl Scan {
         let Ok(mountinfo) = self.proc.mountinfo(pid) else { return };
         let (root, fuse_mounts) = (self.proc.root_of(pid), fuse_mount_points(&mountinfo));
         if new_namespace {
-            self.libraries_of(&root, &fuse_mounts, reports);
+            self.libraries_of(&root, namespace, &fuse_mounts, reports);
         }
         if let Some(dir) = new_dir {
-            self.libraries_beside(&root, &dir, &fuse_mounts, reports);
+            self.libraries_beside(&root, namespace, &dir, &fuse_mounts, reports);
         }
     }
 
@@ -410,9 +418,9 @@ mod tests {
     }
 
     fn of_process(reports: &[ScanReport], wanted: ProcessId) -> Vec<&Candidate> {
-        let candidate = |report| match report {
-            &ScanReport::Found { process, ref candidate } if process == wanted => Some(candidate),
-            ScanReport::Found { .. } | ScanReport::Library { .. } | ScanReport::NotCovered { .. } | ScanReport::Done { .. } => None,
+        let candidate = |report| {
+            let &ScanReport::Found { process, ref candidate } = report else { return None };
+            (process == wanted).then_some(candidate)
         };
         reports.iter().filter_map(candidate).collect()
     }
@@ -486,7 +494,7 @@ mod tests {
         let library = dir.path().join("lib/libssl.so.3");
         std::fs::rename(openssl_look_alike(&dir), &library).unwrap();
         let program = compile(&dir, "bin/waits", "#include <unistd.h>\nint main(void){write(1,\"x\",1);pause();}", &[]);
-        let is_library = |report: &ScanReport| matches!(report, ScanReport::Library { candidate } if candidate.path == library);
+        let is_library = |report: &ScanReport| matches!(report, ScanReport::Library { candidate, .. } if candidate.path == library);
 
         let child = Running::start(&program);
         let reports = handle(&mut Scan::new(ProcFs::default()), ScanRequest::Exec(child.id()));
@@ -510,7 +518,7 @@ mod tests {
         std::fs::write(&script, format!("#! {} -x\n", program.display())).unwrap();
         let mut reports = Vec::new();
         Scan::new(ProcFs::default()).program(&script, &mut |report| reports.push(report)).unwrap();
-        let is_program = |report: &ScanReport| matches!(report, ScanReport::Library { candidate } if candidate.path == program);
+        let is_program = |report: &ScanReport| matches!(report, ScanReport::Library { candidate, .. } if candidate.path == program);
         assert!(reports.iter().any(is_program), "{reports:?}");
     }
 }

@@ -8,14 +8,15 @@ use std::{
         mpsc,
     },
     thread,
+    time::Duration,
 };
 
-use a11i_common::identity::ProcessId;
+use a11i_common::identity::{Pid, ProcessId};
 
 use super::{
     elf::ElfError,
     evidence::Evidence,
-    file::{OpenError, OpenedFile},
+    file::{FileId, OpenError, OpenedFile},
     scan::Scan,
 };
 use crate::attach::Analysis;
@@ -27,6 +28,8 @@ pub enum ScanRequest {
     Exec(ProcessId),
     /// The process may have mapped more.
     Process(ProcessId),
+    /// Whoever has this pid has mapped code (PERF_RECORD_MMAP2 names no start time).
+    Mapped(Pid),
     /// The process ended.
     Forget(ProcessId),
     /// All processes, and the libraries named in the host's ld.so.cache.
@@ -61,8 +64,13 @@ pub enum NotCovered {
 pub enum ScanReport {
     /// The process maps a TLS library.
     Found { process: ProcessId, candidate: Candidate },
-    /// A library that programs will map (named in an ld.so.cache); no process yet.
-    Library { candidate: Candidate },
+    /// A library that programs of this mount namespace will map (named in its ld.so.cache, or beside a program); no process yet.
+    Library { candidate: Candidate, namespace: u64 },
+    /// No process is in the mount namespace any more: what [`Self::Library`] offered for it is used by nobody there.
+    NamespaceGone { namespace: u64 },
+    /// The bytes of this version of a file, reported before, were replaced in place: its probes sit at offsets of code that is gone.
+    /// Given before any report of the new version.
+    Changed { file: FileId },
     /// Said once per process and file.
     NotCovered { process: ProcessId, reason: NotCovered },
     /// The request is answered: all its reports were given before this one.
@@ -82,6 +90,22 @@ pub struct ScanStatistics {
     pub files_analysed: u64,
 }
 
+/// Who is told what a scan finds, on the scanner's thread. May block: requests then wait, bounded.
+pub trait Audience {
+    fn handle_report(&mut self, report: ScanReport);
+
+    /// Between two pieces of work (one process at most), and every [`PAUSE`] while there is none: for what else is to be done on this thread.
+    fn handle_pause(&mut self);
+}
+
+impl<F: FnMut(ScanReport)> Audience for F {
+    fn handle_report(&mut self, report: ScanReport) {
+        self(report);
+    }
+
+    fn handle_pause(&mut self) {}
+}
+
 /// A scan on its own thread. Dropping it ends the thread after the request it is at.
 pub struct Scanner {
     requests: mpsc::SyncSender<ScanRequest>,
@@ -90,20 +114,22 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// `report` runs on the scanner's thread and may block: requests then wait, bounded.
-    pub fn spawn(mut scan: Scan, mut report: impl FnMut(ScanReport) + Send + 'static) -> std::io::Result<Self> {
+    pub fn spawn(mut scan: Scan, mut audience: impl Audience + Send + 'static) -> std::io::Result<Self> {
         let (requests, inbox) = mpsc::sync_channel(REQUESTS);
         let progress = Arc::new(AtomicU64::new(0));
         let steps = Arc::clone(&progress);
         thread::Builder::new().name("a11i-scanner".to_owned()).spawn(move || {
             // Between the steps of a host scan, requests go first: a program that just began waits for one process at most.
             loop {
+                let mut report = |report| audience.handle_report(report);
                 match next_work(&inbox, scan.is_scanning_host()) {
                     Work::Request(ScanRequest::Host) => scan.begin_host(&mut report),
                     Work::Request(request) => scan.handle(request, &mut report),
                     Work::HostScan => drop(scan.step_host(&mut report)),
+                    Work::Nothing => {}
                     Work::End => break,
                 }
+                audience.handle_pause();
                 steps.fetch_add(1, Ordering::Relaxed);
             }
         })?;
@@ -133,13 +159,18 @@ impl Scanner {
 enum Work {
     Request(ScanRequest),
     HostScan,
+    Nothing,
     /// Nobody will ask any more.
     End,
 }
 
 fn next_work(inbox: &mpsc::Receiver<ScanRequest>, scanning_host: bool) -> Work {
     if !scanning_host {
-        return inbox.recv().map_or(Work::End, Work::Request);
+        return match inbox.recv_timeout(PAUSE) {
+            Ok(request) => Work::Request(request),
+            Err(mpsc::RecvTimeoutError::Timeout) => Work::Nothing,
+            Err(mpsc::RecvTimeoutError::Disconnected) => Work::End,
+        };
     }
     match inbox.try_recv() {
         Ok(request) => Work::Request(request),
@@ -151,6 +182,9 @@ fn next_work(inbox: &mpsc::Receiver<ScanRequest>, scanning_host: bool) -> Work {
 /// An exec storm of a build machine for about a second; what does not fit, the host scan finds.
 const REQUESTS: usize = 1_024;
 
+/// How long an idle thread lets what else it has to do wait: a person at a terminal does not notice it, and ten wake-ups a second cost nothing.
+pub const PAUSE: Duration = Duration::from_millis(100);
+
 #[cfg(test)]
 mod tests {
     use a11i_common::identity::Pid;
@@ -161,7 +195,7 @@ mod tests {
     #[test]
     fn a_full_queue_rejects_and_counts() {
         let (gate, wait) = mpsc::sync_channel::<()>(0);
-        let scanner = Scanner::spawn(Scan::new(ProcFs::default()), move |_| {
+        let scanner = Scanner::spawn(Scan::new(ProcFs::default()), move |_: ScanReport| {
             wait.recv().ok();
         })
         .unwrap();

@@ -1,6 +1,5 @@
 //! A finished call → its span attributes. Absent stays absent: only what the provider or the kernel said becomes an attribute.
 
-use a11i_common::event::cause;
 use serde::Serialize;
 
 use super::{
@@ -8,7 +7,7 @@ use super::{
     value::{Attributes, Value},
 };
 use crate::{
-    call::{Completeness, Content, LlmCall, LossCauses, ModalityTokens, NanoUsd, Operation, OutputType, RequestFacts, UsageSource},
+    call::{Completeness, Content, LlmCall, ModalityTokens, NanoUsd, Operation, OutputType, RequestFacts, UsageSource},
     redaction::RedactedCall,
 };
 
@@ -220,27 +219,13 @@ fn capture(call: &LlmCall, out: &mut Attributes) {
         Completeness::Whole => {}
         Completeness::Gap { lost, causes } => {
             out.push_some(a11i::CAPTURE_LOST_BYTES, lost.map(Value::count));
-            let names = cause_names(causes);
+            let names: Vec<String> = causes.names().map(str::to_owned).collect();
             if !names.is_empty() {
                 out.push(a11i::CAPTURE_LOSS_CAUSES, Value::Texts(names));
             }
         }
         Completeness::JoinedLate => out.push(a11i::CAPTURE_LOSS_CAUSES, Value::Texts(vec!["joined_late".to_owned()])),
     }
-}
-
-fn cause_names(LossCauses(bits): LossCauses) -> Vec<String> {
-    [
-        (cause::RING_FULL, "ring_full"),
-        (cause::USER_FAULT, "user_fault"),
-        (cause::CALL_LIMIT, "call_limit"),
-        (cause::TABLE_FULL, "table_full"),
-        (cause::NOT_HTTP, "not_http"),
-    ]
-    .into_iter()
-    .filter(|(bit, _)| bits & bit != 0)
-    .map(|(_, name)| name.to_owned())
-    .collect()
 }
 
 /// On spans content is one JSON string each: not every backend takes structured attribute values there.

@@ -1,6 +1,8 @@
+use a11i_common::event::cause;
+
 use super::*;
 use crate::{
-    call::{Message, Outcome, Part, ProviderName, ToolDefinition, Usage},
+    call::{LossCauses, Message, Outcome, Part, ProviderName, ToolDefinition, Usage},
     cost::PricedCall,
     export::samples,
 };
@@ -102,7 +104,7 @@ fn what_nobody_said_is_absent_and_not_zero() {
 #[test]
 fn a_gap_says_how_much_was_lost_and_why() {
     let mut priced = samples::chat();
-    priced.call.completeness = Completeness::Gap { lost: Some(77), causes: LossCauses(cause::RING_FULL | cause::CALL_LIMIT) };
+    priced.call.completeness = Completeness::Gap { lost: Some(77), causes: LossCauses::of_kernel(cause::RING_FULL | cause::CALL_LIMIT) };
     let got = attributes(&priced, Semconv::V1_41);
     assert_eq!(got.get("a11i.capture.complete"), Some(&Value::Bool(false)));
     assert_eq!(got.get("a11i.capture.lost_bytes"), Some(&Value::Int(77)));

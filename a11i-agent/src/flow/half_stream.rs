@@ -83,7 +83,7 @@ impl HalfStream {
         if self.ended {
             return;
         }
-        while self.give_up_hole(u64::MAX, sink) {}
+        self.give_up_holes(sink);
         let lost = final_offset.saturating_sub(self.next);
         if uncounted(causes) {
             self.gap(None, causes, time, sink);
@@ -93,6 +93,11 @@ impl HalfStream {
         self.next = self.next.max(final_offset);
         self.ended = true;
         sink(Segment { direction: self.direction, time, body: SegmentBody::End });
+    }
+
+    /// Gives on everything that waits, its holes as gaps.
+    pub(super) fn give_up_holes(&mut self, sink: &mut dyn FnMut(Segment<'_>)) {
+        while self.give_up_hole(u64::MAX, sink) {}
     }
 
     pub(super) fn handle_timeout(&mut self, now: BootTime, sink: &mut dyn FnMut(Segment<'_>)) {
@@ -204,7 +209,7 @@ fn len_u64(bytes: &[u8]) -> u64 {
 
 /// A loss that the offsets do not show.
 const fn uncounted(causes: LossCauses) -> bool {
-    causes.0 & cause::TABLE_FULL != 0
+    causes.has(LossCauses::of_kernel(cause::TABLE_FULL).with(LossCauses::END_UNSEEN))
 }
 
 /// The kernel says that it lost something before this piece: nobody need wait for it. With `skipped` the

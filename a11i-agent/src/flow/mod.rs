@@ -6,10 +6,12 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
+mod ended;
 mod half_stream;
 mod reassembly;
 mod table;
 
+pub use ended::{ENDS, Ended};
 pub use reassembly::{DataPiece, GAP_WAIT_NANOS, HELD_BYTES, HELD_PIECES, Reassembly};
 pub use table::{DEFAULT_FLOWS, IDLE_NANOS, Table};
 

@@ -79,10 +79,17 @@ impl Reassembly {
         self.read.end(read_offset, read_causes, time, sink);
     }
 
-    /// The session is over and nobody knows its final offsets (its process is gone, the flow was evicted):
-    /// what waits is given on behind its gaps.
-    pub fn abandon(&mut self, time: BootTime, sink: &mut dyn FnMut(Segment<'_>)) {
-        self.end(0, 0, [LossCauses::default(); 2], time, sink);
+    /// Gives on what waits, behind its gaps: nothing earlier will come.
+    pub fn give_up_holes(&mut self, sink: &mut dyn FnMut(Segment<'_>)) {
+        self.write.give_up_holes(sink);
+        self.read.give_up_holes(sink);
+    }
+
+    /// The session is over and nobody knows its final offsets (its process is gone, the flow was evicted): what waits is given on behind
+    /// its gaps. `unseen`: its end is missing, since something was under way.
+    pub fn abandon(&mut self, unseen: bool, time: BootTime, sink: &mut dyn FnMut(Segment<'_>)) {
+        let causes = if unseen { LossCauses::END_UNSEEN } else { LossCauses::default() };
+        self.end(0, 0, [causes; 2], time, sink);
     }
 
     /// Calls holes that are older than [`GAP_WAIT_NANOS`] gaps. `now` on the records' clock.

@@ -24,7 +24,7 @@ fn record(seen: &mut Vec<Seen>, segment: Segment<'_>) {
                 seen.push(Seen::Bytes(bytes.to_vec()));
             }
         }
-        SegmentBody::Gap(Gap { lost, causes }) => seen.push(Seen::Gap(lost, causes.0)),
+        SegmentBody::Gap(Gap { lost, causes }) => seen.push(Seen::Gap(lost, u8::try_from(causes.0).unwrap())),
         SegmentBody::End => seen.push(Seen::End),
     }
 }
@@ -88,14 +88,14 @@ fn a_first_piece_behind_offset_zero_is_behind_a_gap() {
 
 #[test]
 fn skipped_bytes_are_a_gap_at_once_and_behind_the_payload() {
-    let skipping = DataPiece { skipped: 10, causes: LossCauses(cause::CALL_LIMIT), ..piece(0, b"ab") };
+    let skipping = DataPiece { skipped: 10, causes: LossCauses::of_kernel(cause::CALL_LIMIT), ..piece(0, b"ab") };
     let (_, seen) = run(&[skipping, skipping, piece(12, b"cd")]);
     assert_eq!(seen, [bytes("ab"), Seen::Gap(Some(10), cause::CALL_LIMIT), bytes("cd")]);
 }
 
 #[test]
 fn a_hole_that_the_kernel_explains_is_not_waited_for() {
-    let after_loss = DataPiece { causes: LossCauses(cause::RING_FULL), ..piece(6, b"gh") };
+    let after_loss = DataPiece { causes: LossCauses::of_kernel(cause::RING_FULL), ..piece(6, b"gh") };
     let (_, seen) = run(&[piece(0, b"ab"), piece(4, b"ef"), after_loss]);
     assert_eq!(seen, [bytes("ab"), Seen::Gap(Some(2), 0), bytes("efgh")]);
     let (_, seen) = run(&[piece(0, b"ab"), after_loss]);
@@ -104,16 +104,17 @@ fn a_hole_that_the_kernel_explains_is_not_waited_for() {
 
 #[test]
 fn an_uncounted_loss_is_a_gap_of_unknown_size_where_the_offsets_show_none() {
-    let (mut reassembly, mut seen) = run(&[piece(0, b"ab"), DataPiece { causes: LossCauses(cause::TABLE_FULL), ..piece(2, b"cd") }]);
+    let (mut reassembly, mut seen) =
+        run(&[piece(0, b"ab"), DataPiece { causes: LossCauses::of_kernel(cause::TABLE_FULL), ..piece(2, b"cd") }]);
     assert_eq!(seen, [bytes("ab"), Seen::Gap(None, cause::TABLE_FULL), bytes("cd")]);
-    reassembly.end(0, 4, [LossCauses(0), LossCauses(cause::TABLE_FULL)], BootTime(0), &mut |s| record(&mut seen, s));
+    reassembly.end(0, 4, [LossCauses(0), LossCauses::of_kernel(cause::TABLE_FULL)], BootTime(0), &mut |s| record(&mut seen, s));
     assert_eq!(seen.get(3..).unwrap(), [Seen::End, Seen::Gap(None, cause::TABLE_FULL), Seen::End]);
 }
 
 #[test]
 fn final_offsets_show_a_loss_at_the_end_and_nothing_follows_it() {
     let (mut reassembly, mut seen) = run(&[piece(0, b"ab")]);
-    reassembly.end(5, 9, [LossCauses(cause::RING_FULL), LossCauses(0)], BootTime(0), &mut |s| record(&mut seen, s));
+    reassembly.end(5, 9, [LossCauses::of_kernel(cause::RING_FULL), LossCauses(0)], BootTime(0), &mut |s| record(&mut seen, s));
     reassembly.push(piece(9, b"late"), &mut |s| record(&mut seen, s));
     reassembly.end(50, 90, [LossCauses(0); 2], BootTime(0), &mut |s| record(&mut seen, s));
     assert_eq!(seen, [bytes("ab"), Seen::Gap(Some(5), cause::RING_FULL), Seen::End, Seen::Gap(Some(7), 0), Seen::End]);

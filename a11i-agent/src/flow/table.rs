@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use a11i_common::identity::{BootTime, ProcessId};
+use a11i_common::identity::{BootTime, ProcessId, TlsSession};
 
 use super::FlowId;
 
@@ -17,7 +17,8 @@ pub const IDLE_NANOS: u64 = 15 * 60 * 1_000_000_000;
 pub struct Table<S> {
     slots: Vec<Option<Slot<S>>>,
     free: Vec<usize>,
-    by_id: HashMap<FlowId, usize>,
+    /// By process and session object: of all generations there, only one is followed.
+    by_address: HashMap<(ProcessId, TlsSession), usize>,
     /// First slot of each process's chain.
     by_process: HashMap<ProcessId, usize>,
     newest: Option<usize>,
@@ -49,7 +50,7 @@ impl<S> Table<S> {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            by_id: HashMap::new(),
+            by_address: HashMap::new(),
             by_process: HashMap::new(),
             newest: None,
             oldest: None,
@@ -60,11 +61,11 @@ impl<S> Table<S> {
     }
 
     pub fn len(&self) -> usize {
-        self.by_id.len()
+        self.by_address.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.by_address.is_empty()
     }
 
     /// Flows that were forgotten because the table was full.
@@ -74,12 +75,23 @@ impl<S> Table<S> {
 
     /// The flow's state, used now.
     pub fn get_mut(&mut self, id: &FlowId, now: BootTime) -> Option<&mut S> {
-        let slot = *self.by_id.get(id)?;
+        let slot = self.slot_of(id)?;
         self.touch(slot, now);
         self.state_mut(slot)
     }
 
-    /// The flow's state, made if need be. When the table is full the flow unused for longest goes first and is handed to `evict`.
+    pub fn contains(&self, id: &FlowId) -> bool {
+        self.slot_of(id).is_some()
+    }
+
+    /// The flow that has the place of `id`: the same process and session object in another generation.
+    pub fn in_place_of(&self, id: &FlowId) -> Option<(FlowId, &S)> {
+        let slot = *self.by_address.get(&address(id))?;
+        self.slots.get(slot)?.as_ref().filter(|slot| slot.id != *id).map(|slot| (slot.id, &slot.state))
+    }
+
+    /// The flow's state, made if need be. What has its place goes first ([`Self::in_place_of`]), or when the table is full the flow unused for
+    /// longest; it is handed to `evict`.
     pub fn get_or_insert_with(
         &mut self,
         id: FlowId,
@@ -87,11 +99,15 @@ impl<S> Table<S> {
         make: impl FnOnce() -> S,
         evict: impl FnOnce(FlowId, S),
     ) -> Option<&mut S> {
-        if let Some(&slot) = self.by_id.get(&id) {
+        if let Some(slot) = self.slot_of(&id) {
             self.touch(slot, now);
             return self.state_mut(slot);
         }
-        if self.by_id.len() >= self.capacity
+        if let Some(&slot) = self.by_address.get(&address(&id)) {
+            if let Some((old, state)) = self.take(slot) {
+                evict(old, state);
+            }
+        } else if self.by_address.len() >= self.capacity
             && let Some(oldest) = self.oldest
             && let Some((old, state)) = self.take(oldest)
         {
@@ -103,7 +119,7 @@ impl<S> Table<S> {
     }
 
     pub fn remove(&mut self, id: &FlowId) -> Option<S> {
-        let slot = *self.by_id.get(id)?;
+        let slot = self.slot_of(id)?;
         self.take(slot).map(|(_, state)| state)
     }
 
@@ -149,6 +165,11 @@ impl<S> Table<S> {
         }
     }
 
+    fn slot_of(&self, id: &FlowId) -> Option<usize> {
+        let slot = *self.by_address.get(&address(id))?;
+        self.slots.get(slot)?.as_ref().is_some_and(|found| found.id == *id).then_some(slot)
+    }
+
     fn state_mut(&mut self, slot: usize) -> Option<&mut S> {
         self.slots.get_mut(slot)?.as_mut().map(|slot| &mut slot.state)
     }
@@ -175,7 +196,7 @@ impl<S> Table<S> {
         if let Some(next) = self.slot_mut(first_of_process) {
             next.of_process.before = Some(slot);
         }
-        self.by_id.insert(id, slot);
+        self.by_address.insert(address(&id), slot);
         self.make_newest(slot);
         slot
     }
@@ -196,7 +217,7 @@ impl<S> Table<S> {
                 self.by_process.remove(&taken.id.process);
             }
         }
-        self.by_id.remove(&taken.id);
+        self.by_address.remove(&address(&taken.id));
         self.free.push(slot);
         Some((taken.id, taken.state))
     }
@@ -235,6 +256,10 @@ impl<S> Table<S> {
     }
 }
 
+const fn address(id: &FlowId) -> (ProcessId, TlsSession) {
+    (id.process, id.session.session)
+}
+
 #[cfg(test)]
 mod tests {
     use a11i_common::{
@@ -265,6 +290,21 @@ mod tests {
         assert_eq!((table.len(), table.evicted()), (3, 1));
         assert_eq!(put(&mut table, flow(1, 4), 11), Some(flow(1, 2)));
         assert_eq!(put(&mut table, flow(1, 5), 12), Some(flow(1, 0)));
+    }
+
+    #[test]
+    fn another_generation_takes_the_place_of_the_one_before() {
+        let mut table = Table::new(2);
+        let (first, other) = (flow(1, 1), flow(1, 2));
+        let second = FlowId { session: SessionId { generation: 9, ..first.session }, ..first };
+        put(&mut table, first, 0);
+        put(&mut table, other, 1);
+        assert!(table.in_place_of(&first).is_none());
+        assert_eq!(table.in_place_of(&second).map(|(id, state)| (id, *state)), Some((first, 1)));
+        assert!(table.get_mut(&second, BootTime(2)).is_none() && table.remove(&second).is_none());
+        assert_eq!(put(&mut table, second, 3), Some(first));
+        assert!(table.get_mut(&first, BootTime(4)).is_none());
+        assert_eq!((table.len(), table.evicted()), (2, 0));
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Connection {
     notices: Vec<ConnectionNotice>,
     /// How many of `notices` were taken. The list is short: each notice is in it at most once.
     taken: usize,
+    /// It was found to be HTTP in the middle of a message, or of an exchange.
+    joined_late: bool,
 }
 
 #[derive(Debug)]
@@ -49,7 +51,7 @@ enum State {
 
 impl Connection {
     pub fn new(settings: Arc<HttpSettings>) -> Self {
-        Self { settings, state: State::Detecting(Box::default()), notices: Vec::new(), taken: 0 }
+        Self { settings, state: State::Detecting(Box::default()), notices: Vec::new(), taken: 0, joined_late: false }
     }
 
     pub fn push(&mut self, segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
@@ -88,10 +90,31 @@ impl Connection {
         Some(notice)
     }
 
+    /// Bytes of a message's head, or what may become one, wait for more.
+    pub fn is_inside_head(&self) -> bool {
+        match &self.state {
+            State::Detecting(detector) => detector.awaits_more(),
+            State::Http1(h1) => h1.is_inside_request_head(),
+            State::Ignored => false,
+        }
+    }
+
+    /// Its bytes began in the middle of something, and it has not shown itself since.
+    pub fn is_unrecognised(&self) -> bool {
+        matches!(&self.state, State::Detecting(detector) if detector.is_unrecognised())
+    }
+
+    /// It is HTTP, and what came first of it was the middle of a message, or a response. Losses that are known are not meant.
+    pub const fn is_joined_late(&self) -> bool {
+        self.joined_late
+    }
+
     fn begin_http1(&mut self, client: Direction, prefixes: [Prefix; 2], segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
         let [write, read] = prefixes;
         // A direction that was only seen to answer began before: its requests are waited for as after a gap.
         let late = [write.joined_late, read.joined_late];
+        let is_answer = segment.direction != client;
+        self.joined_late = (is_answer || late != [false; 2]) && write.missing.is_whole() && read.missing.is_whole();
         self.state = State::Http1(Box::new(H1::new(client, late, [write.missing, read.missing])));
         // What was held of the directions while they were undecided. The present segment's own part of it is not given twice.
         for (direction, prefix) in [(Direction::Write, write), (Direction::Read, read)] {

@@ -1,9 +1,6 @@
 //! What a connection carries, from its first bytes; and where a message begins, from a segment's first bytes.
 
-use a11i_common::{
-    event::cause,
-    identity::{BootTime, Direction},
-};
+use a11i_common::identity::{BootTime, Direction};
 
 use crate::{
     call::Completeness,
@@ -74,7 +71,7 @@ impl Detector {
                 self.judge(direction, bytes)
             }
             // The kernel half copies nothing more until bytes begin like a request. What it left out was no message of ours.
-            SegmentBody::Gap(gap) if gap.causes.0 & cause::NOT_HTTP != 0 => {
+            SegmentBody::Gap(gap) if gap.causes.are_by_intention() => {
                 let prefix = self.prefix_mut(direction);
                 prefix.joined_late = true;
                 prefix.bytes.clear();
@@ -93,6 +90,15 @@ impl Detector {
 
     pub(super) fn into_prefixes(self) -> [Prefix; 2] {
         [self.write, self.read]
+    }
+
+    /// Bytes of a direction may become a message's start.
+    pub(super) fn awaits_more(&self) -> bool {
+        [&self.write, &self.read].iter().any(|prefix| !prefix.bytes.is_empty() && !prefix.joined_late)
+    }
+
+    pub(super) const fn is_unrecognised(&self) -> bool {
+        self.write.joined_late || self.read.joined_late
     }
 
     fn judge(&mut self, direction: Direction, segment: &[u8]) -> Verdict {
@@ -126,7 +132,7 @@ impl Detector {
 }
 
 /// A method, a space, and the first byte of a target.
-pub(super) fn begins_request(bytes: &[u8]) -> bool {
+pub fn begins_request(bytes: &[u8]) -> bool {
     let Some((method, target)) = split_method(bytes) else { return false };
     match target.first() {
         Some(b'/' | b'*') => method != b"PRI",

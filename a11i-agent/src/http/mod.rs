@@ -15,6 +15,7 @@ pub mod sse;
 
 pub use connection::{Connection, HttpSettings};
 pub use credential::Fingerprinter;
+pub use detect::begins_request;
 
 use a11i_common::identity::BootTime;
 

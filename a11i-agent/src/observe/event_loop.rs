@@ -13,7 +13,8 @@ use tokio::{
 };
 
 use super::{
-    coverage::{Coverage, NOTES, Note},
+    command::CoverageCommand,
+    coverage::{COMMANDS, Coverage, DetachReason, Equipment, NOTES, Note, Talkers},
     estimator::Estimator,
     outlet::{Outlet, Summary},
     printer::Printer,
@@ -23,12 +24,14 @@ use super::{
 };
 use crate::{
     attach::links::Links,
-    call::LossCauses,
+    call::{CaptureLibrary, LossCauses},
     capture::{
         control::KernelTables,
         features::Features,
+        hits::HitTable,
         loader::{self, LoadError},
         losses::KernelCounters,
+        missed::MissedRuns,
         ring::RingReader,
     },
     clock::Clock,
@@ -75,8 +78,13 @@ pub struct Observer {
     instruments: Arc<Instruments>,
     ring: RingReader,
     counters: KernelCounters,
+    missed: MissedRuns,
     tables: KernelTables,
     scanner: Scanner,
+    /// What the coverage thread is asked. It answers between two looks at files; nobody may wait for it inside the event loop, whose
+    /// notes the thread may be waiting to deliver.
+    coverage: mpsc::Sender<CoverageCommand>,
+    talkers: Talkers,
     notes: mpsc::Receiver<Note>,
     watcher: Watcher,
     resolver: Resolver,
@@ -111,15 +119,27 @@ impl Observer {
             }
         }
         let ring = RingReader::take(&mut ebpf)?;
+        let counters_of_guard = KernelCounters::share(&ebpf)?;
         let counters = KernelCounters::take(&mut ebpf)?;
-        let tables = KernelTables::take(&mut ebpf)?;
-        let links = Links::new(ebpf, features.attach_mode(), features.attach_cookie);
+        let mut tables = KernelTables::take(&mut ebpf)?;
+        setup::presume(&mut tables, &settings.routes);
+        let missed = MissedRuns::of(&ebpf);
+        let hits = HitTable::take(&mut ebpf)?;
+        let equipment = Equipment {
+            links: Links::new(ebpf, &features),
+            hits,
+            counters: counters_of_guard,
+            hazards: features.hazards,
+            hits_per_second: config.guard.hits_per_second,
+        };
 
         let clock = Arc::new(Clock::new());
         clock.follow_steps();
         let proc = ProcFs::default();
         let (note_sender, notes) = mpsc::channel(NOTES);
-        let mut coverage = Coverage::new(links, proc.clone());
+        let (talkers, talker_inbox) = Talkers::new();
+        let (commands, command_inbox) = mpsc::channel(COMMANDS);
+        let mut coverage = Coverage::new(equipment, proc.clone(), command_inbox, talker_inbox);
         let mut scan = Scan::new(proc.clone());
         for program in programs {
             if let Err(error) = scan.program(program, &mut |report| coverage.handle(report)) {
@@ -127,7 +147,7 @@ impl Observer {
             }
         }
         let early = coverage.connect(note_sender);
-        let scanner = Scanner::spawn(scan, move |report| coverage.handle(report)).map_err(StartError::Thread)?;
+        let scanner = Scanner::spawn(scan, coverage).map_err(StartError::Thread)?;
 
         let estimator = Estimator::spawn().map_err(StartError::Thread)?;
         let exporter = config.exports().then(|| Exporter::start(&config, Arc::clone(&clock), Arc::clone(&instruments))).transpose()?;
@@ -145,8 +165,11 @@ impl Observer {
             scope,
             ring,
             counters,
+            missed,
             tables,
             scanner,
+            coverage: commands,
+            talkers,
             notes,
             watcher: Watcher::new(Clock::boot_now()),
             resolver,
@@ -266,10 +289,10 @@ impl Observer {
 
     /// Hands waiting records to the pipeline, a bounded number; how many there were.
     fn drain(&mut self) -> usize {
-        let Self { ring, pipeline, tables, watcher, instruments, .. } = self;
+        let Self { ring, pipeline, tables, watcher, talkers, instruments, .. } = self;
         let mut outputs = Vec::new();
         let count = ring.drain(RECORDS_PER_TURN, |record| match decode(record) {
-            Ok(event) => feed(&event, pipeline, tables, watcher, &mut outputs),
+            Ok(event) => feed(&event, pipeline, tables, watcher, talkers, &mut outputs),
             Err(error) => {
                 instruments.dropped(DropReason::RecordMalformed, 1);
                 tracing::debug!(%error, "a record does not decode");
@@ -294,6 +317,7 @@ impl Observer {
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(TICKS_PER_HOUSEKEEPING) {
             self.read_counters();
+            self.read_missed_runs();
             self.pipeline.settings_mut().cost.today = setup::today();
             if self.stall.observe(self.scanner.progress(), now) {
                 tracing::warn!(
@@ -315,11 +339,11 @@ impl Observer {
             return;
         }
         let ended = std::mem::take(&mut self.ended);
-        let Self { pipeline, tables, watcher, .. } = self;
+        let Self { pipeline, tables, watcher, talkers, .. } = self;
         let mut outputs = Vec::new();
         for process in &ended {
             let exit = Event { time: now, process: *process, tid: Tid(process.pid.0), body: EventBody::Exit };
-            feed(&exit, pipeline, tables, watcher, &mut outputs);
+            feed(&exit, pipeline, tables, watcher, talkers, &mut outputs);
         }
         self.take_outputs(outputs);
         let swept = self.tables.remove_sessions_of(&ended);
@@ -340,28 +364,50 @@ impl Observer {
     fn handle_note(&mut self, note: Note) {
         match note {
             Note::Attached { path, library, probes, files } => {
-                tracing::info!(path, library = library.as_str(), probes, files, "attached");
+                tracing::info!(path, library = library.map(CaptureLibrary::as_str), probes, files, "attached");
                 self.probes = self.probes.saturating_add(probes as u64);
                 self.instruments.probes.set(self.probes);
             }
             Note::AttachFailed { path, error } => {
-                tracing::warn!(path, %error, "not attached: calls through this file are not seen");
+                tracing::warn!(path, %error, remedy = error.remedy(), "not attached: calls through this file are not seen");
                 self.instruments.attach_failures.add(1);
             }
-            Note::Detached { probes, files } => {
-                tracing::info!(files, "detached a file that nobody uses any more");
+            Note::Detached { path, why, probes, files } => {
+                match why {
+                    DetachReason::Unused => tracing::info!(path, files, "detached a file that nobody uses any more"),
+                    DetachReason::SameInode => tracing::info!(path, files, "detached a second name of a file that keeps its probes"),
+                    DetachReason::Nobody => tracing::info!(path, files, "detached"),
+                    DetachReason::Changed => {
+                        tracing::warn!(
+                            path,
+                            files,
+                            "detached a file that was rewritten in place: its probes sat at offsets of code that is gone"
+                        );
+                    }
+                }
                 self.probes = self.probes.saturating_sub(probes as u64);
                 self.instruments.probes.set(self.probes);
             }
-            Note::NotCovered { process, reason } => {
-                tracing::debug!(pid = process.pid.0, %reason, "not covered");
+            Note::Limited { path, hits_per_second, excluded, limited_files } => {
+                tracing::warn!(path, hits_per_second, excluded, "bystander guard: busy processes without LLM traffic lose their probes");
+                self.instruments.guard_limits.add(1);
+                self.instruments.guard_limited_files.set(limited_files as u64);
+            }
+            Note::Released { path, limited_files } => {
+                tracing::info!(path, "bystander guard: attached for everyone again");
+                self.instruments.guard_limited_files.set(limited_files as u64);
+            }
+            Note::NotCovered { process, report } => {
+                tracing::debug!(pid = process.pid.0, reason = report.reason, "not covered");
             }
             Note::Done(ScanRequest::Host) => {
                 self.stall.handle_answer();
                 self.host_scans = self.host_scans.saturating_add(1);
                 self.watcher.handle_host_scanned(Clock::boot_now());
             }
-            Note::Done(ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Forget(_)) => self.stall.handle_answer(),
+            Note::Done(ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Mapped(_) | ScanRequest::Forget(_)) => {
+                self.stall.handle_answer()
+            }
         }
     }
 
@@ -388,8 +434,12 @@ impl Observer {
 
     fn take_output(&mut self, output: Output) {
         match output {
-            Output::Call(finished) => self.out.take(&finished, &self.clock, &self.instruments),
+            Output::Call(finished) => {
+                self.talkers.handle_talk(finished.call.call().owner.process);
+                self.out.take(&finished, &self.clock, &self.instruments);
+            }
             Output::Estimate(call) => {
+                self.talkers.handle_talk(call.owner.process);
                 let settings = self.pipeline.settings();
                 if let Err(call) = self.estimator.offer(call, settings) {
                     self.instruments.dropped(DropReason::EstimateQueueFull, 1);
@@ -405,6 +455,11 @@ impl Observer {
                 }
             }
             Output::Forgotten(flow) => self.tables.forget_session(flow.process, flow.session),
+            Output::Verdict { flow, request, verdict } => {
+                if !self.tables.decide(flow.process, flow.session, request, verdict.code()) {
+                    self.instruments.dropped(DropReason::VerdictTableFull, 1);
+                }
+            }
         }
     }
 
@@ -435,6 +490,16 @@ impl Observer {
         }
     }
 
+    /// Nobody knows whose call a missed run was: every call under way says so.
+    fn read_missed_runs(&mut self) {
+        let (runs, grown) = self.missed.read();
+        self.instruments.set_missed_runs(&runs);
+        if grown {
+            tracing::debug!(?runs, "kernel programs missed runs");
+            self.pipeline.mark_open_calls(LossCauses::PROGRAM_MISSED);
+        }
+    }
+
     /// Sums that others keep, into the instruments.
     fn read_counters(&self) {
         let instruments = &self.instruments;
@@ -447,6 +512,9 @@ impl Observer {
         instruments.record_bytes.set(counters.payload_bytes);
         instruments.lost_bytes.set(counters.lost_bytes);
         instruments.unknown_gaps.set(counters.unknown_gaps);
+        instruments.unseen_sessions.set(counters.unseen_sessions);
+        instruments.late_attachments.set(counters.late_attachments);
+        instruments.calls_marked.set(counters.calls_marked);
         instruments.discarded_bytes.set(counters.discarded_bytes);
         instruments.flows.set(self.pipeline.flows() as u64);
         let watcher = self.watcher.counts();
@@ -476,13 +544,34 @@ impl Observer {
 }
 
 /// One record into everything that wants to know of it.
-fn feed(event: &Event<'_>, pipeline: &mut Pipeline, tables: &KernelTables, watcher: &mut Watcher, outputs: &mut Vec<Output>) {
+fn feed(
+    event: &Event<'_>,
+    pipeline: &mut Pipeline,
+    tables: &KernelTables,
+    watcher: &mut Watcher,
+    talkers: &mut Talkers,
+    outputs: &mut Vec<Output>,
+) {
     let (process, time) = (event.process, event.time);
     match event.body {
         EventBody::Exec => watcher.handle_exec(process, time),
-        EventBody::Fork { .. } => watcher.handle_fork(process, time),
-        EventBody::Exit => watcher.handle_exit(process, time),
-        EventBody::Data { .. } | EventBody::SessionEnd { .. } | EventBody::WriteShutdown { .. } | EventBody::ServerName { .. } => {}
+        EventBody::Fork { parent } => {
+            watcher.handle_fork(process, time);
+            // It maps what its parent maps, but has none of its parent's probes where those are for single processes.
+            if talkers.handle_fork(parent, process) {
+                watcher.handle_first_data(process, time);
+            }
+        }
+        EventBody::Exit => {
+            watcher.handle_exit(process, time);
+            talkers.handle_exit(process);
+        }
+        EventBody::ServerName { name, .. } => {
+            if std::str::from_utf8(name).is_ok_and(|name| pipeline.settings().routes.is_llm_host(name)) {
+                talkers.handle_talk(process);
+            }
+        }
+        EventBody::Data { .. } | EventBody::SessionEnd { .. } | EventBody::WriteShutdown { .. } => {}
     }
     pipeline.handle_event(event, &mut |flow| final_offsets(tables, flow), &mut |output| outputs.push(output));
 }
@@ -491,5 +580,5 @@ fn feed(event: &Event<'_>, pipeline: &mut Pipeline, tables: &KernelTables, watch
 fn final_offsets(tables: &KernelTables, flow: &FlowId) -> Option<FinalOffsets> {
     let session = tables.session(flow.process, flow.session)?;
     let [write, read] = session.offsets;
-    Some(FinalOffsets { write, read, causes: session.causes.map(LossCauses) })
+    Some(FinalOffsets { write, read, causes: session.causes.map(LossCauses::of_kernel) })
 }

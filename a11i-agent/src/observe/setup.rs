@@ -5,7 +5,10 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::{
-    capture::loader::{LoadError, LoadSettings},
+    capture::{
+        control::KernelTables,
+        loader::{LoadError, LoadSettings},
+    },
     clock::Clock,
     config::{Config, price_file},
     cost::{CostSettings, Overrides, PriceBook},
@@ -95,6 +98,26 @@ pub fn pipeline_settings(config: &Config, content: ContentPolicy) -> Result<Pipe
         trace_correlation: config.trace_correlation,
         flows: DEFAULT_FLOWS,
     })
+}
+
+/// Tells the kernel half what it can know by itself. Where there is no room it takes a little longer, until a verdict comes.
+pub(super) fn presume(tables: &mut KernelTables, routes: &Routes) {
+    let mut refused = 0_usize;
+    let mut count = |result: Result<(), LoadError>| {
+        if let Err(error) = result {
+            refused = refused.saturating_add(1);
+            tracing::debug!(%error, "not entered");
+        }
+    };
+    for path in routes.presumed_paths() {
+        count(tables.presume_path(&path));
+    }
+    for name in routes.presumed_server_names() {
+        count(tables.presume_server_name(&name));
+    }
+    if refused > 0 {
+        tracing::warn!(refused, "paths and server names that the kernel programs do not know: their requests wait for a verdict");
+    }
 }
 
 /// Days since 1970-01-01 UTC.

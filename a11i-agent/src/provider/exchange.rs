@@ -135,6 +135,19 @@ impl Exchanges {
         None
     }
 
+    /// Whether this exchange is a call under way.
+    pub fn is_open(&self, id: ExchangeId) -> bool {
+        self.open.iter().any(|exchange| exchange.id == id)
+    }
+
+    /// Something of the calls under way may be missing, and nobody knows what. How many there are.
+    pub fn mark(&mut self, missing: Completeness) -> usize {
+        for exchange in &mut self.open {
+            exchange.completeness = exchange.completeness.join(missing);
+        }
+        self.open.len()
+    }
+
     /// Calls under way.
     pub const fn len(&self) -> usize {
         self.open.len()

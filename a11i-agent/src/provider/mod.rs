@@ -11,6 +11,7 @@ mod exchange;
 mod hosts;
 mod lenient;
 mod partial_json;
+mod presumption;
 mod route;
 mod trace_context;
 
@@ -41,6 +42,9 @@ pub trait Dialect: Sync {
         Operation::Chat
     }
 
+    /// Ends of the paths that are `POST`ed to. What a path that ends so has to look like otherwise, [`Self::claims`] knows.
+    fn path_ends(&self) -> &'static [(&'static str, Operation)];
+
     /// Whether method and path (and marks in the headers) are this format's.
     fn claims(&self, head: &RequestHead) -> Option<Operation>;
 
@@ -64,6 +68,13 @@ pub struct StreamFrame<'a> {
     pub event: Option<&'a str>,
     /// JSON in the formats so far; not checked to be UTF-8.
     pub data: &'a [u8],
+}
+
+/// What a path that is `POST`ed to is called for, by its end.
+fn posted(head: &RequestHead, ends: &[(&str, Operation)]) -> Option<Operation> {
+    let path = head.path.trim_end_matches('/');
+    let found = ends.iter().find(|(end, _)| path.ends_with(end));
+    found.filter(|_| head.method == "POST").map(|(_, operation)| *operation)
 }
 
 /// In the order they are asked.

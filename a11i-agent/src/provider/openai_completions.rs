@@ -6,6 +6,7 @@ use super::{
     Dialect, StreamFrame,
     lenient::{Raw, Text, Unreadable, lenient_object, parse},
     openai_chat::{self, OpenAiChat},
+    posted,
 };
 use crate::{
     call::{CallBuilder, Message, Operation, Part, ProviderName},
@@ -23,13 +24,18 @@ impl Dialect for OpenAiCompletions {
         Operation::TextCompletion
     }
 
+    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
+        &[("/completions", Operation::TextCompletion)]
+    }
+
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
+        let operation = posted(head, self.path_ends())?;
         // Other paths that end so are chats: /chat/, Mistral's /agents/, Portkey's /prompts/{id}/.
-        let before = head.path.trim_end_matches('/').strip_suffix("/completions")?;
+        let (before, _) = head.path.trim_end_matches('/').rsplit_once('/')?;
         let version_or_deployment = before.is_empty()
             || before.rsplit('/').next().is_some_and(|last| last.starts_with('v') || last == "openai" || last == "fim")
             || before.rsplit('/').nth(1) == Some("deployments");
-        (head.method == "POST" && version_or_deployment).then_some(Operation::TextCompletion)
+        version_or_deployment.then_some(operation)
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {

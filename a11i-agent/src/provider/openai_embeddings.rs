@@ -4,6 +4,7 @@ use super::{
     Dialect, StreamFrame,
     error_body::{read_error, read_failure},
     lenient::{Count, Float, Int, Raw, Text, Unreadable, lenient_object, parse},
+    posted,
 };
 use crate::{
     call::{CallBuilder, NanoUsd, Operation, ProviderName, Usage},
@@ -21,10 +22,13 @@ impl Dialect for OpenAiEmbeddings {
         Operation::Embeddings
     }
 
+    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
+        &[("/embeddings", Operation::Embeddings)]
+    }
+
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
-        let path = head.path.trim_end_matches('/');
         // Ollama's own is /api/embeddings.
-        (head.method == "POST" && path.ends_with("/embeddings") && path != "/api/embeddings").then_some(Operation::Embeddings)
+        posted(head, self.path_ends()).filter(|_| head.path.trim_end_matches('/') != "/api/embeddings")
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {

@@ -73,6 +73,16 @@ impl Routes {
         Some(Route { dialect, operation, provider, known_host, certain })
     }
 
+    /// Ends of paths that configuration adds.
+    pub(super) fn path_suffixes(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(|(suffix, _)| suffix.as_str())
+    }
+
+    /// Host patterns that configuration adds, gateways included.
+    pub(super) fn host_patterns(&self) -> impl Iterator<Item = &str> {
+        self.hosts.iter().map(|(pattern, _)| pattern).chain(&self.gateways).map(String::as_str)
+    }
+
     fn format(&self, head: &RequestHead) -> Option<(&'static dyn Dialect, Operation)> {
         if head.method == "POST"
             && let Some((_, dialect)) = self.paths.iter().find(|(suffix, _)| head.path.trim_end_matches('/').ends_with(suffix.as_str()))

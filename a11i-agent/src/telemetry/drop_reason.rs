@@ -64,12 +64,14 @@ pub enum DropReason {
     MetricOverflow,
     /// Processes without a metric resource of their own: theirs went to the overflow resource.
     MetricResourceOverflow,
+    /// What a request is, while too many verdicts wait to be taken: the kernel half goes on copying it within its budgets.
+    VerdictTableFull,
     /// A line for standard output whose reader is too far behind.
     PrinterBehind,
 }
 
 impl DropReason {
-    pub const ALL: [(Self, &'static str); 31] = [
+    pub const ALL: [(Self, &'static str); 32] = [
         (Self::RecordMalformed, "record_malformed"),
         (Self::FlowTableFull, "flow_table_full"),
         (Self::FlowExpired, "flow_expired"),
@@ -100,6 +102,7 @@ impl DropReason {
         (Self::MetricRejected, "metric_rejected"),
         (Self::MetricOverflow, "metric_overflow"),
         (Self::MetricResourceOverflow, "metric_resource_overflow"),
+        (Self::VerdictTableFull, "verdict_table_full"),
         (Self::PrinterBehind, "printer_behind"),
     ];
 }

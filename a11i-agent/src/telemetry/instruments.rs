@@ -1,6 +1,9 @@
 //! Every number a11i keeps about itself, once: meaning, unit, and the label that tells its series apart.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use a11i_common::event::Counter as KernelCounter;
 
@@ -36,6 +39,12 @@ pub struct Instruments {
     pub lost_bytes: Count,
     /// Gaps in HTTP connections whose size nobody knows.
     pub unknown_gaps: Count,
+    /// Sessions that transferred bytes of which no record came.
+    pub unseen_sessions: Count,
+    /// Connections that turned out to be HTTP joined in its middle.
+    pub late_attachments: Count,
+    /// Calls that were open when a kernel program had missed a run.
+    pub calls_marked: Count,
     /// Bytes that arrived and have no place in their connection.
     pub discarded_bytes: Count,
     /// Finished calls.
@@ -50,6 +59,10 @@ pub struct Instruments {
     pub probes: Count,
     /// Attachments that failed.
     pub attach_failures: Count,
+    /// Files that the bystander guard keeps from some processes now.
+    pub guard_limited_files: Count,
+    /// Times that the bystander guard limited a file.
+    pub guard_limits: Count,
     /// Spans an endpoint took.
     pub spans_exported: Count,
     /// Calls that sampling left out of the traces.
@@ -67,8 +80,19 @@ pub struct Instruments {
     /// Series of metrics of observed processes now.
     pub metric_series: Count,
     kernel: [Count; KernelCounter::COUNT as usize],
+    /// By program, in the order they were given first.
+    missed_runs: OnceLock<Vec<(&'static str, Count)>>,
     drops: [Count; DropReason::ALL.len()],
 }
+
+/// Causes of lost bytes that the kernel half counts, and its counters.
+const LOST_BYTES: [(&str, KernelCounter); 5] = [
+    ("ring_full", KernelCounter::RingFullBytes),
+    ("user_fault", KernelCounter::UserFaultBytes),
+    ("call_limit", KernelCounter::CallLimitBytes),
+    ("undecided_budget", KernelCounter::UndecidedBudgetBytes),
+    ("switched_off", KernelCounter::SwitchedOffBytes),
+];
 
 /// One number, with everything that an exporter needs to say about it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,6 +132,21 @@ impl Instruments {
         }
     }
 
+    /// What the kernel says its programs missed, by program.
+    pub fn set_missed_runs(&self, runs: &[(&'static str, u64)]) {
+        let series = self.missed_runs.get_or_init(|| runs.iter().map(|(program, _)| (*program, Count::default())).collect());
+        for (program, number) in runs {
+            if let Some((_, count)) = series.iter().find(|(known, _)| known == program) {
+                count.set(*number);
+            }
+        }
+    }
+
+    fn kernel_sum(&self, counters: &[KernelCounter]) -> u64 {
+        let values = counters.iter().filter_map(|counter| self.kernel.get(*counter as usize)).map(Count::value);
+        values.fold(0, u64::saturating_add)
+    }
+
     /// Everything, series of one name next to each other.
     pub fn observe(&self) -> Vec<Observation> {
         let counter = |name, unit, description, count: &Count| Observation {
@@ -131,10 +170,13 @@ impl Instruments {
             counter("a11i.capture.discarded_bytes", "By", "Duplicates, and bytes after their gap or the end.", &self.discarded_bytes),
             counter("a11i.calls", "{call}", "Finished calls.", &self.calls),
             counter("a11i.calls.incomplete", "{call}", "Calls that were not seen whole.", &self.incomplete_calls),
+            counter("a11i.calls.marked", "{call}", "Calls that were open when a kernel program had missed a run.", &self.calls_marked),
             counter("a11i.calls.estimated", "{call}", "Calls whose tokens were estimated.", &self.estimated_calls),
             level("a11i.flows.active", "{flow}", "Connections followed now.", &self.flows),
             level("a11i.attach.probes", "{probe}", "Attached probes.", &self.probes),
             counter("a11i.attach.failures", "{attachment}", "Attachments that failed.", &self.attach_failures),
+            level("a11i.guard.limited_files", "{file}", "Files that busy bystanders are kept from.", &self.guard_limited_files),
+            counter("a11i.guard.limits", "{limit}", "Times that a file was kept from busy bystanders.", &self.guard_limits),
             counter("a11i.export.spans", "{span}", "Spans an endpoint took.", &self.spans_exported),
             counter("a11i.export.sampled_out", "{span}", "Calls that sampling left out of the traces.", &self.spans_sampled_out),
             result("ok", &self.export_requests_ok),
@@ -144,6 +186,43 @@ impl Instruments {
             level("a11i.export.queue.bytes", "By", "Bytes of spans waiting.", &self.queue_bytes),
             level("a11i.export.metric_series", "{series}", "Series of observed processes.", &self.metric_series),
         ];
+        for (cause, counter) in LOST_BYTES {
+            all.push(Observation {
+                name: "a11i.capture.lost",
+                description: "Plaintext bytes that the kernel programs saw and could not or should not copy, by cause.",
+                unit: "By",
+                monotonic: true,
+                label: Some(("cause", cause)),
+                value: self.kernel_sum(&[counter]),
+            });
+        }
+        for (cause, value) in [
+            ("table_full", self.kernel_sum(&[KernelCounter::InFlightFull, KernelCounter::SessionsFull])),
+            ("count_unreadable", self.kernel_sum(&[KernelCounter::CountUnreadable])),
+            ("end_lost", self.kernel_sum(&[KernelCounter::SessionRecordsLost])),
+            ("session_unseen", self.unseen_sessions.value()),
+            ("late_attachment", self.late_attachments.value()),
+            ("program_missed", self.missed_runs.get().into_iter().flatten().map(|(_, count)| count.value()).sum()),
+        ] {
+            all.push(Observation {
+                name: "a11i.capture.losses",
+                description: "Losses whose bytes nobody could count, by cause.",
+                unit: "{loss}",
+                monotonic: true,
+                label: Some(("cause", cause)),
+                value,
+            });
+        }
+        for (program, count) in self.missed_runs.get().into_iter().flatten() {
+            all.push(Observation {
+                name: "a11i.capture.missed_runs",
+                description: "Runs that a kernel program missed, since it would have recursed.",
+                unit: "{run}",
+                monotonic: true,
+                label: Some(("program", program)),
+                value: count.value(),
+            });
+        }
         for (counter, name) in KernelCounter::ALL {
             if let Some(count) = self.kernel.get(counter as usize) {
                 all.push(Observation {
@@ -182,6 +261,25 @@ mod tests {
             instruments.dropped(*reason, 3);
             let total: u64 = instruments.observe().iter().filter(|o| o.name == "a11i.dropped").map(|o| o.value).sum();
             assert_eq!((instruments.drops(*reason), total), (3, 3));
+        }
+    }
+
+    #[test]
+    fn losses_are_told_by_cause() {
+        let instruments = Instruments::default();
+        instruments.set_kernel(KernelCounter::UndecidedBudgetBytes, 7);
+        instruments.set_kernel(KernelCounter::SessionsFull, 2);
+        instruments.set_missed_runs(&[("a", 1), ("b", 3)]);
+        instruments.set_missed_runs(&[("a", 1), ("b", 4)]);
+        instruments.late_attachments.set(9);
+        let all = instruments.observe();
+        let value = |name: &str, label: &str| {
+            all.iter().find(|o| o.name == name && o.label.is_some_and(|(_, value)| value == label)).map(|o| o.value)
+        };
+        assert_eq!((value("a11i.capture.lost", "undecided_budget"), value("a11i.capture.lost", "ring_full")), (Some(7), Some(0)));
+        assert_eq!(value("a11i.capture.missed_runs", "b"), Some(4));
+        for (cause, want) in [("table_full", 2), ("program_missed", 5), ("late_attachment", 9)] {
+            assert_eq!(value("a11i.capture.losses", cause), Some(want), "{cause}");
         }
     }
 

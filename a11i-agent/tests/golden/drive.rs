@@ -81,7 +81,7 @@ impl Stage {
     fn piece(&mut self, time: BootTime, direction: Direction, offset: u64, payload: &[u8], skipped: usize) {
         let skipped = u32::try_from(skipped).unwrap();
         let causes = if skipped > 0 { cause::RING_FULL } else { 0 };
-        let piece = DataPiece { direction, offset, skipped, causes: a11i_agent::call::LossCauses(causes), time, payload };
+        let piece = DataPiece { direction, offset, skipped, causes: a11i_agent::call::LossCauses::of_kernel(causes), time, payload };
         let Self { reassembly, connection, exchanges, context, calls } = self;
         reassembly.push(piece, &mut |segment| connection.push(segment, &mut |event| calls.extend(exchanges.handle(event, context))));
     }

@@ -6,6 +6,7 @@
 use a11i_common::{event::Counter, limits::FRAMES_PER_THREAD, probe::OPERATION_BITS, session::SessionKey};
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
+    maps::ProgramArray,
     programs::{ProbeContext, RetProbeContext},
 };
 
@@ -13,7 +14,7 @@ use super::{
     frame::{FREE_FRAME, FRESH_SCRATCH, Frame, Frames},
     operation,
 };
-use crate::{count, emit, filter, maps::IN_FLIGHT, registers, session, task, user_memory};
+use crate::{count, decide, emit, filter, hits, maps::IN_FLIGHT, registers, session, task, user_memory};
 
 /// Deeper than any library's own nesting of entry points (`_early_data` → `_ex` → plain), far less than a thread's stack.
 const NESTING_BYTES: u64 = 16 * 1024;
@@ -24,14 +25,21 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
     if !filter::follows(tgid) {
         return;
     }
+    hits::add(attachment, tgid);
+    let key = session::key(tgid, registers::argument::<0>(ctx.regs));
+    let buffer = registers::argument::<1>(ctx.regs);
+    let capacity = capacity(registers::argument::<2>(ctx.regs), operation);
+    if decide::is_of_no_interest(&key, operation::direction(operation), buffer, capacity) {
+        return;
+    }
     let (fourth, fifth) = (registers::argument::<3>(ctx.regs), registers::argument::<4>(ctx.regs));
     let frame = Frame {
         stack_pointer: registers::stack_pointer_at_entry(ctx.regs),
-        session: registers::argument::<0>(ctx.regs),
-        buffer: registers::argument::<1>(ctx.regs),
+        session: key.session,
+        buffer,
         count_pointer: if operation == operation::WRITE_EX2 { fifth } else { fourth },
         attachment,
-        capacity: capacity(registers::argument::<2>(ctx.regs), operation),
+        capacity,
         operation,
         reserved: [0; 7],
     };
@@ -41,7 +49,7 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
         fresh.frames[0] = frame;
         if IN_FLIGHT.insert(&thread, &fresh, u64::from(BPF_NOEXIST)).is_err() {
             count::add(Counter::InFlightFull, 1);
-            session::note_uncounted_call(&session::key(tgid, frame.session), operation::direction(operation));
+            session::note_uncounted_call(&key, operation::direction(operation));
         }
         return;
     };
@@ -66,6 +74,7 @@ fn place(frames: &mut [Frame; FRAMES_PER_THREAD], frame: &Frame, tgid: u32) {
         if live.stack_pointer == frame.stack_pointer && same_transfer && live.buffer == frame.buffer && !same_probe {
             // The same call through a second attachment of its file, or one entry point that jumps into another: the content is the same.
             count::add(Counter::DuplicateHits, 1);
+            hits::duplicate(live.attachment, frame.attachment);
             slot = i;
             break;
         }
@@ -97,7 +106,7 @@ fn place(frames: &mut [Frame; FRAMES_PER_THREAD], frame: &Frame, tgid: u32) {
 }
 
 #[inline(always)]
-pub(crate) fn leave(ctx: &RetProbeContext) {
+pub(crate) fn leave(ctx: &RetProbeContext, programs: &ProgramArray) {
     let (tgid, tid) = task::current_ids();
     let Some(frames) = IN_FLIGHT.get_ptr_mut(&thread_key(tgid, tid)) else {
         return;
@@ -127,7 +136,17 @@ pub(crate) fn leave(ctx: &RetProbeContext) {
         let transfer = emit::Transfer { key, tid, attachment: frame.attachment, buffer: frame.buffer };
         // SAFETY: a live map value. One direction of a session is used by one thread at a time; two threads with a direction each touch
         // apart members of it.
-        emit::transfer(&transfer, unsafe { &mut *session }, scratch);
+        emit::transfer(ctx, programs, &transfer, unsafe { &mut *session }, scratch);
+    }
+}
+
+/// Goes on where [`leave`] left a call that takes several records.
+#[inline(always)]
+pub(crate) fn leave_long() {
+    let (tgid, tid) = task::current_ids();
+    if let Some(frames) = IN_FLIGHT.get_ptr_mut(&thread_key(tgid, tid)) {
+        // SAFETY: a live map value that only this thread touches.
+        emit::long_transfer(tgid, tid, unsafe { &mut (*frames).scratch });
     }
 }
 

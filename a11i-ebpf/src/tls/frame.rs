@@ -43,12 +43,35 @@ pub(crate) struct Scratch {
     pub(crate) limit: u64,
     pub(crate) cursor: u64,
     pub(crate) faulted: u64,
+    /// Bytes after those to copy.
+    pub(crate) skipped: u64,
+    /// The call, for the program that copies long ones.
+    pub(crate) session: u64,
+    pub(crate) attachment: u64,
+    pub(crate) buffer: u64,
     pub(crate) direction: u8,
     /// The call begins a request.
     pub(crate) wake: u8,
     pub(crate) skip_cause: u8,
-    pub(crate) reserved: [u8; 5],
+    /// Where the path of a request line lies.
+    pub(crate) path_start: u8,
+    pub(crate) path_end: u8,
+    pub(crate) reserved: [u8; 3],
 }
 
-pub(crate) const FRESH_SCRATCH: Scratch =
-    Scratch { length: 0, limit: 0, cursor: 0, faulted: 0, direction: 0, wake: 0, skip_cause: 0, reserved: [0; 5] };
+pub(crate) const FRESH_SCRATCH: Scratch = Scratch {
+    length: 0,
+    limit: 0,
+    cursor: 0,
+    faulted: 0,
+    skipped: 0,
+    session: 0,
+    attachment: 0,
+    buffer: 0,
+    direction: 0,
+    wake: 0,
+    skip_cause: 0,
+    path_start: 0,
+    path_end: 0,
+    reserved: [0; 3],
+};

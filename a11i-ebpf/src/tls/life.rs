@@ -1,16 +1,17 @@
 //! Session life: freed, cleared, shut down, named.
 
 use a11i_common::{
+    decision::{FNV_OFFSET, fnv_1a},
     event::{Counter, RecordKind, ServerNameRecord},
     limits::SERVER_NAME_BYTES,
-    session::SessionKey,
+    session::{SessionKey, flag},
 };
 use aya_ebpf::programs::ProbeContext;
 
 use super::operation;
 use crate::{
-    count, emit, filter,
-    maps::{RING, SESSIONS},
+    count, decide, emit, filter,
+    maps::{DECISIONS, LLM_NAMES, RING, SESSIONS},
     registers, session, task, user_memory,
 };
 
@@ -39,6 +40,7 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
         // `SSL_clear` begins a new stream at the same address: the next transfer makes a fresh entry with another generation.
         tell(RecordKind::SessionEnd, &key, tid, attachment);
         let _ = SESSIONS.remove(&key);
+        let _ = DECISIONS.remove(&key);
     }
 }
 
@@ -64,6 +66,9 @@ fn tell(kind: RecordKind, key: &SessionKey, tid: u32, attachment: u64) {
 
 #[inline(always)]
 fn name(key: &SessionKey, tid: u32, attachment: u64, source: u64) {
+    if decide::is_switched_off() {
+        return;
+    }
     let Some(session) = session::find_or_insert(key) else {
         return;
     };
@@ -78,6 +83,11 @@ fn name(key: &SessionKey, tid: u32, attachment: u64, source: u64) {
             entry.discard(0);
             return;
         };
+        // Only a client names whom it wants.
+        (*session).request_direction = 0;
+        if is_llm_name(&raw const (*record).name, length) {
+            (*session).flags |= flag::LLM_HOST;
+        }
         (&raw mut (*record).header).write(session::header(RecordKind::ServerName, (*session).process, tid, length));
         (&raw mut (*record).session).write(key.session);
         (&raw mut (*record).attachment).write(attachment);
@@ -85,4 +95,19 @@ fn name(key: &SessionKey, tid: u32, attachment: u64, source: u64) {
         (&raw mut (*record).reserved).write([0; 3]);
     }
     entry.submit(emit::wake_by_volume());
+}
+
+/// # Safety
+/// `name` points to that many readable bytes.
+#[inline(always)]
+unsafe fn is_llm_name(name: *const [u8; SERVER_NAME_BYTES], length: u32) -> bool {
+    let mut hash = FNV_OFFSET;
+    for at in 0..SERVER_NAME_BYTES {
+        if at as u32 >= length {
+            break;
+        }
+        // SAFETY: `at` is below the array's length; volatile so that the loop stays one.
+        hash = fnv_1a(hash, unsafe { core::ptr::read_volatile(name.cast::<u8>().add(at)) });
+    }
+    LLM_NAMES.get_ptr(&hash).is_some()
 }

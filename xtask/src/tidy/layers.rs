@@ -37,7 +37,7 @@ const IMPURE: [&[&str]; 16] = [
     &["std", "io", "stderr"],
 ];
 /// The places in the agent that talk to the kernel through aya.
-const KERNEL_SIDE: [&[&str]; 3] = [&["capture"], &["attach", "links"], &["cli", "doctor"]];
+const KERNEL_SIDE: [&[&str]; 4] = [&["capture"], &["attach", "links"], &["attach", "error"], &["cli", "doctor"]];
 
 /// Findings in one file of Rust source; `name` is relative to the root of the tree.
 pub(super) fn check(name: &Path, text: &str) -> Vec<Finding> {

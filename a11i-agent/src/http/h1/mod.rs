@@ -12,10 +12,7 @@ mod responses;
 
 use std::collections::VecDeque;
 
-use a11i_common::{
-    event::cause,
-    identity::{BootTime, Direction},
-};
+use a11i_common::identity::{BootTime, Direction};
 
 use self::{
     chunked::{Chunked, begins_like_chunk},
@@ -130,6 +127,11 @@ impl H1 {
         self.over
     }
 
+    /// The head of a request waits for more bytes.
+    pub(super) const fn is_inside_request_head(&self) -> bool {
+        !self.over && !self.requests.head.is_empty()
+    }
+
     pub(super) fn push(&mut self, segment: Segment<'_>, context: &mut Context<'_>) {
         if self.over {
             return;
@@ -146,11 +148,11 @@ impl H1 {
                 }
             }
             // The kernel half copied nothing while it saw no request, and all of it again since it saw one: what it left out is over.
-            SegmentBody::Gap(gap) if gap.causes.0 == cause::NOT_HTTP && self.side(is_request).is_between_messages() => {}
+            SegmentBody::Gap(gap) if gap.causes.are_by_intention() && self.side(is_request).is_between_messages() => {}
             SegmentBody::Gap(gap) if is_request => self.request_gap(gap, segment.time, context),
             SegmentBody::Gap(gap) => self.response_gap(gap, segment.time, context),
             SegmentBody::End if is_request => self.requests_over(segment.time, context),
-            SegmentBody::End => self.close(segment.time, context),
+            SegmentBody::End => self.no_more_responses(segment.time, context),
         }
     }
 
@@ -160,13 +162,22 @@ impl H1 {
             return;
         }
         self.requests_over(time, context);
+        self.no_more_responses(time, context);
+        self.end_finished(true, time, context);
+        self.over = true;
+    }
+
+    /// Every response that is open or awaited ends. Requests may still come in full, where a server has shut down its half.
+    fn no_more_responses(&mut self, time: BootTime, context: &mut Context<'_>) {
+        let lost = self.responses.is_lost_inside();
         self.responses_over(time, context);
-        let missing = std::mem::take(&mut self.responses.pending);
+        let pending = std::mem::take(&mut self.responses.pending);
+        // Behind a response whose end was not seen, others may have come.
+        let missing = if lost { pending.join(UNCOUNTED) } else { pending };
         for exchange in self.in_flight.iter_mut().filter(|exchange| exchange.response_end.is_none()) {
             exchange.response_end = Some((BodyEnd { completeness: missing, framing: FramingEnd::Cut }, time));
         }
-        self.end_finished(true, time, context);
-        self.over = true;
+        self.end_finished(false, time, context);
     }
 
     const fn side(&self, is_request: bool) -> &Side {
@@ -207,8 +218,14 @@ impl H1 {
         self.in_flight.iter().find(|exchange| exchange.response_end.is_none())
     }
 
-    fn give_up(&mut self, notice: ConnectionNotice, context: &mut Context<'_>) {
+    /// Nothing more is parsed: what is open ends, its rest unseen.
+    fn give_up(&mut self, notice: ConnectionNotice, time: BootTime, context: &mut Context<'_>) {
         context.notices.push(notice);
+        let gone = BodyEnd { completeness: UNCOUNTED, framing: FramingEnd::Finished };
+        for exchange in &mut self.in_flight {
+            exchange.response_end.get_or_insert((gone, time));
+        }
+        self.end_finished(true, time, context);
         self.over = true;
         self.in_flight = VecDeque::new();
         self.requests = Side::new(true, Completeness::Whole);
@@ -244,6 +261,11 @@ impl Side {
     /// Nothing of a message has been seen since the last one ended.
     const fn is_between_messages(&self) -> bool {
         self.head.is_empty() && matches!(self.phase, Phase::Start | Phase::Lost { open: false, .. })
+    }
+
+    /// A loss took the framing away from the message under way.
+    const fn is_lost_inside(&self) -> bool {
+        matches!(self.phase, Phase::Lost { open: true, .. })
     }
 
     /// Follows a loss inside a body by its framing.

@@ -164,7 +164,7 @@ impl H1 {
                 exchange.response_end.get_or_insert((end, time));
             }
             self.end_finished(true, time, context);
-            self.give_up(ConnectionNotice::Malformed(MalformedReason::TooManyExchanges), context);
+            self.give_up(ConnectionNotice::Malformed(MalformedReason::TooManyExchanges), time, context);
             return;
         }
         let id = ExchangeId(self.next_id);
@@ -173,7 +173,9 @@ impl H1 {
         let pipelined = !self.in_flight.is_empty();
         // Requests lost before this one may have responses still to come, which would be taken for this one's.
         let missing = if pipelined { self.requests.pending } else { std::mem::take(&mut self.requests.pending) };
-        let answered = self.orphan.take().filter(|orphan| first_byte < *orphan);
+        // Several may be late: it holds for every request that was written before that response.
+        let answered = self.orphan.filter(|orphan| first_byte < *orphan);
+        self.orphan = answered;
         let gone = BodyEnd { completeness: UNCOUNTED, framing: FramingEnd::Finished };
         self.in_flight.push_back(Exchange {
             id,
@@ -205,6 +207,12 @@ impl H1 {
             Phase::Lost { open: true, .. } => {
                 self.end_response(FramingEnd::Finished, time, context);
                 self.responses.lose(false, false);
+                // Those behind it had theirs too.
+                let end = BodyEnd { completeness: self.responses.pending.join(UNCOUNTED), framing: FramingEnd::Finished };
+                for exchange in &mut self.in_flight {
+                    exchange.response_end.get_or_insert((end, time));
+                }
+                self.end_finished(false, time, context);
             }
             Phase::Lost { open: false, .. } if matches!(self.responses.pending, Completeness::Gap { .. }) => {
                 let end = BodyEnd { completeness: self.responses.pending, framing: FramingEnd::Finished };

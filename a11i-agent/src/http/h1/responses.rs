@@ -174,7 +174,7 @@ impl H1 {
                 self.end_request(FramingEnd::Finished, time, context);
             }
             self.end_response(FramingEnd::Finished, time, context);
-            self.give_up(ConnectionNotice::Upgraded, context);
+            self.give_up(ConnectionNotice::Upgraded, time, context);
             return;
         }
         match response.framing.map(body_phase) {
@@ -184,9 +184,13 @@ impl H1 {
         }
     }
 
-    /// The next response has come, so that the requests of those before it are over, sent in full or not.
+    /// The next response has come, so that the requests of those before it are over. What of them did not come was not seen: a body that a
+    /// client left out is over when its next request begins.
     fn end_overtaken(&mut self, time: BootTime, context: &mut Context<'_>) {
         if self.in_flight.front().is_some_and(|front| front.response_end.is_some()) {
+            if self.receiving.is_some() && self.receiving == self.in_flight.front().map(|front| front.id) {
+                self.requests.message.gap(UNCOUNTED);
+            }
             self.end_finished(true, time, context);
             if self.receiving.is_none() && !matches!(self.requests.phase, Phase::Start | Phase::Head) {
                 self.requests.lose(false, false);

@@ -58,7 +58,7 @@ impl Bench {
     }
 
     fn lose(&mut self, direction: Direction, lost: Option<u64>) -> &mut Self {
-        self.segment(direction, SegmentBody::Gap(Gap { lost, causes: LossCauses(cause::RING_FULL) }))
+        self.segment(direction, SegmentBody::Gap(Gap { lost, causes: LossCauses::of_kernel(cause::RING_FULL) }))
     }
 
     fn close(&mut self) -> &mut Self {
@@ -107,7 +107,7 @@ fn tell(told: &mut Vec<Told>, event: HttpEvent<'_>) {
 const WHOLE: Option<(Completeness, FramingEnd)> = Some((Completeness::Whole, FramingEnd::Finished));
 
 fn gap(lost: u64) -> Completeness {
-    Completeness::Gap { lost: Some(lost), causes: LossCauses(cause::RING_FULL) }
+    Completeness::Gap { lost: Some(lost), causes: LossCauses::of_kernel(cause::RING_FULL) }
 }
 
 fn get(path: &str) -> String {
@@ -315,7 +315,7 @@ fn a_gap_of_unknown_size_trusts_no_count() {
         .read(ok("two"))
         .close();
     assert_eq!(bodies(&bench), ["012", "two"]);
-    let unknown = Completeness::Gap { lost: None, causes: LossCauses(cause::RING_FULL) };
+    let unknown = Completeness::Gap { lost: None, causes: LossCauses::of_kernel(cause::RING_FULL) };
     assert_eq!(bench.told[0].response_end, Some((unknown, FramingEnd::Finished)));
 }
 
@@ -546,7 +546,7 @@ fn script() -> Vec<(Direction, String)> {
 fn what_the_kernel_half_did_not_copy_before_a_request_is_no_loss_of_its_response() {
     let mut bench = Bench::new();
     bench.write(b"GET /a HTTP/1.1\r\nhost: h\r\n\r\n");
-    bench.segment(Direction::Read, SegmentBody::Gap(Gap { lost: Some(9_000), causes: LossCauses(cause::NOT_HTTP) }));
+    bench.segment(Direction::Read, SegmentBody::Gap(Gap { lost: Some(9_000), causes: LossCauses::of_kernel(cause::NOT_HTTP) }));
     bench.read(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     assert_eq!(bench.told[0].response_end, WHOLE);
 }
@@ -556,8 +556,8 @@ fn bytes_that_were_not_copied_inside_a_body_are_a_gap_whatever_the_cause() {
     let mut bench = Bench::new();
     bench.write(b"GET /a HTTP/1.1\r\nhost: h\r\n\r\n");
     bench.read(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\no");
-    bench.segment(Direction::Read, SegmentBody::Gap(Gap { lost: Some(2), causes: LossCauses(cause::NOT_HTTP) }));
+    bench.segment(Direction::Read, SegmentBody::Gap(Gap { lost: Some(2), causes: LossCauses::of_kernel(cause::NOT_HTTP) }));
     bench.read(b"k");
-    let lost = Completeness::Gap { lost: Some(2), causes: LossCauses(cause::NOT_HTTP) };
+    let lost = Completeness::Gap { lost: Some(2), causes: LossCauses::of_kernel(cause::NOT_HTTP) };
     assert_eq!(bench.told[0].response_end, Some((lost, FramingEnd::Finished)));
 }

@@ -9,6 +9,7 @@ use super::{
     Dialect, StreamFrame,
     error_body::{read_error, read_failure},
     lenient::{Count, Raw, Shape, Text, Unreadable, lenient_object, parse},
+    posted,
 };
 use crate::{
     call::{CallBuilder, Operation, Part, PartKind, PartSlot, ProviderName},
@@ -22,18 +23,12 @@ impl Dialect for Anthropic {
         ProviderName::of("anthropic")
     }
 
+    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
+        &[("/v1/messages", Operation::Chat), ("/v1/messages/count_tokens", Operation::Other("count_tokens"))]
+    }
+
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
-        let path = head.path.trim_end_matches('/');
-        if head.method != "POST" {
-            return None;
-        }
-        if path.ends_with("/v1/messages") {
-            Some(Operation::Chat)
-        } else if path.ends_with("/v1/messages/count_tokens") {
-            Some(Operation::Other("count_tokens"))
-        } else {
-            None
-        }
+        posted(head, self.path_ends())
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {

@@ -6,6 +6,7 @@ use super::{
     Dialect, StreamFrame,
     error_body::{read_error, read_failure},
     lenient::{Count, Few, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
+    posted,
 };
 use crate::{
     call::{CallBuilder, ModalityTokens, NanoUsd, Operation, PartKind, PartSlot, ProviderName, Usage},
@@ -19,8 +20,12 @@ impl Dialect for OpenAiChat {
         ProviderName::of("openai")
     }
 
+    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
+        &[("/chat/completions", Operation::Chat)]
+    }
+
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
-        (head.method == "POST" && head.path.trim_end_matches('/').ends_with("/chat/completions")).then_some(Operation::Chat)
+        posted(head, self.path_ends())
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {

@@ -9,6 +9,7 @@ use super::{
     Dialect, StreamFrame,
     error_body::{read_error, read_failure},
     lenient::{Count, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
+    posted,
 };
 use crate::{
     call::{CallBuilder, ModalityTokens, NanoUsd, Operation, PartKind, ProviderName, Usage},
@@ -22,19 +23,20 @@ impl Dialect for OpenAiResponses {
         ProviderName::of("openai")
     }
 
+    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
+        &[
+            ("/responses", Operation::Chat),
+            ("/responses/compact", Operation::Other("compact")),
+            ("/responses/input_tokens", Operation::Other("count_tokens")),
+        ]
+    }
+
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
-        let path = head.path.trim_end_matches('/');
-        match head.method.as_str() {
-            "POST" if path.ends_with("/responses") => Some(Operation::Chat),
-            "POST" if path.ends_with("/responses/compact") => Some(Operation::Other("compact")),
-            "POST" if path.ends_with("/responses/input_tokens") => Some(Operation::Other("count_tokens")),
-            "GET" => {
-                let (_, id) = path.rsplit_once("/responses/")?;
-                // Others have a path /responses/ too; every id of this API's inventor begins so.
-                (id.starts_with("resp_") && !id.contains('/')).then_some(Operation::FetchResponse)
-            }
-            _ => None,
-        }
+        posted(head, self.path_ends()).or_else(|| {
+            let (_, id) = head.path.trim_end_matches('/').rsplit_once("/responses/")?;
+            // Others have a path /responses/ too; every id of this API's inventor begins so.
+            (head.method == "GET" && id.starts_with("resp_") && !id.contains('/')).then_some(Operation::FetchResponse)
+        })
     }
 
     fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {

@@ -1,0 +1,113 @@
+//! What the kernel half is told of a connection's requests: which of them are LLM traffic.
+//!
+//! It copies an undecided request within budgets (SECURITY.md), everything of LLM traffic, and nothing of what is none until bytes begin
+//! like another request. So a wrong "none" loses a call, and a missing one costs a little copying: in doubt nothing is said.
+
+use a11i_common::decision::verdict;
+
+use crate::http::ConnectionNotice;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Verdict {
+    /// Nothing more is copied until bytes begin like the next request.
+    NotLlm,
+    /// Everything of the request and its answer is copied.
+    Llm,
+    /// The connection's server name is that of an LLM provider: so is every request, until it turns out to be none.
+    LlmHost,
+    /// Nobody can read the connection any more.
+    Ignore,
+}
+
+impl Verdict {
+    /// Value of [`a11i_common::decision::Decision::verdict`].
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::NotLlm => verdict::NOT_LLM,
+            Self::Llm => verdict::LLM,
+            Self::LlmHost => verdict::LLM_HOST,
+            Self::Ignore => verdict::IGNORE,
+        }
+    }
+}
+
+/// What one record showed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Seen {
+    /// A request that is a call.
+    pub(crate) llm: bool,
+    /// A request that is none, by its head or by its body.
+    pub(crate) other: bool,
+    malformed: bool,
+    unreadable: bool,
+}
+
+impl Seen {
+    pub(crate) const fn head(&mut self, llm: bool) {
+        self.llm |= llm;
+        self.other |= !llm;
+    }
+
+    pub(crate) const fn notice(&mut self, notice: ConnectionNotice) {
+        match notice {
+            // What follows an upgrade is another protocol for good, and HTTP/2 is not decoded by this version.
+            ConnectionNotice::Http2NotDecoded | ConnectionNotice::Upgraded => self.unreadable = true,
+            // The next request may be better.
+            ConnectionNotice::Malformed(_) => self.malformed = true,
+            // The kernel half decides this by itself.
+            ConnectionNotice::NotHttp => {}
+        }
+    }
+
+    /// What follows from it. `undisturbed`: no call and no head is under way, and nothing came out of order. `calls`: calls are under way.
+    /// `host`: the server name is that of an LLM provider.
+    pub(crate) const fn verdict(self, undisturbed: bool, calls: bool, host: bool) -> Option<Verdict> {
+        // Said again with every call, since a verdict that was not taken yet is replaced by the next one.
+        let llm = if host { Verdict::LlmHost } else { Verdict::Llm };
+        if self.unreadable {
+            return Some(Verdict::Ignore);
+        }
+        if self.llm && calls {
+            return Some(llm);
+        }
+        match (self.llm || self.other || self.malformed, undisturbed, calls) {
+            (true, true, _) => Some(Verdict::NotLlm),
+            // Sent before the answer to a call is over (pipelined): that answer is still wanted.
+            (true, false, true) if self.other => Some(llm),
+            _ => None,
+        }
+    }
+}
+
+/// What was said of a flow: each verdict once per request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Told {
+    /// Number of the request that the last record belongs to.
+    request: u16,
+    /// Bits by [`Verdict::code`].
+    verdicts: u8,
+    /// The server name is that of an LLM provider.
+    pub(crate) host: bool,
+}
+
+impl Told {
+    /// A record of this request has come.
+    pub(crate) const fn begin(&mut self, request: u16) {
+        if self.request != request {
+            self.request = request;
+            self.verdicts = 0;
+        }
+    }
+
+    pub(crate) const fn request(&self) -> u16 {
+        self.request
+    }
+
+    /// Whether this was not said of the request yet.
+    pub(crate) fn is_new(&mut self, verdict: Verdict) -> bool {
+        let bit = 1_u8.checked_shl(verdict.code().into()).unwrap_or_default();
+        let new = self.verdicts & bit == 0;
+        self.verdicts |= bit;
+        new
+    }
+}

@@ -1,0 +1,276 @@
+//! How much of a transfer is copied: by what its bytes begin with, by path and server name, by the agent's verdict, and within budgets.
+
+use a11i_common::{
+    decision::verdict,
+    event::{Counter, cause},
+    limits::{PROTOCOL_PROBE_BYTES, UNDECIDED_BYTES_PER_SECOND, UNDECIDED_OTHER_BYTES},
+    session::{Session, SessionKey, flag, protocol},
+};
+
+use crate::{
+    count,
+    emit::{Transfer, launder},
+    maps::{DECISIONS, NODE_BUDGET, SWITCHED_OFF},
+    request_line, session, settings,
+    tls::frame::Scratch,
+    user_memory,
+};
+
+/// Sets how many bytes of this transfer are copied, and why not the others. False: it is of a connection that nobody wants, and is not even
+/// counted in the offsets.
+#[inline(always)]
+pub(crate) fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch, direction: usize) -> bool {
+    let length = launder(&raw const scratch.length);
+    let call_limit = u64::from(settings::call_limit());
+    scratch.limit = if length > call_limit { call_limit } else { length };
+    scratch.skip_cause = cause::CALL_LIMIT;
+    scratch.wake = 0;
+    let turned = session.last_direction != direction as u8;
+    session.last_direction = direction as u8;
+    if is_switched_off() {
+        skip_all(scratch, cause::SWITCHED_OFF);
+        return true;
+    }
+    match session.protocol {
+        protocol::UNDECIDED => {
+            first_sight(transfer, session, scratch, direction, length);
+            if session.protocol == protocol::UNDECIDED || session.protocol >= protocol::OTHER {
+                return true;
+            }
+        }
+        protocol::IGNORED => return false,
+        protocol::OTHER => {
+            let Some(word) = request_word(transfer, session, direction, length) else {
+                return false;
+            };
+            session::begin_generation(session);
+            session.last_direction = direction as u8;
+            begin_request(transfer, session, scratch, direction, word);
+        }
+        _ => {
+            if turned
+                && session.request_direction == direction as u8
+                && let Some(word) = request_word(transfer, session, direction, length)
+            {
+                begin_request(transfer, session, scratch, direction, word);
+            }
+        }
+    }
+    // Its verdict may have come meanwhile, and that on the connection before any request.
+    if session.protocol == protocol::REQUEST || session.protocol == protocol::PRESUMED_LLM {
+        take_verdict(&transfer.key, session);
+    }
+    if session.protocol == protocol::REQUEST {
+        stay_within_budgets(session, scratch);
+    } else if session.protocol >= protocol::OTHER {
+        count::add(Counter::NotLlmCalls, 1);
+        return false;
+    }
+    true
+}
+
+/// Whether the call that is entered will be of no interest, whatever it transfers: decided here, most calls of other programs cost a look at
+/// two tables. What begins a request when it is written lies in the buffer already.
+#[inline(always)]
+pub(crate) fn is_of_no_interest(key: &SessionKey, direction: usize, buffer: u64, capacity: u64) -> bool {
+    let Some(session) = crate::maps::SESSIONS.get_ptr(key) else {
+        return false;
+    };
+    // SAFETY: a live map value; single bytes.
+    let (protocol, request_direction) = unsafe { ((*session).protocol, (*session).request_direction) };
+    let uninteresting = match protocol {
+        protocol::IGNORED => true,
+        protocol::OTHER if direction == 0 => !begins_request_in(buffer, capacity),
+        // Requests of a client are written, never read; of a program that was not seen to send any, nobody knows.
+        protocol::OTHER => request_direction == 0,
+        _ => false,
+    };
+    if uninteresting {
+        count::add(Counter::NotLlmCalls, 1);
+    }
+    uninteresting
+}
+
+/// Fewer bytes than a method has could be the beginning of one.
+#[inline(always)]
+fn begins_request_in(buffer: u64, capacity: u64) -> bool {
+    capacity < 4 || user_memory::read::<u32>(buffer).is_some_and(|word| begins_request(u32::from_le(word)))
+}
+
+#[inline(always)]
+fn skip_all(scratch: &mut Scratch, cause: u8) {
+    scratch.limit = 0;
+    scratch.skip_cause = cause;
+}
+
+/// The counter of bytes that were left out for this cause.
+#[inline(always)]
+pub(crate) fn counter_of(skip_cause: u8) -> Counter {
+    match skip_cause {
+        cause::CALL_LIMIT => Counter::CallLimitBytes,
+        cause::UNDECIDED_BUDGET => Counter::UndecidedBudgetBytes,
+        cause::SWITCHED_OFF => Counter::SwitchedOffBytes,
+        _ => Counter::NotHttpBytes,
+    }
+}
+
+/// The emergency brake is on.
+#[inline(always)]
+pub(crate) fn is_switched_off() -> bool {
+    // SAFETY: a live map value, one aligned word.
+    SWITCHED_OFF.get_ptr(0).is_some_and(|off| launder(off) != 0)
+}
+
+/// The first bytes of a session that were seen, which need not be its first.
+#[inline(always)]
+fn first_sight(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch, direction: usize, length: u64) {
+    // Enough to tell what it is, whatever it is; and all of what is too short to tell.
+    let Some(word) = first_word(transfer, session, direction, length) else {
+        return;
+    };
+    if begins_request(word) {
+        begin_request(transfer, session, scratch, direction, word);
+    } else if word == u32::from_le_bytes(*b"HTTP") {
+        // Joined before an answer.
+        session.request_direction = 1 - direction as u8;
+        session.protocol = protocol::REQUEST;
+        session.undecided_left = settings::call_limit();
+    } else {
+        session.protocol = if word == u32::from_le_bytes(*b"PRI ") { protocol::IGNORED } else { protocol::OTHER };
+        if scratch.limit > PROTOCOL_PROBE_BYTES {
+            scratch.limit = PROTOCOL_PROBE_BYTES;
+        }
+        scratch.skip_cause = cause::NOT_HTTP;
+    }
+}
+
+#[inline(always)]
+fn begin_request(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch, direction: usize, word: u32) {
+    count::add(Counter::Requests, 1);
+    scratch.wake = 1;
+    session.request = session.request.wrapping_add(1);
+    if session.request == 0 {
+        session.request = 1;
+    }
+    session.request_direction = direction as u8;
+    session.undecided_left = if has_body(word) { settings::call_limit() } else { UNDECIDED_OTHER_BYTES };
+    if session.flags & flag::LLM_HOST != 0 || request_line::path_is_known(transfer.buffer, scratch) {
+        count::add(Counter::DecidedInKernel, 1);
+        session.protocol = protocol::PRESUMED_LLM;
+    } else {
+        session.protocol = protocol::REQUEST;
+    }
+}
+
+/// The verdict on this request, or on the whole connection, if there is one. One that comes too late goes.
+#[inline(always)]
+fn take_verdict(key: &SessionKey, session: &mut Session) {
+    let Some(decision) = DECISIONS.get_ptr(key) else {
+        return;
+    };
+    // SAFETY: a live map value, written whole by the agent.
+    let decision = unsafe { *decision };
+    let _ = DECISIONS.remove(key);
+    if decision.generation != session.generation {
+        return;
+    }
+    if decision.verdict == verdict::LLM_HOST {
+        session.flags |= flag::LLM_HOST;
+        session.protocol = protocol::PRESUMED_LLM;
+    } else if decision.verdict == verdict::IGNORE {
+        session.protocol = protocol::IGNORED;
+    } else if decision.request != session.request {
+        return;
+    } else if decision.verdict == verdict::LLM {
+        session.protocol = protocol::LLM;
+    } else {
+        session.protocol = protocol::OTHER;
+    }
+    count::add(Counter::VerdictsTaken, 1);
+}
+
+/// What may be copied of an undecided exchange, by what is left for it and for the node.
+#[inline(always)]
+fn stay_within_budgets(session: &mut Session, scratch: &mut Scratch) {
+    let wanted = launder(&raw const scratch.limit);
+    let left = u64::from(session.undecided_left);
+    let mut allowed = if wanted > left { left } else { wanted };
+    if !node_allows(allowed) {
+        allowed = 0;
+    }
+    session.undecided_left = (left - allowed) as u32;
+    if allowed < wanted {
+        scratch.limit = allowed;
+        scratch.skip_cause = cause::UNDECIDED_BUDGET;
+    }
+}
+
+/// Takes `bytes` from the node's budget of this second. Programs on several CPUs may begin the second together: then some of what the
+/// first of them took is forgotten, which is some transfers' worth.
+#[inline(always)]
+fn node_allows(bytes: u64) -> bool {
+    let (Some(used), Some(second)) = (NODE_BUDGET.get_ptr_mut(0), NODE_BUDGET.get_ptr_mut(1)) else {
+        return true;
+    };
+    let now = session::now() >> 30;
+    // SAFETY: live map values, aligned words.
+    unsafe {
+        if launder(second) != now {
+            core::ptr::write_volatile(second, now);
+            core::ptr::write_volatile(used, 0);
+        }
+        if launder(used) + bytes > UNDECIDED_BYTES_PER_SECOND {
+            return false;
+        }
+        count::add_to(used, bytes);
+    }
+    true
+}
+
+/// The first word of a transfer that begins like a request.
+#[inline(always)]
+fn request_word(transfer: &Transfer, session: &Session, direction: usize, length: u64) -> Option<u32> {
+    if length < 4 {
+        // Nobody writes a method in pieces; if somebody does, it is where requests come from.
+        return if session.request_direction == direction as u8 { Some(0) } else { None };
+    }
+    let word = u32::from_le(user_memory::read::<u32>(transfer.buffer)?);
+    if begins_request(word) { Some(word) } else { None }
+}
+
+/// The first four bytes of a direction's stream, put together from as many calls as it takes; `None` while there are fewer.
+#[inline(always)]
+fn first_word(transfer: &Transfer, session: &mut Session, direction: usize, length: u64) -> Option<u32> {
+    let have = session.offsets[direction] as u32;
+    if have >= 4 {
+        return Some(u32::from_le_bytes(session.start[direction]));
+    }
+    let new = if length >= 4 { user_memory::read::<u32>(transfer.buffer).unwrap_or(0) } else { short_word(transfer.buffer, length) };
+    let word = u32::from_le_bytes(session.start[direction]) | (u32::from_le(new) << ((have & 3) * 8));
+    session.start[direction] = word.to_le_bytes();
+    if u64::from(have) + length >= 4 { Some(word) } else { None }
+}
+
+/// One to three bytes, little-endian.
+#[inline(always)]
+fn short_word(buffer: u64, length: u64) -> u32 {
+    let byte = |at: u64| if at < length { u32::from(user_memory::read::<u8>(buffer + at).unwrap_or(0)) } else { 0 };
+    (byte(0) | (byte(1) << 8) | (byte(2) << 16)).to_le()
+}
+
+/// A request line's method.
+#[inline(always)]
+fn begins_request(word: u32) -> bool {
+    has_body(word)
+        || word == u32::from_le_bytes(*b"GET ")
+        || word == u32::from_le_bytes(*b"HEAD")
+        || word == u32::from_le_bytes(*b"DELE")
+        || word == u32::from_le_bytes(*b"PATC")
+        || word == u32::from_le_bytes(*b"OPTI")
+        || word == u32::from_le_bytes(*b"CONN")
+}
+
+#[inline(always)]
+fn has_body(word: u32) -> bool {
+    word == u32::from_le_bytes(*b"POST") || word == u32::from_le_bytes(*b"PUT ")
+}
