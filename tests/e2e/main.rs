@@ -15,6 +15,7 @@ mod commands;
 mod concurrent_streams;
 mod content;
 mod content_coding;
+mod copied_bytes;
 mod errors;
 mod exec;
 mod export;
