@@ -26,10 +26,11 @@ pub struct Column {
 const NOT_OF_THE_KERNEL: [&str; 3] = ["kernel_release", "capabilities", "initial_pid_namespace"];
 const REASON: &str = "_problem";
 /// Names that a reader knows better.
-const LABELS: [(&str, &str); 5] = [
+const LABELS: [(&str, &str); 6] = [
     ("ring_buffer", "BPF ring buffer"),
     ("btf", "kernel BTF"),
     ("uprobe_multi", "uprobe-multi links"),
+    ("uprobe_multi_process", "uprobe-multi links for single processes"),
     ("attach_cookie", "attach cookies"),
     ("raw_tracepoint", "raw tracepoints"),
 ];
@@ -77,15 +78,16 @@ impl Column {
         if let Some(features) = self.doctor.get("features") {
             flatten("", features, &mut facts);
         }
-        facts.push(("most that the verifier walked for a program".to_owned(), self.verified()));
+        facts.push(("instructions walked by the verifier, largest program".to_owned(), self.verified()));
         facts.push(("reduced list of tests passed".to_owned(), format!("{} of {}", self.passed, self.tests)));
         facts
     }
 
     fn verified(&self) -> String {
         let programs = self.doctor.get("programs").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let most = programs.iter().filter_map(|program| program.get("verified_instructions")?.as_u64()).max();
-        most.map_or_else(|| "not told before 5.16".to_owned(), thousands)
+        let costs =
+            programs.iter().filter_map(|program| Some((program.get("verified_instructions")?.as_u64()?, program.get("name")?.as_str()?)));
+        costs.max().map_or_else(|| "not told before 5.16".to_owned(), |(most, name)| format!("{} ({name})", thousands(most)))
     }
 }
 
@@ -161,7 +163,7 @@ mod tests {
             | attached by | multi | multi |\n\
             | attach cookies | no | yes |\n\
             | hazards: return call | left out | left out |\n\
-            | most that the verifier walked for a program | not told before 5.16 | 277,059 |\n\
+            | instructions walked by the verifier, largest program | not told before 5.16 | 277,059 (a) |\n\
             | reduced list of tests passed | 7 of 8 | 7 of 8 |\n";
         assert_eq!(table, expected);
     }
