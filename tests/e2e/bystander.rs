@@ -15,7 +15,7 @@ use a11i_tests::{
     requirement,
     serial::one_at_a_time,
     workload::{
-        c_client::compiled,
+        c_program::compiled,
         python::{Python, Script},
     },
 };
@@ -68,7 +68,7 @@ impl Drop for Busy {
 #[tokio::test]
 async fn a_busy_bystander_loses_its_probes_until_it_calms_down_and_an_agent_program_keeps_them() {
     let _turn = one_at_a_time();
-    let Some(program) = requirement::met(compiled("busy_tls").await) else { return };
+    let Some(program) = requirement::met(compiled("busy_tls", &["-lssl", "-lcrypto", "-lpthread"]).await) else { return };
     let Some(python) = requirement::met(Python::with_packages().await) else { return };
     let stub = ProviderStub::start();
     let busy = Busy::start(&program);

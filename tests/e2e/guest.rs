@@ -1,18 +1,35 @@
-//! The reduced list for guest kernels: a call, a stream, the 4 MB prompt. Runs on the host as well.
+//! The reduced list for guest kernels: a call, a stream, the 4 MB prompt, forked workers, an agent that is killed, `doctor`. Runs on the
+//! host as well.
+
+use std::process::Stdio;
 
 use a11i_tests::{
-    agent::AgentOptions,
+    agent::{AgentOptions, GUEST_PATIENCE, binary},
+    kernel,
     provider_stub::Options,
     requirement,
+    serial::one_at_a_time,
     workload::{
         c_client::{RawTls, post},
         curl::{chat, chat_stream},
         python::{Python, Script},
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::process::Command;
 
-use crate::scene::{OPENAI_CHAT, Scene};
+use crate::{
+    fork,
+    restarts::{self, Load},
+    scene::{OPENAI_CHAT, Scene, words},
+};
+
+/// What one of our programs may cost the verifier, of the million instructions that the kernel allows: another kernel's verifier, or the
+/// next feature, must not be the last straw.
+const VERIFIER_BUDGET: u64 = 700_000;
+/// Once killed, once stopped, and started once more.
+const CYCLES: usize = 2;
+const LOAD: Load = Load { threads: 1, calls_of_a_cycle: 4, pause: "pause=500" };
 
 async fn scene() -> Option<Scene> {
     Scene::set_with(Options::default(), AgentOptions::guest()).await
@@ -57,4 +74,38 @@ async fn guest_four_megabytes_in_one_write() {
     let done = client.send(&scene.stub, host, &request, &[]).await;
     assert_eq!(done.writes, 1);
     scene.calls_are_reported(done.pid).await;
+}
+
+#[tokio::test]
+async fn guest_calls_of_forked_workers_are_told_apart() {
+    fork::workers_are_told_apart(AgentOptions::guest()).await;
+}
+
+#[tokio::test]
+async fn guest_an_agent_that_is_killed_leaves_nothing_and_can_be_started_again() {
+    restarts::comes_and_goes(&AgentOptions::guest(), CYCLES, LOAD).await;
+}
+
+#[tokio::test]
+async fn guest_every_program_is_loaded_within_the_verifiers_budget() {
+    let _turn = one_at_a_time();
+    let Some(()) = requirement::met(requirement::root()) else { return };
+    let Some(program) = requirement::met(binary()) else { return };
+    let mut command = Command::new(program);
+    command.args(["doctor", "--json"]).stdin(Stdio::null()).kill_on_drop(true);
+    let ended = tokio::time::timeout(GUEST_PATIENCE, command.output()).await.expect("doctor ends");
+    let output = ended.expect("doctor can be started");
+    assert!(output.status.success(), "{}", words(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("doctor writes JSON");
+    assert_eq!(report.pointer("/features/kernel_release"), Some(&json!(kernel::release())), "{report:#}");
+    assert_eq!(report.get("works"), Some(&json!(true)), "{report:#}");
+    let programs = report.get("programs").and_then(Value::as_array).expect("the programs are listed");
+    assert!(!programs.is_empty());
+    for program in programs {
+        let name = program.get("name").and_then(Value::as_str).expect("a program has a name");
+        let cost = program.get("verified_instructions").and_then(Value::as_u64);
+        println!("{name}: {cost:?} of {VERIFIER_BUDGET}");
+        assert_eq!(cost.is_some(), kernel::tells_verified_instructions(), "{name}: {report:#}");
+        assert!(cost.unwrap_or(0) <= VERIFIER_BUDGET, "{name} costs the verifier {cost:?} instructions, more than {VERIFIER_BUDGET}");
+    }
 }

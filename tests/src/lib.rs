@@ -7,9 +7,12 @@
 
 pub mod agent;
 pub mod difference;
+pub mod feature_table;
+pub mod kernel;
 pub mod observed;
 pub mod otlp_sink;
 pub mod provider_stub;
+pub mod remains;
 pub mod requirement;
 pub mod serial;
 pub mod workload;

@@ -1,4 +1,4 @@
-//! What a contributor types: `cargo xtask build | run | test | bench | tidy | guest`.
+//! What a contributor types: `cargo xtask build | run | test | bench | tidy | guest | features`.
 //!
 //! Everything that is needed beside git, a C compiler and cargo is installed where that is possible, or named in one message
 //! together with the way to get it. `xtask/README.md` explains the choices.
@@ -38,8 +38,12 @@ usage: cargo xtask COMMAND
   tidy  the rules of this tree that no compiler checks
   prices FROM.json
         the agent's embedded price table, from a collection of prices
+  guest KERNEL|all [FILTER...]
+        the reduced list of tests and `doctor` under another kernel, or all that README names; a table at the end
   guest KERNEL [OPTIONS] -- COMMAND
         COMMAND under another kernel (tests/vm/README.md)
+  features
+        the same under all kernels and on this one; README's table of kernels is made of it
 ";
 
 fn main() -> ExitCode {
@@ -68,6 +72,7 @@ fn dispatch(mut arguments: Arguments) -> Result<ExitCode> {
         Some("tidy") => tidy::command(&workspace, arguments),
         Some("prices") => prices::command(&workspace, arguments),
         Some("guest") => guest::command(&workspace, arguments),
+        Some("features") => guest::features(&workspace, arguments),
         Some(other) => bail!("no command `{other}`\n\n{USAGE}"),
         None => bail!("a command is missing\n\n{USAGE}"),
     }

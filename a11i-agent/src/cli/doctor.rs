@@ -10,7 +10,7 @@ use crate::{
     capture::{
         features::{AttachMode, Features},
         hazards::ShadowStacks,
-        loader,
+        loader::{self, ProgramStatistics},
     },
     config::Config,
     observe::{Scope, load_settings},
@@ -30,9 +30,9 @@ pub(super) fn doctor(common: &Common, args: &DoctorArgs) -> Result<ExitCode> {
     let mut out = std::io::stdout();
     if args.json {
         let loaded = loader::load(&features, load_settings(&config, Scope::Host));
-        let programs = loaded.as_ref().map(loader::program_statistics).unwrap_or_default();
+        let programs = loaded.as_ref().map(programs).unwrap_or_default();
         let problem = loaded.as_ref().err().map(ToString::to_string);
-        let report = serde_json::json!({"features": features, "programs": programs, "works": loaded.is_ok(), "problem": problem});
+        let report = serde_json::json!({"features": features, "attach_mode": features.attach_mode(), "programs": programs, "works": loaded.is_ok(), "problem": problem});
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
         return Ok(if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
@@ -40,6 +40,16 @@ pub(super) fn doctor(common: &Common, args: &DoctorArgs) -> Result<ExitCode> {
     write!(out, "{}", diagnosis.text)?;
     Ok(if diagnosis.works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+/// By name: the object's own order is another in each run.
+fn programs(ebpf: &aya::Ebpf) -> Vec<ProgramStatistics> {
+    let mut programs = loader::program_statistics(ebpf);
+    programs.sort_by(|a, b| a.name.cmp(&b.name));
+    programs
+}
+
+/// What the kernel allows one program (`BPF_COMPLEXITY_LIMIT_INSNS`, 5.2 and later).
+const VERIFIER_LIMIT: u32 = 1_000_000;
 
 /// The answer and whether the main job works.
 struct Diagnosis {
@@ -131,9 +141,12 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
     let works = match loader::load(features, load_settings(config, Scope::Host)) {
         Ok(ebpf) => {
             line(true, "kernel programs", &format!("loaded and verified, attached by {mode}"));
-            for program in loader::program_statistics(&ebpf) {
-                let verified = program.verified_instructions.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
-                line(true, &format!("  {}", program.name), &format!("verifier walked {verified} instructions"));
+            for program in programs(&ebpf) {
+                let verified = program.verified_instructions.map_or_else(
+                    || "accepted; what that cost the verifier is told from 5.16 on".to_owned(),
+                    |walked| format!("verifier walked {walked} of {VERIFIER_LIMIT} instructions"),
+                );
+                line(true, &format!("  {}", program.name), &verified);
             }
             true
         }

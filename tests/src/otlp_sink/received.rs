@@ -74,6 +74,13 @@ impl Received {
         self.logs.push(request);
     }
 
+    /// A counter of the agent's kernel half (`a11i.capture.kernel`) as last exported; 0 before.
+    pub fn kernel_counter(&self, name: &str) -> u64 {
+        let named = |point: &MetricPoint| point.attributes.get("counter").is_some_and(|value| value == name);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count, far below 2^53")]
+        self.total("a11i.capture.kernel", named).map_or(0, |(sum, _)| sum as u64)
+    }
+
     /// Sum and count of a histogram or counter over the points that `select` takes, after delta points were added up and
     /// cumulative points replaced by their successors. None when there is no such point.
     pub fn total(&self, name: &str, select: impl Fn(&MetricPoint) -> bool) -> Option<(f64, u64)> {

@@ -35,6 +35,9 @@ pub struct Behaviour {
     pub coding: Coding,
     /// `x-stub-framing: chunked`: an answer that is not a stream is chunked as well, in pieces of 100 bytes.
     pub chunked: bool,
+    /// `x-stub-sums: yes`: the head of the answer has `x-stub-request-sum` and `x-stub-answer-sum`, FNV-1a (64 bits, hexadecimal) of the
+    /// request's body as it arrived and of the answer's before its coding.
+    pub sums: bool,
     /// `x-stub-fault`.
     pub fault: Option<Fault>,
 }
@@ -68,6 +71,7 @@ impl Default for Behaviour {
             tool: None,
             coding: Coding::Identity,
             chunked: false,
+            sums: false,
             fault: None,
         }
     }
@@ -97,6 +101,7 @@ impl Behaviour {
                 "tool" => behaviour.tool = Some(value.to_owned()),
                 "encoding" => behaviour.coding = value.parse()?,
                 "framing" if value == "chunked" => behaviour.chunked = true,
+                "sums" if value == "yes" => behaviour.sums = true,
                 "fault" => behaviour.fault = Some(value.parse()?),
                 _ => return Err(format!("x-stub-{key}: {value} is not known to the stand-in")),
             }

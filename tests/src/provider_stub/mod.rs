@@ -12,6 +12,7 @@ mod content_coding;
 mod exchange;
 mod openai_chat;
 mod openai_responses;
+mod other;
 mod prompt;
 mod server;
 

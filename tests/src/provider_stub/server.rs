@@ -26,7 +26,7 @@ use super::{
     behaviour::{Behaviour, Fault},
     content_coding::Encoder,
     exchange::{End, Exchange, Exchanges},
-    openai_chat, openai_responses,
+    openai_chat, openai_responses, other,
 };
 
 /// Pieces between the writer of an answer and the connection: small, so that a client that went away is noticed.
@@ -74,7 +74,7 @@ pub(super) async fn accept(listener: std::net::TcpListener, tls: Arc<ServerConfi
 
 /// The stand-in breaks the connection on purpose.
 #[derive(Debug)]
-struct CutOnPurpose;
+pub(super) struct CutOnPurpose;
 
 impl std::fmt::Display for CutOnPurpose {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -84,7 +84,7 @@ impl std::fmt::Display for CutOnPurpose {
 
 impl std::error::Error for CutOnPurpose {}
 
-type Body = http_body_util::Either<http_body_util::Full<Bytes>, Channel<Bytes, CutOnPurpose>>;
+pub(super) type Body = http_body_util::Either<http_body_util::Full<Bytes>, Channel<Bytes, CutOnPurpose>>;
 
 impl Service {
     async fn answer(&self, connection: u64, request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
@@ -95,16 +95,14 @@ impl Service {
             Err(mistake) => return Ok(plain(StatusCode::NOT_IMPLEMENTED, mistake)),
         };
         tokio::time::sleep(behaviour.read_pause).await;
-        let bytes = body.collect().await?.to_bytes();
-        let mut exchange =
-            Exchange { connection, method: head.method.to_string(), path, request_bytes: bytes.len(), expected: None, end: End::Open };
+        let mut exchange = Exchange { connection, method: head.method.to_string(), path, request_bytes: 0, expected: None, end: End::Open };
         let Some(api) = Api::at(&exchange.path) else {
-            let (status, text) =
-                if exchange.path == "/health" { (StatusCode::OK, r#"{"status":"ok"}"#) } else { (StatusCode::NOT_FOUND, "{}") };
-            exchange.end = End::Written;
-            self.exchanges.add(exchange);
-            return Ok(plain(status, text.to_owned()));
+            exchange.request_bytes = other::drain(body).await?;
+            let index = self.exchanges.add(exchange.clone());
+            return Ok(other::answer(&exchange.path, exchange.request_bytes, self.exchanges.clone(), index));
         };
+        let bytes = body.collect().await?.to_bytes();
+        exchange.request_bytes = bytes.len();
         let serial = format!("{}-{}", self.name, self.serial.fetch_add(1, Ordering::Relaxed));
         let json = serde_json::from_slice::<Value>(&bytes).unwrap_or(Value::Null);
         let answer = compose(api, &Question { request: &json, behaviour: &behaviour, serial: &serial });
@@ -114,6 +112,11 @@ impl Service {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep(behaviour.delay).await;
+        let mut answer = answer;
+        if behaviour.sums {
+            answer.headers.push(("x-stub-request-sum", format!("{:x}", sum(bytes.iter()))));
+            answer.headers.push(("x-stub-answer-sum", format!("{:x}", sum(answer.pieces.iter().flat_map(|piece| piece.text.as_bytes())))));
+        }
         Ok(self.respond(index, answer, &behaviour))
     }
 
@@ -242,7 +245,12 @@ fn small(pieces: &[Piece]) -> Vec<Piece> {
     characters.chunks(CHUNK).map(|part| Piece::content(part.iter().collect())).collect()
 }
 
-fn plain(status: StatusCode, text: String) -> Response<Body> {
+/// FNV-1a, as `clients/c/steady.c` computes it.
+fn sum<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+pub(super) fn plain(status: StatusCode, text: String) -> Response<Body> {
     let mut response = Response::new(Body::Left(Bytes::from(text).into()));
     *response.status_mut() = status;
     response

@@ -1,46 +1,12 @@
 //! A small C program on libssl, for what no high-level client does on purpose: see `clients/c/raw_tls.c`.
 
-use std::{
-    fs::{self, File},
-    path::PathBuf,
-    process::Stdio,
-};
+use std::{path::PathBuf, process::Stdio};
 
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use super::{cache, clients, ended};
-use crate::{
-    provider_stub::ProviderStub,
-    requirement::{self, Unmet},
-};
-
-/// `clients/c/NAME.c`, compiled now or before.
-///
-/// # Errors
-/// When there is no C compiler or no libssl to compile against.
-pub async fn compiled(name: &str) -> Result<PathBuf, Unmet> {
-    let source = clients().join(format!("c/{name}.c"));
-    let program = cache().join(name);
-    let newer = |a: &PathBuf, b: &PathBuf| Some(fs::metadata(a).ok()?.modified().ok()? > fs::metadata(b).ok()?.modified().ok()?);
-    if newer(&program, &source) == Some(true) {
-        return Ok(program);
-    }
-    let compiler = requirement::program("cc", "install a C compiler")?;
-    fs::create_dir_all(cache()).map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
-    let lock = File::create(cache().join(format!("{name}.lock"))).expect("the cache folder is writable");
-    lock.lock().expect("a file can be locked");
-    let fresh = cache().join(format!("{name}.{}", std::process::id()));
-    let mut compile = Command::new(compiler);
-    compile.args(["-O1", "-Wall", "-Wextra", "-o"]).arg(&fresh).arg(&source).args(["-lssl", "-lcrypto"]);
-    let output = compile.output().await.expect("the compiler can be started");
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
-        return Err(Unmet::new(format!("{name}.c does not compile: {words}"), "install the package `libssl-dev`"));
-    }
-    fs::rename(&fresh, &program).expect("the cache folder is writable");
-    Ok(program)
-}
+use super::{c_program, ended};
+use crate::{provider_stub::ProviderStub, requirement::Unmet};
 
 /// The compiled client.
 pub struct RawTls {
@@ -64,7 +30,7 @@ impl RawTls {
     /// # Errors
     /// When there is no C compiler or no libssl to compile against.
     pub async fn compiled() -> Result<Self, Unmet> {
-        Ok(Self { program: compiled("raw_tls").await? })
+        Ok(Self { program: c_program::compiled("raw_tls", &["-lssl", "-lcrypto"]).await? })
     }
 
     /// Sends these bytes as the first thing on a connection to `host`, and reads until the server closes.

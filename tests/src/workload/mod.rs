@@ -1,9 +1,12 @@
 //! Real clients as child processes: what a user's programs are to the agent.
 
 pub mod c_client;
+pub mod c_program;
 pub mod curl;
+pub mod forks;
 pub mod late_client;
 pub mod python;
+pub mod steady;
 
 use std::{
     path::{Path, PathBuf},

@@ -4,6 +4,7 @@ mod cargo_steps;
 mod corpus;
 mod counts;
 mod kernel_steps;
+pub(crate) mod reduced;
 mod report;
 
 use std::process::ExitCode;
@@ -43,7 +44,7 @@ const STEPS: [Step; 14] = [
     Step { name: "documentation examples", group: "--unit", required: true, work: cargo_steps::doc_examples },
     Step { name: "recorded corpus", group: "--corpus", required: false, work: corpus::score },
     Step { name: "end to end", group: "--e2e", required: true, work: kernel_steps::end_to_end },
-    Step { name: "guest kernel 6.1", group: "--guest", required: true, work: kernel_steps::guest },
+    Step { name: "guest kernels", group: "--guest", required: true, work: kernel_steps::guest },
     Step { name: "pure half alone", group: "--lint", required: true, work: cargo_steps::pure_half },
     Step { name: "clippy", group: "--lint", required: true, work: cargo_steps::clippy },
     Step { name: "dependencies (deny)", group: "--lint", required: false, work: cargo_steps::deny },

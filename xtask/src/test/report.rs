@@ -15,6 +15,16 @@ pub(super) struct Counts {
     pub(super) skipped: u64,
 }
 
+impl Counts {
+    pub(super) fn plus(self, more: Self) -> Self {
+        Self {
+            passed: self.passed.saturating_add(more.passed),
+            failed: self.failed.saturating_add(more.failed),
+            skipped: self.skipped.saturating_add(more.skipped),
+        }
+    }
+}
+
 /// What became of a part.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
@@ -75,11 +85,7 @@ impl Report {
     }
 
     fn total(&self) -> Counts {
-        self.rows.iter().fold(Counts::default(), |sum, Row { outcome: Outcome { counts, .. }, .. }| Counts {
-            passed: sum.passed.saturating_add(counts.passed),
-            failed: sum.failed.saturating_add(counts.failed),
-            skipped: sum.skipped.saturating_add(counts.skipped),
-        })
+        self.rows.iter().fold(Counts::default(), |sum, row| sum.plus(row.outcome.counts))
     }
 
     fn table(&self) -> String {
