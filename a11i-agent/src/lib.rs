@@ -45,6 +45,8 @@ pub mod sampling;
 
 // The rim.
 #[cfg(feature = "host")]
+pub mod admin;
+#[cfg(feature = "host")]
 pub mod capture;
 #[cfg(feature = "host")]
 pub mod cli;
@@ -52,6 +54,8 @@ pub mod cli;
 pub mod clock;
 #[cfg(feature = "host")]
 pub mod config;
+#[cfg(feature = "host")]
+pub mod contain;
 #[cfg(feature = "host")]
 pub mod observe;
 #[cfg(feature = "host")]

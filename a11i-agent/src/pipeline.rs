@@ -221,8 +221,13 @@ impl Pipeline {
                     }
                 }
             }
-            EventBody::WriteShutdown { session, write_offset, causes: [write, _], .. } => {
-                if let Some(flow) = self.flows.get_mut(&FlowId { process, session }, time) {
+            EventBody::WriteShutdown { session, attachment, write_offset, causes: [write, _], .. } => {
+                let id = FlowId { process, session };
+                let opening = Opening { id, attachment, time, rearmed: false };
+                // Where nothing came before it, what was written is lost.
+                if !self.is_over(&id, time)
+                    && let Some(flow) = open(&mut self.flows, &mut self.desk, &opening, ends, sink)
+                {
                     self.desk.run(flow, sink, |reassembly, segments| {
                         reassembly.write_shutdown(write_offset, LossCauses::of_kernel(write), time, segments);
                     });
@@ -291,6 +296,17 @@ impl Pipeline {
         self.flows.drain(|_, flow| flows.push(flow));
         for flow in flows {
             self.desk.close(flow, None, now, sink);
+        }
+    }
+
+    /// Ends every flow because nothing more of it will be seen: what was under way becomes calls that name `causes`. The kernel's entries can go.
+    pub fn interrupt(&mut self, causes: LossCauses, now: BootTime, sink: Sink<'_>) {
+        let mut flows = Vec::new();
+        self.flows.drain(|id, flow| flows.push((id, flow)));
+        for (id, mut flow) in flows {
+            self.desk.run(&mut flow, sink, |reassembly, segments| reassembly.interrupt(causes, now, segments));
+            self.desk.close(flow, None, now, sink);
+            sink(Output::Forgotten(id));
         }
     }
 
@@ -498,6 +514,8 @@ impl Desk {
     fn count_gap(&mut self, gap: Gap) {
         match gap.lost {
             _ if gap.causes.are_by_intention() => {}
+            // What was not under way lost nothing when copying was switched off; what was says so itself.
+            None if gap.causes == LossCauses::of_kernel(a11i_common::event::cause::SWITCHED_OFF) => {}
             Some(lost) => add(&mut self.counters.lost_bytes, lost),
             None => add(&mut self.counters.unknown_gaps, 1),
         }

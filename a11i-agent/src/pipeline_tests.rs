@@ -191,6 +191,27 @@ fn calls_that_wait_for_owners_are_bounded() {
     assert_eq!((bench.pipeline.waiting_calls(), bench.calls().len()), (0, CALLS_WAITING));
 }
 
+#[test]
+fn a_call_under_way_when_copying_is_switched_off_says_so_and_an_idle_connection_makes_none() {
+    let switched_off = LossCauses::of_kernel(cause::SWITCHED_OFF);
+    for (seen_of_answer, calls_after, under_way) in [(ANSWER.len(), 0, false), (ANSWER.len() - 7, 1, true), (0, 1, true)] {
+        let mut bench = Bench::new(ContentPolicy::None);
+        bench.event(data(Direction::Write, 0, REQUEST));
+        bench.event(data(Direction::Read, 0, ANSWER.split_at(seen_of_answer).0));
+        bench.owner(named("curl"));
+        let before = bench.calls().len();
+        let out = &mut bench.out;
+        bench.pipeline.interrupt(switched_off, BootTime(2_000), &mut |output| out.push(output));
+        assert!(bench.out.iter().any(|output| matches!(output, Output::Forgotten(flow) if flow.session == SESSION)));
+        let calls = bench.calls();
+        assert_eq!((before, calls.len()), (usize::from(!under_way), calls_after), "{seen_of_answer}");
+        for call in calls {
+            assert_eq!(call.completeness, Completeness::Gap { lost: None, causes: switched_off });
+        }
+        assert_eq!((bench.pipeline.flows(), bench.pipeline.counters().unknown_gaps), (0, 0));
+    }
+}
+
 const OTHER: &[u8] = b"POST /v1/traces HTTP/1.1\r\nHost: collector.example\r\nContent-Length: 4\r\n\r\nabcd";
 
 /// The kernel half's part: numbers requests, takes verdicts, begins a new generation after one that was not wanted.
@@ -272,7 +293,9 @@ impl Kernel {
                     self.ignored |= verdict == Verdict::Ignore;
                     verdicts.push(verdict);
                 }
-                other => rest.push(other),
+                other @ (Output::Call(_) | Output::Estimate(_) | Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_)) => {
+                    rest.push(other);
+                }
             }
         }
         self.bench.out = rest;

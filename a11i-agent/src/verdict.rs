@@ -99,7 +99,7 @@ impl Told {
         }
     }
 
-    pub(crate) const fn request(&self) -> u16 {
+    pub(crate) const fn request(self) -> u16 {
         self.request
     }
 

@@ -45,7 +45,7 @@ pub const fn cookie(attachment: u64, operation: Operation) -> u64 {
     (attachment << OPERATION_BITS) | operation as u64
 }
 
-/// Indexes into the map `PROGRAMS`: the program that copies calls which take several records.
+/// Indexes into the maps `PROGRAMS` and `PROGRAMS_MULTI`: the program that copies calls which take several records.
 pub const LONG_TRANSFER: u32 = 0;
 /// How many there are.
 pub const PROGRAMS: u32 = 1;

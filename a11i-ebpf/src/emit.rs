@@ -9,11 +9,12 @@ use a11i_common::{
 use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    maps::ProgramArray,
 };
 
 use crate::{
     count, decide,
-    maps::{PROGRAMS, RING, SESSIONS},
+    maps::{RING, SESSIONS},
     session, settings,
     tls::frame::Scratch,
     user_memory,
@@ -30,7 +31,13 @@ pub(crate) struct Transfer {
 /// Copies a transfer out and advances the session's offset, whatever could be copied. One that takes several records is left to
 /// [`long_transfer`] in a program of its own: its loop is walked by the verifier once, and not once for every way that leads to it.
 #[inline(always)]
-pub(crate) fn transfer<C: EbpfContext>(ctx: &C, transfer: &Transfer, session: &mut Session, scratch: &mut Scratch) {
+pub(crate) fn transfer<C: EbpfContext>(
+    ctx: &C,
+    programs: &ProgramArray,
+    transfer: &Transfer,
+    session: &mut Session,
+    scratch: &mut Scratch,
+) {
     let direction = usize::from(launder(&raw const scratch.direction) & 1);
     if !decide::decide(transfer, session, scratch, direction) {
         return;
@@ -43,7 +50,7 @@ pub(crate) fn transfer<C: EbpfContext>(ctx: &C, transfer: &Transfer, session: &m
         scratch.attachment = transfer.attachment;
         scratch.buffer = transfer.buffer;
         // SAFETY: nothing here has to be dropped.
-        unsafe { PROGRAMS.tail_call(ctx, LONG_TRANSFER) };
+        unsafe { programs.tail_call(ctx, LONG_TRANSFER) };
         // Only if the agent did not put it there: then nothing of this call is copied, and it says so.
         count::add(Counter::InFlightFull, 1);
         let direction = usize::from(launder(&raw const scratch.direction) & 1);

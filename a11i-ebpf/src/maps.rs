@@ -62,6 +62,10 @@ pub(crate) static SWITCHED_OFF: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static NODE_BUDGET: Array<u64> = Array::with_max_entries(2, 0);
 
-/// Programs that others go on in. Filled by the agent before anything is attached.
+/// Programs that those of perf-event probes go on in. Filled by the agent before anything is attached.
 #[map]
 pub(crate) static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(PROGRAM_COUNT, 0);
+
+/// The same for uprobe-multi links: the kernel wants all programs of one such map to be of one kind.
+#[map]
+pub(crate) static PROGRAMS_MULTI: ProgramArray = ProgramArray::with_max_entries(PROGRAM_COUNT, 0);

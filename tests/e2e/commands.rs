@@ -47,7 +47,7 @@ async fn not_root_is_one_sentence_and_exit_status_1() {
     assert!(output.stdout.is_empty(), "{}", words(&output));
 }
 
-fn reachable_copy(program: &Path) -> Result<PathBuf, Unmet> {
+pub(crate) fn reachable_copy(program: &Path) -> Result<PathBuf, Unmet> {
     let folder = std::env::temp_dir().join(format!("a11i-not-root-{}", std::process::id()));
     let copy = folder.join("a11i");
     std::fs::create_dir_all(&folder)

@@ -10,11 +10,13 @@
 
 mod scene;
 
+mod admin;
 mod bystander;
 mod client_abort;
 mod commands;
 mod concurrent_streams;
 mod confined;
+mod containment;
 mod content;
 mod content_coding;
 mod errors;

@@ -46,12 +46,14 @@ pub fn binary() -> Result<PathBuf, Unmet> {
 pub struct AgentOptions {
     pub environment: Vec<(String, String)>,
     pub arguments: Vec<String>,
+    /// A program and its arguments that become the agent: with other capabilities, in another namespace.
+    pub around: Vec<String>,
     pub patience: Duration,
 }
 
 impl Default for AgentOptions {
     fn default() -> Self {
-        Self { environment: Vec::new(), arguments: Vec::new(), patience: PATIENCE }
+        Self { environment: Vec::new(), arguments: Vec::new(), around: Vec::new(), patience: PATIENCE }
     }
 }
 
@@ -64,6 +66,19 @@ impl AgentOptions {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Started by this command, which becomes the agent.
+    #[must_use]
+    pub fn around(mut self, command: &[&str]) -> Self {
+        self.around = command.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -116,11 +131,20 @@ impl Agent {
     /// # Panics
     /// With the agent's log when it ends or does not become ready.
     pub async fn start_with(options: AgentOptions) -> Option<Self> {
+        let mut agent = Self::begin(options)?;
+        agent.wait_until_ready().await;
+        Some(agent)
+    }
+
+    /// Starts it, and waits for nothing. None after saying which requirement is missing.
+    pub fn begin(options: AgentOptions) -> Option<Self> {
         requirement::met(requirement::root())?;
         let binary = requirement::met(binary())?;
         let [health, metrics] = free_ports();
-        let mut command = Command::new(binary);
-        command.args(["run", "--output", "json"]).args(&options.arguments);
+        let mut line: Vec<std::ffi::OsString> = options.around.iter().map(Into::into).collect();
+        line.push(binary.into());
+        let mut command = Command::new(line.first().expect("the agent at least"));
+        command.args(line.iter().skip(1)).args(["run", "--output", "json"]).args(&options.arguments);
         command.env("A11I_HEALTH_PORT", health.to_string()).env("A11I_METRICS_PORT", metrics.to_string());
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTEL_")) {
             command.env_remove(name); // what is exported where is the test's business alone
@@ -130,9 +154,7 @@ impl Agent {
         let mut child = command.spawn().expect("the agent's binary can be started");
         let output = Output::default();
         let readers = vec![output.read_calls(child.stdout.take().expect("piped")), output.read_log(child.stderr.take().expect("piped"))];
-        let mut agent = Self { child, health, patience: options.patience, output, readers };
-        agent.wait_until_ready().await;
-        Some(agent)
+        Some(Self { child, health, patience: options.patience, output, readers })
     }
 
     pub fn pid(&self) -> u32 {
@@ -201,7 +223,39 @@ impl Agent {
 
     /// Status code of `GET path` on the health port; None when nobody answers.
     pub async fn health(&self, path: &str) -> Option<u16> {
+        self.page(path).await.map(|(status, _)| status)
+    }
+
+    /// The same, with what the page says.
+    pub async fn page(&self, path: &str) -> Option<(u16, String)> {
         get(self.health, path).await
+    }
+
+    /// Waits until `/ready` says this status.
+    ///
+    /// # Panics
+    /// When patience ends.
+    pub async fn wait_for_phase(&self, phase: &str) {
+        let begun = Instant::now();
+        let word = format!("\"status\":\"{phase}\"");
+        while !self.page("/ready").await.is_some_and(|(_, page)| page.contains(&word)) {
+            assert!(begun.elapsed() <= self.patience, "the agent was not {phase} within {:?}; its log:\n{}", self.patience, self.log());
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Its own end, with everything it wrote.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn ended(mut self) -> (ExitStatus, Finished) {
+        let ended = tokio::time::timeout(self.patience, self.child.wait()).await;
+        let Ok(status) = ended else { panic!("the agent still runs after {:?}; its log:\n{}", self.patience, self.log()) };
+        for reader in self.readers.drain(..) {
+            reader.await.expect("reading does not panic");
+        }
+        let written = self.output.written();
+        (status.expect("the agent can be waited for"), Finished { calls: written.calls, log: written.log })
     }
 
     /// SIGTERM, then everything it wrote.
@@ -216,6 +270,13 @@ impl Agent {
         Finished { calls: written.calls, log: written.log }
     }
 
+    /// SIGKILL: it can put nothing in order.
+    pub async fn kill(mut self) {
+        signal(self.pid(), Signal::KILL);
+        let status = self.child.wait().await.expect("the agent can be waited for");
+        assert_eq!(status.code(), None, "the agent ended by itself with {status}; its log:\n{}", self.log());
+    }
+
     async fn terminate(&mut self) -> ExitStatus {
         signal(self.pid(), Signal::TERM);
         let ended = tokio::time::timeout(self.patience, self.child.wait()).await;
@@ -226,7 +287,9 @@ impl Agent {
         status.expect("the agent can be waited for")
     }
 
-    async fn wait_until_ready(&mut self) {
+    /// # Panics
+    /// With the agent's log when it ends or does not become ready.
+    pub async fn wait_until_ready(&mut self) {
         let begun = Instant::now();
         while self.health("/ready").await != Some(200) {
             if let Some(status) = self.child.try_wait().expect("the agent can be waited for") {
@@ -241,6 +304,12 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        // One that is still ending would be in the next one's way.
+        self.child.start_kill().ok();
+        let begun = Instant::now();
+        while self.child.id().is_some() && matches!(self.child.try_wait(), Ok(None)) && begun.elapsed() < PATIENCE {
+            std::thread::sleep(LOOK_AGAIN);
+        }
         if std::thread::panicking() {
             let log = self.log();
             // Not `eprintln!`: the harness captures it from the test's thread, and this may run on another.
@@ -306,10 +375,11 @@ fn free_ports() -> [u16; 2] {
     [listen(), listen()].map(|listener| listener.local_addr().expect("a bound socket has an address").port())
 }
 
-async fn get(port: u16, path: &str) -> Option<u16> {
+async fn get(port: u16, path: &str) -> Option<(u16, String)> {
     let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
     socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).await.ok()?;
     let mut answer = Vec::new();
     socket.read_to_end(&mut answer).await.ok()?;
-    String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    Some((answer.split(' ').nth(1)?.parse().ok()?, answer))
 }

@@ -1,7 +1,7 @@
 //! Every question about what this kernel and this process can do, answered by trying. One place, so that `doctor` and the
 //! loader never disagree.
 
-use std::{fs, io::Read as _, path::Path};
+use std::{fs, io::Read as _, path::Path, sync::OnceLock};
 
 use a11i_common::settings;
 use aya::{
@@ -62,6 +62,12 @@ pub struct Capabilities {
 }
 
 impl Features {
+    /// What was found when it was asked for first: trying takes time, and starts children, which the agent cannot do for ever.
+    pub fn once() -> &'static Self {
+        static FOUND: OnceLock<Features> = OnceLock::new();
+        FOUND.get_or_init(Self::probe)
+    }
+
     pub fn probe() -> Self {
         let (task_offsets, btf_problem) = task_offsets();
         Self {

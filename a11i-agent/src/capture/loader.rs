@@ -124,15 +124,13 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
         for name in [MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE] {
             load_uprobe(&mut ebpf, name)?;
         }
+        continue_in(&mut ebpf, "PROGRAMS_MULTI", MULTI_LEAVE_LONG)?;
     }
     if modes.contains(&Some(AttachMode::PerfEvent)) {
         for name in SINGLE_PROGRAMS.iter().map(|(name, _)| *name).chain([SINGLE_RETURN]) {
             load_uprobe(&mut ebpf, name)?;
         }
-    }
-    match mode {
-        AttachMode::Multi => continue_in(&mut ebpf, LONG_TRANSFER, MULTI_LEAVE_LONG)?,
-        AttachMode::PerfEvent => continue_in(&mut ebpf, LONG_TRANSFER, SINGLE_RETURN_LONG)?,
+        continue_in(&mut ebpf, "PROGRAMS", SINGLE_RETURN_LONG)?;
     }
     for (name, tracepoint) in TRACEPOINTS {
         let program: &mut RawTracePoint =
@@ -149,15 +147,14 @@ fn load_uprobe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
 }
 
 /// Loads a program that others go on in. The map stays with `ebpf`: the kernel empties it when nobody holds it any more.
-fn continue_in(ebpf: &mut Ebpf, index: u32, name: &'static str) -> Result<(), LoadError> {
-    const MAP: &str = "PROGRAMS";
+fn continue_in(ebpf: &mut Ebpf, map_name: &'static str, name: &'static str) -> Result<(), LoadError> {
     load_uprobe(ebpf, name)?;
     let refused = |source| LoadError::Program { name, source };
     let program: &UProbe = ebpf.program(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
     let program = program.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::from)).map_err(refused)?;
-    let map = ebpf.map_mut(MAP).ok_or(LoadError::Missing(MAP))?;
-    let mut programs: ProgramArray<_> = map.try_into().map_err(|source| LoadError::Map { name: MAP, source })?;
-    programs.set(index, &program, 0).map_err(|source| LoadError::Map { name: MAP, source })
+    let map = ebpf.map_mut(map_name).ok_or(LoadError::Missing(map_name))?;
+    let mut programs: ProgramArray<_> = map.try_into().map_err(|source| LoadError::Map { name: map_name, source })?;
+    programs.set(LONG_TRANSFER, &program, 0).map_err(|source| LoadError::Map { name: map_name, source })
 }
 
 /// What the verifier did with a loaded program.

@@ -1,9 +1,11 @@
 //! The commands of the binary, one file each: arguments in, exit status out.
 
 mod check_config;
+mod control;
 mod doctor;
 mod exec;
 mod inspect;
+mod processes;
 mod replay;
 mod run;
 
@@ -43,13 +45,17 @@ struct Common {
 #[derive(Subcommand)]
 enum Command {
     /// Observe every process of this host until SIGTERM or SIGINT
-    Run,
+    Run(run::RunArgs),
     /// Run a command with its libraries probed before it starts, observe it and its descendants, print its calls and a summary
     Exec(exec::ExecArgs),
     /// Try what this host offers and say what is missing and what that costs
     Doctor(doctor::DoctorArgs),
     /// Say which TLS libraries and functions a process or file has, or why nothing is seen of it
     Inspect(inspect::InspectArgs),
+    /// Ask the running agent which processes are covered, by what, and why others are not
+    Processes(processes::ProcessesArgs),
+    /// Tell the running agent to stop copying, go on, change sampling, or read its configuration again
+    Control(control::ControlArgs),
     /// Send recorded exchanges through the pipeline, without a kernel; one JSON line per call
     Replay(replay::ReplayArgs),
     /// Check a configuration file and print the effective configuration
@@ -63,10 +69,12 @@ enum Command {
 pub fn dispatch(cli: Cli) -> Result<ExitCode> {
     let Cli { common, command } = cli;
     match command {
-        Command::Run => run::run(&common),
+        Command::Run(args) => run::run(&common, &args),
         Command::Exec(args) => Ok(exec::exec(&common, args)),
         Command::Doctor(args) => doctor::doctor(&common, &args),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Processes(args) => processes::processes(&common, &args),
+        Command::Control(args) => control::control(&common, &args),
         Command::Replay(args) => replay::replay(&common, &args),
         Command::CheckConfig(args) => check_config::check_config(&common, &args),
     }

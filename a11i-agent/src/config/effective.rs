@@ -60,6 +60,10 @@ impl fmt::Display for Config {
             }
         }
         writeln!(f, "sampler:\n  type: {}\n  ratio: {}", self.sampler.standard_name(), self.sampler.ratio)?;
+        writeln!(f, "containment: {}", if self.containment { "on" } else { "off" })?;
+        if let Some(path) = &self.run_folder {
+            writeln!(f, "run_folder: {}", quoted(&path.to_string_lossy()))?;
+        }
         writeln!(f, "trace_correlation: {}\nshutdown_timeout: {}", self.trace_correlation, millis(self.shutdown_timeout))
     }
 }

@@ -55,6 +55,10 @@ pub struct Config {
     pub sampler: Sampler,
     /// Read trace context from requests.
     pub trace_correlation: bool,
+    /// Whether the agent gives up what it does not need after its start.
+    pub containment: bool,
+    /// `run_folder`: where lock and admin socket are, instead of the host's `/run/a11i`.
+    pub run_folder: Option<PathBuf>,
 }
 
 /// What is printed on standard output per call.

@@ -39,6 +39,8 @@ pub(super) fn check(raw: &RawConfig, mistakes: Vec<Mistake>) -> Result<Config, M
         shutdown_timeout: c.duration("shutdown_timeout", Duration::from_secs(5), Duration::ZERO),
         sampler: sampler(&mut c),
         trace_correlation: c.boolean("trace_correlation", true),
+        containment: c.boolean("containment", true),
+        run_folder: run_folder(&mut c),
     };
     if c.mistakes.is_empty() { Ok(config) } else { Err(Mistakes(c.mistakes)) }
 }
@@ -273,6 +275,16 @@ fn capture(c: &mut Checker<'_>) -> CaptureConfig {
         // The programs cut a call into at most CHUNKS_PER_CALL chunks: more cannot be asked for.
         call_limit_bytes: c.size("capture.call_limit_bytes", call_limit, 4096..=call_limit),
     }
+}
+
+fn run_folder(c: &mut Checker<'_>) -> Option<PathBuf> {
+    let (path, origin) = c.text("run_folder")?;
+    let path = PathBuf::from(path);
+    if !path.is_absolute() {
+        c.mistake(origin, format!("`run_folder` cannot be `{}`", path.display()), "write an absolute path");
+        return None;
+    }
+    Some(path)
 }
 
 fn resource_attributes(c: &mut Checker<'_>) -> Vec<(String, String)> {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -58,7 +58,7 @@ pub(super) struct Shared {
     pub metrics: Mutex<Metrics>,
     pub instruments: Arc<Instruments>,
     clock: Arc<Clock>,
-    sampler: Sampler,
+    sampler: RwLock<Sampler>,
     resources: ResourceBuilder,
     cache: Mutex<HashMap<ProcessId, CachedResource>>,
     exports_traces: bool,
@@ -101,7 +101,7 @@ impl Exporter {
             metrics: Mutex::new(Metrics::new(resources.clone())),
             instruments,
             clock,
-            sampler: config.sampler,
+            sampler: RwLock::new(config.sampler),
             cache: Mutex::default(),
             exports_traces: config.otlp.traces.is_some(),
             exports_metrics: config.otlp.metrics.is_some(),
@@ -160,7 +160,7 @@ impl ExporterHandle {
         if !shared.exports_traces {
             return;
         }
-        if !shared.sampler.keeps(ids.trace_id, ids.parent_sampled) {
+        if !self.sampler().keeps(ids.trace_id, ids.parent_sampled) {
             shared.instruments.spans_sampled_out.add(1);
             return;
         }
@@ -176,6 +176,16 @@ impl ExporterHandle {
             shared.instruments.dropped(reason, 1);
         }
         shared.show_levels();
+    }
+
+    /// Which calls become spans.
+    pub fn sampler(&self) -> Sampler {
+        *self.shared.sampler.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From the next call on.
+    pub fn set_sampler(&self, sampler: Sampler) {
+        *self.shared.sampler.write().unwrap_or_else(PoisonError::into_inner) = sampler;
     }
 
     /// Sends what waits, for at most `within`; counts what is left then.

@@ -10,7 +10,7 @@ pub mod pretty;
 pub mod resource;
 pub mod semconv;
 pub mod span;
-mod timestamp;
+pub(crate) mod timestamp;
 pub mod value;
 
 #[cfg(feature = "host")]

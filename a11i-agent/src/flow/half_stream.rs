@@ -95,6 +95,16 @@ impl HalfStream {
         sink(Segment { direction: self.direction, time, body: SegmentBody::End });
     }
 
+    pub(super) fn interrupt(&mut self, causes: LossCauses, time: BootTime, sink: &mut dyn FnMut(Segment<'_>)) {
+        if self.ended {
+            return;
+        }
+        while self.give_up_hole(u64::MAX, sink) {}
+        self.gap(None, causes, time, sink);
+        self.ended = true;
+        sink(Segment { direction: self.direction, time, body: SegmentBody::End });
+    }
+
     /// Gives on everything that waits, its holes as gaps.
     pub(super) fn give_up_holes(&mut self, sink: &mut dyn FnMut(Segment<'_>)) {
         while self.give_up_hole(u64::MAX, sink) {}

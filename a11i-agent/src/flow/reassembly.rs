@@ -92,6 +92,12 @@ impl Reassembly {
         self.end(0, 0, [causes; 2], time, sink);
     }
 
+    /// Nothing more will be seen, whatever is still said: a gap of unknown size, then the end.
+    pub fn interrupt(&mut self, causes: LossCauses, time: BootTime, sink: &mut dyn FnMut(Segment<'_>)) {
+        self.write.interrupt(causes, time, sink);
+        self.read.interrupt(causes, time, sink);
+    }
+
     /// Calls holes that are older than [`GAP_WAIT_NANOS`] gaps. `now` on the records' clock.
     pub fn handle_timeout(&mut self, now: BootTime, sink: &mut dyn FnMut(Segment<'_>)) {
         self.write.handle_timeout(now, sink);

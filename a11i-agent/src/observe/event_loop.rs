@@ -13,14 +13,18 @@ use tokio::{
 };
 
 use super::{
+    admin::Admin,
+    brake::Brake,
     command::CoverageCommand,
     coverage::{COMMANDS, Coverage, DetachReason, Equipment, NOTES, Note, Talkers},
     estimator::Estimator,
+    hidden::HiddenTrees,
     outlet::{Outlet, Summary},
     printer::Printer,
     resolver::{Answer, Question, Resolver},
     setup::{self, Scope, StartError},
     stall::StallWatch,
+    tally::ProcessTally,
 };
 use crate::{
     attach::links::Links,
@@ -33,9 +37,11 @@ use crate::{
         losses::KernelCounters,
         missed::MissedRuns,
         ring::RingReader,
+        switch::CaptureSwitch,
     },
     clock::Clock,
     config::{Config, Output as OutputFormat},
+    contain,
     discovery::{
         process::ProcFs,
         scan::Scan,
@@ -54,7 +60,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(20);
 
 /// Records handled before anything else has its turn.
-const RECORDS_PER_TURN: usize = 4096;
+pub(super) const RECORDS_PER_TURN: usize = 4096;
 
 /// Ticks between readings of the kernel's counters, the day and the levels: once a second.
 const TICKS_PER_HOUSEKEEPING: u64 = 50;
@@ -73,45 +79,50 @@ const SMALLEST_RECORD: usize = 8 + size_of::<a11i_common::event::ProcessRecord>(
 
 /// Everything that runs.
 pub struct Observer {
-    config: Arc<Config>,
+    pub(super) config: Arc<Config>,
     scope: Scope,
     clock: Arc<Clock>,
-    instruments: Arc<Instruments>,
+    pub(super) instruments: Arc<Instruments>,
     ring: RingReader,
-    counters: KernelCounters,
+    pub(super) counters: KernelCounters,
     missed: MissedRuns,
-    tables: KernelTables,
+    pub(super) tables: KernelTables,
     scanner: Scanner,
     /// What the coverage thread is asked. It answers between two looks at files; nobody may wait for it inside the event loop, whose
     /// notes the thread may be waiting to deliver.
-    coverage: mpsc::Sender<CoverageCommand>,
+    pub(super) coverage: mpsc::Sender<CoverageCommand>,
     talkers: Talkers,
     notes: mpsc::Receiver<Note>,
     watcher: Watcher,
     resolver: Resolver,
     answers: mpsc::Receiver<Answer>,
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     estimator: Estimator,
-    out: Outlet,
+    pub(super) out: Outlet,
     stall: StallWatch,
     host_scans: u64,
     /// Attached now.
-    probes: u64,
+    pub(super) probes: u64,
     /// The last reading of the ring ended at its limit.
     more: bool,
     /// Processes with sessions whose end was not told: ended when all their records are read.
     ended: HashSet<ProcessId>,
     ticks: u64,
+    pub(super) admin: Admin,
 }
 
 impl Observer {
     /// Loads, starts every thread and begins to attach. `programs` are scanned before anything else: what is about to run.
     pub fn start(config: Arc<Config>, scope: Scope, instruments: Arc<Instruments>, programs: &[PathBuf]) -> Result<Self, StartError> {
-        setup::keep_memory_private(scope);
+        contain::keep_memory_private().say();
+        if scope == Scope::Host {
+            // Handed on to the command that `exec` starts: there it waits until that has begun.
+            contain::no_core_files().say();
+        }
         setup::allow_many_descriptors(scope);
-        let features = Features::probe();
+        let features = Features::once();
         let settings = setup::pipeline_settings(&config, config.content)?;
-        let mut ebpf = loader::load(&features, setup::load_settings(&config, scope))?;
+        let mut ebpf = loader::load(features, setup::load_settings(&config, scope))?;
         for (missing, consequence) in [
             (!features.btf, "no kernel BTF: processes are told apart by pid alone, forks are not followed"),
             (!features.attach_cookie, "no attach cookies (Linux 5.15): calls do not say which library they came through"),
@@ -123,12 +134,13 @@ impl Observer {
         let ring = RingReader::take(&mut ebpf)?;
         let counters_of_guard = KernelCounters::share(&ebpf)?;
         let counters = KernelCounters::take(&mut ebpf)?;
-        let hits = HitTable::take(&mut ebpf)?;
         let mut tables = KernelTables::take(&mut ebpf)?;
+        let admin = Admin::new(Brake::new(CaptureSwitch::take(&mut ebpf)?));
         setup::presume(&mut tables, &settings.routes);
         let missed = MissedRuns::of(&ebpf);
+        let hits = HitTable::take(&mut ebpf)?;
         let equipment = Equipment {
-            links: Links::new(ebpf, &features),
+            links: Links::new(ebpf, features),
             hits,
             counters: counters_of_guard,
             hazards: features.hazards,
@@ -178,13 +190,14 @@ impl Observer {
             answers,
             pipeline: Pipeline::new(settings),
             estimator,
-            out: Outlet { format, style, printer, exporter, resources, summary: Summary::default() },
+            out: Outlet { format, style, printer, exporter, resources, summary: Summary::default(), tally: ProcessTally::default() },
             stall: StallWatch::default(),
             host_scans: 0,
             probes: 0,
             more: false,
             ended: HashSet::new(),
             ticks: 0,
+            admin,
             config,
             clock,
             instruments,
@@ -222,6 +235,7 @@ impl Observer {
             tokio::select! {
                 biased;
                 _ = &mut end => return,
+                event = self.admin.next() => self.handle_admin(event),
                 Some(note) = self.notes.recv() => self.handle_note(note),
                 Some(answer) = self.answers.recv() => self.handle_answer(answer),
                 finished = self.estimator.finished() => self.out.take(&finished, &self.clock, &self.instruments),
@@ -247,7 +261,7 @@ impl Observer {
         let begin = Instant::now();
         let until = |eighths: u32| begin.checked_add(within / 8 * eighths).unwrap_or(begin);
         // What is written while we read is not waited for.
-        let mut left = usize::try_from(self.config.capture.ring_bytes).unwrap_or(usize::MAX) / SMALLEST_RECORD;
+        let mut left = self.ring_records();
         while self.drain() == RECORDS_PER_TURN && left > 0 && Instant::now() < until(DRAIN_EIGHTHS) {
             left = left.saturating_sub(RECORDS_PER_TURN);
         }
@@ -289,12 +303,17 @@ impl Observer {
         }
     }
 
+    /// So many records fit the ring at most.
+    pub(super) fn ring_records(&self) -> usize {
+        usize::try_from(self.config.capture.ring_bytes).unwrap_or(usize::MAX) / SMALLEST_RECORD
+    }
+
     /// Hands waiting records to the pipeline, a bounded number; how many there were.
-    fn drain(&mut self) -> usize {
-        let Self { ring, pipeline, tables, watcher, talkers, instruments, .. } = self;
+    pub(super) fn drain(&mut self) -> usize {
+        let Self { ring, pipeline, tables, watcher, talkers, instruments, admin, .. } = self;
         let mut outputs = Vec::new();
         let count = ring.drain(RECORDS_PER_TURN, |record| match decode(record) {
-            Ok(event) => feed(&event, pipeline, tables, watcher, talkers, &mut outputs),
+            Ok(event) => feed(&event, pipeline, tables, watcher, talkers, &mut admin.hidden, &mut outputs),
             Err(error) => {
                 instruments.dropped(DropReason::RecordMalformed, 1);
                 tracing::debug!(%error, "a record does not decode");
@@ -341,11 +360,11 @@ impl Observer {
             return;
         }
         let ended = std::mem::take(&mut self.ended);
-        let Self { pipeline, tables, watcher, talkers, .. } = self;
+        let Self { pipeline, tables, watcher, talkers, admin, .. } = self;
         let mut outputs = Vec::new();
         for process in &ended {
             let exit = Event { time: now, process: *process, tid: Tid(process.pid.0), body: EventBody::Exit };
-            feed(&exit, pipeline, tables, watcher, talkers, &mut outputs);
+            feed(&exit, pipeline, tables, watcher, talkers, &mut admin.hidden, &mut outputs);
         }
         self.take_outputs(outputs);
         let swept = self.tables.remove_sessions_of(&ended);
@@ -428,7 +447,7 @@ impl Observer {
         }
     }
 
-    fn take_outputs(&mut self, outputs: Vec<Output>) {
+    pub(super) fn take_outputs(&mut self, outputs: Vec<Output>) {
         for output in outputs {
             self.take_output(output);
         }
@@ -552,12 +571,14 @@ fn feed(
     tables: &KernelTables,
     watcher: &mut Watcher,
     talkers: &mut Talkers,
+    hidden: &mut HiddenTrees,
     outputs: &mut Vec<Output>,
 ) {
     let (process, time) = (event.process, event.time);
     match event.body {
         EventBody::Exec => watcher.handle_exec(process, time),
         EventBody::Fork { parent } => {
+            hidden.handle_fork(process, parent);
             watcher.handle_fork(process, time);
             // It maps what its parent maps, but has none of its parent's probes where those are for single processes.
             if talkers.handle_fork(parent, process) {
@@ -565,8 +586,15 @@ fn feed(
             }
         }
         EventBody::Exit => {
+            hidden.handle_exit(process);
             watcher.handle_exit(process, time);
             talkers.handle_exit(process);
+        }
+        // Somebody else reports these.
+        EventBody::Data { .. } | EventBody::SessionEnd { .. } | EventBody::WriteShutdown { .. } | EventBody::ServerName { .. }
+            if hidden.contains(process) =>
+        {
+            return;
         }
         EventBody::ServerName { name, .. } => {
             if std::str::from_utf8(name).is_ok_and(|name| pipeline.settings().routes.is_llm_host(name)) {

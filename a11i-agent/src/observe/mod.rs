@@ -3,16 +3,23 @@
 //! Takes a [`crate::config::Config`] and a [`Scope`]. Used by `run` (the host) and `exec` (one tree of processes). Threads: one
 //! scans and attaches, one looks at processes, one counts tokens, one prints; the event loop alone touches the pipeline, so the data path has no lock.
 
+mod admin;
+mod brake;
 mod command;
 mod coverage;
 mod estimator;
 mod event_loop;
+mod hidden;
 mod outlet;
 mod printer;
+mod reload;
 mod resolver;
 mod setup;
 mod stall;
+mod tally;
 
+pub use admin::{AdminLink, ReadConfig};
+pub use brake::Brake;
 pub use command::{CoverageReport, FileReport, NotCoveredReport, ProcessReport, Progress};
 pub use event_loop::Observer;
 pub use outlet::Summary;

@@ -1,6 +1,6 @@
 //! Where finished calls go: the summary, standard output, the exporter.
 
-use super::printer::Printer;
+use super::{printer::Printer, tally::ProcessTally};
 use crate::{
     call::UsageSource,
     clock::Clock,
@@ -38,6 +38,7 @@ pub(super) struct Outlet {
     pub(super) exporter: Option<ExporterHandle>,
     pub(super) resources: ResourceBuilder,
     pub(super) summary: Summary,
+    pub(super) tally: ProcessTally,
 }
 
 impl Outlet {
@@ -62,6 +63,7 @@ impl Outlet {
             );
         }
         self.summary.add(finished);
+        self.tally.add(call.owner.process, call.completeness);
         let ids = SpanIds::of(call);
         let line = match self.format {
             OutputFormat::Json => Some(json_line(&SpanRecord::new(redacted, ids, clock.offset(), &self.resources), None)),

@@ -51,21 +51,6 @@ const WAKE_BYTES: u32 = 256 * 1024;
 /// Nanoseconds of a day, for the price table's dates.
 const DAY_NANOS: u64 = 86_400 * 1_000_000_000;
 
-/// Prompts of others lie in our memory: no core file, and nobody without privileges of their own may look into it. A kernel that refuses
-/// leaves us as every other process is.
-///
-/// A limit would be handed on to the command that `exec` starts; not being dumpable is not.
-pub(super) fn keep_memory_private(scope: Scope) {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
-    let no_core = Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum };
-    let limited = if scope == Scope::Host { setrlimit(Resource::Core, no_core) } else { Ok(()) };
-    for done in [set_dumpable_behavior(DumpableBehavior::NotDumpable), limited] {
-        if let Err(error) = done {
-            tracing::warn!(%error, "core files of a11i cannot be switched off: one would hold what programs said");
-        }
-    }
-}
-
 /// Every attached file holds four descriptors, every process with probes of its own three: the customary limit of 1,024 is soon reached. The
 /// hard limit is what the administrator allows. Not for [`Scope::Tree`]: the command would inherit it, and old programs count on 1,024.
 pub(super) fn allow_many_descriptors(scope: Scope) {
@@ -136,15 +121,4 @@ pub(super) fn presume(tables: &mut KernelTables, routes: &Routes) {
 /// Days since 1970-01-01 UTC.
 pub(super) fn today() -> u32 {
     u32::try_from(Clock::unix_now() / DAY_NANOS).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn memory_is_kept_from_core_files() {
-        use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
-        super::keep_memory_private(super::Scope::Host);
-        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
-        assert_eq!(getrlimit(Resource::Core).current, Some(0));
-    }
 }

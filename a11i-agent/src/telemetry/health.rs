@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 
@@ -21,6 +21,8 @@ pub enum Phase {
     Ready,
     /// Another agent of this host observes; this one waits.
     Standby,
+    /// Observing, but copying is switched off (`a11i control detach`).
+    Detached,
     /// Shutting down: flushing.
     Draining,
 }
@@ -31,6 +33,7 @@ impl Phase {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Standby => "standby",
+            Self::Detached => "detached",
             Self::Draining => "draining",
         }
     }
@@ -38,7 +41,13 @@ impl Phase {
 
 /// The phase, shared.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicU8>);
+pub struct Readiness(Arc<Shown>);
+
+#[derive(Debug, Default)]
+struct Shown {
+    phase: AtomicU8,
+    switched_off: AtomicBool,
+}
 
 impl Readiness {
     /// From now on `/ready` answers 200.
@@ -52,12 +61,19 @@ impl Readiness {
             Phase::Ready => 1,
             Phase::Standby => 2,
             Phase::Draining => 3,
+            Phase::Detached => return self.set_switched_off(true),
         };
-        self.0.store(code, Ordering::Relaxed);
+        self.0.phase.store(code, Ordering::Relaxed);
+    }
+
+    /// Whether copying is switched off: shown as [`Phase::Detached`] where the phase would be [`Phase::Ready`].
+    pub fn set_switched_off(&self, off: bool) {
+        self.0.switched_off.store(off, Ordering::Relaxed);
     }
 
     pub fn phase(&self) -> Phase {
-        match self.0.load(Ordering::Relaxed) {
+        match self.0.phase.load(Ordering::Relaxed) {
+            1 if self.0.switched_off.load(Ordering::Relaxed) => Phase::Detached,
             1 => Phase::Ready,
             2 => Phase::Standby,
             3 => Phase::Draining,
@@ -70,24 +86,32 @@ impl Readiness {
 #[derive(Debug, Default)]
 pub struct HealthServer {
     addresses: Vec<SocketAddr>,
+    /// Taken by somebody else.
+    missing: Vec<SocketAddr>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl HealthServer {
     /// Listens on each port that is not 0, once when they are equal.
     pub async fn start(address: IpAddr, ports: [u16; 2], readiness: &Readiness) -> Self {
-        let mut addresses: Vec<SocketAddr> = ports.into_iter().filter(|p| *p != 0).map(|p| SocketAddr::new(address, p)).collect();
-        addresses.dedup();
-        let mut server = Self::default();
-        for address in addresses {
+        let mut wanted: Vec<SocketAddr> = ports.into_iter().filter(|p| *p != 0).map(|p| SocketAddr::new(address, p)).collect();
+        wanted.dedup();
+        let mut server = Self { addresses: Vec::new(), missing: wanted, tasks: Vec::new() };
+        server.listen(readiness).await;
+        server
+    }
+
+    /// Tries those again that were taken: the agent that had them may have ended.
+    pub async fn listen(&mut self, readiness: &Readiness) {
+        for address in std::mem::take(&mut self.missing) {
             match TcpListener::bind(address).await {
-                Ok(listener) => server.serve(listener, readiness.clone()),
+                Ok(listener) => self.serve(listener, readiness.clone()),
                 Err(error) => {
+                    self.missing.push(address);
                     tracing::warn!(%address, %error, "the health page cannot be served here; observing goes on (choose another port, or 0 for none)");
                 }
             }
         }
-        server
     }
 
     /// Serves on a listener that is there already.
@@ -153,7 +177,8 @@ mod tests {
         server.serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), readiness.clone());
         let address = server.addresses()[0];
         assert!(ask(address, "/health").await.starts_with("HTTP/1.1 200"));
-        for (phase, code) in [(Phase::Starting, 503), (Phase::Standby, 503), (Phase::Ready, 200), (Phase::Draining, 503)] {
+        let off = [(Phase::Detached, 503), (Phase::Draining, 503)];
+        for (phase, code) in [(Phase::Starting, 503), (Phase::Standby, 503), (Phase::Ready, 200)].into_iter().chain(off) {
             readiness.set(phase);
             let answer = ask(address, "/ready").await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {code}")) && answer.contains(phase.as_str()), "{answer}");

@@ -57,6 +57,8 @@ pub struct Instruments {
     pub flows: Count,
     /// Attached probes now.
     pub probes: Count,
+    /// 1 while copying is switched off.
+    pub switched_off: Count,
     /// Attachments that failed.
     pub attach_failures: Count,
     /// Files that the bystander guard keeps from some processes now.
@@ -174,6 +176,7 @@ impl Instruments {
             counter("a11i.calls.estimated", "{call}", "Calls whose tokens were estimated.", &self.estimated_calls),
             level("a11i.flows.active", "{flow}", "Connections followed now.", &self.flows),
             level("a11i.attach.probes", "{probe}", "Attached probes.", &self.probes),
+            level("a11i.capture.switched_off", "1", "1 while copying is switched off.", &self.switched_off),
             counter("a11i.attach.failures", "{attachment}", "Attachments that failed.", &self.attach_failures),
             level("a11i.guard.limited_files", "{file}", "Files that busy bystanders are kept from.", &self.guard_limited_files),
             counter("a11i.guard.limits", "{limit}", "Times that a file was kept from busy bystanders.", &self.guard_limits),

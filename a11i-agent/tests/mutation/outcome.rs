@@ -86,7 +86,7 @@ impl Outcome {
             match self.at(place).as_slice() {
                 [(call, _)] if call.completeness.is_whole() => {}
                 other => {
-                    wrong.push(format!("undisturbed, {place:?} gave {} calls, {:?}", other.len(), other.first().map(|c| c.0.completeness)))
+                    wrong.push(format!("undisturbed, {place:?} gave {} calls, {:?}", other.len(), other.first().map(|c| c.0.completeness)));
                 }
             }
         }
@@ -187,7 +187,10 @@ impl Seen {
     fn of(records: &[Sent]) -> Self {
         let mut seen = Self { bytes: HashMap::new(), flows: std::collections::HashSet::new() };
         for record in records {
-            seen.flows.insert(record.flow());
+            // The end of a process is no record of a session.
+            if !matches!(record.kind, Kind::Exit) {
+                seen.flows.insert(record.flow());
+            }
             if let Kind::Data { direction, offset, payload, .. } = &record.kind {
                 let start = usize::try_from(*offset).unwrap();
                 let stream = seen.bytes.entry((record.flow(), *direction as usize)).or_default();

@@ -6,6 +6,7 @@
 use a11i_common::{event::Counter, limits::FRAMES_PER_THREAD, probe::OPERATION_BITS, session::SessionKey};
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
+    maps::ProgramArray,
     programs::{ProbeContext, RetProbeContext},
 };
 
@@ -105,7 +106,7 @@ fn place(frames: &mut [Frame; FRAMES_PER_THREAD], frame: &Frame, tgid: u32) {
 }
 
 #[inline(always)]
-pub(crate) fn leave(ctx: &RetProbeContext) {
+pub(crate) fn leave(ctx: &RetProbeContext, programs: &ProgramArray) {
     let (tgid, tid) = task::current_ids();
     let Some(frames) = IN_FLIGHT.get_ptr_mut(&thread_key(tgid, tid)) else {
         return;
@@ -135,7 +136,7 @@ pub(crate) fn leave(ctx: &RetProbeContext) {
         let transfer = emit::Transfer { key, tid, attachment: frame.attachment, buffer: frame.buffer };
         // SAFETY: a live map value. One direction of a session is used by one thread at a time; two threads with a direction each touch
         // apart members of it.
-        emit::transfer(ctx, &transfer, unsafe { &mut *session }, scratch);
+        emit::transfer(ctx, programs, &transfer, unsafe { &mut *session }, scratch);
     }
 }
 

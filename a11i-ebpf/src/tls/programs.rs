@@ -8,6 +8,7 @@ use aya_ebpf::{
 };
 
 use super::{buffer_call, life, operation};
+use crate::maps::{PROGRAMS, PROGRAMS_MULTI};
 
 /// Entry of any buffer function, through a multi link.
 #[uprobe(multi)]
@@ -20,7 +21,7 @@ pub(crate) fn tls_enter_multi(ctx: ProbeContext) {
 /// Return of any buffer function, through a multi link.
 #[uretprobe(multi)]
 pub(crate) fn tls_leave_multi(ctx: RetProbeContext) {
-    buffer_call::leave(&ctx);
+    buffer_call::leave(&ctx, &PROGRAMS_MULTI);
 }
 
 /// Entry of any session-life function, through a multi link.
@@ -45,7 +46,7 @@ pub(crate) fn tls_leave_long(_ctx: RetProbeContext) {
 
 #[uretprobe]
 pub(crate) fn tls_leave(ctx: RetProbeContext) {
-    buffer_call::leave(&ctx);
+    buffer_call::leave(&ctx, &PROGRAMS);
 }
 
 macro_rules! single {

@@ -12,9 +12,11 @@ use a11i_common::identity::Pid;
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::io::AsyncReadExt as _;
 
-use super::{Common, block_on, own_program, request::Request, say, signals::Signals, summary_text};
+use super::{Common, block_on, hide::Hidden, own_program, request::Request, say, signals::Signals, summary_text};
 use crate::{
+    cli::run::give_up_capabilities,
     config::Config,
+    contain::{self, Role},
     observe::{Observer, Scope, Summary},
     telemetry::Instruments,
 };
@@ -26,23 +28,38 @@ pub(super) const ATTACHED: &str = "a11i-attached";
 pub(super) struct Attendance {
     observer: Observer,
     config: Arc<Config>,
+    hidden: Option<Hidden>,
 }
 
 impl Attendance {
     /// Loads and attaches to everything `program` needs.
     pub(super) fn begin(config: Arc<Config>, program: PathBuf) -> Result<Self> {
         let observer = Observer::start(Arc::clone(&config), Scope::Tree, Arc::new(Instruments::default()), &[program])?;
-        Ok(Self { observer, config })
+        Ok(Self { observer, config, hidden: None })
     }
 
-    pub(super) fn watch(&mut self, pid: u32) -> Result<()> {
-        self.observer.watch(Pid(pid)).context("cannot tell the kernel half which process to follow")
+    /// Follows the process and its descendants; the agent of this host, if there is one, does not.
+    pub(super) async fn watch(&mut self, pid: u32) -> Result<()> {
+        self.observer.watch(Pid(pid)).context("cannot tell the kernel half which process to follow")?;
+        self.hidden = Some(Hidden::begin(self.config.run_folder.clone(), pid).await);
+        Ok(())
+    }
+
+    /// Gives up what observing does not take, from here on: the command has its process by now.
+    pub(super) fn contain(&self, role: Role) {
+        if self.config.containment {
+            contain::no_core_files().say();
+            contain::limit_system_calls(role).say();
+        } else {
+            tracing::warn!("containment is off: a mistake in the agent could be used for more than observing. Remedy: `containment: on`");
+        }
     }
 
     /// Observes until `end` comes; reads, flushes and prints everything.
     pub(super) async fn until<T>(mut self, end: impl Future<Output = T>) -> Option<T> {
         let mut ended = None;
         self.observer.run(async { ended = Some(end.await) }).await;
+        drop(self.hidden.take());
         let summary: Summary = self.observer.finish(self.config.shutdown_timeout).await;
         say(&summary_text(&summary));
         ended
@@ -62,13 +79,17 @@ pub(super) fn take_request(common: &Common) -> Result<ExitCode> {
 pub(super) fn observe(common: &Common, pid: u32, program: Vec<OsString>) -> Result<ExitCode> {
     let config = Arc::new(common.start()?);
     let program = PathBuf::from(program.into_iter().next().context("no program was given")?);
+    // Before the first thread: capabilities belong to threads.
+    let refused = give_up_capabilities(&config);
     block_on(async {
         // What ends others of the terminal, or the caller, does not end this half: it has to print and to flush.
         let _held = Signals::hold()?;
         let mut attendance = Attendance::begin(config, program)?;
-        attendance.watch(pid)?;
+        refused.say();
+        attendance.watch(pid).await?;
         // Afterwards: the pid cannot have become another's between the question and the answer.
         check_owner(pid)?;
+        attendance.contain(Role::Observer);
         say(ATTACHED);
         let mut rest = Vec::new();
         attendance.until(async { tokio::io::stdin().read_to_end(&mut rest).await }).await;

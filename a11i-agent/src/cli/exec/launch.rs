@@ -31,7 +31,7 @@ use super::{
     say,
     signals::{Signals, pid_of},
 };
-use crate::config::Config;
+use crate::{config::Config, contain::Role};
 
 /// Where a command is looked for when nothing says where (execvp(3)).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -90,7 +90,12 @@ async fn observed_here(signals: &mut Signals, config: Arc<Config>, program: &Pat
     // Before the process is there that becomes the command: what cannot be observed is not even begun.
     let mut attendance = Attendance::begin(config, absolute(program)?)?;
     let gate = Gate::close_before(program, command)?;
-    let watched = gate.pid().and_then(|pid| attendance.watch(pid));
+    let watched = match gate.pid() {
+        Ok(pid) => attendance.watch(pid).await,
+        Err(error) => Err(error),
+    };
+    // The process that becomes the command is there, and has nothing of what this one gives up.
+    attendance.contain(Role::Launcher);
     let mut child = open(gate, watched, signals).await?;
     attendance.until(wait(&mut child, signals)).await.context("the command's end was missed")?
 }

@@ -5,12 +5,14 @@
 //!  gate     the process that becomes CMD: uid, groups, environment, descriptors, directory and terminal are the caller's, untouched
 //!  attend   the privileged half: loads, attaches, observes CMD and its descendants, prints. Part of `launch` as root, else this
 //!           program again, started through sudo
+//!  hide     asks the `run` of this host not to report CMD as well
 //! ```
 //! Until the gate is open, whatever goes wrong here means that CMD does not run. From then on nothing that happens to a11i
 //! happens to CMD.
 
 mod attend;
 mod gate;
+mod hide;
 mod launch;
 mod request;
 mod signals;

@@ -52,6 +52,12 @@ pub(super) struct H1 {
     last_direction: Option<Direction>,
     /// Kernel time of the last response that no request asked for. A request written before it, and seen after it, was late: its response is gone.
     orphan: Option<BootTime>,
+    /// Requests may be missing whose responses are still to come: a response that is recognised after a loss may be one of theirs.
+    unpaired: bool,
+    /// A loss took boundaries of messages with it: until a request begins with nothing before it open, responses may be paired with others'.
+    doubt: bool,
+    /// Kernel time of the last response's first byte.
+    last_response: BootTime,
     /// Nothing after this is HTTP/1.x, or nothing of it can be followed.
     over: bool,
 }
@@ -118,6 +124,9 @@ impl H1 {
             next_id: 0,
             last_direction: None,
             orphan: None,
+            unpaired: false,
+            doubt: false,
+            last_response: BootTime(0),
             over: false,
         }
     }

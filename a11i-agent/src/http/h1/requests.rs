@@ -59,7 +59,11 @@ impl H1 {
     }
 
     pub(super) fn request_gap(&mut self, gap: Gap, time: BootTime, context: &mut Context<'_>) {
-        match self.requests.gap_in_body(gap) {
+        let after = self.requests.gap_in_body(gap);
+        let lost = matches!(self.requests.phase, Phase::Lost { .. });
+        self.doubt |= lost;
+        self.unpaired |= lost;
+        match after {
             AfterGap::InBody => {
                 if let Some(id) = self.receiving {
                     emit(context, id, time, HttpEventKind::RequestBody(&[]));
@@ -76,6 +80,7 @@ impl H1 {
                 }
             }
             AfterGap::Outside => {
+                (self.unpaired, self.doubt) = (true, true);
                 let missing = Completeness::Gap { lost: gap.lost, causes: gap.causes };
                 let damaged = if self.requests.head.is_empty() {
                     None
@@ -158,6 +163,10 @@ impl H1 {
 
     fn begin_request(&mut self, request: ParsedRequest, time: BootTime, context: &mut Context<'_>) {
         self.end_unanswered(time, context);
+        let first_byte = request.head.first_byte;
+        // A response that was seen before this request, and was written after it, was this one's: another has it now, or nobody.
+        let overtaken = self.doubt && first_byte < self.last_response;
+        let doubtful = self.settle_doubt(time, context);
         if self.in_flight.len() >= EXCHANGES_IN_FLIGHT {
             let end = BodyEnd { completeness: UNCOUNTED, framing: FramingEnd::Malformed(MalformedReason::TooManyExchanges) };
             for exchange in &mut self.in_flight {
@@ -169,13 +178,14 @@ impl H1 {
         }
         let id = ExchangeId(self.next_id);
         self.next_id = self.next_id.saturating_add(1);
-        let first_byte = request.head.first_byte;
         let pipelined = !self.in_flight.is_empty();
         // Requests lost before this one may have responses still to come, which would be taken for this one's.
         let missing = if pipelined { self.requests.pending } else { std::mem::take(&mut self.requests.pending) };
+        let missing = if doubtful { missing.join(UNCOUNTED) } else { missing };
         // Several may be late: it holds for every request that was written before that response.
-        let answered = self.orphan.filter(|orphan| first_byte < *orphan);
-        self.orphan = answered;
+        let orphan = self.orphan.filter(|orphan| first_byte < *orphan);
+        self.orphan = orphan;
+        let answered = orphan.or(overtaken.then_some(time));
         let gone = BodyEnd { completeness: UNCOUNTED, framing: FramingEnd::Finished };
         self.in_flight.push_back(Exchange {
             id,
@@ -199,6 +209,24 @@ impl H1 {
                 self.requests.lose(false, false);
             }
         }
+    }
+
+    /// After a loss that took boundaries with it, a new request ends what still waits: a client that does not pipeline has its answers. Whether
+    /// the pairing is in doubt even then, because a response is under way.
+    fn settle_doubt(&mut self, time: BootTime, context: &mut Context<'_>) -> bool {
+        if !self.doubt {
+            return false;
+        }
+        let end = BodyEnd { completeness: UNCOUNTED, framing: FramingEnd::Finished };
+        let responding = self.responding;
+        for exchange in self.in_flight.iter_mut().filter(|exchange| Some(exchange.id) != responding) {
+            exchange.response_end.get_or_insert((end, time));
+        }
+        self.end_finished(false, time, context);
+        let settled = self.in_flight.is_empty() && matches!(self.responses.phase, Phase::Start | Phase::Lost { open: false, .. });
+        self.doubt = !settled;
+        self.unpaired &= !settled;
+        self.doubt
     }
 
     /// A new request where the response before it was lost: a client that does not pipeline had it in full.

@@ -33,11 +33,13 @@ impl H1 {
                     if at_segment_start && detect::may_begin_response(rest) {
                         if open {
                             self.end_response(FramingEnd::Finished, time, context);
+                            self.doubt_next_response(time, context);
                         }
                         self.responses.begin_head(time, true);
                     } else if !(at_segment_start && self.responses.rejoins_chunks(rest)) {
                         if self.responses.ends_chunks(rest) {
                             self.end_response(FramingEnd::Finished, time, context);
+                            self.doubt_awaited();
                         } else if !open && self.awaiting().is_some() {
                             // Perhaps these belong to the response that is awaited.
                             let missing = if self.responses.joined_late { Completeness::JoinedLate } else { UNCOUNTED };
@@ -54,7 +56,9 @@ impl H1 {
 
     pub(super) fn response_gap(&mut self, gap: Gap, time: BootTime, context: &mut Context<'_>) {
         let missing = Completeness::Gap { lost: gap.lost, causes: gap.causes };
-        match self.responses.gap_in_body(gap) {
+        let after = self.responses.gap_in_body(gap);
+        self.doubt |= matches!(self.responses.phase, Phase::Lost { .. });
+        match after {
             AfterGap::InBody => self.tell_response_gap(time, context),
             AfterGap::BodyOver { beyond } => {
                 self.tell_response_gap(time, context);
@@ -64,6 +68,7 @@ impl H1 {
                 }
             }
             AfterGap::Outside => {
+                self.doubt = true;
                 if self.awaiting().is_none() {
                     // The response to a request that was not seen either, or not yet.
                     self.orphan = Some(time);
@@ -106,6 +111,23 @@ impl H1 {
     fn tell_response_gap(&mut self, time: BootTime, context: &mut Context<'_>) {
         if let Some(id) = self.responding {
             emit(context, id, time, HttpEventKind::ResponseBody(&[]));
+        }
+    }
+
+    /// The end of a response was not seen. Others may have followed it unseen, if they were asked for.
+    fn doubt_next_response(&mut self, time: BootTime, context: &mut Context<'_>) {
+        let several = self.in_flight.iter().filter(|exchange| exchange.response_end.is_none()).count() > 1;
+        if several || self.unpaired {
+            self.responses.pending = self.responses.pending.join(UNCOUNTED);
+            self.give_up_all_but_last(time, context);
+        }
+    }
+
+    /// A response has ended that was joined again behind a loss: what it was joined at may have been the next one.
+    fn doubt_awaited(&mut self) {
+        if self.awaiting().is_some() {
+            self.doubt = true;
+            self.responses.pending = self.responses.pending.join(UNCOUNTED);
         }
     }
 
@@ -162,6 +184,7 @@ impl H1 {
             return;
         };
         self.end_overtaken(time, context);
+        self.last_response = first_byte;
         let missing = std::mem::take(&mut self.responses.pending);
         self.responding = Some(id);
         self.responses.joined_late = false;
@@ -228,6 +251,7 @@ impl H1 {
 
     fn response_body<'a>(&mut self, input: &'a [u8], time: BootTime, context: &mut Context<'_>) -> &'a [u8] {
         let responding = self.responding;
+        let resumed = matches!(&self.responses.phase, Phase::Chunked(chunked) if chunked.resumed);
         let step = self.responses.body(input, &mut |bytes| {
             if let Some(id) = responding {
                 emit(context, id, time, HttpEventKind::ResponseBody(bytes));
@@ -237,6 +261,9 @@ impl H1 {
             BodyStep::More => &[],
             BodyStep::Over { rest } => {
                 self.end_response(FramingEnd::Finished, time, context);
+                if resumed {
+                    self.doubt_awaited();
+                }
                 rest
             }
             BodyStep::Malformed(reason) => {
