@@ -31,6 +31,11 @@ pub(crate) fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut S
         skip_all(scratch, cause::SWITCHED_OFF);
         return true;
     }
+    // The verdict on what was under way, or on the connection before any request: taken first, so that a request which begins in this very
+    // transfer is not taken for a part of what it follows.
+    if session.protocol == protocol::REQUEST || session.protocol == protocol::PRESUMED_LLM || session.protocol == protocol::UNDECIDED {
+        take_verdict(&transfer.key, session);
+    }
     match session.protocol {
         protocol::UNDECIDED => {
             first_sight(transfer, session, scratch, direction, length);
@@ -38,9 +43,13 @@ pub(crate) fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut S
                 return true;
             }
         }
-        protocol::IGNORED => return false,
+        protocol::IGNORED => {
+            count::add(Counter::NotLlmCalls, 1);
+            return false;
+        }
         protocol::OTHER => {
             let Some(word) = request_word(transfer, session, direction, length) else {
+                count::add(Counter::NotLlmCalls, 1);
                 return false;
             };
             session::begin_generation(session);
@@ -56,15 +65,8 @@ pub(crate) fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut S
             }
         }
     }
-    // Its verdict may have come meanwhile, and that on the connection before any request.
-    if session.protocol == protocol::REQUEST || session.protocol == protocol::PRESUMED_LLM {
-        take_verdict(&transfer.key, session);
-    }
     if session.protocol == protocol::REQUEST {
         stay_within_budgets(session, scratch);
-    } else if session.protocol >= protocol::OTHER {
-        count::add(Counter::NotLlmCalls, 1);
-        return false;
     }
     true
 }
@@ -176,7 +178,9 @@ fn take_verdict(key: &SessionKey, session: &mut Session) {
     }
     if decision.verdict == verdict::LLM_HOST {
         session.flags |= flag::LLM_HOST;
-        session.protocol = protocol::PRESUMED_LLM;
+        if session.protocol == protocol::REQUEST {
+            session.protocol = protocol::PRESUMED_LLM;
+        }
     } else if decision.verdict == verdict::IGNORE {
         session.protocol = protocol::IGNORED;
     } else if decision.request != session.request {

@@ -4,7 +4,7 @@
 use a11i_tests::{
     agent::binary,
     requirement,
-    workload::{c_client::compiled, curl::chat},
+    workload::{c_program::compiled, curl::chat},
 };
 use serde_json::Value;
 use tokio::process::Command;
@@ -13,7 +13,7 @@ use crate::scene::{OPENAI_CHAT, Scene, run, words};
 
 #[tokio::test]
 async fn a_seccomp_confined_client_is_unharmed_and_seen_where_that_is_safe() {
-    let Some(confine) = requirement::met(compiled("confine").await) else { return };
+    let Some(confine) = requirement::met(compiled("confine", &["-lssl", "-lcrypto"]).await) else { return };
     let Some(scene) = Scene::set().await else { return };
     let Some(curl) = scene.curl() else { return };
     let doctor = run(Command::new(binary().expect("it runs")).args(["doctor", "--json"])).await;

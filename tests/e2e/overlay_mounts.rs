@@ -66,7 +66,7 @@ fn library() -> Result<PathBuf, Unmet> {
 #[tokio::test]
 async fn twenty_overlay_mounts_of_one_library_end_with_one_attachment_and_give_each_call_once() {
     let Some(library) = requirement::met(library()) else { return };
-    let Some(client) = requirement::met(a11i_tests::workload::c_client::compiled("raw_tls").await) else { return };
+    let Some(client) = requirement::met(a11i_tests::workload::c_program::compiled("raw_tls", &["-lssl", "-lcrypto"]).await) else { return };
     let Some(unshare) = requirement::met(requirement::program("unshare", "install the package `util-linux`")) else { return };
     if requirement::met(binary()).is_none() {
         return;
