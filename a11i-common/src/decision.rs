@@ -61,7 +61,6 @@ pub const fn server_name_hash(name: &[u8]) -> u64 {
 pub const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// One more byte.
-#[inline(always)]
 pub const fn fnv_1a(hash: u64, byte: u8) -> u64 {
     (hash ^ byte.to_ascii_lowercase() as u64).wrapping_mul(0x100_0000_01b3)
 }

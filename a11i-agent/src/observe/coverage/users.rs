@@ -176,7 +176,9 @@ mod tests {
     #[test]
     fn a_library_that_programs_will_map_stays() {
         let mut files = HashMap::from([(FILE, used_by(&[7]))]);
-        files.values_mut().for_each(|used| used.add(Need::Namespace(1)));
+        for used in files.values_mut() {
+            used.add(Need::Namespace(1));
+        }
         retain_users(&mut files, |_| false, BootTime(10));
         assert_eq!(idle(&files, BootTime(u64::MAX), 0), []);
     }
