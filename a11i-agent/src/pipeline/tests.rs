@@ -4,7 +4,7 @@ use a11i_common::{
     identity::{AttachmentId, Direction, Pid, Tid, TlsSession},
 };
 
-use super::*;
+use super::{leaving::CALLS_WAITING, *};
 use crate::cost::Overrides;
 
 const PROCESS: ProcessId = ProcessId { pid: Pid(7), start_ticks: 9 };

@@ -1,0 +1,152 @@
+//! One flow's way through the stages: record → segments → HTTP events → calls; and its end.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use a11i_common::{event::cause, identity::BootTime};
+
+use super::{
+    Ends, FinalOffsets, Notice, NoticeKind, Output, PipelineCounters, PipelineSettings, Sink,
+    counters::{add, add_exchanges},
+    leaving::WaitingCall,
+};
+use crate::{
+    call::LossCauses,
+    flow::{DataPiece, Ended, FlowId, Gap, Reassembly, Segment, SegmentBody},
+    http::{Connection, ConnectionNotice, HttpEventKind},
+    owner::cache::{Known, OwnerCache},
+    provider::{ConnectionContext, Exchanges},
+    verdict::{Seen, Told, Verdict},
+};
+
+pub(super) struct Flow {
+    pub(super) reassembly: Reassembly,
+    pub(super) http: Connection,
+    pub(super) exchanges: Exchanges,
+    pub(super) context: ConnectionContext,
+    /// `context.owner` is what was known at the beginning and may become better.
+    pub(super) owner_open: bool,
+    /// Time of the earliest record so far: what is older belongs to an earlier session at this address.
+    pub(super) since: BootTime,
+    pub(super) told: Told,
+}
+
+impl Flow {
+    pub(super) fn tell(&mut self, id: FlowId, verdict: Verdict, sink: Sink<'_>) {
+        if self.told.is_new(verdict) {
+            sink(Output::Verdict { flow: id, request: self.told.request(), verdict });
+        }
+    }
+}
+
+/// What every flow needs: settings, sums, owners, and the calls on their way out.
+pub(super) struct Desk {
+    pub(super) settings: PipelineSettings,
+    pub(super) counters: PipelineCounters,
+    pub(super) owners: OwnerCache,
+    pub(super) waiting: VecDeque<WaitingCall>,
+    pub(super) ended: Ended,
+}
+
+impl Desk {
+    /// A piece of a stream, and what the kernel half should know of it.
+    pub(super) fn data(&mut self, id: &FlowId, flow: &mut Flow, request: u16, piece: DataPiece<'_>, sink: Sink<'_>) {
+        let before = flow.reassembly.next_timeout();
+        let was_late = flow.http.is_joined_late();
+        let seen = self.run(flow, sink, |reassembly, segments| reassembly.push(piece, segments));
+        if flow.http.is_joined_late() && !was_late && flow.context.server_name.is_none() {
+            add(&mut self.counters.late_attachments, 1);
+        }
+        flow.told.begin(request);
+        // Pieces that waited carry other numbers than this one: of them, nothing is said that stops anything.
+        let in_order = before.is_none() && flow.reassembly.next_timeout().is_none();
+        let undisturbed = in_order && flow.exchanges.is_empty() && !flow.http.is_inside_head();
+        if let Some(verdict) = seen.verdict(undisturbed, !flow.exchanges.is_empty(), flow.told.host) {
+            flow.tell(*id, verdict, sink);
+        }
+    }
+
+    /// Record → segments → HTTP events → calls, on one flow.
+    pub(super) fn run(&mut self, flow: &mut Flow, sink: Sink<'_>, act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>))) -> Seen {
+        self.look_up_owner(flow);
+        let Flow { reassembly, http, exchanges, context, owner_open, .. } = flow;
+        let mut seen = Seen::default();
+        let discarded = reassembly.discarded_bytes();
+        let before = exchanges.counters();
+        act(reassembly, &mut |segment| {
+            if let SegmentBody::Gap(gap) = segment.body {
+                self.count_gap(gap);
+            }
+            http.push(segment, &mut |event| {
+                let head = matches!(event.kind, HttpEventKind::Request(_)).then_some(event.exchange);
+                if let Some(call) = exchanges.handle(event, context) {
+                    self.leave(call, *owner_open, sink);
+                }
+                if let Some(id) = head {
+                    seen.head(exchanges.is_open(id));
+                }
+            });
+        });
+        let counters = &mut self.counters;
+        add(&mut counters.discarded_bytes, reassembly.discarded_bytes().saturating_sub(discarded));
+        let after = exchanges.counters();
+        seen.other |= after.unlike > before.unlike;
+        add_exchanges(&mut counters.exchanges, before, after);
+        while let Some(notice) = http.take_notice() {
+            seen.notice(notice);
+            let kind = match notice {
+                ConnectionNotice::Http2NotDecoded => NoticeKind::Http2NotDecoded,
+                ConnectionNotice::NotHttp => NoticeKind::NotHttp,
+                ConnectionNotice::Upgraded => NoticeKind::Upgraded,
+                ConnectionNotice::Malformed(reason) => NoticeKind::Malformed(reason),
+            };
+            let server_name = context.server_name.clone();
+            let llm_host = server_name.as_deref().is_some_and(|name| self.settings.routes.is_llm_host(name));
+            sink(Output::Notice(Notice { owner: Arc::clone(&context.owner), server_name, llm_host, kind }));
+        }
+        seen
+    }
+
+    /// Ends a flow whose session's end nobody told.
+    pub(super) fn forget(&mut self, id: &FlowId, flow: Flow, time: BootTime, ends: Ends<'_>, sink: Sink<'_>) {
+        self.close(flow, ends(id), time, sink);
+        sink(Output::Forgotten(*id));
+    }
+
+    /// `last`: `None` = nobody knows how far it came. What was open then lacks its end and says so; between calls, nothing is missing.
+    pub(super) fn close(&mut self, mut flow: Flow, last: Option<FinalOffsets>, time: BootTime, sink: Sink<'_>) {
+        if let Some(last) = last {
+            self.run(&mut flow, sink, |reassembly, segments| reassembly.end(last.write, last.read, last.causes, time, segments));
+        } else {
+            self.run(&mut flow, sink, Reassembly::give_up_holes);
+            let unseen = !flow.exchanges.is_empty() || flow.http.is_inside_head();
+            self.run(&mut flow, sink, |reassembly, segments| reassembly.abandon(unseen, time, segments));
+        }
+        let Flow { http, exchanges, context, owner_open, .. } = &mut flow;
+        let before = exchanges.counters();
+        http.close(time, &mut |event| {
+            if let Some(call) = exchanges.handle(event, context) {
+                self.leave(call, *owner_open, sink);
+            }
+        });
+        add_exchanges(&mut self.counters.exchanges, before, exchanges.counters());
+    }
+
+    fn look_up_owner(&mut self, flow: &mut Flow) {
+        if flow.owner_open
+            && let Known::Owner(owner) = self.owners.owner(flow.context.owner.process)
+        {
+            flow.context.owner = owner;
+            flow.owner_open = false;
+        }
+    }
+
+    fn count_gap(&mut self, gap: Gap) {
+        match gap.lost {
+            _ if gap.causes.are_by_intention() => {}
+            // What was not under way lost nothing when copying was switched off; what was says so itself.
+            None if gap.causes == LossCauses::of_kernel(cause::SWITCHED_OFF) => {}
+            Some(lost) => add(&mut self.counters.lost_bytes, lost),
+            None => add(&mut self.counters.unknown_gaps, 1),
+        }
+    }
+}

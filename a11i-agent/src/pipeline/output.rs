@@ -1,0 +1,52 @@
+//! What leaves the pipeline: finished calls, questions to others, and what the kernel half should know.
+
+use std::sync::Arc;
+
+use a11i_common::identity::ProcessId;
+
+use crate::{call::LlmCall, cost::PriceMiss, flow::FlowId, http::MalformedReason, owner::Owner, redaction::RedactedCall, verdict::Verdict};
+
+/// What leaves the pipeline.
+pub enum Output {
+    Call(Box<FinishedCall>),
+    /// A call without usage: count its tokens elsewhere, then [`super::Pipeline::finish`] it.
+    Estimate(Box<LlmCall>),
+    Notice(Notice),
+    /// Somebody should look at this process and tell [`super::Pipeline::handle_owner`].
+    WhoIs(ProcessId),
+    /// The flow is no longer followed: the kernel's entry can go, so that whatever comes next begins a new one.
+    Forgotten(FlowId),
+    /// What the flow's request is, for the kernel half: how much of it is copied. `request`: as its records number it.
+    Verdict {
+        flow: FlowId,
+        request: u16,
+        verdict: Verdict,
+    },
+}
+
+/// A call at the end of its way, and what was missing to price it.
+pub struct FinishedCall {
+    pub call: RedactedCall,
+    pub price_miss: Option<PriceMiss>,
+}
+
+/// Something about a connection that nobody would know otherwise.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    pub owner: Arc<Owner>,
+    /// SNI, where one was seen.
+    pub server_name: Option<String>,
+    /// The server name is that of an LLM provider or a configured gateway.
+    pub llm_host: bool,
+    pub kind: NoticeKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum NoticeKind {
+    /// HTTP/2: this version reads HTTP/1.1 only.
+    Http2NotDecoded,
+    NotHttp,
+    /// The connection changed to another protocol (WebSocket, CONNECT).
+    Upgraded,
+    Malformed(MalformedReason),
+}
