@@ -1,10 +1,14 @@
 use std::{
     io::Read as _,
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
 use super::*;
-use crate::discovery::testing::{TempDir, compile, openssl_look_alike};
+use crate::discovery::{
+    scanner::Candidate,
+    testing::{TempDir, compile, openssl_look_alike},
+};
 
 /// A child that tells when it runs, and is ended with the test.
 struct Running(Child);

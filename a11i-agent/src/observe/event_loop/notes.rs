@@ -1,0 +1,60 @@
+//! What the coverage thread tells: attached, detached, limited, not covered, looked at. It goes to the log, the instruments and the watcher.
+
+use super::{
+    super::coverage::{DetachReason, Note},
+    Observer,
+};
+use crate::{call::CaptureLibrary, clock::Clock, discovery::scanner::ScanRequest, telemetry::DropReason};
+
+impl Observer {
+    pub(super) fn handle_note(&mut self, note: Note) {
+        match note {
+            Note::Attached { path, library, probes, files } => {
+                tracing::info!(path, library = library.map(CaptureLibrary::as_str), probes, files, "attached");
+                self.probes = self.probes.saturating_add(probes as u64);
+                self.instruments.probes.set(self.probes);
+            }
+            Note::AttachFailed { path, error } => {
+                tracing::warn!(path, %error, remedy = error.remedy(), "not attached: calls through this file are not seen");
+                self.instruments.attach_failures.add(1);
+            }
+            Note::Detached { path, why, probes, files } => {
+                match why {
+                    DetachReason::Unused => tracing::info!(path, files, "detached a file that nobody uses any more"),
+                    DetachReason::SameInode => tracing::info!(path, files, "detached a second name of a file that keeps its probes"),
+                    DetachReason::Nobody => tracing::info!(path, files, "detached"),
+                    DetachReason::Changed => {
+                        tracing::warn!(
+                            path,
+                            files,
+                            "detached a file that was rewritten in place: its probes sat at offsets of code that is gone"
+                        );
+                    }
+                }
+                self.probes = self.probes.saturating_sub(probes as u64);
+                self.instruments.probes.set(self.probes);
+            }
+            Note::Limited { path, hits_per_second, excluded, limited_files } => {
+                tracing::warn!(path, hits_per_second, excluded, "bystander guard: busy processes without LLM traffic lose their probes");
+                self.instruments.guard_limits.add(1);
+                self.instruments.guard_limited_files.set(limited_files as u64);
+            }
+            Note::Released { path, limited_files } => {
+                tracing::info!(path, "bystander guard: attached for everyone again");
+                self.instruments.guard_limited_files.set(limited_files as u64);
+            }
+            Note::NotCovered { process, report } => {
+                tracing::debug!(pid = process.pid.0, reason = report.reason, "not covered");
+            }
+            Note::Done(request, statistics) => {
+                self.stall.handle_answer();
+                self.instruments.set_dropped(DropReason::FilePostponed, statistics.files_postponed);
+                self.instruments.set_dropped(DropReason::FileUnanswered, statistics.unanswered);
+                if request == ScanRequest::Host {
+                    self.host_scans = self.host_scans.saturating_add(1);
+                    self.watcher.handle_host_scanned(Clock::boot_now());
+                }
+            }
+        }
+    }
+}

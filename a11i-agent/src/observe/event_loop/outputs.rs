@@ -1,0 +1,77 @@
+//! What the pipeline gives: calls to the outlet, questions to the threads that answer them, verdicts to the kernel half, notices to the log.
+
+use super::{
+    super::resolver::{Answer, Question},
+    Observer,
+};
+use crate::{
+    pipeline::{Notice, NoticeKind, Output, Pipeline},
+    telemetry::DropReason,
+    verdict::Verdict,
+};
+
+impl Observer {
+    pub(in crate::observe) fn take_outputs(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            self.take_output(output);
+        }
+    }
+
+    fn take_output(&mut self, output: Output) {
+        match output {
+            Output::Call(finished) => self.out.take(&finished, &self.clock, &self.instruments),
+            Output::Estimate(call) => {
+                let settings = self.pipeline.settings();
+                if let Err(call) = self.estimator.offer(call, settings) {
+                    self.instruments.dropped(DropReason::EstimateQueueFull, 1);
+                    let finished = Pipeline::finish(settings, *call, None);
+                    self.out.take(&finished, &self.clock, &self.instruments);
+                }
+            }
+            Output::Notice(notice) => self.take_notice(&notice),
+            Output::WhoIs(process) => {
+                if !self.resolver.ask(Question::WhoIs(process)) {
+                    self.instruments.dropped(DropReason::OwnerQuestion, 1);
+                    self.handle_answer(Answer::Owner(process, None));
+                }
+            }
+            Output::Forgotten(flow) => self.tables.forget_session(flow.process, flow.session),
+            Output::Verdict { flow, request, verdict } => {
+                match verdict {
+                    Verdict::Llm | Verdict::LlmHost => self.talkers.handle_talk(flow.process),
+                    Verdict::NotLlm | Verdict::Ignore => {}
+                }
+                if !self.tables.decide(flow.process, flow.session, request, verdict.code()) {
+                    self.instruments.dropped(DropReason::VerdictTableFull, 1);
+                }
+            }
+        }
+    }
+
+    fn take_notice(&self, notice: &Notice) {
+        let reason = match notice.kind {
+            NoticeKind::Http2NotDecoded => DropReason::Http2NotDecoded,
+            NoticeKind::NotHttp | NoticeKind::Upgraded => DropReason::NotHttp,
+            NoticeKind::Malformed(_) => DropReason::HttpMalformed,
+        };
+        self.instruments.dropped(reason, 1);
+        let (pid, process) = (notice.owner.process.pid.0, notice.owner.executable_name.as_deref().unwrap_or("unknown"));
+        let server_name = notice.server_name.as_deref().unwrap_or("unknown");
+        match notice.kind {
+            NoticeKind::Http2NotDecoded if notice.llm_host => {
+                tracing::warn!(
+                    pid,
+                    process,
+                    server_name,
+                    "HTTP/2 connection to an LLM host: not decoded by this version, its calls are not seen"
+                );
+            }
+            NoticeKind::NotHttp | NoticeKind::Upgraded | NoticeKind::Malformed(_) if notice.llm_host => {
+                tracing::warn!(pid, process, server_name, kind = ?notice.kind, "connection to an LLM host cannot be followed");
+            }
+            NoticeKind::Http2NotDecoded | NoticeKind::NotHttp | NoticeKind::Upgraded | NoticeKind::Malformed(_) => {
+                tracing::debug!(pid, process, server_name, kind = ?notice.kind, "connection not followed");
+            }
+        }
+    }
+}

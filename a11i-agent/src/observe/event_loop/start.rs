@@ -1,0 +1,158 @@
+//! From a configuration to everything that runs: kernel half, threads, tables, outlets.
+
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
+
+use a11i_common::identity::BootTime;
+use tokio::sync::mpsc;
+
+use super::{
+    super::{
+        admin::Admin,
+        brake::Brake,
+        coverage::{COMMANDS, Coverage, Equipment, NOTES, Talkers},
+        estimator::Estimator,
+        outlet::{Outlet, Summary},
+        printer::Printer,
+        resolver::Resolver,
+        setup::{self, Scope, StartError},
+        stall::StallWatch,
+        tally::ProcessTally,
+    },
+    Observer, SWEEP_NANOS,
+};
+use crate::{
+    attach::links::Links,
+    capture::{
+        control::KernelTables, features::Features, hits::HitTable, loader, losses::KernelCounters, missed::MissedRuns,
+        mmap_events::MmapEvents, ring::RingReader, switch::CaptureSwitch,
+    },
+    clock::Clock,
+    config::{Config, Output as OutputFormat},
+    contain,
+    discovery::{process::ProcFs, scan::Scan, scanner::Scanner, watcher::Watcher},
+    export::{Exporter, pretty::PrettyStyle, resource_builder},
+    owner::process::OwnerResolver,
+    pipeline::Pipeline,
+    telemetry::Instruments,
+};
+
+impl Observer {
+    /// Loads, starts every thread and begins to attach. `programs` are scanned before anything else: what is about to run.
+    pub fn start(config: Arc<Config>, scope: Scope, instruments: Arc<Instruments>, programs: &[PathBuf]) -> Result<Self, StartError> {
+        contain::keep_memory_private().say();
+        if scope == Scope::Host {
+            // Handed on to the command that `exec` starts: there it waits until that has begun.
+            contain::no_core_files().say();
+        }
+        setup::allow_many_descriptors(scope);
+        let features = Features::once();
+        let settings = setup::pipeline_settings(&config, config.content)?;
+        let mut ebpf = loader::load(features, setup::load_settings(&config, scope))?;
+        for (missing, consequence) in [
+            (!features.btf, "no kernel BTF: processes are told apart by pid alone, forks are not followed"),
+            (!features.attach_cookie, "no attach cookies (Linux 5.15): calls do not say which library they came through"),
+        ] {
+            if missing {
+                tracing::warn!(kernel = features.kernel_release, "{consequence}");
+            }
+        }
+        let ring = RingReader::take(&mut ebpf)?;
+        let counters_of_guard = KernelCounters::share(&ebpf)?;
+        let counters = KernelCounters::take(&mut ebpf)?;
+        let mut tables = KernelTables::take(&mut ebpf)?;
+        let admin = Admin::new(Brake::new(CaptureSwitch::take(&mut ebpf)?));
+        setup::presume(&mut tables, &settings.routes);
+        let missed = MissedRuns::of(&ebpf);
+        let hits = HitTable::take(&mut ebpf)?;
+        let equipment = Equipment {
+            links: Links::new(ebpf, features),
+            hits,
+            counters: counters_of_guard,
+            hazards: features.hazards,
+            hits_per_second: config.guard.hits_per_second,
+        };
+
+        let clock = Arc::new(Clock::new());
+        clock.follow_steps();
+        let proc = ProcFs::default();
+        let (note_sender, notes) = mpsc::channel(NOTES);
+        let (talkers, talker_inbox) = Talkers::new();
+        let (commands, command_inbox) = mpsc::channel(COMMANDS);
+        let mut coverage = Coverage::new(equipment, proc.clone(), command_inbox, talker_inbox);
+        let mut scan = Scan::new(proc.clone());
+        let mut watcher = Watcher::new(Clock::boot_now());
+        let mappings = listen_to_mappings(scope, &scan, &mut watcher);
+        for program in programs {
+            if let Err(error) = scan.program(program, &mut |report| coverage.handle(report)) {
+                tracing::warn!(program = %program.display(), %error, "the program cannot be looked at before it runs");
+            }
+        }
+        let early = coverage.connect(note_sender);
+        let scanner = Scanner::spawn(scan, coverage).map_err(StartError::Thread)?;
+
+        let estimator = Estimator::spawn().map_err(StartError::Thread)?;
+        let exporter = config.exports().then(|| Exporter::start(&config, Arc::clone(&clock), Arc::clone(&instruments))).transpose()?;
+        let format = match config.output {
+            OutputFormat::Auto if config.exports() => OutputFormat::None,
+            OutputFormat::Auto => OutputFormat::Pretty,
+            chosen @ (OutputFormat::Pretty | OutputFormat::Json | OutputFormat::None) => chosen,
+        };
+        let printer = (format != OutputFormat::None).then(Printer::spawn).transpose().map_err(StartError::Thread)?;
+        let style = PrettyStyle::detect(std::io::IsTerminal::is_terminal(&std::io::stdout()), std::env::var("NO_COLOR").ok().as_deref());
+        let boot_unix_nanos = clock.unix_nanos(BootTime(0));
+        let (resolver, answers) = Resolver::spawn(OwnerResolver::new(proc.clone(), boot_unix_nanos), proc).map_err(StartError::Thread)?;
+        let resources = resource_builder(&config);
+        let mut observer = Self {
+            scope,
+            ring,
+            mappings,
+            counters,
+            missed,
+            tables,
+            scanner,
+            coverage: commands,
+            talkers,
+            notes,
+            watcher,
+            resolver,
+            answers,
+            pipeline: Pipeline::new(settings),
+            estimator,
+            out: Outlet { format, style, printer, exporter, resources, summary: Summary::default(), tally: ProcessTally::default() },
+            stall: StallWatch::default(),
+            host_scans: 0,
+            probes: 0,
+            more: false,
+            ended: HashSet::new(),
+            last_tick: Clock::boot_now(),
+            last_traffic: BootTime(0),
+            next_housekeeping: BootTime(0),
+            next_sweep: Clock::boot_now().plus_nanos(SWEEP_NANOS),
+            admin,
+            config,
+            clock,
+            instruments,
+        };
+        for note in early {
+            observer.handle_note(note);
+        }
+        Ok(observer)
+    }
+}
+
+/// Listens to mappings of code; where that cannot be, young processes are looked at again and again.
+fn listen_to_mappings(scope: Scope, scan: &Scan, watcher: &mut Watcher) -> Option<MmapEvents> {
+    if scope == Scope::Tree {
+        return None; // of a tree, only what its own execs and forks lead to is looked at
+    }
+    match MmapEvents::open() {
+        Ok(events) => {
+            watcher.listen_to_mappings(scan.empty_files());
+            Some(events)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "libraries that are loaded late are found by looking again, up to five seconds later");
+            None
+        }
+    }
+}
