@@ -10,7 +10,7 @@
 //!  cost        │ CountedCall     → PricedCall       from a dated price book       │ no panic
 //!  redaction   │ PricedCall      → RedactedCall     the only way down, by policy  ┘
 //!              ├───────────────► metrics            every call is counted
-//!  sampling    │ RedactedCall    → Option<..>       traces and logs only
+//!  sampling    │ RedactedCall    → Option<..>       traces only
 //!  export      ▼ OTLP spans · metrics               (I/O)
 //! ```
 //! A stage imports the stage above it and the vocabularies `a11i_common`, `call` and `owner`, never a stage
