@@ -9,7 +9,7 @@ use super::{
     skip_line_ends,
 };
 use crate::{
-    call::{Completeness, LossCauses},
+    call::Completeness,
     flow::Gap,
     http::{BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason, detect},
 };
@@ -160,7 +160,6 @@ impl H1 {
             return;
         };
         self.end_passed(id, time, context);
-        self.end_overtaken(time, context);
         let missing = std::mem::take(&mut self.responses.pending);
         let certain = exact && number == Some(self.pairing.answered());
         let missing = if certain { missing } else { self.marked(missing) };
@@ -192,20 +191,6 @@ impl H1 {
             exchange.response_end.get_or_insert((end, time));
         }
         self.end_finished(false, time, context);
-    }
-
-    /// The next response has come, so that the requests of those before it are over. What of them did not come was not seen: a body that a
-    /// client left out is over when its next request begins.
-    fn end_overtaken(&mut self, time: BootTime, context: &mut Context<'_>) {
-        if self.in_flight.front().is_some_and(|front| front.response_end.is_some()) {
-            if self.receiving.is_some() && self.receiving == self.in_flight.front().map(|front| front.id) {
-                self.requests.message.gap(UNCOUNTED);
-            }
-            self.end_finished(true, time, context);
-            if self.receiving.is_none() && !matches!(self.requests.phase, Phase::Start | Phase::Head) {
-                self.lose_requests(LossCauses(0));
-            }
-        }
     }
 
     /// Where the response under way ends is no longer known. `chunked`: it may be joined again.

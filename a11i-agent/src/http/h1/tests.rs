@@ -1,3 +1,5 @@
+mod losses;
+
 use std::sync::Arc;
 
 use a11i_common::{
