@@ -187,8 +187,8 @@ impl Seen {
     fn of(records: &[Sent]) -> Self {
         let mut seen = Self { bytes: HashMap::new(), flows: std::collections::HashSet::new() };
         for record in records {
-            // The end of a process is no record of a session.
-            if !matches!(record.kind, Kind::Exit) {
+            // The end of a process is no record of a session, and a name says nothing of what was transferred.
+            if !matches!(record.kind, Kind::Exit | Kind::Name(_)) {
                 seen.flows.insert(record.flow());
             }
             if let Kind::Data { direction, offset, payload, .. } = &record.kind {

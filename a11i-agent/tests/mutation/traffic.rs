@@ -25,7 +25,7 @@ const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: api.openai.com\r\n\r\n";
 const HEALTHY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// An answer that only the end of the connection ends.
-const UNFRAMED_REQUEST: &[u8] = b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nContent-Length: 47\r\n\r\n\
+const UNFRAMED_REQUEST: &[u8] = b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nContent-Length: 48\r\n\r\n\
     {\"model\":\"gpt-4o\",\"stream\":true,\"messages\":[  ]}";
 const UNFRAMED_ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n\
     data: {\"id\":\"c\",\"model\":\"gpt-4o-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n\

@@ -175,6 +175,7 @@ impl Pairing {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests count small numbers")]
 mod tests {
     use super::*;
 
