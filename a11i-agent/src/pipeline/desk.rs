@@ -53,8 +53,10 @@ impl Desk {
         let before = flow.reassembly.next_timeout();
         let was_late = flow.http.is_joined_late();
         let seen = self.run(flow, sink, |reassembly, segments| reassembly.push(piece, segments));
-        if flow.http.is_joined_late() && !was_late && flow.context.server_name.is_none() {
-            add(&mut self.counters.late_attachments, 1);
+        if flow.http.is_joined_late() && !was_late {
+            // Of a connection whose handshake was seen, the beginning is lost.
+            let known = flow.context.server_name.is_some();
+            add(if known { &mut self.counters.unknown_gaps } else { &mut self.counters.late_attachments }, 1);
         }
         flow.told.begin(request);
         // Pieces that waited carry other numbers than this one: of them, nothing is said that stops anything.
