@@ -108,7 +108,19 @@ impl Desk {
         seen
     }
 
-    /// Ends a flow whose session's end nobody told.
+    /// Follows a flow no longer whose session goes on (no room, idle for too long): what is under way did not end here, and says so.
+    pub(super) fn leave_alone(&mut self, id: &FlowId, mut flow: Flow, time: BootTime, ends: Ends<'_>, sink: Sink<'_>) {
+        self.run(&mut flow, sink, Reassembly::give_up_holes);
+        let under_way = !flow.exchanges.is_empty() || flow.http.is_inside_head();
+        if under_way {
+            self.close(flow, None, time, sink);
+            sink(Output::Forgotten(*id));
+        } else {
+            self.forget(id, flow, time, ends, sink);
+        }
+    }
+
+    /// Ends a flow whose session is over, and nobody told.
     pub(super) fn forget(&mut self, id: &FlowId, flow: Flow, time: BootTime, ends: Ends<'_>, sink: Sink<'_>) {
         self.close(flow, ends(id), time, sink);
         sink(Output::Forgotten(*id));

@@ -177,7 +177,7 @@ impl Pipeline {
         self.flows.expire(now, FLOWS_PER_TICK, |id, flow| expired.push((id, flow)));
         add(&mut self.desk.counters.flows_expired, expired.len() as u64);
         for (id, flow) in expired {
-            self.desk.forget(&id, flow, now, ends, sink);
+            self.desk.leave_alone(&id, flow, now, ends, sink);
         }
         self.desk.owners.handle_timeout(now);
         self.desk.release_late(now, sink);

@@ -65,8 +65,8 @@ impl Bench {
     }
 
     fn time(&mut self, now: u64) {
-        let out = &mut self.out;
-        self.pipeline.handle_timeout(BootTime(now), &mut |_| None, &mut |output| out.push(output));
+        let (table, out) = (self.table, &mut self.out);
+        self.pipeline.handle_timeout(BootTime(now), &mut |_| table, &mut |output| out.push(output));
     }
 
     fn calls(&mut self) -> Vec<LlmCall> {
@@ -493,4 +493,59 @@ fn a_missed_program_run_marks_every_open_call_and_disturbs_none() {
     assert!(calls[0].completeness.is_whole());
     assert_eq!(calls[1].completeness, Completeness::Gap { lost: None, causes: LossCauses::PROGRAM_MISSED });
     assert_eq!(calls[1].usage, calls[0].usage);
+}
+
+#[test]
+fn a_call_whose_flow_is_evicted_or_expires_did_not_end_and_says_so() {
+    for expires in [true, false] {
+        let mut kernel = Kernel::new();
+        kernel.transfer(Direction::Write, REQUEST);
+        kernel.verdicts();
+        // The kernel knows how far it came, and that nothing is missing.
+        kernel.bench.table = Some(FinalOffsets { write: REQUEST.len() as u64, read: 0, causes: [LossCauses(0); 2] });
+        if expires {
+            kernel.bench.time(kernel.time + crate::flow::IDLE_NANOS);
+        } else {
+            // As many other calls as there is room for: flows without any would have gone first.
+            for session in 10..12 {
+                kernel.session = SessionId { session: TlsSession(session), generation: 1 };
+                kernel.offsets = [0; 2];
+                kernel.time += 1;
+                let body = EventBody::Data {
+                    session: kernel.session,
+                    attachment: AttachmentId(0),
+                    direction: Direction::Write,
+                    offset: 0,
+                    skipped: 0,
+                    causes: 0,
+                    request: 1,
+                    payload: REQUEST,
+                };
+                let event = Event { time: BootTime(kernel.time), process: PROCESS, tid: Tid(7), body };
+                let (table, out) = (kernel.bench.table, &mut kernel.bench.out);
+                kernel.bench.pipeline.handle_event(&event, &mut |_| table, &mut |output| out.push(output));
+            }
+        }
+        assert!(kernel.bench.out.iter().any(|output| matches!(output, Output::Forgotten(_))), "{expires}");
+        let calls = kernel.bench.calls();
+        assert_eq!(calls.len(), 1, "{expires}");
+        assert_eq!(calls[0].completeness, Completeness::Gap { lost: None, causes: LossCauses::END_UNSEEN }, "{expires}");
+    }
+}
+
+#[test]
+fn what_has_no_call_under_way_makes_room_first() {
+    let mut kernel = Kernel::new();
+    kernel.transfer(Direction::Write, REQUEST);
+    for session in 10..100 {
+        kernel.session = SessionId { session: TlsSession(session), generation: 1 };
+        kernel.offsets = [0; 2];
+        kernel.transfer(Direction::Write, b"not http");
+    }
+    assert_eq!(kernel.bench.calls().len(), 0);
+    (kernel.session, kernel.offsets) = (SESSION, [REQUEST.len() as u64, 0]);
+    kernel.transfer(Direction::Read, ANSWER);
+    let calls = kernel.bench.calls();
+    assert_eq!(calls.len(), 1);
+    assert!(calls[0].completeness.is_whole());
 }
