@@ -13,7 +13,7 @@ pub const DEFAULT_FLOWS: usize = 16_384;
 pub const IDLE_NANOS: u64 = 15 * 60 * 1_000_000_000;
 
 /// Flows passed over at most when one has to make room: bounded work, and the next search begins behind them.
-pub const PASSED_OVER: usize = 64;
+const PASSED_OVER: usize = 64;
 
 /// Flow → `S`. Flows lie in slots; two chains run through the slots: all flows by last use, and the flows of one process.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl<S> Table<S> {
     }
 
     /// The flow's state, made if need be. What has its place goes first ([`Self::in_place_of`]), or when the table is full the flow unused for
-    /// longest; it is handed to `evict`. Of the flows unused for longest, [`PASSED_OVER`] that are `busy` are passed over, and count as used.
+    /// longest; it is handed to `evict`. Of the flows unused for longest, `PASSED_OVER` that are `busy` are passed over, and count as used.
     pub fn get_or_insert_with(
         &mut self,
         id: FlowId,

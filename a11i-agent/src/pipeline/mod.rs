@@ -165,6 +165,13 @@ impl Pipeline {
         }
     }
 
+    /// The kernel half could not be told this ([`Output::Verdict`]): it is said again with the next record that it is true of.
+    pub fn verdict_undelivered(&mut self, id: &FlowId, request: u16, verdict: Verdict) {
+        if let Some(flow) = self.flows.find_mut(id) {
+            flow.told.lost(request, verdict);
+        }
+    }
+
     /// Lets time pass: holes become gaps, idle flows go, calls wait no longer for their owners.
     pub fn handle_timeout(&mut self, now: BootTime, ends: Ends<'_>, sink: Sink<'_>) {
         let desk = &mut self.desk;
