@@ -165,6 +165,13 @@ impl Pipeline {
         }
     }
 
+    /// The kernel half could not be told this ([`Output::Verdict`]): it is said again with the next record that it is true of.
+    pub fn verdict_undelivered(&mut self, id: &FlowId, request: u16, verdict: Verdict) {
+        if let Some(flow) = self.flows.find_mut(id) {
+            flow.told.lost(request, verdict);
+        }
+    }
+
     /// Lets time pass: holes become gaps, idle flows go, calls wait no longer for their owners.
     pub fn handle_timeout(&mut self, now: BootTime, ends: Ends<'_>, sink: Sink<'_>) {
         let desk = &mut self.desk;
@@ -177,7 +184,7 @@ impl Pipeline {
         self.flows.expire(now, FLOWS_PER_TICK, |id, flow| expired.push((id, flow)));
         add(&mut self.desk.counters.flows_expired, expired.len() as u64);
         for (id, flow) in expired {
-            self.desk.forget(&id, flow, now, ends, sink);
+            self.desk.leave_alone(&id, flow, now, ends, sink);
         }
         self.desk.owners.handle_timeout(now);
         self.desk.release_late(now, sink);
