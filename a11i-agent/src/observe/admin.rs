@@ -165,7 +165,11 @@ impl Observer {
                 }
                 answer(&replies, Reply::done("hidden"));
             }
-            Step::Reveal { by } => self.admin.hidden.reveal(by),
+            Step::Reveal { by } => {
+                for flow in self.admin.hidden.reveal(by) {
+                    self.tables.forget_session(flow.process, flow.session);
+                }
+            }
             Step::Reloaded { read, replies } => answer(&replies, self.apply(read)),
         }
     }
@@ -325,7 +329,9 @@ impl Observer {
         };
         let mut current = (*self.config).clone();
         let difference = take_over(&mut current, config);
+        let before = Arc::clone(&self.pipeline.settings().routes);
         take_over_settings(self.pipeline.settings_mut(), settings);
+        setup::presume_instead(&mut self.tables, &before, &self.pipeline.settings().routes);
         if difference.applied.contains(&"log_level") {
             logging::set_level(current.log_level);
         }
