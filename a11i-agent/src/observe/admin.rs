@@ -129,11 +129,6 @@ impl Observer {
         self.admin.link = Some(link);
     }
 
-    /// The emergency brake.
-    pub fn brake(&self) -> Brake {
-        self.admin.brake.clone()
-    }
-
     pub(super) fn handle_admin(&mut self, event: Event) {
         match event {
             Event::Asked(Asked { request, replies }) => match request {

@@ -132,6 +132,10 @@ async fn reload_takes_over_what_it_can_and_a_mistake_changes_nothing() {
     let output = a11i(&["control", "reload"]).await;
     assert!(output.status.success(), "{}", words(&output));
     assert!(words(&output).contains("changed: content") && words(&output).contains("needs a restart: semconv"), "{}", words(&output));
+    // A service manager's way to the same.
+    let agent = rustix_pid(scene.agent.pid());
+    rustix::process::kill_process(agent, rustix::process::Signal::HUP).expect("the agent runs");
+    scene.agent.wait_for_log(&["SIGHUP", "configuration"]).await;
     let Some(curl) = scene.curl() else { return };
     let done = curl.post(OPENAI_CHAT, &chat("gpt-4o-mini", "a prompt that may be seen now")).run().await;
     let calls = scene.agent.calls_of(done.pid, 1).await;

@@ -9,6 +9,8 @@ mod outputs;
 mod readings;
 mod start;
 
+pub use start::Prepared;
+
 use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
 use a11i_common::{
