@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use a11i_tests::{
-    agent::AgentOptions,
+    agent::{AgentOptions, signal},
     otlp_sink::OtlpSink,
     provider_stub::Options,
     workload::curl::{chat, chat_stream},
 };
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::{a11i, asked, counter, kernel, status, status_when};
@@ -133,8 +134,7 @@ async fn reload_takes_over_what_it_can_and_a_mistake_changes_nothing() {
     assert!(output.status.success(), "{}", words(&output));
     assert!(words(&output).contains("changed: content") && words(&output).contains("needs a restart: semconv"), "{}", words(&output));
     // A service manager's way to the same.
-    let agent = rustix_pid(scene.agent.pid());
-    rustix::process::kill_process(agent, rustix::process::Signal::HUP).expect("the agent runs");
+    signal(scene.agent.pid(), Signal::HUP);
     scene.agent.wait_for_log(&["SIGHUP", "configuration"]).await;
     let Some(curl) = scene.curl() else { return };
     let done = curl.post(OPENAI_CHAT, &chat("gpt-4o-mini", "a prompt that may be seen now")).run().await;
