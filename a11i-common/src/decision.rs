@@ -22,7 +22,9 @@ pub struct Decision {
     pub request: u16,
     /// [`verdict`].
     pub verdict: u8,
-    pub reserved: [u8; 3],
+    pub reserved: u8,
+    /// Tells this decision from those before it: the kernel half takes each once.
+    pub serial: u16,
 }
 
 /// Bytes of a path's end by which the kernel half knows it: enough for `chat/completions`.

@@ -35,8 +35,8 @@ pub const FRAMES_PER_THREAD: usize = 4;
 /// Processes in the watched set.
 pub const PROCESSES: u32 = 32_768;
 
-/// Verdicts under way from the agent to the kernel half. They are taken within a call or two.
-pub const DECISIONS: u32 = 16_384;
+/// Verdicts of the agent: at most one per session.
+pub const DECISIONS: u32 = SESSIONS;
 
 /// Pairs of file and process whose hits are counted.
 pub const HITS: u32 = 16_384;

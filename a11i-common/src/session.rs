@@ -64,7 +64,8 @@ pub struct Session {
     pub start: [[u8; 4]; 2],
     /// Counts requests, modulo 65,536.
     pub request: u16,
-    pub reserved: u16,
+    /// [`crate::decision::Decision::serial`] of the last decision that was looked at.
+    pub decision: u16,
     /// Bytes of the present request and its answer that may still be copied while it is undecided.
     pub undecided_left: u32,
 }

@@ -33,7 +33,7 @@ pub(crate) fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut S
     }
     // The verdict on what was under way, or on the connection before any request: taken first, so that a request which begins in this very
     // transfer is not taken for a part of what it follows.
-    if session.protocol == protocol::REQUEST || session.protocol == protocol::PRESUMED_LLM || session.protocol == protocol::UNDECIDED {
+    if session.protocol < protocol::OTHER {
         take_verdict(&transfer.key, session);
     }
     match session.protocol {
@@ -56,8 +56,9 @@ pub(crate) fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut S
             session.last_direction = direction as u8;
             begin_request(transfer, session, scratch, direction, word);
         }
-        _ => {
-            if turned
+        state => {
+            // Of an undecided request nobody knows where it ends: the next may be pipelined behind it, and has its own verdict.
+            if (turned || state == protocol::REQUEST)
                 && session.request_direction == direction as u8
                 && let Some(word) = request_word(transfer, session, direction, length)
             {
@@ -82,9 +83,9 @@ pub(crate) fn is_of_no_interest(key: &SessionKey, direction: usize, buffer: u64,
     let (protocol, request_direction) = unsafe { ((*session).protocol, (*session).request_direction) };
     let uninteresting = match protocol {
         protocol::IGNORED => true,
-        protocol::OTHER if direction == 0 => !begins_request_in(buffer, capacity),
-        // Requests of a client are written, never read; of a program that was not seen to send any, nobody knows.
-        protocol::OTHER => request_direction == 0,
+        // Requests of a client are written, of a server read; of a program that was not seen to do either, nobody knows.
+        protocol::OTHER if request_direction == 1 - direction as u8 => true,
+        protocol::OTHER if direction == 0 => !may_begin_request(buffer, capacity),
         _ => false,
     };
     if uninteresting {
@@ -93,10 +94,10 @@ pub(crate) fn is_of_no_interest(key: &SessionKey, direction: usize, buffer: u64,
     uninteresting
 }
 
-/// Fewer bytes than a method has could be the beginning of one.
+/// What cannot be read yet is looked at when the call returns: the library will have touched it by then.
 #[inline(always)]
-fn begins_request_in(buffer: u64, capacity: u64) -> bool {
-    capacity < 4 || user_memory::read::<u32>(buffer).is_some_and(|word| begins_request(u32::from_le(word)))
+fn may_begin_request(buffer: u64, capacity: u64) -> bool {
+    capacity >= 4 && user_memory::read::<u32>(buffer).is_none_or(|word| begins_request(u32::from_le(word)))
 }
 
 #[inline(always)]
@@ -133,10 +134,10 @@ fn first_sight(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch
     if begins_request(word) {
         begin_request(transfer, session, scratch, direction, word);
     } else if word == u32::from_le_bytes(*b"HTTP") {
-        // Joined before an answer.
+        // Joined before an answer, to a request that nobody saw.
         session.request_direction = 1 - direction as u8;
-        session.protocol = protocol::REQUEST;
-        session.undecided_left = settings::call_limit();
+        session.protocol = if session.flags & flag::LLM_HOST != 0 { protocol::PRESUMED_LLM } else { protocol::REQUEST };
+        session.undecided_left = UNDECIDED_OTHER_BYTES;
     } else {
         session.protocol = if word == u32::from_le_bytes(*b"PRI ") { protocol::IGNORED } else { protocol::OTHER };
         if scratch.limit > PROTOCOL_PROBE_BYTES {
@@ -164,18 +165,19 @@ fn begin_request(transfer: &Transfer, session: &mut Session, scratch: &mut Scrat
     }
 }
 
-/// The verdict on this request, or on the whole connection, if there is one. One that comes too late goes.
+/// The verdict on this request, or on the whole connection, if there is one that was not taken yet. It stays in the table until the session
+/// ends: if it were removed here, a newer one could go with it unread.
 #[inline(always)]
 fn take_verdict(key: &SessionKey, session: &mut Session) {
     let Some(decision) = DECISIONS.get_ptr(key) else {
         return;
     };
-    // SAFETY: a live map value, written whole by the agent.
+    // SAFETY: a live map value; the agent writes a new one and never changes this.
     let decision = unsafe { *decision };
-    let _ = DECISIONS.remove(key);
-    if decision.generation != session.generation {
+    if decision.serial == session.decision || decision.generation != session.generation {
         return;
     }
+    session.decision = decision.serial;
     if decision.verdict == verdict::LLM_HOST {
         session.flags |= flag::LLM_HOST;
         if session.protocol == protocol::REQUEST {
@@ -231,14 +233,17 @@ fn node_allows(bytes: u64) -> bool {
     true
 }
 
-/// The first word of a transfer that begins like a request.
+/// The first word of a transfer that begins like a request, in the direction that requests come in. Nobody writes a method in pieces.
 #[inline(always)]
 fn request_word(transfer: &Transfer, session: &Session, direction: usize, length: u64) -> Option<u32> {
-    if length < 4 {
-        // Nobody writes a method in pieces; if somebody does, it is where requests come from.
-        return if session.request_direction == direction as u8 { Some(0) } else { None };
+    if length < 4 || session.request_direction == 1 - direction as u8 {
+        return None;
     }
-    let word = u32::from_le(user_memory::read::<u32>(transfer.buffer)?);
+    let Some(word) = user_memory::read::<u32>(transfer.buffer) else {
+        // Nobody knows what it was: copied within budgets, where it cannot be read either and is a gap that is counted.
+        return Some(0);
+    };
+    let word = u32::from_le(word);
     if begins_request(word) { Some(word) } else { None }
 }
 

@@ -34,7 +34,7 @@ pub(crate) static WATCHED: HashMap<u32, u8> = HashMap::with_max_entries(limits::
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
 
-/// The agent's verdicts. Removed when they are taken, with their session, and by the agent when their process ends.
+/// The agent's verdicts. Removed with their session: here, or by the agent when their process ends.
 #[map]
 pub(crate) static DECISIONS: HashMap<SessionKey, Decision> = HashMap::with_max_entries(limits::DECISIONS, 0);
 

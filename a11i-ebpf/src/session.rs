@@ -39,7 +39,7 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
         flags: 0,
         start: [[0; 4]; 2],
         request: 0,
-        reserved: 0,
+        decision: 0,
         undecided_left: 0,
     };
     // Another thread may be faster; then its entry counts.
@@ -51,7 +51,8 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
     found
 }
 
-/// What follows has nothing to do with what was seen before: a request after traffic that nobody followed.
+/// What follows has nothing to do with what was seen before: a request after traffic that nobody followed. Libraries of this family allow
+/// one thread in a session at a time, so nobody else counts in it now.
 #[inline(always)]
 pub(crate) fn begin_generation(session: &mut Session) {
     session.generation = session.generation.wrapping_add(1);

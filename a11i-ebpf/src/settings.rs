@@ -27,4 +27,6 @@ settings! {
     ONLY_WATCHED, only_watched = 0;
     CALL_LIMIT, call_limit = limits::DEFAULT_CALL_LIMIT as u32;
     WAKE_BYTES, wake_bytes = 256 * 1024;
+    /// Always 0; the compiler does not know.
+    NEVER, never = 0;
 }

@@ -22,6 +22,8 @@ pub struct KernelTables {
     decisions: HashMap<MapData, Plain<SessionKey>, Plain<Decision>>,
     llm_paths: HashMap<MapData, Plain<PathTail>, u8>,
     llm_names: HashMap<MapData, u64, u8>,
+    /// Of the last decision; 0 is none.
+    serial: u16,
 }
 
 /// The shared layout, as aya wants it: plain old data.
@@ -56,6 +58,7 @@ impl KernelTables {
             decisions: table(ebpf, "DECISIONS")?,
             llm_paths: table(ebpf, "LLM_PATHS")?,
             llm_names: table(ebpf, "LLM_NAMES")?,
+            serial: 0,
         })
     }
 
@@ -84,10 +87,20 @@ impl KernelTables {
         }
     }
 
-    /// Tells the kernel half what a request is. False: there is no room, and it goes on copying within its budgets.
+    /// Tells the kernel half what a request is. False: the session is over or another one, or there is no room.
     pub fn decide(&mut self, process: ProcessId, session: SessionId, request: u16, verdict: u8) -> bool {
-        let decision = Decision { generation: session.generation, request, verdict, reserved: [0; 3] };
-        self.decisions.insert(&Plain(key_of(process, session)), &Plain(decision), 0).is_ok()
+        if self.session(process, session).is_none() {
+            return false;
+        }
+        self.serial = self.serial.wrapping_add(1).max(1);
+        let decision = Decision { generation: session.generation, request, verdict, reserved: 0, serial: self.serial };
+        let key = Plain(key_of(process, session));
+        let told = self.decisions.insert(&key, &Plain(decision), 0).is_ok();
+        // It may have ended in between: then nobody else would remove the verdict.
+        if told && self.sessions.get(&key, 0).is_err() {
+            self.forget_decision(&key);
+        }
+        told
     }
 
     /// Follow this process and its descendants (where only watched ones are followed).
@@ -103,13 +116,16 @@ impl KernelTables {
 
     /// Drops a session that is followed no longer. A later one at the same address stays; an entry already gone is as good.
     pub fn forget_session(&mut self, process: ProcessId, session: SessionId) {
+        let key = Plain(key_of(process, session));
+        if self.decisions.get(&key, 0).is_ok_and(|Plain(decision)| decision.generation == session.generation) {
+            self.forget_decision(&key);
+        }
         if self.session(process, session).is_none() {
             return;
         }
         if let Err(error) = self.sessions.remove(&Plain(key_of(process, session))) {
             tracing::trace!(%error, "session already gone");
         }
-        self.forget_decision(&Plain(key_of(process, session)));
     }
 
     /// Taken already, as a rule.
@@ -184,7 +200,7 @@ mod tests {
             flags: 0,
             start: [[0; 4]; 2],
             request: 0,
-            reserved: 0,
+            decision: 0,
             undecided_left: 0,
         };
         assert!(is_of(&entry, process, session));

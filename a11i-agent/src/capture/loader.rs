@@ -191,3 +191,28 @@ fn raise_memlock_limit() {
         tracing::debug!(%error, "cannot raise RLIMIT_MEMLOCK; only kernels before 5.11 need it");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without one the kernel gives the program a stack that other threads write to (see `tls/programs.rs` of the kernel half). Dead code
+    /// counts: the kernel looks before it removes any.
+    #[test]
+    fn every_uprobe_program_has_a_tail_call() {
+        const CALL: u8 = 0x85; // BPF_JMP | BPF_CALL
+        const TAIL_CALL: i32 = 12; // BPF_FUNC_tail_call
+        let object = aya_obj::Object::parse(OBJECT).unwrap();
+        let programs = object.programs.iter().filter(|(_, program)| {
+            use aya_obj::ProgramSection as S;
+            matches!(program.section, S::UProbe { .. } | S::URetProbe { .. })
+        });
+        let mut seen = 0;
+        for (name, program) in programs {
+            let function = &object.functions[&program.function_key()];
+            assert!(function.instructions.iter().any(|i| i.code == CALL && i.imm == TAIL_CALL), "{name}");
+            seen += 1;
+        }
+        assert!(seen >= SINGLE_PROGRAMS.len() + 3, "{seen} programs");
+    }
+}

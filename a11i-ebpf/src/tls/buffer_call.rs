@@ -70,7 +70,8 @@ fn place(frames: &mut [Frame; FRAMES_PER_THREAD], frame: &Frame, tgid: u32) {
             continue;
         }
         let same_transfer = live.session == frame.session && operation::direction(live.operation) == operation::direction(frame.operation);
-        let same_probe = live.attachment == frame.attachment && live.operation == frame.operation;
+        // Without attach cookies (before 5.15) all attachments are 0, and two of one file are told from a missed return by nothing.
+        let same_probe = live.attachment != 0 && live.attachment == frame.attachment && live.operation == frame.operation;
         if live.stack_pointer == frame.stack_pointer && same_transfer && live.buffer == frame.buffer && !same_probe {
             // The same call through a second attachment of its file, or one entry point that jumps into another: the content is the same.
             count::add(Counter::DuplicateHits, 1);

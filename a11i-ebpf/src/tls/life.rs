@@ -4,7 +4,7 @@ use a11i_common::{
     decision::{FNV_OFFSET, fnv_1a},
     event::{Counter, RecordKind, ServerNameRecord},
     limits::SERVER_NAME_BYTES,
-    session::{SessionKey, flag},
+    session::{SessionKey, flag, protocol},
 };
 use aya_ebpf::programs::ProbeContext;
 
@@ -72,6 +72,16 @@ fn name(key: &SessionKey, tid: u32, attachment: u64, source: u64) {
     let Some(session) = session::find_or_insert(key) else {
         return;
     };
+    // SAFETY: a live map value; nobody else uses a session that is being set up.
+    let session = unsafe { &mut *session };
+    // A name is set before the handshake: what was known of this address was another connection, whose end was not seen.
+    if session.offsets != [0; 2] || session.protocol != protocol::UNDECIDED {
+        session::begin_generation(session);
+        session.protocol = protocol::UNDECIDED;
+    }
+    // Only a client names whom it wants.
+    session.request_direction = 0;
+    session.flags = if is_llm_name(source) { flag::LLM_HOST } else { 0 };
     let Some(mut entry) = RING.reserve::<ServerNameRecord>(0) else {
         count::add(Counter::SessionRecordsLost, 1);
         return;
@@ -83,31 +93,25 @@ fn name(key: &SessionKey, tid: u32, attachment: u64, source: u64) {
             entry.discard(0);
             return;
         };
-        // Only a client names whom it wants.
-        (*session).request_direction = 0;
-        if is_llm_name(&raw const (*record).name, length) {
-            (*session).flags |= flag::LLM_HOST;
-        }
-        (&raw mut (*record).header).write(session::header(RecordKind::ServerName, (*session).process, tid, length));
+        (&raw mut (*record).header).write(session::header(RecordKind::ServerName, session.process, tid, length));
         (&raw mut (*record).session).write(key.session);
         (&raw mut (*record).attachment).write(attachment);
-        (&raw mut (*record).generation).write((*session).generation);
+        (&raw mut (*record).generation).write(session.generation);
         (&raw mut (*record).reserved).write([0; 3]);
     }
     entry.submit(emit::wake_by_volume());
 }
 
-/// # Safety
-/// `name` points to that many readable bytes.
+/// Read byte by byte: the name fits no stack beside the rest, and the ring may have no room for it.
 #[inline(always)]
-unsafe fn is_llm_name(name: *const [u8; SERVER_NAME_BYTES], length: u32) -> bool {
+fn is_llm_name(source: u64) -> bool {
     let mut hash = FNV_OFFSET;
-    for at in 0..SERVER_NAME_BYTES {
-        if at as u32 >= length {
-            break;
+    for at in 0..SERVER_NAME_BYTES as u64 {
+        match user_memory::read::<u8>(source + at) {
+            None => return false,
+            Some(0) => break,
+            Some(byte) => hash = fnv_1a(hash, byte),
         }
-        // SAFETY: `at` is below the array's length; volatile so that the loop stays one.
-        hash = fnv_1a(hash, unsafe { core::ptr::read_volatile(name.cast::<u8>().add(at)) });
     }
     LLM_NAMES.get_ptr(&hash).is_some()
 }

@@ -1,18 +1,40 @@
 //! The programs themselves, each twice: for uprobe-multi links (6.6+, the cookie says which function was hit) and
 //! for single probes (one program per function, since cookies begin with 5.15).
+//!
+//! Each has a tail call, some of them one that never happens ([`keep_own_stack`]).
 
-use a11i_common::probe::OPERATION_BITS;
+use a11i_common::probe::{LONG_TRANSFER, OPERATION_BITS};
 use aya_ebpf::{
+    EbpfContext,
     macros::{uprobe, uretprobe},
+    maps::ProgramArray,
     programs::{ProbeContext, RetProbeContext},
 };
 
 use super::{buffer_call, life, operation};
-use crate::maps::{PROGRAMS, PROGRAMS_MULTI};
+use crate::{
+    maps::{PROGRAMS, PROGRAMS_MULTI},
+    settings,
+};
+
+/// Keeps the program on the stack of its own thread.
+///
+/// From 6.13 on the kernel gives a tracing program that uses 64 bytes of stack or more a *private* stack, one per CPU. Uprobe programs are
+/// preemptible, and nothing keeps two threads from being in the same one on the same CPU: there they overwrite each other's variables (seen
+/// on 7.2: keys that are not found, records that are reserved and never submitted). A program with a tail call gets none
+/// (`check_max_stack_depth` in the kernel's `verifier.c`), and it counts although it is dead code: the agent never sets the condition.
+#[inline(always)]
+fn keep_own_stack<C: EbpfContext>(ctx: &C, programs: &ProgramArray) {
+    if settings::never() != 0 {
+        // SAFETY: nothing here has to be dropped.
+        unsafe { programs.tail_call(ctx, LONG_TRANSFER) };
+    }
+}
 
 /// Entry of any buffer function, through a multi link.
 #[uprobe(multi)]
 pub(crate) fn tls_enter_multi(ctx: ProbeContext) {
+    keep_own_stack(&ctx, &PROGRAMS_MULTI);
     let cookie = operation::cookie(&ctx);
     let operation = (cookie & ((1 << OPERATION_BITS) - 1)) as u8;
     buffer_call::enter(&ctx, operation, buffer_call::attachment_of(cookie));
@@ -27,6 +49,7 @@ pub(crate) fn tls_leave_multi(ctx: RetProbeContext) {
 /// Entry of any session-life function, through a multi link.
 #[uprobe(multi)]
 pub(crate) fn session_life_multi(ctx: ProbeContext) {
+    keep_own_stack(&ctx, &PROGRAMS_MULTI);
     let cookie = operation::cookie(&ctx);
     let operation = (cookie & ((1 << OPERATION_BITS) - 1)) as u8;
     life::enter(&ctx, operation, buffer_call::attachment_of(cookie));
@@ -34,13 +57,15 @@ pub(crate) fn session_life_multi(ctx: ProbeContext) {
 
 /// Reached from [`tls_leave_multi`] only.
 #[uretprobe(multi)]
-pub(crate) fn tls_leave_long_multi(_ctx: RetProbeContext) {
+pub(crate) fn tls_leave_long_multi(ctx: RetProbeContext) {
+    keep_own_stack(&ctx, &PROGRAMS_MULTI);
     buffer_call::leave_long();
 }
 
 /// Reached from [`tls_leave`] only.
 #[uretprobe]
-pub(crate) fn tls_leave_long(_ctx: RetProbeContext) {
+pub(crate) fn tls_leave_long(ctx: RetProbeContext) {
+    keep_own_stack(&ctx, &PROGRAMS);
     buffer_call::leave_long();
 }
 
@@ -53,6 +78,7 @@ macro_rules! single {
     ($($name:ident: $module:ident, $operation:ident;)*) => {$(
         #[uprobe]
         pub(crate) fn $name(ctx: ProbeContext) {
+            keep_own_stack(&ctx, &PROGRAMS);
             $module::enter(&ctx, operation::$operation, buffer_call::attachment_of(operation::cookie(&ctx)));
         }
     )*};
