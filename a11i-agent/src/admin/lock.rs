@@ -43,6 +43,9 @@ pub enum LockError {
     /// Another agent has it; what it wrote, where that can be read.
     #[error("this host is observed already, by {}", .0.as_ref().map_or_else(|| "an agent that does not say who it is".to_owned(), Holder::to_string))]
     Held(Option<Holder>),
+    /// Another agent sees another folder; what both see is the kernel.
+    #[error("this host is observed already, by process {pid}, which has its lock file in a folder that is not seen here")]
+    Elsewhere { pid: u32 },
     /// There is no lock to be had.
     #[error("there is no place for the lock file: {0}")]
     Place(#[from] PlaceError),
@@ -67,21 +70,30 @@ const HOLDER_BYTES: u64 = 4096;
 
 impl HostLock {
     /// Takes it, or says at once who has it.
+    ///
+    /// # Errors
+    /// See [`LockError`].
     pub fn take(place: Place) -> Result<Self, LockError> {
         for _ in 0..ATTEMPTS {
             let flags = OFlags::NOFOLLOW.bits().cast_signed();
             let opened =
                 File::options().read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(place.lock());
-            let file = opened.map_err(LockError::File)?;
+            let file = match opened {
+                Ok(file) => file,
+                // Whoever had it took the folder away as well (systemd, an agent of an earlier version).
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    place.make_again()?;
+                    continue;
+                }
+                Err(error) => return Err(LockError::File(error)),
+            };
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => return Err(LockError::Held(holder(&file))),
                 Err(error) => return Err(LockError::File(error.into())),
             }
             // The one who had it removes the file at its end: this may be that one.
-            let is_current = std::fs::symlink_metadata(place.lock())
-                .is_ok_and(|there| file.metadata().is_ok_and(|here| (there.dev(), there.ino()) == (here.dev(), here.ino())));
-            if is_current {
+            if is_at(&file, &place) {
                 let mut lock = Self { place, file, unwritten: None };
                 lock.unwritten = lock.write(&Holder::this_process()).err();
                 return Ok(lock);
@@ -94,6 +106,18 @@ impl HostLock {
         &self.place
     }
 
+    /// Looks whether the file is still what others would lock, and takes it again if somebody has removed or replaced it. True: it was.
+    ///
+    /// # Errors
+    /// It was, and it cannot be taken again: another agent may have it.
+    pub fn keep(&mut self) -> Result<bool, LockError> {
+        if is_at(&self.file, &self.place) {
+            return Ok(false);
+        }
+        *self = Self::take(self.place.clone())?;
+        Ok(true)
+    }
+
     fn write(&mut self, holder: &Holder) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.rewind()?;
@@ -103,12 +127,19 @@ impl HostLock {
 
 impl Drop for HostLock {
     fn drop(&mut self) {
-        // While it is still held: nobody else's file is removed.
-        if let Err(error) = std::fs::remove_file(self.place.lock()) {
+        // While it is still held, and only if it is ours: nobody else's file is removed. The folder stays: somebody may be about to use it.
+        if is_at(&self.file, &self.place)
+            && let Err(error) = std::fs::remove_file(self.place.lock())
+        {
             tracing::debug!(%error, "the lock file stays; it is nobody's");
         }
-        self.place.remove();
     }
+}
+
+/// The file is the one that is found there.
+fn is_at(file: &File, place: &Place) -> bool {
+    std::fs::symlink_metadata(place.lock())
+        .is_ok_and(|there| file.metadata().is_ok_and(|here| (there.dev(), there.ino()) == (here.dev(), here.ino())))
 }
 
 fn holder(mut file: &File) -> Option<Holder> {
@@ -126,6 +157,10 @@ mod tests {
         Place::make(Some(&std::env::temp_dir().join(format!("a11i-lock-{name}-{}", std::process::id())))).unwrap()
     }
 
+    fn remove(place: &Place) {
+        std::fs::remove_dir(place.folder()).unwrap();
+    }
+
     #[test]
     fn a_second_one_is_told_who_holds_it_and_gets_it_afterwards() {
         let place = place("second");
@@ -135,8 +170,36 @@ mod tests {
         assert_eq!((holder.pid, holder.version.as_str()), (std::process::id(), env!("CARGO_PKG_VERSION")));
         assert!(holder.to_string().contains(&format!("process {}", holder.pid)), "{holder}");
         drop(lock);
-        assert!(!place.lock().exists());
-        assert!(HostLock::take(Place::make(place.lock().parent()).unwrap()).is_ok());
+        assert!(!place.lock().exists() && place.folder().exists());
+        assert!(HostLock::take(place.clone()).is_ok());
+        remove(&place);
+    }
+
+    #[test]
+    fn a_folder_that_is_taken_away_is_made_again() {
+        let place = place("away");
+        std::fs::remove_dir(place.folder()).unwrap();
+        let mut lock = HostLock::take(place.clone()).unwrap();
+        assert!(!lock.keep().unwrap());
+        // Under the holder, as systemd removes a RuntimeDirectory.
+        std::fs::remove_dir_all(place.folder()).unwrap();
+        assert!(lock.keep().unwrap() && !lock.keep().unwrap());
+        assert!(matches!(HostLock::take(place.clone()), Err(LockError::Held(Some(_)))));
+        drop(lock);
+        remove(&place);
+    }
+
+    #[test]
+    fn what_another_has_taken_meanwhile_is_left_to_it() {
+        let place = place("taken");
+        let mut lock = HostLock::take(place.clone()).unwrap();
+        std::fs::remove_file(place.lock()).unwrap();
+        let other = HostLock::take(place.clone()).unwrap();
+        assert!(matches!(lock.keep(), Err(LockError::Held(Some(_)))));
+        drop(lock);
+        assert!(place.lock().exists(), "it is the other's");
+        drop(other);
+        remove(&place);
     }
 
     #[test]
@@ -145,8 +208,9 @@ mod tests {
         std::fs::write(place.lock(), "rubbish").unwrap();
         let lock = HostLock::take(place.clone()).unwrap();
         std::fs::write(place.lock(), "rubbish").unwrap();
-        assert!(matches!(HostLock::take(place), Err(LockError::Held(None))));
+        assert!(matches!(HostLock::take(place.clone()), Err(LockError::Held(None))));
         drop(lock);
+        remove(&place);
     }
 
     #[test]
@@ -155,6 +219,6 @@ mod tests {
         std::os::unix::fs::symlink("/dev/null", place.lock()).unwrap();
         assert!(matches!(HostLock::take(place.clone()), Err(LockError::File(_))));
         std::fs::remove_file(place.lock()).unwrap();
-        place.remove();
+        remove(&place);
     }
 }

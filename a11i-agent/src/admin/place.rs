@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::fs::OFlags;
@@ -16,9 +17,12 @@ const FOLDERS: [&str; 2] = ["/proc/1/root/run/a11i", "/run/a11i"];
 /// Nobody but the agent's user looks in.
 const FOLDER_MODE: u32 = 0o700;
 
-/// The folder.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place(PathBuf);
+/// Attempts when somebody removes the folder just after it was made: whoever does so does it once.
+const ATTEMPTS: usize = 8;
+
+/// The folder, and why not the first of [`FOLDERS`].
+#[derive(Clone, Debug)]
+pub struct Place(PathBuf, Option<Arc<io::Error>>);
 
 /// Why there is none, of every folder that was tried.
 #[derive(Debug, Error)]
@@ -32,11 +36,19 @@ impl Place {
     /// Why none can be had: no `/run`, a read-only one, a full disk, not root.
     pub fn make(configured: Option<&Path>) -> Result<Self, PlaceError> {
         first(configured, |folder| {
-            match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                Ok(()) | Err(_) => {}
+            let mut made = Ok(());
+            for _ in 0..ATTEMPTS {
+                match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
+                made = check(folder);
+                // Removed in between, by systemd or an agent of an earlier version.
+                if !made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                    break;
+                }
             }
-            check(folder)
+            made
         })
     }
 
@@ -56,11 +68,21 @@ impl Place {
         self.0.join(SOCKET)
     }
 
-    /// Removes the folder if nothing is in it: another agent may have begun meanwhile.
-    pub fn remove(&self) {
-        if let Err(error) = std::fs::remove_dir(&self.0) {
-            tracing::debug!(folder = %self.0.display(), %error, "the folder of lock and socket stays");
-        }
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    /// Why it is not the folder that every agent of the host would use: another agent may not find what is here.
+    pub fn doubt(&self) -> Option<&io::Error> {
+        self.1.as_deref()
+    }
+
+    /// The folder, after somebody removed it.
+    ///
+    /// # Errors
+    /// See [`Self::make`].
+    pub fn make_again(&self) -> Result<(), PlaceError> {
+        Self::make(Some(&self.0)).map(drop)
     }
 }
 
@@ -72,7 +94,7 @@ fn first(configured: Option<&Path>, usable: impl Fn(&Path) -> io::Result<()>) ->
     let mut refused = Vec::new();
     for folder in folders {
         match usable(&folder) {
-            Ok(()) => return Ok(Place(folder)),
+            Ok(()) => return Ok(Place(folder, refused.pop().map(|(_, error)| Arc::new(error)))),
             Err(error) => refused.push((folder, error)),
         }
     }

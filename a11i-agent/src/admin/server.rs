@@ -15,7 +15,7 @@ use tokio::{
         UnixListener, UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::{Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinHandle,
     time::timeout,
 };
@@ -25,8 +25,12 @@ use super::{
     protocol::{REQUEST_BYTES, Reply, Request},
 };
 
-/// Connections at once. Each `exec` of the host holds one; a person needs one or two.
-const CONNECTIONS: usize = 256;
+/// Connections at once that have asked nothing yet or wait for their answer: a person needs one or two.
+const CONNECTIONS: usize = 64;
+
+/// Processes hidden at once: each `exec` of the host holds a connection for as long as its command runs. Counted apart, so that any number
+/// of them leaves the brake within reach.
+const HIDERS: usize = 256;
 
 /// How long a connection may take to ask, and to take one line of an answer.
 const LINE_TIME: Duration = Duration::from_secs(5);
@@ -65,11 +69,16 @@ impl AdminServer {
     ///
     /// # Errors
     /// Why there is no socket: then the agent cannot be asked, and observes all the same.
-    pub fn start(lock: &HostLock, brake: PullBrake) -> io::Result<(Self, mpsc::Receiver<Asked>)> {
-        Self::listen(&lock.place().socket(), brake)
+    pub fn start(lock: &HostLock, requests: mpsc::Sender<Asked>, brake: PullBrake) -> io::Result<Self> {
+        Self::listen(&lock.place().socket(), requests, brake)
     }
 
-    fn listen(path: &Path, brake: PullBrake) -> io::Result<(Self, mpsc::Receiver<Asked>)> {
+    /// What is asked comes out of the receiver; the sender is for [`Self::start`], and for whoever asks from within.
+    pub fn requests() -> (mpsc::Sender<Asked>, mpsc::Receiver<Asked>) {
+        mpsc::channel(REQUESTS)
+    }
+
+    fn listen(path: &Path, requests: mpsc::Sender<Asked>, brake: PullBrake) -> io::Result<Self> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -78,9 +87,8 @@ impl AdminServer {
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         let own = identity(path);
-        let (requests, asked) = mpsc::channel(REQUESTS);
         let task = tokio::spawn(accept(listener, requests, brake));
-        Ok((Self { path: path.to_owned(), task, own }, asked))
+        Ok(Self { path: path.to_owned(), task, own })
     }
 }
 
@@ -102,6 +110,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 async fn accept(listener: UnixListener, requests: mpsc::Sender<Asked>, brake: PullBrake) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let hiders = Arc::new(Semaphore::new(HIDERS));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -115,56 +124,75 @@ async fn accept(listener: UnixListener, requests: mpsc::Sender<Asked>, brake: Pu
             tracing::warn!("more than {CONNECTIONS} connections to the admin socket: one more is closed");
             continue;
         };
-        let (requests, brake) = (requests.clone(), Arc::clone(&brake));
+        let door = Door { requests: requests.clone(), brake: Arc::clone(&brake), hiders: Arc::clone(&hiders) };
         tokio::spawn(async move {
-            if let Err(error) = serve(stream, &requests, &brake).await {
+            if let Err(error) = door.serve(stream, place).await {
                 tracing::debug!(%error, "a connection to the admin socket ended early");
             }
-            drop(place);
         });
     }
 }
 
-async fn serve(stream: UnixStream, requests: &mpsc::Sender<Asked>, brake: &PullBrake) -> io::Result<()> {
-    let peer = socket_peercred(&stream)?.uid.as_raw();
-    let (from, mut to) = stream.into_split();
-    if !is_allowed(peer, rustix::process::geteuid().as_raw()) {
-        tracing::warn!(uid = peer, "somebody who is not root asked the agent for something");
-        return say(&mut to, &Reply::refused("only root may ask the agent for anything")).await;
-    }
-    let (request, from) = match timeout(LINE_TIME, read_request(from)).await? {
-        Ok((request, from)) => (request, from),
-        Err(reason) => return say(&mut to, &Reply::Refused { reason }).await,
-    };
-    if request == Request::Detach
-        && let Err(error) = brake()
-    {
-        tracing::error!(%error, "copying cannot be switched off by its switch; the probes are closed");
-    }
-    let (replies, mut answers) = mpsc::channel(REPLIES);
-    if requests.send(Asked { request, replies }).await.is_err() {
-        return say(&mut to, &Reply::refused("the agent is shutting down")).await;
-    }
-    // Who asked may go away: nobody need be told any more, and whoever answers sees it.
-    let gone = ended(from);
-    let mut gone = std::pin::pin!(gone);
-    loop {
-        tokio::select! {
-            biased;
-            reply = answers.recv() => {
-                let reply = reply.unwrap_or_else(|| Reply::refused("the agent gave no answer"));
-                say(&mut to, &reply).await?;
-                if reply.is_final() {
-                    break;
-                }
-            }
-            () = &mut gone => return Ok(()),
+/// What a connection leads to.
+struct Door {
+    requests: mpsc::Sender<Asked>,
+    brake: PullBrake,
+    hiders: Arc<Semaphore>,
+}
+
+impl Door {
+    async fn serve(self, stream: UnixStream, place: OwnedSemaphorePermit) -> io::Result<()> {
+        let peer = socket_peercred(&stream)?.uid.as_raw();
+        let (from, mut to) = stream.into_split();
+        if !is_allowed(peer, rustix::process::geteuid().as_raw()) {
+            tracing::warn!(uid = peer, "somebody who is not root asked the agent for something");
+            return say(&mut to, &Reply::refused("only root may ask the agent for anything")).await;
         }
+        let (request, from) = match timeout(LINE_TIME, read_request(from)).await? {
+            Ok((request, from)) => (request, from),
+            Err(reason) => return say(&mut to, &Reply::Refused { reason }).await,
+        };
+        if request == Request::Detach
+            && let Err(error) = (self.brake)()
+        {
+            tracing::error!(%error, "copying cannot be switched off by its switch; the probes are closed");
+        }
+        // A hider stays: it goes on to a place of another kind.
+        let _place = if matches!(request, Request::Hide { .. }) {
+            let Ok(own) = self.hiders.try_acquire_owned() else {
+                tracing::warn!("more than {HIDERS} commands are observed by `exec`: the calls of one more are reported twice");
+                return say(&mut to, &Reply::refused(&format!("{HIDERS} processes are hidden already"))).await;
+            };
+            drop(place);
+            own
+        } else {
+            place
+        };
+        let (replies, mut answers) = mpsc::channel(REPLIES);
+        if self.requests.send(Asked { request, replies }).await.is_err() {
+            return say(&mut to, &Reply::refused("the agent is shutting down")).await;
+        }
+        // Who asked may go away: nobody need be told any more, and whoever answers sees it.
+        let gone = ended(from);
+        let mut gone = std::pin::pin!(gone);
+        loop {
+            tokio::select! {
+                biased;
+                reply = answers.recv() => {
+                    let reply = reply.unwrap_or_else(|| Reply::refused("the agent gave no answer"));
+                    say(&mut to, &reply).await?;
+                    if reply.is_final() {
+                        break;
+                    }
+                }
+                () = &mut gone => return Ok(()),
+            }
+        }
+        if matches!(request, Request::Hide { .. }) {
+            gone.await;
+        }
+        Ok(())
     }
-    if matches!(request, Request::Hide { .. }) {
-        gone.await;
-    }
-    Ok(())
 }
 
 /// Root, and whoever the agent runs as.
@@ -218,7 +246,8 @@ mod tests {
             brake.fetch_add(1, Ordering::Relaxed);
             Ok(())
         });
-        let (server, asked) = AdminServer::listen(&path, pull).unwrap();
+        let (requests, asked) = AdminServer::requests();
+        let server = AdminServer::listen(&path, requests, pull).unwrap();
         Served { server, asked, pulled, path }
     }
 
@@ -286,5 +315,24 @@ mod tests {
         assert!(!asked.replies.is_closed());
         drop(held);
         asked.replies.closed().await;
+    }
+
+    #[tokio::test]
+    async fn hiders_leave_the_brake_within_reach() {
+        let Served { server: _server, mut asked, pulled, path } = served("hiders");
+        let answering = tokio::spawn(async move {
+            while let Some(Asked { replies, .. }) = asked.recv().await {
+                replies.send(Reply::done("done")).await.unwrap();
+            }
+        });
+        let mut held = Vec::new();
+        for _ in 0..HIDERS {
+            held.push(client::hold_at(&path, Request::Hide { pid: 7 }).await.unwrap());
+        }
+        let one_more = client::hold_at(&path, Request::Hide { pid: 7 }).await.unwrap_err();
+        assert!(one_more.to_string().contains("hidden already"), "{one_more}");
+        assert_eq!(client::ask_at(&path, Request::Detach, |_| {}).await.unwrap(), Reply::done("done"));
+        assert_eq!(pulled.load(Ordering::Relaxed), 1);
+        answering.abort();
     }
 }

@@ -73,6 +73,20 @@ impl KernelTables {
         self.llm_names.insert(&server_name_hash(name.as_bytes()), &1, 0).map_err(|source| LoadError::Map { name: "LLM_NAMES", source })
     }
 
+    /// Paths that end so are presumed to be nothing any more; one that was not entered is as good.
+    pub fn forget_path(&mut self, path: &str) {
+        if let Err(error) = self.llm_paths.remove(&Plain(PathTail::of(path.as_bytes()))) {
+            tracing::trace!(%error, "the path was not presumed");
+        }
+    }
+
+    /// New connections to this server name are presumed to be nothing any more; one that was not entered is as good.
+    pub fn forget_server_name(&mut self, name: &str) {
+        if let Err(error) = self.llm_names.remove(&server_name_hash(name.as_bytes())) {
+            tracing::trace!(%error, "the server name was not presumed");
+        }
+    }
+
     /// Tells the kernel half what a request is. False: the session is over or another one, or there is no room.
     pub fn decide(&mut self, process: ProcessId, session: SessionId, request: u16, verdict: u8) -> bool {
         if self.session(process, session).is_none() {

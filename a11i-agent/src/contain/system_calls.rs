@@ -154,6 +154,8 @@ const ALLOWED: &[i64] = &[
     libc::SYS_ftruncate,
     libc::SYS_getdents64,
     libc::SYS_lseek,
+    // The folder of the lock, should somebody remove it.
+    libc::SYS_mkdirat,
     libc::SYS_newfstatat,
     libc::SYS_openat,
     libc::SYS_openat2,
@@ -205,6 +207,7 @@ const ALLOWED_HERE: &[i64] = &[
     libc::SYS_dup2,
     libc::SYS_epoll_wait,
     libc::SYS_lstat,
+    libc::SYS_mkdir,
     libc::SYS_open,
     libc::SYS_poll,
     libc::SYS_readlink,

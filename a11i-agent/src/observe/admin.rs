@@ -129,11 +129,6 @@ impl Observer {
         self.admin.link = Some(link);
     }
 
-    /// The emergency brake.
-    pub fn brake(&self) -> Brake {
-        self.admin.brake.clone()
-    }
-
     pub(super) fn handle_admin(&mut self, event: Event) {
         match event {
             Event::Asked(Asked { request, replies }) => match request {
@@ -165,7 +160,13 @@ impl Observer {
                 }
                 answer(&replies, Reply::done("hidden"));
             }
-            Step::Reveal { by } => self.admin.hidden.reveal(by),
+            Step::Reveal { by } => {
+                // What was written while it was hidden is not for us to report.
+                self.drain_all(self.ring_records());
+                for flow in self.admin.hidden.reveal(by) {
+                    self.tables.forget_session(flow.process, flow.session);
+                }
+            }
             Step::Reloaded { read, replies } => answer(&replies, self.apply(read)),
         }
     }
@@ -325,7 +326,9 @@ impl Observer {
         };
         let mut current = (*self.config).clone();
         let difference = take_over(&mut current, config);
+        let before = Arc::clone(&self.pipeline.settings().routes);
         take_over_settings(self.pipeline.settings_mut(), settings);
+        setup::presume_instead(&mut self.tables, &before, &self.pipeline.settings().routes);
         if difference.applied.contains(&"log_level") {
             logging::set_level(current.log_level);
         }

@@ -1,8 +1,15 @@
-//! Processes that somebody else reports: the trees of `exec`. A state machine: roots and forks in, a yes or no per process out.
+//! Processes that somebody else reports: the trees of `exec`. A state machine: roots and forks in, a yes or no per process out; and which of
+//! their sessions the kernel half was told to leave alone.
 
 use std::collections::HashMap;
 
-use a11i_common::identity::{Pid, ProcessId};
+use a11i_common::{
+    decode::SessionId,
+    identity::{Pid, ProcessId},
+    limits::SESSIONS,
+};
+
+use crate::flow::FlowId;
 
 /// Who hides a tree: one connection of the admin socket.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -11,11 +18,16 @@ pub(super) struct Hider(pub(super) u64);
 /// More than a host runs below `exec`; what exceeds it is reported twice rather than not at all.
 const MAX_HIDDEN: usize = 65_536;
 
+/// As many as the kernel half knows at once; of what exceeds it (ends that were not told) bytes are copied for nothing.
+const MAX_IGNORED: usize = SESSIONS as usize;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct HiddenTrees {
     /// By pid, since a fork names its parent so.
     processes: HashMap<Pid, Hidden>,
+    /// Sessions the kernel half was told to ignore.
+    ignored: HashMap<FlowId, Hider>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +43,23 @@ impl HiddenTrees {
         }
     }
 
-    /// The connection is gone: what still runs is for us to report.
-    pub(super) fn reveal(&mut self, by: Hider) {
+    /// The connection is gone: what still runs is for us to report. The sessions that the kernel half ignores, to be forgotten there.
+    #[must_use]
+    pub(super) fn reveal(&mut self, by: Hider) -> Vec<FlowId> {
         self.processes.retain(|_, hidden| hidden.by != by);
+        self.ignored.extract_if(|_, hider| *hider == by).map(|(flow, _)| flow).collect()
+    }
+
+    /// Bytes of this session have come. True once, if the process is hidden: the kernel half has to be told to ignore it.
+    pub(super) fn is_to_be_ignored(&mut self, process: ProcessId, session: SessionId) -> bool {
+        let Some(hidden) = self.processes.get(&process.pid).filter(|hidden| is_same(hidden.process, process)) else { return false };
+        let flow = FlowId { process, session };
+        self.ignored.len() < MAX_IGNORED && self.ignored.insert(flow, hidden.by).is_none()
+    }
+
+    /// The session has ended, or could not be ignored.
+    pub(super) fn forget(&mut self, process: ProcessId, session: SessionId) {
+        self.ignored.remove(&FlowId { process, session });
     }
 
     pub(super) fn handle_fork(&mut self, child: ProcessId, parent: Pid) {
@@ -45,7 +71,9 @@ impl HiddenTrees {
     }
 
     pub(super) fn handle_exit(&mut self, process: ProcessId) {
-        self.processes.remove(&process.pid);
+        if self.processes.remove(&process.pid).is_some() {
+            self.ignored.retain(|flow, _| flow.process.pid != process.pid);
+        }
     }
 
     pub(super) fn contains(&self, process: ProcessId) -> bool {
@@ -64,6 +92,8 @@ const fn is_same(one: ProcessId, other: ProcessId) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use a11i_common::identity::TlsSession;
+
     use super::*;
 
     fn process(pid: u32, start_ticks: u32) -> ProcessId {
@@ -81,7 +111,7 @@ mod tests {
         assert!(!trees.contains(process(20, 4)));
         trees.handle_exit(process(11, 2));
         assert!(!trees.contains(process(11, 2)) && trees.contains(process(12, 3)), "an orphan stays hidden");
-        trees.reveal(Hider(1));
+        assert!(trees.reveal(Hider(1)).is_empty());
         assert_eq!(trees.len(), 0);
     }
 
@@ -100,8 +130,26 @@ mod tests {
         let mut trees = HiddenTrees::default();
         trees.hide(process(10, 1), Hider(1));
         trees.hide(process(20, 1), Hider(2));
-        trees.reveal(Hider(1));
+        assert!(trees.reveal(Hider(1)).is_empty());
         assert!(!trees.contains(process(10, 1)) && trees.contains(process(20, 1)));
+    }
+
+    #[test]
+    fn each_session_of_a_hidden_process_is_ignored_once_and_given_back_when_it_is_revealed() {
+        let session = |at: u64| SessionId { session: TlsSession(at), generation: 1 };
+        let mut trees = HiddenTrees::default();
+        for pid in [10, 20, 30] {
+            trees.hide(process(pid, 1), Hider(u64::from(pid.min(20))));
+        }
+        assert!(!trees.is_to_be_ignored(process(40, 1), session(1)), "a process that is not hidden");
+        for (pid, at) in [(10, 1), (10, 2), (20, 1), (20, 3), (30, 1)] {
+            assert!(trees.is_to_be_ignored(process(pid, 1), session(at)) && !trees.is_to_be_ignored(process(pid, 1), session(at)));
+        }
+        trees.forget(process(20, 1), session(3));
+        trees.handle_exit(process(30, 1));
+        assert_eq!(trees.reveal(Hider(20)), [FlowId { process: process(20, 1), session: session(1) }]);
+        assert_eq!(trees.reveal(Hider(10)).len(), 2);
+        assert!(trees.ignored.is_empty());
     }
 
     #[test]

@@ -21,6 +21,6 @@ mod tally;
 pub use admin::{AdminLink, ReadConfig};
 pub use brake::Brake;
 pub use command::{CoverageReport, FileReport, NotCoveredReport, ProcessReport, Progress};
-pub use event_loop::Observer;
+pub use event_loop::{Observer, Prepared};
 pub use outlet::Summary;
 pub use setup::{Scope, StartError, load_settings, pipeline_settings};

@@ -118,6 +118,18 @@ pub(super) fn presume(tables: &mut KernelTables, routes: &Routes) {
     }
 }
 
+/// The same after a change: what only `before` knew is forgotten first, since two paths may end alike.
+pub(super) fn presume_instead(tables: &mut KernelTables, before: &Routes, now: &Routes) {
+    let (paths, names) = (now.presumed_paths(), now.presumed_server_names());
+    for path in before.presumed_paths().iter().filter(|path| !paths.contains(path)) {
+        tables.forget_path(path);
+    }
+    for name in before.presumed_server_names().iter().filter(|name| !names.contains(name)) {
+        tables.forget_server_name(name);
+    }
+    presume(tables, now);
+}
+
 /// Days since 1970-01-01 UTC.
 pub(super) fn today() -> u32 {
     u32::try_from(Clock::unix_now() / DAY_NANOS).unwrap_or(u32::MAX)

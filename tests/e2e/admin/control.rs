@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use a11i_tests::{
-    agent::AgentOptions,
+    agent::{AgentOptions, signal},
     otlp_sink::OtlpSink,
     provider_stub::Options,
     workload::curl::{chat, chat_stream},
 };
+use rustix::process::Signal;
 use serde_json::json;
 
-use super::{a11i, asked, kernel};
+use super::{a11i, asked, counter, kernel, status, status_when};
 use crate::scene::{OPENAI_CHAT, Scene, assert_whole, words};
 
 #[tokio::test]
@@ -27,14 +28,22 @@ async fn detach_under_load_stops_copying_and_attach_brings_calls_back() {
     let pids: Vec<u32> = streams.iter().filter_map(tokio::process::Child::id).collect();
     // Each of them is being copied.
     let before = kernel("copied_bytes").await;
-    while kernel("copied_bytes").await < before + 20_000 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let output = a11i(&["control", "detach"]).await;
-    assert!(output.status.success(), "{}", words(&output));
-    let stopped = kernel("copied_bytes").await;
+    status_when(|status| counter(status, "copied_bytes") >= before + 20_000).await;
+    // The switch comes first, the links are closed one after the other behind it: nobody waits for their end here.
+    let detaching = tokio::spawn(async { a11i(&["control", "detach"]).await });
+    status_when(|status| status.get("switched_off") == Some(&json!(true))).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
+    let stopped = counter(&status().await, "copied_bytes");
+    while !detaching.is_finished() {
+        let status = status().await;
+        assert_eq!(counter(&status, "copied_bytes"), stopped, "copied after the brake was pulled: {status:#}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let output = detaching.await.expect("asking does not panic");
+    assert!(output.status.success(), "{}", words(&output));
     assert_eq!(kernel("copied_bytes").await, stopped, "copied after the brake was pulled");
+    // The probes were still hit: it was the switch that stopped the copying, and not the end of the links.
+    assert!(kernel("switched_off_bytes").await > 0, "nothing was left out by the switch");
     let status = asked().await;
     assert_eq!(status.pointer("/status/switched_off"), Some(&json!(true)), "{status:#}");
     assert_eq!(status.pointer("/status/phase"), Some(&json!("detached")), "{status:#}");
@@ -124,6 +133,9 @@ async fn reload_takes_over_what_it_can_and_a_mistake_changes_nothing() {
     let output = a11i(&["control", "reload"]).await;
     assert!(output.status.success(), "{}", words(&output));
     assert!(words(&output).contains("changed: content") && words(&output).contains("needs a restart: semconv"), "{}", words(&output));
+    // A service manager's way to the same.
+    signal(scene.agent.pid(), Signal::HUP);
+    scene.agent.wait_for_log(&["SIGHUP", "configuration"]).await;
     let Some(curl) = scene.curl() else { return };
     let done = curl.post(OPENAI_CHAT, &chat("gpt-4o-mini", "a prompt that may be seen now")).run().await;
     let calls = scene.agent.calls_of(done.pid, 1).await;

@@ -76,6 +76,34 @@ async fn a_run_that_cannot_be_written_is_passed_by_or_said() {
     agent.stop().await;
 }
 
+/// As two containers with the host's pids that may not look through process 1: each has a `/run` of its own.
+#[tokio::test]
+async fn agents_with_folders_of_their_own_recognise_each_other() {
+    let _turn = one_at_a_time();
+    let Some(first) = Agent::start().await else { return };
+    let folder = std::env::temp_dir().join(format!("a11i-own-run-{}", std::process::id()));
+    let options = AgentOptions::default().env("A11I_RUN_FOLDER", folder.to_str().expect("UTF-8"));
+    let Some(second) = Agent::begin(options) else { return };
+    let (status, finished) = second.ended().await;
+    assert_eq!(status.code(), Some(1), "{}", finished.log);
+    assert!(finished.log.contains(&format!("process {}", first.pid())) && finished.log.contains("--wait"), "{}", finished.log);
+    first.stop().await;
+    std::fs::remove_dir(folder).expect("it is empty");
+}
+
+#[tokio::test]
+async fn a_lock_that_somebody_removes_is_taken_again() {
+    let _turn = one_at_a_time();
+    let Some(first) = Agent::start().await else { return };
+    std::fs::remove_dir_all("/run/a11i").expect("the agent made it");
+    first.wait_for_log(&["removed the lock file", "taken again"]).await;
+    let Some(second) = Agent::begin(AgentOptions::default()) else { return };
+    let (status, finished) = second.ended().await;
+    assert_eq!(status.code(), Some(1), "{}", finished.log);
+    assert!(finished.log.contains(&format!("process {}", first.pid())), "{}", finished.log);
+    first.stop().await;
+}
+
 #[tokio::test]
 async fn without_any_place_for_a_lock_the_agent_says_so_and_observes() {
     let _turn = one_at_a_time();

@@ -6,11 +6,15 @@ mod lock;
 mod peer;
 mod processes;
 
-use std::process::Output;
+use std::{process::Output, time::Duration};
 
-use a11i_tests::agent::binary;
+use a11i_tests::agent::{PATIENCE, binary};
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+    process::Command,
+};
 
 use crate::scene::{run, words};
 
@@ -30,4 +34,33 @@ async fn asked() -> Value {
 async fn kernel(counter: &str) -> u64 {
     let asked = asked().await;
     asked.pointer(&format!("/status/kernel/{counter}")).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {counter} in {asked}"))
+}
+
+/// The agent's status, by its socket: answered by the event loop alone, however busy the thread is that closes links.
+async fn status() -> Value {
+    let mut socket = UnixStream::connect("/run/a11i/admin.sock").await.expect("the agent listens");
+    socket.write_all(b"{\"request\":\"status\"}\n").await.expect("the agent reads");
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await;
+    read.expect("the agent answers").expect("the agent says something");
+    serde_json::from_slice(&answer).expect("one JSON object")
+}
+
+/// A counter of the kernel half in a status.
+fn counter(status: &Value, name: &str) -> u64 {
+    status.pointer(&format!("/kernel/{name}")).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {name} in {status:#}"))
+}
+
+/// Waits for a status like this.
+async fn status_when(is_so: impl Fn(&Value) -> bool) -> Value {
+    let looked = async {
+        loop {
+            let status = status().await;
+            if is_so(&status) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looked).await.expect("the status becomes so")
 }

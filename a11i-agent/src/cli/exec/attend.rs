@@ -17,7 +17,7 @@ use crate::{
     cli::run::give_up_capabilities,
     config::Config,
     contain::{self, Role},
-    observe::{Observer, Scope, Summary},
+    observe::{Observer, Prepared, Scope, Summary},
     telemetry::Instruments,
 };
 
@@ -34,7 +34,7 @@ pub(super) struct Attendance {
 impl Attendance {
     /// Loads and attaches to everything `program` needs.
     pub(super) fn begin(config: Arc<Config>, program: PathBuf) -> Result<Self> {
-        let observer = Observer::start(Arc::clone(&config), Scope::Tree, Arc::new(Instruments::default()), &[program])?;
+        let observer = Prepared::load(Arc::clone(&config), Scope::Tree)?.observe(Arc::new(Instruments::default()), &[program])?;
         Ok(Self { observer, config, hidden: None })
     }
 

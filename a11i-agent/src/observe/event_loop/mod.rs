@@ -9,6 +9,8 @@ mod outputs;
 mod readings;
 mod start;
 
+pub use start::Prepared;
+
 use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
 use a11i_common::{
@@ -48,6 +50,7 @@ use crate::{
     flow::FlowId,
     pipeline::{FinalOffsets, Output, Pipeline},
     telemetry::{DropReason, Instruments},
+    verdict::Verdict,
 };
 
 /// How often time passes for the pipeline and records that woke nobody are looked for, while there are any.
@@ -315,7 +318,7 @@ async fn mapped(events: Option<&MmapEvents>) -> std::io::Result<()> {
 fn feed(
     event: &Event<'_>,
     pipeline: &mut Pipeline,
-    tables: &KernelTables,
+    tables: &mut KernelTables,
     watcher: &mut Watcher,
     talkers: &mut Talkers,
     hidden: &mut HiddenTrees,
@@ -337,12 +340,15 @@ fn feed(
             watcher.handle_exit(process, time);
             talkers.handle_exit(process);
         }
-        // Somebody else reports these.
-        EventBody::Data { .. } | EventBody::SessionEnd { .. } | EventBody::WriteShutdown { .. } | EventBody::ServerName { .. }
-            if hidden.contains(process) =>
-        {
+        // Somebody else reports these, and copies them: once is enough.
+        EventBody::Data { session, .. } if hidden.contains(process) => {
+            if hidden.is_to_be_ignored(process, session) && !tables.decide(process, session, 0, Verdict::Ignore.code()) {
+                hidden.forget(process, session);
+            }
             return;
         }
+        EventBody::SessionEnd { session, .. } if hidden.contains(process) => return hidden.forget(process, session),
+        EventBody::WriteShutdown { .. } | EventBody::ServerName { .. } if hidden.contains(process) => return,
         EventBody::ServerName { name, .. } => {
             if std::str::from_utf8(name).is_ok_and(|name| pipeline.settings().routes.is_llm_host(name)) {
                 talkers.handle_talk(process);

@@ -32,13 +32,30 @@ use crate::{
     discovery::{process::ProcFs, scan::Scan, scanner::Scanner, watcher::Watcher},
     export::{Exporter, pretty::PrettyStyle, resource_builder},
     owner::process::OwnerResolver,
-    pipeline::Pipeline,
+    pipeline::{Pipeline, PipelineSettings},
     telemetry::Instruments,
 };
 
-impl Observer {
-    /// Loads, starts every thread and begins to attach. `programs` are scanned before anything else: what is about to run.
-    pub fn start(config: Arc<Config>, scope: Scope, instruments: Arc<Instruments>, programs: &[PathBuf]) -> Result<Self, StartError> {
+/// The kernel half is loaded; nobody's program was looked at yet and nothing is attached. Between this and [`Self::observe`] the agent gives
+/// up what it no longer needs.
+pub struct Prepared {
+    config: Arc<Config>,
+    scope: Scope,
+    settings: PipelineSettings,
+    ring: RingReader,
+    counters: KernelCounters,
+    missed: MissedRuns,
+    tables: KernelTables,
+    brake: Brake,
+    equipment: Equipment,
+}
+
+impl Prepared {
+    /// Loads.
+    ///
+    /// # Errors
+    /// Why this host cannot be observed.
+    pub fn load(config: Arc<Config>, scope: Scope) -> Result<Self, StartError> {
         contain::keep_memory_private().say();
         if scope == Scope::Host {
             // Handed on to the command that `exec` starts: there it waits until that has begun.
@@ -60,7 +77,7 @@ impl Observer {
         let counters_of_guard = KernelCounters::share(&ebpf)?;
         let counters = KernelCounters::take(&mut ebpf)?;
         let mut tables = KernelTables::take(&mut ebpf)?;
-        let admin = Admin::new(Brake::new(CaptureSwitch::take(&mut ebpf)?));
+        let brake = Brake::new(CaptureSwitch::take(&mut ebpf)?);
         setup::presume(&mut tables, &settings.routes);
         let missed = MissedRuns::of(&ebpf);
         let hits = HitTable::take(&mut ebpf)?;
@@ -71,7 +88,21 @@ impl Observer {
             hazards: features.hazards,
             hits_per_second: config.guard.hits_per_second,
         };
+        Ok(Self { config, scope, settings, ring, counters, missed, tables, brake, equipment })
+    }
 
+    /// The emergency brake.
+    pub fn brake(&self) -> Brake {
+        self.brake.clone()
+    }
+
+    /// Starts every thread and begins to attach. `programs` are scanned before anything else: what is about to run.
+    ///
+    /// # Errors
+    /// What cannot be started.
+    pub fn observe(self, instruments: Arc<Instruments>, programs: &[PathBuf]) -> Result<Observer, StartError> {
+        let Self { config, scope, settings, ring, counters, missed, tables, brake, equipment } = self;
+        let admin = Admin::new(brake);
         let clock = Arc::new(Clock::new());
         clock.follow_steps();
         let proc = ProcFs::default();
@@ -102,7 +133,7 @@ impl Observer {
         let boot_unix_nanos = clock.unix_nanos(BootTime(0));
         let (resolver, answers) = Resolver::spawn(OwnerResolver::new(proc.clone(), boot_unix_nanos), proc).map_err(StartError::Thread)?;
         let resources = resource_builder(&config);
-        let mut observer = Self {
+        let mut observer = Observer {
             scope,
             ring,
             mappings,
