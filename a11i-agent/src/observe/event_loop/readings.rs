@@ -39,6 +39,7 @@ impl Observer {
             (DropReason::TooManyExchanges, counters.exchanges.too_many),
             (DropReason::StreamEventTooLarge, counters.exchanges.dropped_events),
             (DropReason::OwnerUnknown, counters.calls_without_owner),
+            (DropReason::OwnerUnanswered, self.resolver.unanswered()),
             (DropReason::OwnerEvicted, counters.owners_evicted),
             (DropReason::ScanRejected, self.scanner.rejected()),
             (DropReason::ScanNotRequested, watcher.requests_dropped),
