@@ -25,6 +25,7 @@ use aya::{
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
     },
 };
+use rustix::fs::{AtFlags, StatxFlags};
 
 use super::{AttachError, Probe, ProbeKind, ProbePlan, ProgramName, scope::Reach};
 use crate::{
@@ -60,6 +61,8 @@ struct Attached {
     /// Held open, so that links can be made again for the very file that was analysed.
     file: OpenedFile,
     proof: Proof,
+    /// When the proof held last.
+    seen: Option<Stamp>,
     plans: Vec<Arc<ProbePlan>>,
     everyone: Option<LinkSet>,
     processes: BTreeMap<ProcessId, LinkSet>,
@@ -79,6 +82,14 @@ struct Proof {
     size: u64,
     modified: (i64, i64),
     code: Vec<[u8; CODE_BYTES]>,
+}
+
+/// What betrays that a file may have been written to, its inode's change included: asking costs a microsecond and waits for no server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stamp {
+    size: u64,
+    modified: (i64, u32),
+    changed: (i64, u32),
 }
 
 /// Bytes compared at each probe: more than the longest instruction.
@@ -131,6 +142,12 @@ impl Links {
         }
     }
 
+    /// Files whose bytes are no longer those that were analysed: their probes sit at offsets of code that is gone. Asked of every file that
+    /// is known, whoever uses it; the code is only read again where a time has changed.
+    pub fn changed(&mut self) -> Vec<FileId> {
+        self.files.iter_mut().filter_map(|(id, attached)| attached.has_changed().then_some(*id)).collect()
+    }
+
     /// Takes a file that was just analysed, for nobody yet. One that is known stays as it is.
     pub fn add(&mut self, file: OpenedFile, plans: Vec<Arc<ProbePlan>>) -> Result<(), AttachError> {
         let id = file.id();
@@ -140,11 +157,13 @@ impl Links {
         if self.files.len() >= MAX_FILES {
             return Err(AttachError::TooManyFiles);
         }
+        // Before the proof: what is written in between is noticed later.
+        let seen = Stamp::of(&file);
         let proof = Proof::of(&file, &plans).ok_or(AttachError::Changed)?;
         if plans.iter().any(|plan| plan.file != id) || !file.is_unchanged() {
             return Err(AttachError::Changed);
         }
-        self.files.insert(id, Attached { file, proof, plans, everyone: None, processes: BTreeMap::new() });
+        self.files.insert(id, Attached { file, proof, seen, plans, everyone: None, processes: BTreeMap::new() });
         Ok(())
     }
 
@@ -238,8 +257,7 @@ impl Links {
                 (self.process_mode.ok_or(AttachError::NoProcessScope)?, UProbeScope::OneProcess(pid))
             }
         };
-        let is_as_analysed = || Proof::of(&attached.file, &attached.plans).is_some_and(|now| now == attached.proof);
-        if !is_as_analysed() {
+        if !attached.is_as_analysed() {
             return Err(AttachError::Changed);
         }
         let target = attached.file.attach_path();
@@ -261,7 +279,7 @@ impl Links {
                 }
             }
         }
-        if !is_as_analysed() {
+        if !attached.is_as_analysed() {
             self.unlink(set);
             return Err(AttachError::Changed);
         }
@@ -293,6 +311,35 @@ impl Links {
         for id in set.ids {
             self.owners.remove(&id);
         }
+    }
+}
+
+impl Attached {
+    fn is_as_analysed(&self) -> bool {
+        Proof::of(&self.file, &self.plans).is_some_and(|now| now == self.proof)
+    }
+
+    /// A file that cannot be asked (its server has forgotten it) is as it was, for all we know.
+    fn has_changed(&mut self) -> bool {
+        let now = Stamp::of(&self.file);
+        if now.is_none() || now == self.seen {
+            return false;
+        }
+        self.seen = now;
+        !self.is_as_analysed()
+    }
+}
+
+impl Stamp {
+    fn of(file: &OpenedFile) -> Option<Self> {
+        // What this kernel knows is what it maps: no server is asked.
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let now = rustix::fs::statx(file, c"", flags, StatxFlags::BASIC_STATS).ok()?;
+        Some(Self {
+            size: now.stx_size,
+            modified: (now.stx_mtime.tv_sec, now.stx_mtime.tv_nsec),
+            changed: (now.stx_ctime.tv_sec, now.stx_ctime.tv_nsec),
+        })
     }
 }
 
@@ -387,6 +434,23 @@ mod tests {
         std::os::unix::fs::FileExt::write_all_at(&rewritten, &[0xcc], offset).unwrap();
         rewritten.set_modified(before).unwrap();
         assert!(Proof::of(&file, &plans).unwrap() != proof);
+    }
+
+    #[test]
+    fn a_file_that_nobody_uses_is_found_changed_when_it_is_rewritten_and_not_when_only_its_name_is() {
+        let dir = TempDir::new("changed");
+        let path = openssl_look_alike(&dir);
+        let file = OpenedFile::open(&path).unwrap();
+        let plans: Vec<_> =
+            crate::attach::analyse(&file, file.id()).unwrap().plans.iter().map(|planned| Arc::clone(&planned.plan)).collect();
+        let (proof, seen) = (Proof::of(&file, &plans).unwrap(), Stamp::of(&file));
+        let mut attached = Attached { file, proof, seen, plans, everyone: None, processes: BTreeMap::new() };
+        assert!(seen.is_some() && !attached.has_changed());
+        std::fs::hard_link(&path, dir.path().join("other")).unwrap();
+        assert!(!attached.has_changed() && attached.seen != seen);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [bytes.as_slice(), b"more"].concat()).unwrap();
+        assert!(attached.has_changed());
     }
 
     fn probe(program: ProgramName, kind: ProbeKind, offset: u64) -> Probe {

@@ -26,7 +26,7 @@ impl Coverage {
         }
         let used = match self.files.entry(file) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Used::of(path, &analysis.plans)),
+            Entry::Vacant(entry) => entry.insert(Used::of(path, &analysis)),
         };
         used.add(need);
         let was_cautious = self.hazards.is_cautious();

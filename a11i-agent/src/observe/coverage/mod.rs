@@ -133,8 +133,8 @@ pub(super) struct Coverage {
 /// Files that are known to be used: those that may be attached, and as many that could not be.
 const MAX_USED_FILES: usize = 2 * MAX_FILES;
 
-/// Probes of a file stay this long after its last user: a program that is started again and again is then seen from its first call,
-/// and a probe that nobody hits costs nothing.
+/// Probes of a library stay this long after its last user: a program that is started again and again is then seen from its first call,
+/// and a probe that nobody hits costs nothing. Whether it was rewritten meanwhile is asked every second.
 const IDLE_GRACE_NANOS: u64 = 10 * 60 * 1_000_000_000;
 
 enum Notes {
@@ -283,6 +283,7 @@ impl Coverage {
         for (file, decision) in self.guard.handle_exit(process.pid, now) {
             self.execute(file, decision);
         }
+        self.detach_idle(IDLE_GRACE_NANOS);
     }
 
     /// Makes up for ends that were not told: a lost record, a rejected request.
@@ -304,7 +305,7 @@ impl Coverage {
         }
     }
 
-    /// Files without users for so long.
+    /// Libraries without users for so long, and programs without users.
     fn detach_idle(&mut self, nanos: u64) {
         for file in idle(&self.files, Clock::boot_now(), nanos) {
             self.drop_file(&file, DetachReason::Unused);

@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use a11i_common::identity::{BootTime, ProcessId};
 
 use super::hazard::Hazard;
 use crate::{
-    attach::{Planned, scope::Reach},
+    attach::{Analysis, scope::Reach},
     call::CaptureLibrary,
     discovery::file::FileId,
 };
@@ -50,6 +50,8 @@ pub(super) struct Used {
     pub library: Option<CaptureLibrary>,
     pub method: &'static str,
     pub version: Option<String>,
+    /// Programs map it beside their own code, and others will. The rest are programs.
+    pub is_library: bool,
     /// Of its plans.
     pub probes: usize,
     /// Mount namespaces whose ld.so.cache names it: attached before anyone maps it, for as long as one of them exists.
@@ -66,9 +68,10 @@ pub(super) struct Used {
 }
 
 impl Used {
-    pub(super) fn of(path: PathBuf, plans: &[Planned]) -> Self {
-        let first = plans.first();
+    pub(super) fn of(path: PathBuf, analysis: &Analysis) -> Self {
+        let (plans, first) = (&analysis.plans, analysis.plans.first());
         Self {
+            is_library: analysis.soname.is_some() || is_library_name(&path),
             path,
             library: first.map(|planned| planned.plan.library),
             method: first.map(|planned| planned.plan.method.as_str()).unwrap_or_default(),
@@ -137,9 +140,18 @@ pub(super) fn retain_users(files: &mut HashMap<FileId, Used>, keep: impl Fn(&Pro
     }
 }
 
-/// Files that have been idle for `nanos` or longer.
+/// `libssl.so.3`, `_ssl.cpython-313-x86_64-linux-gnu.so`: some have no soname.
+fn is_library_name(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        let name = name.as_encoded_bytes();
+        name.ends_with(b".so") || name.windows(4).any(|part| part == b".so.")
+    })
+}
+
+/// Libraries that have been idle for `nanos` or longer, and programs from their last user on: a program is replaced when it has been
+/// stopped, often by writing over it, and probes that are still there would go into the new code.
 pub(super) fn idle(files: &HashMap<FileId, Used>, now: BootTime, nanos: u64) -> Vec<FileId> {
-    let is_over = |used: &Used| used.idle_since.is_some_and(|since| now.nanos_since(since) >= nanos);
+    let is_over = |used: &Used| used.idle_since.is_some_and(|since| !used.is_library || now.nanos_since(since) >= nanos);
     files.iter().filter(|(_, used)| is_over(used)).map(|(file, _)| *file).collect()
 }
 
@@ -156,7 +168,7 @@ mod tests {
     }
 
     fn used_by(pids: &[u32]) -> Used {
-        let mut used = Used::default();
+        let mut used = Used { is_library: true, ..Used::default() };
         for pid in pids {
             used.add(Need::Process(process(*pid)));
         }
@@ -171,6 +183,21 @@ mod tests {
         retain_users(&mut files, |user| *user != process(8), BootTime(1_000));
         assert_eq!(idle(&files, BootTime(1_004), 5), []);
         assert_eq!(idle(&files, BootTime(1_005), 5), [FILE]);
+    }
+
+    #[test]
+    fn a_program_has_no_grace_after_its_last_user() {
+        let mut files = HashMap::from([(FILE, Used { is_library: false, ..used_by(&[7]) })]);
+        assert_eq!(idle(&files, BootTime(10), 5), []);
+        retain_users(&mut files, |_| false, BootTime(10));
+        assert_eq!(idle(&files, BootTime(10), 5), [FILE]);
+        for (name, is_library) in
+            [("/usr/lib/libssl.so.3", true), ("/py/_ssl.cpython-313.so", true), ("/usr/bin/node", false), ("/opt/a.solution", false)]
+        {
+            assert_eq!(Used::of(PathBuf::from(name), &Analysis::default()).is_library, is_library, "{name}");
+        }
+        let named = Analysis { soname: Some("libssl.so.3".to_owned()), ..Analysis::default() };
+        assert!(Used::of(PathBuf::from("/lib/x"), &named).is_library);
     }
 
     #[test]
