@@ -13,7 +13,10 @@ mod leaving;
 mod opening;
 mod output;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use a11i_common::{
     decode::{Event, EventBody},
@@ -213,6 +216,19 @@ impl Pipeline {
     pub fn interrupt(&mut self, causes: LossCauses, now: BootTime, sink: Sink<'_>) {
         let mut flows = Vec::new();
         self.flows.drain(|id, flow| flows.push((id, flow)));
+        self.end_interrupted(flows, causes, now, sink);
+    }
+
+    /// The same for the flows of some processes.
+    pub fn interrupt_processes(&mut self, processes: &HashSet<ProcessId>, causes: LossCauses, now: BootTime, sink: Sink<'_>) {
+        let mut flows = Vec::new();
+        for process in processes {
+            self.flows.remove_process(*process, |id, flow| flows.push((id, flow)));
+        }
+        self.end_interrupted(flows, causes, now, sink);
+    }
+
+    fn end_interrupted(&mut self, flows: Vec<(FlowId, Flow)>, causes: LossCauses, now: BootTime, sink: Sink<'_>) {
         for (id, mut flow) in flows {
             self.desk.run(&mut flow, sink, |reassembly, segments| reassembly.interrupt(causes, now, segments));
             self.desk.close(flow, None, now, sink);
