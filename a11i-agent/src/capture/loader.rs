@@ -73,8 +73,11 @@ pub const MULTI_LIFE: &str = "session_life_multi";
 const MULTI_LEAVE_LONG: &str = "tls_leave_long_multi";
 const SINGLE_RETURN_LONG: &str = "tls_leave_long";
 
+pub const PROCESS_EXEC: &str = "process_exec";
+pub const PROCESS_FORK: &str = "process_fork";
+pub const PROCESS_EXIT: &str = "process_exit";
 const TRACEPOINTS: [(&str, &str); 3] =
-    [("process_exec", "sched_process_exec"), ("process_fork", "sched_process_fork"), ("process_exit", "sched_process_exit")];
+    [(PROCESS_EXEC, "sched_process_exec"), (PROCESS_FORK, "sched_process_fork"), (PROCESS_EXIT, "sched_process_exit")];
 
 /// Every program there is; which of them are loaded depends on the kernel.
 pub fn program_names() -> impl Iterator<Item = &'static str> {

@@ -1,13 +1,20 @@
 //! Runs that the kernel's programs missed: where one would have recursed, the kernel leaves it out and counts that (5.12+).
 
 use std::{
-    fs, io,
-    os::fd::{AsFd as _, AsRawFd as _},
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::fs::FileExt as _,
+    },
 };
 
 use aya::{Ebpf, programs::ProgramFd};
 
-use super::loader::program_names;
+use super::loader::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, program_names};
+
+/// What the kernel says of a program takes about 300 bytes.
+const STATEMENT_BYTES: usize = 1024;
 
 /// A program's own counter, read from what `/proc` says of its file descriptor: no system call of our own, and nothing on kernels without.
 pub struct MissedRuns {
@@ -16,8 +23,32 @@ pub struct MissedRuns {
 
 struct Watched {
     name: &'static str,
-    program: ProgramFd,
+    /// Of which program the statement is: it lives as long as this.
+    _program: ProgramFd,
+    statement: File,
     missed: u64,
+}
+
+/// Whose missed runs have grown since the last reading.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Grown {
+    /// Programs that copy bytes or follow sessions.
+    pub data: bool,
+    /// Ends of programs, by exit or exec.
+    pub ends: bool,
+    /// New programs or processes.
+    pub begins: bool,
+}
+
+impl Grown {
+    fn note(&mut self, name: &str) {
+        match name {
+            PROCESS_EXIT => self.ends = true,
+            PROCESS_EXEC => (self.ends, self.begins) = (true, true),
+            PROCESS_FORK => self.begins = true,
+            _ => self.data = true,
+        }
+    }
 }
 
 impl MissedRuns {
@@ -27,32 +58,61 @@ impl MissedRuns {
         for name in program_names() {
             // One that is not loaded on this kernel has none.
             let Some(Ok(fd)) = ebpf.program(name).map(|program| program.fd()) else { continue };
-            match fd.try_clone() {
-                Ok(program) => programs.push(Watched { name, program, missed: 0 }),
+            match watch(name, fd) {
+                Ok(watched) => programs.push(watched),
                 Err(error) => tracing::warn!(name, %error, "missed runs of this program are not counted"),
             }
         }
         Self { programs }
     }
 
-    /// Reads every counter. Gives each program with its missed runs since it was loaded, and whether any has grown since the last reading.
-    pub fn read(&mut self) -> (Vec<(&'static str, u64)>, bool) {
-        let mut grown = false;
-        for watched in &mut self.programs {
-            match missed_runs(&watched.program) {
+    /// Reads the counters of the programs that calls depend on: one system call each. Whether any has grown since the last reading.
+    pub fn read_data_programs(&mut self) -> bool {
+        self.read_some(|name| !is_of_process_life(name)).data
+    }
+
+    /// Reads every counter.
+    pub fn read(&mut self) -> Grown {
+        self.read_some(|_| true)
+    }
+
+    /// Each program with its missed runs since it was loaded, as last read.
+    pub fn runs(&self) -> Vec<(&'static str, u64)> {
+        self.programs.iter().map(|watched| (watched.name, watched.missed)).collect()
+    }
+
+    fn read_some(&mut self, which: impl Fn(&str) -> bool) -> Grown {
+        let mut grown = Grown::default();
+        for watched in self.programs.iter_mut().filter(|watched| which(watched.name)) {
+            match missed_runs(&watched.statement) {
                 Ok(missed) => {
-                    grown |= missed > watched.missed;
+                    if missed > watched.missed {
+                        grown.note(watched.name);
+                    }
                     watched.missed = missed;
                 }
                 Err(error) => tracing::debug!(name = watched.name, %error, "missed runs cannot be read"),
             }
         }
-        (self.programs.iter().map(|watched| (watched.name, watched.missed)).collect(), grown)
+        grown
     }
 }
 
-fn missed_runs(program: &ProgramFd) -> io::Result<u64> {
-    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd()))?;
+fn watch(name: &'static str, program: &ProgramFd) -> io::Result<Watched> {
+    let program = program.try_clone()?;
+    let statement = File::open(format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd()))?;
+    Ok(Watched { name, _program: program, statement, missed: 0 })
+}
+
+fn is_of_process_life(name: &str) -> bool {
+    [PROCESS_EXEC, PROCESS_FORK, PROCESS_EXIT].contains(&name)
+}
+
+/// Written anew by the kernel for every reading from its beginning.
+fn missed_runs(statement: &File) -> io::Result<u64> {
+    let mut bytes = [0; STATEMENT_BYTES];
+    let length = statement.read_at(&mut bytes, 0)?;
+    let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default());
     // Kernels before 5.12 have no such line.
     Ok(parse(&text).unwrap_or_default())
 }
@@ -63,6 +123,8 @@ fn parse(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek as _, SeekFrom};
+
     use super::*;
 
     #[test]
@@ -71,6 +133,29 @@ mod tests {
         assert_eq!(parse(text), Some(41));
         for without in ["", "pos:\t0\n", "recursion_misses:\n", "recursion_misses:\t-1\n"] {
             assert_eq!(parse(without), None, "{without:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_missed_run_means_depends_on_the_program() {
+        for name in program_names() {
+            let mut grown = Grown::default();
+            grown.note(name);
+            assert_eq!(grown.data, !is_of_process_life(name), "{name}");
+            assert_eq!((grown.ends, grown.begins) == (false, false), grown.data, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_statement_is_written_anew_for_every_reading() {
+        let mut file = File::open("/proc/self/exe").unwrap();
+        let statement = File::open(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).unwrap();
+        for position in [0, 5, 41] {
+            file.seek(SeekFrom::Start(position)).unwrap();
+            let mut bytes = [0; STATEMENT_BYTES];
+            let length = statement.read_at(&mut bytes, 0).unwrap();
+            let text = String::from_utf8(bytes[..length].to_vec()).unwrap();
+            assert!(text.starts_with(&format!("pos:\t{position}\n")), "{text}");
         }
     }
 }

@@ -170,7 +170,8 @@ impl Watcher {
         WatcherCounts { mappings_not_followed: self.counts.mappings_not_followed.saturating_add(not_followed), ..self.counts }
     }
 
-    fn scan_soon(&mut self, now: BootTime) {
+    /// Everyone is looked at soon: something was told to nobody.
+    pub fn scan_soon(&mut self, now: BootTime) {
         let due = now.plus_nanos(AFTER_LOSS_NANOS);
         if self.host_scan_running {
             self.after_loss.get_or_insert(due);

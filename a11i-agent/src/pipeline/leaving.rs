@@ -4,7 +4,7 @@ use a11i_common::identity::BootTime;
 
 use super::{Output, Pipeline, Sink, counters::add, desk::Desk};
 use crate::{
-    call::LlmCall,
+    call::{Completeness, LlmCall},
     owner::{Owner, cache::Known},
     tokens,
 };
@@ -46,6 +46,14 @@ impl Desk {
                 self.waiting.push_back(waiting);
             }
         }
+    }
+
+    /// Something of every waiting call may be missing. How many there are.
+    pub(super) fn mark_waiting(&mut self, missing: Completeness) -> usize {
+        for WaitingCall { call, .. } in &mut self.waiting {
+            call.completeness = call.completeness.join(missing);
+        }
+        self.waiting.len()
     }
 
     pub(super) fn release_late(&mut self, now: BootTime, sink: Sink<'_>) {

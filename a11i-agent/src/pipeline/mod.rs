@@ -193,13 +193,14 @@ impl Pipeline {
         self.desk.release_late(now, sink);
     }
 
-    /// A kernel program has missed a run somewhere: which call that hit nobody knows, so that every call under way says that something of it
-    /// may be missing. Their parsers are left alone: most of them are right.
-    pub fn mark_open_calls(&mut self, causes: LossCauses) {
-        let mut marked = 0;
-        self.flows.visit(usize::MAX, |_, flow| {
-            marked += flow.exchanges.mark(Completeness::Gap { lost: None, causes });
-        });
+    /// A kernel program has missed a run somewhere: which call that hit nobody knows, so that every call under way, and every one among `left`
+    /// (what came out since this was known not to be so), says that something of it may be missing. Their parsers are left alone: most of
+    /// them are right.
+    pub fn mark_calls(&mut self, causes: LossCauses, left: &mut [Output]) {
+        let missing = Completeness::Gap { lost: None, causes };
+        let mut marked = self.desk.mark_waiting(missing);
+        self.flows.visit(usize::MAX, |_, flow| marked += flow.exchanges.mark(missing));
+        marked += left.iter_mut().map(|output| usize::from(output.mark(missing))).sum::<usize>();
         add(&mut self.desk.counters.calls_marked, marked as u64);
     }
 

@@ -4,7 +4,15 @@ use std::sync::Arc;
 
 use a11i_common::identity::ProcessId;
 
-use crate::{call::LlmCall, cost::PriceMiss, flow::FlowId, http::MalformedReason, owner::Owner, redaction::RedactedCall, verdict::Verdict};
+use crate::{
+    call::{Completeness, LlmCall},
+    cost::PriceMiss,
+    flow::FlowId,
+    http::MalformedReason,
+    owner::Owner,
+    redaction::RedactedCall,
+    verdict::Verdict,
+};
 
 /// What leaves the pipeline.
 pub enum Output {
@@ -22,6 +30,18 @@ pub enum Output {
         request: u16,
         verdict: Verdict,
     },
+}
+
+impl Output {
+    /// Where it is a call, something of it may be missing after all. Whether it is one.
+    pub(super) fn mark(&mut self, missing: Completeness) -> bool {
+        match self {
+            Self::Call(finished) => finished.call.mark(missing),
+            Self::Estimate(call) => call.completeness = call.completeness.join(missing),
+            Self::Notice(_) | Self::WhoIs(_) | Self::Forgotten(_) | Self::Verdict { .. } => return false,
+        }
+        true
+    }
 }
 
 /// A call at the end of its way, and what was missing to price it.

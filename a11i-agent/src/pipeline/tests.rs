@@ -490,7 +490,7 @@ fn a_missed_program_run_marks_every_open_call_and_disturbs_none() {
     bench.owner(named("python3"));
     bench.exchange();
     bench.event(data(Direction::Write, REQUEST.len() as u64, REQUEST));
-    bench.pipeline.mark_open_calls(LossCauses::PROGRAM_MISSED);
+    bench.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, &mut []);
     bench.event(data(Direction::Read, ANSWER.len() as u64, ANSWER));
     let calls = bench.calls();
     assert_eq!((calls.len(), bench.pipeline.counters().calls_marked), (2, 1));
@@ -625,4 +625,22 @@ fn a_verdict_that_could_not_be_delivered_is_said_again_with_the_next_record_of_i
     kernel.bench.pipeline.verdict_undelivered(&id, 0, Verdict::LlmHost);
     assert_eq!(kernel.transfer(Direction::Write, &REQUEST[..10]), [Verdict::LlmHost]);
     assert_eq!(kernel.transfer(Direction::Write, &REQUEST[10..20]), []);
+}
+
+#[test]
+fn a_missed_run_marks_calls_that_are_finished_and_have_not_left() {
+    let mut bench = Bench::new(ContentPolicy::None);
+    // One waits for its owner, one has just come out.
+    bench.exchange();
+    let mut other = Bench::new(ContentPolicy::None);
+    other.owner(named("python3"));
+    other.exchange();
+    let mut left = std::mem::take(&mut other.out);
+    bench.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, &mut left);
+    bench.owner(named("python3"));
+    other.out = left;
+    for call in [bench.calls(), other.calls()].concat() {
+        assert_eq!(call.completeness, Completeness::Gap { lost: None, causes: LossCauses::PROGRAM_MISSED });
+    }
+    assert_eq!(bench.pipeline.counters().calls_marked, 2);
 }

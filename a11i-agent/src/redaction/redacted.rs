@@ -2,7 +2,7 @@
 
 use super::ContentPolicy;
 use crate::{
-    call::{Content, EstimationText, LlmCall},
+    call::{Completeness, Content, EstimationText, LlmCall},
     cost::{Cost, PricedCall},
 };
 
@@ -15,6 +15,12 @@ pub struct RedactedCall {
 impl RedactedCall {
     pub const fn call(&self) -> &LlmCall {
         &self.priced.call
+    }
+
+    /// Something of it may be missing after all.
+    pub fn mark(&mut self, missing: Completeness) {
+        let completeness = &mut self.priced.call.completeness;
+        *completeness = completeness.join(missing);
     }
 
     pub const fn cost(&self) -> Option<&Cost> {

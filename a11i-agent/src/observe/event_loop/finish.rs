@@ -35,6 +35,7 @@ impl Observer {
         let mut outputs = Vec::new();
         self.pipeline.release_calls(&mut |output| outputs.push(output));
         self.take_outputs(outputs);
+        self.let_calls_leave();
         self.finish_estimates(until(ESTIMATE_EIGHTHS)).await;
         self.read_counters();
         if let Some(exporter) = self.out.exporter.take() {

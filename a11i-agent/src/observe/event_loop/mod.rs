@@ -30,7 +30,7 @@ use super::{
     estimator::Estimator,
     hidden::HiddenTrees,
     outlet::Outlet,
-    resolver::{Answer, Question, Resolver},
+    resolver::{Answer, Resolver},
     setup::{self, Scope},
     stall::StallWatch,
 };
@@ -69,9 +69,6 @@ pub(super) const RECORDS_PER_TURN: usize = 4096;
 /// Between readings of the kernel's counters, the day and the levels.
 const HOUSEKEEPING_NANOS: u64 = 1_000_000_000;
 
-/// Between sweeps of the kernel's session table.
-const SWEEP_NANOS: u64 = 60_000_000_000;
-
 /// The kernel's header of a record on the ring, and our smallest record: so many of them fit at most.
 const SMALLEST_RECORD: usize = 8 + size_of::<a11i_common::event::ProcessRecord>();
 
@@ -97,6 +94,10 @@ pub struct Observer {
     resolver: Resolver,
     answers: mpsc::Receiver<Answer>,
     pub(super) pipeline: Pipeline,
+    /// Finished calls, until missed runs are read.
+    leaving: Vec<Output>,
+    /// When they are read next for calls that leave.
+    next_leaving: BootTime,
     estimator: Estimator,
     pub(super) out: Outlet,
     stall: StallWatch,
@@ -112,7 +113,9 @@ pub struct Observer {
     /// When bytes of a connection were last read of the ring.
     last_traffic: BootTime,
     next_housekeeping: BootTime,
-    next_sweep: BootTime,
+    last_sweep: BootTime,
+    /// Ends of processes were missed since they were last looked for.
+    ends_missed: bool,
     pub(super) admin: Admin,
 }
 
@@ -203,7 +206,7 @@ impl Observer {
     fn next_tick(&self) -> Instant {
         let now = Clock::boot_now();
         let is_idle = now.nanos_since(self.last_traffic) > IDLE_AFTER_NANOS;
-        let pause = if is_idle { IDLE_TICK } else { TICK };
+        let pause = if is_idle && self.leaving.is_empty() { IDLE_TICK } else { TICK };
         let at = self.last_tick.plus_nanos(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX));
         let at = self.watcher.poll_timeout().map_or(at, |due| due.min(at));
         let wait = Duration::from_nanos(at.nanos_since(now));
@@ -234,23 +237,17 @@ impl Observer {
             pipeline.handle_timeout(now, &mut |flow| final_offsets(tables, flow), &mut |output| outputs.push(output));
             self.take_outputs(outputs);
         }
+        self.let_calls_leave();
         self.watcher.handle_timeout(now);
         if self.next_housekeeping <= now {
             self.next_housekeeping = now.plus_nanos(HOUSEKEEPING_NANOS);
             self.read_counters();
-            self.read_missed_runs();
+            self.read_missed_runs(now);
             self.pipeline.settings_mut().cost.today = setup::today();
             if self.stall.observe(self.scanner.progress(), now) {
                 tracing::warn!(
                     "the scanner stands still: a file or a process it looks at does not answer; programs that begin now are not attached"
                 );
-            }
-        }
-        if self.next_sweep <= now {
-            self.next_sweep = now.plus_nanos(SWEEP_NANOS);
-            let processes = self.tables.processes();
-            if !self.resolver.ask(Question::Ended(processes)) {
-                tracing::debug!("too busy to look for processes whose end was missed");
             }
         }
     }

@@ -5,29 +5,28 @@ use super::{
     Observer,
 };
 use crate::{
+    clock::Clock,
     pipeline::{Notice, NoticeKind, Output, Pipeline},
     telemetry::DropReason,
     verdict::Verdict,
 };
+
+/// Finished calls that wait for the next reading of missed runs. More of them bring it forward.
+const CALLS_LEAVING: usize = 1024;
 
 impl Observer {
     pub(in crate::observe) fn take_outputs(&mut self, outputs: Vec<Output>) {
         for output in outputs {
             self.take_output(output);
         }
+        if !self.leaving.is_empty() && (self.leaving.len() >= CALLS_LEAVING || self.next_leaving <= Clock::boot_now()) {
+            self.let_calls_leave();
+        }
     }
 
     fn take_output(&mut self, output: Output) {
         match output {
-            Output::Call(finished) => self.out.take(&finished, &self.clock, &self.instruments),
-            Output::Estimate(call) => {
-                let settings = self.pipeline.settings();
-                if let Err(call) = self.estimator.offer(call, settings) {
-                    self.instruments.dropped(DropReason::EstimateQueueFull, 1);
-                    let finished = Pipeline::finish(settings, *call, None);
-                    self.out.take(&finished, &self.clock, &self.instruments);
-                }
-            }
+            Output::Call(_) | Output::Estimate(_) => self.leaving.push(output),
             Output::Notice(notice) => self.take_notice(&notice),
             Output::WhoIs(process) => {
                 if !self.resolver.ask(Question::WhoIs(process)) {
@@ -46,6 +45,22 @@ impl Observer {
                     self.pipeline.verdict_undelivered(&flow, request, verdict);
                 }
             }
+        }
+    }
+
+    /// A finished call goes on its way.
+    pub(super) fn let_leave(&mut self, call: Output) {
+        match call {
+            Output::Call(finished) => self.out.take(&finished, &self.clock, &self.instruments),
+            Output::Estimate(call) => {
+                let settings = self.pipeline.settings();
+                if let Err(call) = self.estimator.offer(call, settings) {
+                    self.instruments.dropped(DropReason::EstimateQueueFull, 1);
+                    let finished = Pipeline::finish(settings, *call, None);
+                    self.out.take(&finished, &self.clock, &self.instruments);
+                }
+            }
+            Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {}
         }
     }
 

@@ -1,16 +1,59 @@
 //! Sums that others keep (kernel half, pipeline, scanner, watcher), read once a second into the instruments.
 
-use super::Observer;
-use crate::{call::LossCauses, telemetry::DropReason};
+use a11i_common::identity::BootTime;
+
+use super::{super::resolver::Question, Observer};
+use crate::{call::LossCauses, capture::missed::Grown, clock::Clock, telemetry::DropReason};
+
+/// Between two readings of missed runs before calls leave: a reading takes some ten system calls, and nobody waits for a finished call.
+const LEAVING_NANOS: u64 = 20_000_000;
+
+/// Between sweeps of the kernel's session table.
+const SWEEP_NANOS: u64 = 60_000_000_000;
+
+/// The same while ends of processes are missed: preemptible kernels miss some in every storm of execs, and a sweep of a full table takes
+/// tens of milliseconds.
+const MISSED_ENDS_NANOS: u64 = 5_000_000_000;
 
 impl Observer {
-    /// Nobody knows whose call a missed run was: every call under way says so.
-    pub(super) fn read_missed_runs(&mut self) {
-        let (runs, grown) = self.missed.read();
-        self.instruments.set_missed_runs(&runs);
-        if grown {
-            tracing::debug!(?runs, "kernel programs missed runs");
-            self.pipeline.mark_open_calls(LossCauses::PROGRAM_MISSED);
+    /// Nobody knows whose call a missed run was: every call under way, and every one that has not left yet, says so. What was missed of the
+    /// life of processes is found by looking.
+    pub(super) fn read_missed_runs(&mut self, now: BootTime) {
+        let grown = self.missed.read();
+        self.instruments.set_missed_runs(&self.missed.runs());
+        if grown != Grown::default() {
+            tracing::debug!(?grown, runs = ?self.missed.runs(), "kernel programs missed runs");
+        }
+        if grown.data {
+            self.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, &mut self.leaving);
+        }
+        if grown.begins {
+            self.watcher.scan_soon(now);
+        }
+        self.ends_missed |= grown.ends;
+        // The kernel's session table, for processes that ended without a word.
+        let pause = if self.ends_missed { MISSED_ENDS_NANOS } else { SWEEP_NANOS };
+        if self.last_sweep.plus_nanos(pause) <= now {
+            (self.ends_missed, self.last_sweep) = (false, now);
+            if !self.resolver.ask(Question::Ended(self.tables.processes())) {
+                self.ends_missed = true;
+                tracing::debug!("too busy to look for processes whose end was missed");
+            }
+        }
+    }
+
+    /// Calls leave when it is known whether a run was missed until they were finished.
+    pub(in crate::observe) fn let_calls_leave(&mut self) {
+        if self.leaving.is_empty() {
+            return;
+        }
+        self.next_leaving = Clock::boot_now().plus_nanos(LEAVING_NANOS);
+        if self.missed.read_data_programs() {
+            tracing::debug!(runs = ?self.missed.runs(), "kernel programs missed runs");
+            self.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, &mut self.leaving);
+        }
+        for call in std::mem::take(&mut self.leaving) {
+            self.let_leave(call);
         }
     }
 

@@ -18,7 +18,7 @@ use super::{
         stall::StallWatch,
         tally::ProcessTally,
     },
-    Observer, SWEEP_NANOS,
+    Observer,
 };
 use crate::{
     attach::links::Links,
@@ -148,6 +148,8 @@ impl Prepared {
             resolver,
             answers,
             pipeline: Pipeline::new(settings),
+            leaving: Vec::new(),
+            next_leaving: BootTime(0),
             estimator,
             out: Outlet { format, style, printer, exporter, resources, summary: Summary::default(), tally: ProcessTally::default() },
             stall: StallWatch::default(),
@@ -158,7 +160,8 @@ impl Prepared {
             last_tick: Clock::boot_now(),
             last_traffic: BootTime(0),
             next_housekeeping: BootTime(0),
-            next_sweep: Clock::boot_now().plus_nanos(SWEEP_NANOS),
+            last_sweep: Clock::boot_now(),
+            ends_missed: false,
             admin,
             config,
             clock,
