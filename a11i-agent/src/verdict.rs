@@ -38,7 +38,8 @@ pub(crate) struct Seen {
     pub(crate) llm: bool,
     /// A request that is none, by its head or by its body.
     pub(crate) other: bool,
-    malformed: bool,
+    /// What came is none of HTTP, or breaks it.
+    no_http: bool,
     unreadable: bool,
 }
 
@@ -52,14 +53,13 @@ impl Seen {
         match notice {
             // What follows an upgrade is another protocol for good, and HTTP/2 is not decoded by this version.
             ConnectionNotice::Http2NotDecoded | ConnectionNotice::Upgraded => self.unreadable = true,
-            // The next request may be better.
-            ConnectionNotice::Malformed(_) => self.malformed = true,
-            // The kernel half decides this by itself.
-            ConnectionNotice::NotHttp => {}
+            // The next request may be better. What never was HTTP, the kernel half knows by itself, except where bytes began like a request by
+            // chance.
+            ConnectionNotice::Malformed(_) | ConnectionNotice::NotHttp => self.no_http = true,
         }
     }
 
-    /// What follows from it. `undisturbed`: no call and no head is under way, and nothing came out of order. `calls`: calls are under way.
+    /// What follows from it. `undisturbed`: no call, head or upgrade is under way, and nothing came out of order. `calls`: calls are under way.
     /// `host`: the server name is that of an LLM provider.
     pub(crate) const fn verdict(self, undisturbed: bool, calls: bool, host: bool) -> Option<Verdict> {
         // Said again with every call, since a verdict that was not taken yet is replaced by the next one.
@@ -70,7 +70,7 @@ impl Seen {
         if self.llm && calls {
             return Some(llm);
         }
-        match (self.llm || self.other || self.malformed, undisturbed, calls) {
+        match (self.llm || self.other || self.no_http, undisturbed, calls) {
             (true, true, _) => Some(Verdict::NotLlm),
             // Sent before the answer to a call is over (pipelined): that answer is still wanted.
             (true, false, true) if self.other => Some(llm),
@@ -79,13 +79,17 @@ impl Seen {
     }
 }
 
-/// What was said of a flow: each verdict once per request.
+/// What was said of a flow: each verdict once per request, and again where it could not be delivered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Told {
     /// Number of the request that the last record belongs to.
     request: u16,
     /// Bits by [`Verdict::code`].
     verdicts: u8,
+    /// The newest verdict.
+    last: Option<Verdict>,
+    /// The newest verdict, where it was not delivered.
+    undelivered: Option<Verdict>,
     /// The server name is that of an LLM provider.
     pub(crate) host: bool,
 }
@@ -96,6 +100,10 @@ impl Told {
         if self.request != request {
             self.request = request;
             self.verdicts = 0;
+            self.undelivered = match self.undelivered {
+                of_connection @ Some(Verdict::LlmHost | Verdict::Ignore) => of_connection,
+                Some(Verdict::Llm | Verdict::NotLlm) | None => None,
+            };
         }
     }
 
@@ -103,11 +111,30 @@ impl Told {
         self.request
     }
 
-    /// Whether this was not said of the request yet.
+    /// The kernel half could not be told this of this request. A newer verdict stands.
+    pub(crate) fn lost(&mut self, request: u16, verdict: Verdict) {
+        let of_connection = matches!(verdict, Verdict::LlmHost | Verdict::Ignore);
+        if self.last == Some(verdict) && (self.request == request || of_connection) {
+            self.undelivered = Some(verdict);
+        }
+    }
+
+    /// What is to be said again with this record, which itself has led to nothing. `undisturbed`: as in [`Seen::verdict`].
+    pub(crate) fn again(self, undisturbed: bool) -> Option<Verdict> {
+        self.undelivered.filter(|verdict| undisturbed || *verdict != Verdict::NotLlm)
+    }
+
+    /// Whether this was not said of the request yet. From now on it was.
     pub(crate) fn is_new(&mut self, verdict: Verdict) -> bool {
-        let bit = 1_u8.checked_shl(verdict.code().into()).unwrap_or_default();
-        let new = self.verdicts & bit == 0;
-        self.verdicts |= bit;
+        let new = self.verdicts & bit(verdict) == 0 || self.undelivered == Some(verdict);
+        self.verdicts |= bit(verdict);
+        if new {
+            (self.last, self.undelivered) = (Some(verdict), None);
+        }
         new
     }
+}
+
+fn bit(verdict: Verdict) -> u8 {
+    1_u8.checked_shl(verdict.code().into()).unwrap_or_default()
 }

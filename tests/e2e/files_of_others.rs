@@ -112,7 +112,8 @@ async fn a_process_in_its_own_mount_pid_and_net_namespace_is_reported_like_any_o
     let needed = ["ip", "curl"].map(|name| requirement::met(requirement::program(name, "install it")).is_some());
     let Some(workshop) = requirement::met(Workshop::open("namespace").await) else { return };
     let stub = std::env::current_exe().ok().and_then(|test| Some(test.parent()?.parent()?.join("stub"))).filter(|stub| stub.is_file());
-    let (Some(stub), true) = (stub, needed == [true; 2]) else { return eprintln!("not tested: `stub`, `ip` or curl is missing") };
+    let missing = || requirement::Unmet::new("no `stub` beside the tests", "build the programs of the tests too (`--bins`)");
+    let (Some(stub), true) = (requirement::met(stub.ok_or_else(missing)), needed == [true; 2]) else { return };
     let Some(scene) = Scene::set().await else { return };
     // The library is on a file system that only this namespace has; a first call to an uninteresting path makes it known.
     let script = r#"

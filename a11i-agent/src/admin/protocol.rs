@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn only_progress_is_not_the_last_word() {
-        assert!(!Reply::Progress(Progress { done: 1, of: 2 }).is_final());
+        assert!(!Reply::Progress(Progress { done: 1, of: 2, failed: 0 }).is_final());
         assert!(Reply::done("x").is_final() && Reply::refused("x").is_final());
     }
 }

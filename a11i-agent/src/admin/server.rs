@@ -297,7 +297,7 @@ mod tests {
         });
         let asked = served.asked.recv().await.unwrap();
         assert_eq!(served.pulled.load(Ordering::Relaxed), 1);
-        asked.replies.send(Reply::Progress(crate::observe::Progress { done: 1, of: 1 })).await.unwrap();
+        asked.replies.send(Reply::Progress(crate::observe::Progress { done: 1, of: 1, failed: 0 })).await.unwrap();
         asked.replies.send(Reply::done("off")).await.unwrap();
         let (reply, progress) = asking.await.unwrap();
         assert_eq!((reply.unwrap(), progress), (Reply::done("off"), 1));

@@ -50,6 +50,16 @@ impl AttachError {
         }
     }
 
+    /// Trying again gives the same: the kernel looked at the instruction and cannot probe it, or the agent is built wrong. Everything else
+    /// (descriptors, memory, other tools' probes, signals) may pass.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Kernel { source, .. } => matches!(errno(source), Some(libc::EINVAL | ENOTSUPP | libc::EOPNOTSUPP)),
+            Self::NoProgram(_) | Self::NoProcessScope => true,
+            Self::Changed | Self::TooManyFiles | Self::TooManyProcesses => false,
+        }
+    }
+
     /// The process to attach for is no more.
     pub fn is_ended_process(&self) -> bool {
         match self {
@@ -96,6 +106,10 @@ mod tests {
         assert!(refused(libc::EPERM).remedy().contains("CAP_PERFMON"));
         assert!(refused(libc::EMFILE).remedy().contains("LimitNOFILE"));
         assert!(refused(libc::EMFILE).to_string().contains("Too many open files"));
+        for passing in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EINTR, libc::EPERM] {
+            assert!(!refused(passing).is_final(), "{passing}");
+        }
+        assert!(refused(libc::EINVAL).is_final() && refused(ENOTSUPP).is_final());
         assert!(refused(libc::ESRCH).is_ended_process() && !refused(libc::EPERM).is_ended_process());
     }
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use a11i_common::{
-    identity::{AttachmentId, ProcessId},
+    identity::{AttachmentId, BootTime, ProcessId},
     probe::{self, Operation},
 };
 use aya::{
@@ -25,14 +25,19 @@ use aya::{
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
     },
 };
+use rustix::fs::{AtFlags, StatxFlags};
 
-use super::{AttachError, Probe, ProbeKind, ProbePlan, ProgramName, scope::Reach};
+use super::{
+    AttachError, Probe, ProbeKind, ProbePlan, ProgramName,
+    scope::{Goal, Reach},
+};
 use crate::{
     call::CaptureFacts,
     capture::{
         features::{AttachMode, Features},
         loader::{MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE, SINGLE_PROGRAMS, SINGLE_RETURN},
     },
+    clock::Clock,
     discovery::file::{ByteSource as _, FileId, OpenedFile},
 };
 
@@ -41,6 +46,21 @@ pub const MAX_FILES: usize = 4096;
 
 /// Processes with links of their own, over all files: three descriptors each.
 pub const MAX_SCOPED: usize = 8192;
+
+/// Processes with links of their own on one file; three links each.
+const MAX_SCOPED_OF_FILE: usize = 512;
+
+/// The same by perf events: one for each of about 26 probes, each of which takes about 0.1 s to close.
+const MAX_SCOPED_OF_FILE_BY_PERF_EVENTS: usize = 32;
+
+/// What became of a move.
+#[derive(Debug, Default)]
+pub struct Moved {
+    /// Processes that could not be reached, and why.
+    pub failed: Vec<(ProcessId, AttachError)>,
+    /// Time ran out: the same move goes on when it is asked for again.
+    pub is_unfinished: bool,
+}
 
 /// The loaded programs and everything they are attached to. Dropping it detaches all.
 pub struct Links {
@@ -60,6 +80,8 @@ struct Attached {
     /// Held open, so that links can be made again for the very file that was analysed.
     file: OpenedFile,
     proof: Proof,
+    /// When the proof held last.
+    seen: Option<Stamp>,
     plans: Vec<Arc<ProbePlan>>,
     everyone: Option<LinkSet>,
     processes: BTreeMap<ProcessId, LinkSet>,
@@ -79,6 +101,14 @@ struct Proof {
     size: u64,
     modified: (i64, i64),
     code: Vec<[u8; CODE_BYTES]>,
+}
+
+/// What betrays that a file may have been written to, its inode's change included: asking costs a microsecond and waits for no server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stamp {
+    size: u64,
+    modified: (i64, u32),
+    changed: (i64, u32),
 }
 
 /// Bytes compared at each probe: more than the longest instruction.
@@ -101,6 +131,19 @@ impl Links {
     /// Whether files can be attached for single processes.
     pub const fn can_scope(&self) -> bool {
         self.process_mode.is_some()
+    }
+
+    /// Whether a hit tells through which file it came.
+    pub const fn tells_files_apart(&self) -> bool {
+        self.has_cookie
+    }
+
+    /// Processes that may have links of their own on one file.
+    pub const fn most_processes(&self) -> usize {
+        match self.process_mode {
+            Some(AttachMode::PerfEvent) => MAX_SCOPED_OF_FILE_BY_PERF_EVENTS,
+            Some(AttachMode::Multi) | None => MAX_SCOPED_OF_FILE,
+        }
     }
 
     pub fn knows(&self, file: &FileId) -> bool {
@@ -131,6 +174,12 @@ impl Links {
         }
     }
 
+    /// Files whose bytes are no longer those that were analysed: their probes sit at offsets of code that is gone. Asked of every file that
+    /// is known, whoever uses it; the code is only read again where a time has changed.
+    pub fn changed(&mut self) -> Vec<FileId> {
+        self.files.iter_mut().filter_map(|(id, attached)| attached.has_changed().then_some(*id)).collect()
+    }
+
     /// Takes a file that was just analysed, for nobody yet. One that is known stays as it is.
     pub fn add(&mut self, file: OpenedFile, plans: Vec<Arc<ProbePlan>>) -> Result<(), AttachError> {
         let id = file.id();
@@ -140,27 +189,42 @@ impl Links {
         if self.files.len() >= MAX_FILES {
             return Err(AttachError::TooManyFiles);
         }
+        // Before the proof: what is written in between is noticed later.
+        let seen = Stamp::of(&file);
         let proof = Proof::of(&file, &plans).ok_or(AttachError::Changed)?;
-        if plans.iter().any(|plan| plan.file != id) || !file.is_unchanged() {
+        if plans.iter().any(|plan| plan.file != id) || !file.is_unchanged() && !is_same_code(&file, &plans) {
             return Err(AttachError::Changed);
         }
-        self.files.insert(id, Attached { file, proof, plans, everyone: None, processes: BTreeMap::new() });
+        self.files.insert(id, Attached { file, proof, seen, plans, everyone: None, processes: BTreeMap::new() });
         Ok(())
     }
 
+    /// There is nothing to move: [`Self::set_reach`] with the same arguments would do nothing.
+    pub fn is_at(&self, file: &FileId, goal: &Goal) -> bool {
+        let has_leftovers = !self.keeps_processes(goal)
+            && self.files.get(file).is_some_and(|attached| attached.everyone.is_some() && !attached.processes.is_empty());
+        self.reach(file) == goal.reach && !has_leftovers
+    }
+
     /// Attaches a file for these and for nobody else. Processes that could not be reached are given back with the reason, others are attached.
-    /// On an error for everyone nothing has changed.
-    pub fn set_reach(&mut self, file: &FileId, reach: &Reach) -> Result<Vec<(ProcessId, AttachError)>, AttachError> {
-        let Some(mut attached) = self.files.remove(file) else { return Ok(Vec::new()) };
-        let outcome = self.move_to(&mut attached, reach);
+    /// On an error for everyone nothing has changed. From `until` on, no link of another process is made or closed.
+    pub fn set_reach(&mut self, file: &FileId, goal: &Goal, until: Option<BootTime>) -> Result<Moved, AttachError> {
+        let Some(mut attached) = self.files.remove(file) else { return Ok(Moved::default()) };
+        let outcome = self.move_to(&mut attached, goal, until);
         self.files.insert(*file, attached);
         outcome
+    }
+
+    /// Perf events take so long to close and to make again that they stay while everyone has probes for a second. Where the kernel half
+    /// tells attachments apart, it drops the second hit.
+    fn keeps_processes(&self, goal: &Goal) -> bool {
+        goal.is_for_a_moment && goal.reach.is_everyone() && self.has_cookie && self.process_mode == Some(AttachMode::PerfEvent)
     }
 
     /// Detaches a file and forgets it. One that is not known is as good as detached.
     pub fn remove(&mut self, file: &FileId) {
         if let Some(mut attached) = self.files.remove(file) {
-            self.take_away(&mut attached, &Reach::Nobody);
+            self.take_away(&mut attached, &Goal::default(), None);
         }
     }
 
@@ -176,57 +240,72 @@ impl Links {
         }
     }
 
-    fn move_to(&mut self, attached: &mut Attached, reach: &Reach) -> Result<Vec<(ProcessId, AttachError)>, AttachError> {
-        if !self.has_cookie {
-            self.take_away(attached, reach);
+    fn move_to(&mut self, attached: &mut Attached, goal: &Goal, until: Option<BootTime>) -> Result<Moved, AttachError> {
+        let mut moved = Moved::default();
+        if !self.has_cookie && !self.take_away(attached, goal, until) {
+            moved.is_unfinished = true;
+            return Ok(moved);
         }
-        let mut failed = Vec::new();
-        match reach {
+        match &goal.reach {
             Reach::Nobody => {}
             Reach::Everyone => {
                 if attached.everyone.is_none() {
                     attached.everyone = Some(self.link(attached, None)?);
                 }
             }
-            Reach::Processes(wanted) => failed = self.link_processes(attached, wanted),
+            Reach::Processes(wanted) => moved = self.link_processes(attached, wanted, until),
         }
-        self.take_away(attached, reach);
-        Ok(failed)
+        // Links for everyone stay until each process has its own.
+        if !moved.is_unfinished {
+            moved.is_unfinished = !self.take_away(attached, goal, until);
+        }
+        Ok(moved)
     }
 
-    fn link_processes(&mut self, attached: &mut Attached, wanted: &BTreeSet<ProcessId>) -> Vec<(ProcessId, AttachError)> {
-        let mut failed = Vec::new();
+    fn link_processes(&mut self, attached: &mut Attached, wanted: &BTreeSet<ProcessId>, until: Option<BootTime>) -> Moved {
+        let (mut failed, mut made) = (Vec::new(), 0usize);
         for process in wanted {
             if attached.processes.contains_key(process) {
                 continue;
+            }
+            // At least one, so that a move comes to an end.
+            if made > 0 && is_over(until) {
+                return Moved { failed, is_unfinished: true };
             }
             let linked = if self.scoped < MAX_SCOPED { self.link(attached, Some(*process)) } else { Err(AttachError::TooManyProcesses) };
             match linked {
                 Ok(set) => {
                     attached.processes.insert(*process, set);
                     self.scoped = self.scoped.saturating_add(1);
+                    made = made.saturating_add(1);
                 }
                 Err(error) => failed.push((*process, error)),
             }
         }
-        failed
+        Moved { failed, is_unfinished: false }
     }
 
-    /// Closes what `reach` does not ask for.
-    fn take_away(&mut self, attached: &mut Attached, reach: &Reach) {
+    /// Closes what the goal does not ask for. False: time ran out before that was all.
+    fn take_away(&mut self, attached: &mut Attached, goal: &Goal, until: Option<BootTime>) -> bool {
+        let reach = &goal.reach;
         if !reach.is_everyone()
             && let Some(set) = attached.everyone.take()
         {
             self.unlink(set);
         }
-        let scoped = |process: &ProcessId| !reach.is_everyone() && reach.has(*process);
+        let keeps = self.keeps_processes(goal);
+        let scoped = |process: &ProcessId| if reach.is_everyone() { keeps } else { reach.has(*process) };
         let gone: Vec<ProcessId> = attached.processes.keys().filter(|process| !scoped(process)).copied().collect();
-        for process in gone {
+        for (number, process) in gone.into_iter().enumerate() {
+            if number > 0 && is_over(until) {
+                return false;
+            }
             if let Some(set) = attached.processes.remove(&process) {
                 self.scoped = self.scoped.saturating_sub(1);
                 self.unlink(set);
             }
         }
+        true
     }
 
     /// All probes of all plans, or none.
@@ -238,8 +317,7 @@ impl Links {
                 (self.process_mode.ok_or(AttachError::NoProcessScope)?, UProbeScope::OneProcess(pid))
             }
         };
-        let is_as_analysed = || Proof::of(&attached.file, &attached.plans).is_some_and(|now| now == attached.proof);
-        if !is_as_analysed() {
+        if !attached.is_as_analysed() {
             return Err(AttachError::Changed);
         }
         let target = attached.file.attach_path();
@@ -261,7 +339,7 @@ impl Links {
                 }
             }
         }
-        if !is_as_analysed() {
+        if !attached.is_as_analysed() {
             self.unlink(set);
             return Err(AttachError::Changed);
         }
@@ -293,6 +371,48 @@ impl Links {
         for id in set.ids {
             self.owners.remove(&id);
         }
+    }
+}
+
+fn is_over(until: Option<BootTime>) -> bool {
+    until.is_some_and(|until| until <= Clock::boot_now())
+}
+
+/// A time of the inode moved while the file was open. Its code is what was analysed if a second analysis of the same length and time of
+/// writing finds the same: then only a name of it was made or removed.
+fn is_same_code(file: &OpenedFile, plans: &[Arc<ProbePlan>]) -> bool {
+    let id = file.id();
+    let Ok(now) = std::fs::metadata(file.attach_path()).map(|metadata| FileId::of(&metadata)) else { return false };
+    (now.size, now.mtime) == (id.size, id.mtime)
+        && super::analyse(file, id).is_ok_and(|again| again.plans.iter().map(|planned| &planned.plan).eq(plans))
+}
+
+impl Attached {
+    fn is_as_analysed(&self) -> bool {
+        Proof::of(&self.file, &self.plans).is_some_and(|now| now == self.proof)
+    }
+
+    /// A file that cannot be asked (its server has forgotten it) is as it was, for all we know.
+    fn has_changed(&mut self) -> bool {
+        let now = Stamp::of(&self.file);
+        if now.is_none() || now == self.seen {
+            return false;
+        }
+        self.seen = now;
+        !self.is_as_analysed()
+    }
+}
+
+impl Stamp {
+    fn of(file: &OpenedFile) -> Option<Self> {
+        // What this kernel knows is what it maps: no server is asked.
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let now = rustix::fs::statx(file, c"", flags, StatxFlags::BASIC_STATS).ok()?;
+        Some(Self {
+            size: now.stx_size,
+            modified: (now.stx_mtime.tv_sec, now.stx_mtime.tv_nsec),
+            changed: (now.stx_ctime.tv_sec, now.stx_ctime.tv_nsec),
+        })
     }
 }
 
@@ -387,6 +507,24 @@ mod tests {
         std::os::unix::fs::FileExt::write_all_at(&rewritten, &[0xcc], offset).unwrap();
         rewritten.set_modified(before).unwrap();
         assert!(Proof::of(&file, &plans).unwrap() != proof);
+    }
+
+    #[test]
+    fn a_file_that_nobody_uses_is_found_changed_when_it_is_rewritten_and_not_when_only_its_name_is() {
+        let dir = TempDir::new("changed");
+        let path = openssl_look_alike(&dir);
+        let file = OpenedFile::open(&path).unwrap();
+        let plans: Vec<_> =
+            crate::attach::analyse(&file, file.id()).unwrap().plans.iter().map(|planned| Arc::clone(&planned.plan)).collect();
+        let (proof, seen) = (Proof::of(&file, &plans).unwrap(), Stamp::of(&file));
+        let mut attached = Attached { file, proof, seen, plans, everyone: None, processes: BTreeMap::new() };
+        assert!(seen.is_some() && !attached.has_changed());
+        std::fs::hard_link(&path, dir.path().join("other")).unwrap();
+        assert!(!attached.has_changed() && attached.seen != seen);
+        assert!(!attached.file.is_unchanged() && is_same_code(&attached.file, &attached.plans));
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [bytes.as_slice(), b"more"].concat()).unwrap();
+        assert!(attached.has_changed() && !is_same_code(&attached.file, &attached.plans));
     }
 
     fn probe(program: ProgramName, kind: ProbeKind, offset: u64) -> Probe {

@@ -15,6 +15,14 @@ pub enum Reach {
     Processes(BTreeSet<ProcessId>),
 }
 
+/// Where a file's links are to be moved.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Goal {
+    pub reach: Reach,
+    /// What was before will be asked for again soon.
+    pub is_for_a_moment: bool,
+}
+
 impl Reach {
     pub const fn is_everyone(&self) -> bool {
         matches!(self, Self::Everyone)

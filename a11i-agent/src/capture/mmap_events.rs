@@ -28,7 +28,6 @@ pub struct MmapEvents {
     wake: AsyncFd<OwnedFd>,
     buffers: Vec<PerfBuffer>,
     scratch: Vec<u8>,
-    lost: u64,
 }
 
 /// Why there is nothing to listen to.
@@ -56,7 +55,7 @@ impl MmapEvents {
         // SAFETY: an owned descriptor is the same for as long as it lives, and nothing here replaces it.
         let wake = unsafe { AsyncFd::register_with_interest(wake, Interest::READABLE) };
         let wake = wake.map_err(|error| MmapEventsError::Wait(error.into()))?;
-        Ok(Self { wake, buffers, scratch: Vec::new(), lost: 0 })
+        Ok(Self { wake, buffers, scratch: Vec::new() })
     }
 
     /// The same by trying, with nothing left behind: for `doctor`.
@@ -70,23 +69,18 @@ impl MmapEvents {
         Ok(())
     }
 
-    /// Hands every waiting mapping to `sink`. `false`: some were lost before.
-    pub fn drain(&mut self, mut sink: impl FnMut(CodeMapping)) -> bool {
-        let Self { buffers, scratch, lost, .. } = self;
-        let before = *lost;
+    /// Hands every waiting mapping to `sink`. So many found a buffer full since the last time.
+    pub fn drain(&mut self, mut sink: impl FnMut(CodeMapping)) -> u64 {
+        let Self { buffers, scratch, .. } = self;
+        let mut lost = 0_u64;
         for buffer in buffers {
             buffer.drain(scratch, |record| match decode(record) {
                 Some(Record::Mapping(mapping)) => sink(mapping),
-                Some(Record::Lost(count)) => *lost = lost.saturating_add(count),
+                Some(Record::Lost(count)) => lost = lost.saturating_add(count),
                 None => {}
             });
         }
-        *lost == before
-    }
-
-    /// Records that found a buffer full, since the beginning.
-    pub const fn lost(&self) -> u64 {
-        self.lost
+        lost
     }
 }
 
@@ -182,12 +176,20 @@ mod tests {
         assert_eq!(cpus("0-4294967295").count(), MAX_CPUS);
     }
 
+    /// Said past the harness's capture, in the words that the test command's table is made of; a failure where everything must be there.
+    fn unmet(error: &MmapEventsError) {
+        let all_required = std::env::var("CI").is_ok_and(|value| value == "true");
+        assert!(matches!(error, MmapEventsError::Open { .. }) && !all_required, "{error}");
+        let test = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        let sentence = format!("requirement not met: {test}: {error}; run as root\n");
+        io::Write::write_all(&mut io::stderr(), sentence.as_bytes()).unwrap();
+    }
+
     #[tokio::test]
     async fn a_library_that_a_child_loads_is_told_with_its_inode() {
         let mut events = match MmapEvents::open() {
             Ok(events) => events,
-            Err(error @ MmapEventsError::Open { .. }) => return eprintln!("not tested: {error}"),
-            Err(error) => panic!("{error}"),
+            Err(error) => return unmet(&error),
         };
         let program = std::fs::canonicalize("/bin/sh").unwrap();
         let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&program).unwrap());

@@ -36,7 +36,11 @@ pub(super) fn control(common: &Common, args: &ControlArgs) -> Result<ExitCode> {
     };
     let reply = ask(common, request, |reply| {
         if let Reply::Progress(progress) = reply {
-            writeln!(std::io::stderr(), "{} of {} files", progress.done, progress.of).ok();
+            let failed = match progress.failed {
+                0 => String::new(),
+                failed => format!(", {failed} without all their probes (`a11i processes` says why)"),
+            };
+            writeln!(std::io::stderr(), "{} of {} files{failed}", progress.done, progress.of).ok();
         }
     })?;
     let mut out = std::io::stdout();

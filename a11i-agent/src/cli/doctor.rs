@@ -83,7 +83,7 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
     line(
         features.attach_cookie,
         "attach cookies (5.15)",
-        if features.attach_cookie { "" } else { "calls do not say which library they came through" },
+        if features.attach_cookie { "" } else { "calls do not say which library they came through, and there is no bystander guard" },
     );
     line(
         features.uprobe_multi,

@@ -1,9 +1,11 @@
 //! Runs what may never come back (a file on a dead server, the memory map of a stuck process) on a thread that can be given up.
 //!
 //! A thread in uninterruptible sleep cannot be ended. It is left alone, its answer is thrown away, and another one takes its place;
-//! when its file system answers again it ends by itself, and [`Stuck`] tells so. The number of such threads is bounded.
+//! when its file system answers again it ends by itself, and [`Stuck`] tells so. The number of such threads is bounded, in all and for each
+//! mount namespace, and so is the time that one namespace makes the others wait: a container with many dead files keeps nobody's from us.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
@@ -13,40 +15,55 @@ use std::{
     time::Duration,
 };
 
+use a11i_common::identity::BootTime;
+
 use super::file::ByteSource;
+use crate::clock::Clock;
 
 /// One thread at work, some given up.
 #[derive(Default)]
-pub(super) struct DeadlineWorker {
+pub(crate) struct DeadlineWorker {
     hand: Option<Hand>,
-    stuck: Vec<Stuck>,
+    /// By the mount namespace of whom it was for.
+    stuck: Vec<(u64, Stuck)>,
+    waits: HashMap<u64, Waits>,
     given_up: u64,
+}
+
+/// How long a mount namespace has kept the others waiting.
+struct Waits {
+    since: BootTime,
+    total: Duration,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum GivenUp {
+pub(crate) enum GivenUp {
     #[error("no answer within {} s", STILL.as_secs())]
     Stuck(Stuck),
     #[error("too many file systems do not answer")]
     TooManyStuck,
+    #[error("too much of its mount namespace does not answer")]
+    TooManyOfOne,
+    #[error("its mount namespace has kept the others waiting for too long")]
+    TooSlow,
     #[error("no thread: {0}")]
     NoThread(std::io::Error),
 }
 
 /// A thread that was given up.
 #[derive(Clone, Debug)]
-pub(super) struct Stuck(Weak<()>);
+pub(crate) struct Stuck(Weak<()>);
 
 impl Stuck {
     /// It came back after all: what it waited for answers again.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.0.strong_count() == 0
     }
 }
 
 /// Bytes that a job has read. A job whose count rises is slow, not stuck.
-pub(super) struct Progress(AtomicU64);
+pub(crate) struct Progress(AtomicU64);
 
 impl Progress {
     pub(super) fn add(&self, bytes: u64) {
@@ -83,18 +100,28 @@ struct Hand {
 }
 
 impl DeadlineWorker {
-    /// The answer and how many bytes were read for it.
-    pub(super) fn run<T: Send + 'static>(&mut self, job: impl FnOnce(&Progress) -> T + Send + 'static) -> Result<(T, u64), GivenUp> {
+    /// The answer and how many bytes were read for it. `namespace`: the mount namespace of whom it is for.
+    pub(crate) fn run<T: Send + 'static>(
+        &mut self,
+        namespace: u64,
+        job: impl FnOnce(&Progress) -> T + Send + 'static,
+    ) -> Result<(T, u64), GivenUp> {
+        if let Err(refused) = self.admit(namespace, Clock::boot_now()) {
+            self.given_up = self.given_up.saturating_add(1);
+            return Err(refused);
+        }
         let hand = match self.hand.take() {
             Some(hand) => hand,
-            None => self.hire()?,
+            None => hire()?,
         };
         let before = hand.progress.bytes();
         let (answer, answered) = mpsc::sync_channel(1);
         let job: Job = Box::new(move |progress| drop(answer.send(job(progress))));
         // Fails when the thread has ended, and then there is no answer either.
         if hand.jobs.send(job).is_ok() {
-            match wait(&answered, &hand.progress) {
+            let (given, lost) = wait(&answered, &hand.progress);
+            self.count_wait(namespace, lost, Clock::boot_now());
+            match given {
                 Ok(given) => {
                     let bytes = hand.progress.bytes().saturating_sub(before);
                     self.hand = Some(hand);
@@ -106,53 +133,80 @@ impl DeadlineWorker {
         }
         let stuck = Stuck(hand.alive);
         self.given_up = self.given_up.saturating_add(1);
-        self.stuck.push(stuck.clone());
+        self.stuck.push((namespace, stuck.clone()));
         Err(GivenUp::Stuck(stuck))
     }
 
-    /// Threads given up since the beginning.
-    pub(super) const fn given_up(&self) -> u64 {
+    /// Jobs given up, or refused for those that were, since the beginning.
+    pub(crate) const fn given_up(&self) -> u64 {
         self.given_up
     }
 
-    fn hire(&mut self) -> Result<Hand, GivenUp> {
-        self.stuck.retain(|stuck| !stuck.is_over());
-        if self.stuck.len() >= MAX_STUCK {
+    /// Before a thread is risked for this namespace.
+    fn admit(&mut self, namespace: u64, now: BootTime) -> Result<(), GivenUp> {
+        self.stuck.retain(|(_, stuck)| !stuck.is_over());
+        let of_it = self.stuck.iter().filter(|(whose, _)| *whose == namespace).count();
+        if of_it >= MAX_STUCK_OF_ONE {
+            return Err(GivenUp::TooManyOfOne);
+        }
+        // The last ones are for those who have done nothing wrong.
+        if self.stuck.len() >= if of_it == 0 { MAX_STUCK } else { MAX_STUCK - RESERVED } {
             return Err(GivenUp::TooManyStuck);
         }
-        let (jobs, inbox) = mpsc::sync_channel::<Job>(1);
-        let progress = Arc::new(Progress(AtomicU64::new(0)));
-        let life = Arc::new(());
-        let alive = Arc::downgrade(&life);
-        let counted = Arc::clone(&progress);
-        let body = move || {
-            // Whoever gave this thread up has dropped the other end.
-            while let Ok(job) = inbox.recv() {
-                job(&counted);
-            }
-            drop(life);
-        };
-        thread::Builder::new().name("a11i-file-reader".to_owned()).spawn(body).map_err(GivenUp::NoThread)?;
-        Ok(Hand { jobs, progress, alive })
+        self.waits.retain(|_, waits| now.nanos_since(waits.since) < WINDOW_NANOS);
+        if self.waits.get(&namespace).is_some_and(|waits| waits.total >= MAX_WAIT_OF_ONE) {
+            return Err(GivenUp::TooSlow);
+        }
+        Ok(())
+    }
+
+    fn count_wait(&mut self, namespace: u64, lost: Duration, now: BootTime) {
+        if lost.is_zero() {
+            return;
+        }
+        // Bounded by time: each entry has cost `LOOK` within the window.
+        let waits = self.waits.entry(namespace).or_insert(Waits { since: now, total: Duration::ZERO });
+        waits.total = waits.total.saturating_add(lost);
     }
 }
 
-fn wait<T>(answered: &mpsc::Receiver<T>, progress: &Progress) -> Result<T, mpsc::RecvTimeoutError> {
+fn hire() -> Result<Hand, GivenUp> {
+    let (jobs, inbox) = mpsc::sync_channel::<Job>(1);
+    let progress = Arc::new(Progress(AtomicU64::new(0)));
+    let life = Arc::new(());
+    let alive = Arc::downgrade(&life);
+    let counted = Arc::clone(&progress);
+    let body = move || {
+        // Whoever gave this thread up has dropped the other end.
+        while let Ok(job) = inbox.recv() {
+            job(&counted);
+        }
+        drop(life);
+    };
+    thread::Builder::new().name("a11i-file-reader".to_owned()).spawn(body).map_err(GivenUp::NoThread)?;
+    Ok(Hand { jobs, progress, alive })
+}
+
+/// The answer, and how much of the time almost nothing was read in.
+fn wait<T>(answered: &mpsc::Receiver<T>, progress: &Progress) -> (Result<T, mpsc::RecvTimeoutError>, Duration) {
     let (mut seen, mut still) = (progress.bytes(), Duration::ZERO);
-    let mut total = Duration::ZERO;
+    let (mut total, mut lost) = (Duration::ZERO, Duration::ZERO);
     loop {
         match answered.recv_timeout(LOOK) {
             Err(mpsc::RecvTimeoutError::Timeout) => {}
-            done => return done,
+            done => return (done, lost),
         }
         total = total.saturating_add(LOOK);
         still = still.saturating_add(LOOK);
         let now = progress.bytes();
+        if now.saturating_sub(seen) < TRICKLE_BYTES {
+            lost = lost.saturating_add(LOOK);
+        }
         if now != seen {
             (seen, still) = (now, Duration::ZERO);
         }
         if still >= STILL || total >= TOTAL {
-            return Err(mpsc::RecvTimeoutError::Timeout);
+            return (Err(mpsc::RecvTimeoutError::Timeout), lost);
         }
     }
 }
@@ -163,7 +217,17 @@ const STILL: Duration = Duration::from_secs(2);
 /// In all, however steadily bytes trickle: the largest programs take a second, under emulation forty.
 const TOTAL: Duration = Duration::from_mins(1);
 /// Each is one file system (or process) that does not answer, with one megabyte of stack that is never touched.
-const MAX_STUCK: usize = 16;
+const MAX_STUCK: usize = 32;
+/// Of one mount namespace: several dead mounts of one host are usual after a network failure.
+const MAX_STUCK_OF_ONE: usize = 8;
+/// For namespaces of which nothing is stuck yet.
+const RESERVED: usize = 16;
+/// Of a window: a third of the time at least is for others. Dead mounts are noticed within [`STILL`], and then no longer waited for; the
+/// slowest analyses under emulation fit once.
+const MAX_WAIT_OF_ONE: Duration = Duration::from_secs(40);
+const WINDOW_NANOS: u64 = 60 * 1_000_000_000;
+/// In [`LOOK`]: less than any disk reads of a file that is looked at.
+const TRICKLE_BYTES: u64 = 4_096;
 
 #[cfg(test)]
 mod tests {
@@ -173,9 +237,9 @@ mod tests {
     fn a_job_that_does_not_answer_is_given_up_and_the_next_one_runs() {
         let mut worker = DeadlineWorker::default();
         let (release, gate) = mpsc::sync_channel::<()>(0);
-        let Err(GivenUp::Stuck(stuck)) = worker.run(move |_| gate.recv().is_ok()) else { panic!("it cannot answer") };
+        let Err(GivenUp::Stuck(stuck)) = worker.run(1, move |_| gate.recv().is_ok()) else { panic!("it cannot answer") };
         assert!(!stuck.is_over());
-        assert_eq!(worker.run(|progress| (progress.add(7), 42).1).unwrap(), (42, 7));
+        assert_eq!(worker.run(1, |progress| (progress.add(7), 42).1).unwrap(), (42, 7));
         assert_eq!(worker.given_up(), 1);
         drop(release);
         while !stuck.is_over() {
@@ -187,16 +251,41 @@ mod tests {
     fn the_number_of_threads_that_are_given_up_is_bounded() {
         let mut worker = DeadlineWorker::default();
         let life = Arc::new(());
-        worker.stuck = vec![Stuck(Arc::downgrade(&life)); MAX_STUCK];
-        assert!(matches!(worker.run(|_| ()), Err(GivenUp::TooManyStuck)));
+        worker.stuck = (1..).take(MAX_STUCK).map(|namespace| (namespace, Stuck(Arc::downgrade(&life)))).collect();
+        assert!(matches!(worker.run(u64::MAX, |_| ()), Err(GivenUp::TooManyStuck)));
         drop(life);
-        assert!(worker.run(|_| ()).is_ok(), "they came back");
+        assert!(worker.run(u64::MAX, |_| ()).is_ok(), "they came back");
+    }
+
+    #[test]
+    fn a_namespace_full_of_dead_files_keeps_nobody_elses_from_us() {
+        let mut worker = DeadlineWorker::default();
+        let life = Arc::new(());
+        worker.stuck = vec![(1, Stuck(Arc::downgrade(&life))); MAX_STUCK_OF_ONE];
+        assert!(matches!(worker.run(1, |_| ()), Err(GivenUp::TooManyOfOne)));
+        assert!(worker.run(2, |_| ()).is_ok());
+        // Those with dead files of their own share what is not reserved.
+        worker.stuck = (0..).take(MAX_STUCK - RESERVED).map(|namespace| (namespace, Stuck(Arc::downgrade(&life)))).collect();
+        assert!(matches!(worker.run(1, |_| ()), Err(GivenUp::TooManyStuck)));
+        assert!(worker.run(u64::MAX, |_| ()).is_ok());
+    }
+
+    #[test]
+    fn a_namespace_that_keeps_the_others_waiting_is_left_alone_for_a_minute() {
+        let mut worker = DeadlineWorker::default();
+        let begin = BootTime(WINDOW_NANOS);
+        worker.count_wait(1, MAX_WAIT_OF_ONE / 2, begin);
+        assert!(worker.admit(1, begin).is_ok());
+        worker.count_wait(1, MAX_WAIT_OF_ONE / 2, begin);
+        assert!(matches!(worker.admit(1, begin), Err(GivenUp::TooSlow)));
+        assert!(worker.admit(2, begin).is_ok());
+        assert!(worker.admit(1, begin.plus_nanos(WINDOW_NANOS)).is_ok());
     }
 
     #[test]
     fn a_job_that_panics_costs_its_thread_only() {
         let mut worker = DeadlineWorker::default();
-        assert!(matches!(worker.run(|_| panic!("on purpose")), Err(GivenUp::NoThread(_))));
-        assert_eq!(worker.run(|_| 1).unwrap().0, 1);
+        assert!(matches!(worker.run(1, |_| panic!("on purpose")), Err(GivenUp::NoThread(_))));
+        assert_eq!(worker.run(1, |_| 1).unwrap().0, 1);
     }
 }

@@ -1,33 +1,38 @@
 //! Files that were looked at and hold nothing of interest, by what a mapping shows of them: spares opening them again, and spares the
 //! event loop to ask for a look at a process that maps only such files.
 //!
-//! An inode number is given anew when a file is deleted: what is known by it is forgotten every minute or so.
+//! An inode number is given anew when a file is deleted (a program that is built again often gets the one it had): the scanner compares
+//! versions, and what the event loop goes by is forgotten every minute or so.
 
 use std::{
     collections::HashMap,
-    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::file::Device;
+use super::file::{Device, FileId};
 
 /// Shared between the scanner, which adds, and the event loop, which asks and never waits.
 #[derive(Clone, Debug, Default)]
-pub struct EmptyFiles(Arc<RwLock<HashMap<(Device, u64), PathBuf>>>);
+pub struct EmptyFiles(Arc<RwLock<HashMap<(Device, u64), FileId>>>);
 
 impl EmptyFiles {
-    pub(super) fn add(&self, device: Device, inode: u64, path: &Path) {
+    /// `version`: of the file that was looked at.
+    pub(super) fn add(&self, device: Device, inode: u64, version: FileId) {
         let mut files = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if files.len() >= MAX_EMPTY {
             files.clear();
         }
-        files.insert((device, inode), path.to_owned());
+        files.insert((device, inode), version);
     }
 
-    /// The file that was at `path` when it was looked at.
-    pub(super) fn contains(&self, device: Device, inode: u64, path: &Path) -> bool {
-        let files = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        files.get(&(device, inode)).is_some_and(|known| known == path)
+    /// The version that was looked at; whether that is the one that is mapped now, the caller finds out.
+    pub(super) fn version(&self, device: Device, inode: u64) -> Option<FileId> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&(device, inode)).copied()
+    }
+
+    /// Another file has its place.
+    pub(super) fn remove(&self, device: Device, inode: u64) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&(device, inode));
     }
 
     /// `false` also when the scanner is just adding: a look too many is harmless.

@@ -14,7 +14,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
 use serde::Serialize;
 
 /// One version of one file: two equal ids mean that an analysis still holds.
@@ -46,6 +49,14 @@ pub enum OpenError {
     TooLarge { path: PathBuf, size: u64 },
     #[error("{path} is another file than the one that is mapped")]
     OtherFile { path: PathBuf },
+}
+
+impl OpenError {
+    /// What was short (descriptors, memory, a disk or a server) may be there the next time.
+    pub(super) fn may_pass(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        !Errno::from_io_error(source).is_some_and(|error| SETTLED.contains(&error))
+    }
 }
 
 /// Bytes at offsets: a file, or a slice in tests and fuzzing.
@@ -102,28 +113,13 @@ impl OpenedFile {
 
     /// Opens `path` as a process with root directory `root` sees it: links cannot lead out of `root`.
     pub fn open_in_root(root: &Path, path: &Path) -> Result<Self, OpenError> {
-        let root_fd =
-            rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| io_error(root, e))?;
-        let located = rustix::fs::openat2(
-            &root_fd,
-            path,
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        )
-        .map_err(|e| if e == rustix::io::Errno::NOSYS { OpenError::NoOpenat2 { path: path.to_owned() } } else { io_error(path, e) })?;
-        Self::from_located(located.as_fd(), path)
+        Self::from_located(locate_in_root(root, path)?.as_fd(), path)
     }
 
     fn from_located(located: BorrowedFd<'_>, path: &Path) -> Result<Self, OpenError> {
         let stat = rustix::fs::fstat(located).map_err(|e| io_error(path, e))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(OpenError::NotRegular { path: path.to_owned() });
-        }
         let file_system = rustix::fs::fstatfs(located).map_err(|e| io_error(path, e))?;
-        if file_system.f_type == FUSE_SUPER_MAGIC {
-            return Err(OpenError::Fuse { path: path.to_owned() });
-        }
+        refuse(FileType::from_raw_mode(stat.st_mode), file_system.f_type, path)?;
         // A magic link, not a second walk of the path: the same file for certain.
         let link = format!("/proc/self/fd/{}", located.as_raw_fd());
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -211,12 +207,38 @@ pub(crate) fn id_of(path: &Path) -> Option<FileId> {
     std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|metadata| FileId::of(&metadata))
 }
 
-fn io_error(path: &Path, source: rustix::io::Errno) -> OpenError {
+/// Version of the file that [`OpenedFile::open_in_root`] would open.
+pub(super) fn id_in_root(root: &Path, path: &Path) -> Option<FileId> {
+    let located = File::from(locate_in_root(root, path).ok()?);
+    located.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| FileId::of(&metadata))
+}
+
+fn locate_in_root(root: &Path, path: &Path) -> Result<OwnedFd, OpenError> {
+    let root_fd =
+        rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| io_error(root, e))?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(&root_fd, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+        .map_err(|e| if e == Errno::NOSYS { OpenError::NoOpenat2 { path: path.to_owned() } } else { io_error(path, e) })
+}
+
+/// What is not opened for reading: opening a device acts on it, and each read of a FUSE file waits for whoever serves it.
+fn refuse(kind: FileType, file_system: i64, path: &Path) -> Result<(), OpenError> {
+    match (kind, file_system) {
+        (FileType::RegularFile, FUSE_SUPER_MAGIC) => Err(OpenError::Fuse { path: path.to_owned() }),
+        (FileType::RegularFile, _) => Ok(()),
+        _ => Err(OpenError::NotRegular { path: path.to_owned() }),
+    }
+}
+
+fn io_error(path: &Path, source: Errno) -> OpenError {
     OpenError::Io { path: path.to_owned(), source: source.into() }
 }
 
 /// Programs of gigabytes exist (bundled models, debug builds); the reads are bounded apart, this only rejects the absurd.
 pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+
+/// Errors that say what is so: no such file or process, or not for us.
+const SETTLED: [Errno; 7] = [Errno::NOENT, Errno::SRCH, Errno::NOTDIR, Errno::ACCESS, Errno::PERM, Errno::LOOP, Errno::NAMETOOLONG];
 
 /// `FUSE_SUPER_MAGIC` of linux/magic.h.
 const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
@@ -233,6 +255,17 @@ mod tests {
     }
 
     #[test]
+    fn a_regular_file_on_fuse_is_refused_before_it_is_opened() {
+        let path = Path::new("/mnt/remote/lib/libssl.so.3");
+        assert!(matches!(refuse(FileType::RegularFile, FUSE_SUPER_MAGIC, path), Err(OpenError::Fuse { path: named }) if named == path));
+        assert!(refuse(FileType::RegularFile, 0xef53, path).is_ok(), "ext4");
+        for kind in [FileType::Fifo, FileType::CharacterDevice, FileType::Socket, FileType::Directory] {
+            assert!(matches!(refuse(kind, 0xef53, path), Err(OpenError::NotRegular { .. })), "{kind:?}");
+            assert!(refuse(kind, FUSE_SUPER_MAGIC, path).is_err(), "{kind:?}");
+        }
+    }
+
+    #[test]
     fn a_link_cannot_lead_out_of_the_root() {
         let dir = super::super::testing::TempDir::new("root");
         std::fs::write(dir.path().join("inside"), b"inside").unwrap();
@@ -241,6 +274,18 @@ mod tests {
         let opened = OpenedFile::open_in_root(dir.path(), Path::new("/absolute")).unwrap();
         assert_eq!(opened.len(), 6);
         assert!(OpenedFile::open_in_root(dir.path(), Path::new("/out")).is_err());
+    }
+
+    #[test]
+    fn a_shortage_may_pass_and_a_missing_file_may_not() {
+        let error = |errno| io_error(Path::new("/x"), errno);
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::STALE, Errno::TIMEDOUT] {
+            assert!(error(errno).may_pass(), "{errno}");
+        }
+        for errno in [Errno::NOENT, Errno::SRCH, Errno::ACCESS] {
+            assert!(!error(errno).may_pass(), "{errno}");
+        }
+        assert!(!OpenError::NotRegular { path: PathBuf::new() }.may_pass());
     }
 
     #[test]

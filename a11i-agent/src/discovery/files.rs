@@ -83,7 +83,7 @@ impl Files {
             self.postponed = self.postponed.saturating_add(1);
             return Err(Refused::OverBudget);
         }
-        let file = self.within_time(place, open)?.map_err(Refused::Open)?;
+        let file = self.within_time(place, namespace, open)?.map_err(Refused::Open)?;
         self.opened = self.opened.saturating_add(1);
         Ok(file)
     }
@@ -105,7 +105,7 @@ impl Files {
             let is_stable = file.is_unchanged();
             (file, analysis, is_stable)
         };
-        let ((file, analysis, is_stable), bytes) = self.worker.run(job).map_err(|given_up| self.given_up(place, &given_up))?;
+        let ((file, analysis, is_stable), bytes) = self.worker.run(namespace, job).map_err(|given_up| self.given_up(place, &given_up))?;
         self.budgets.read(namespace, bytes);
         let analysis = analysis.map(Arc::new);
         if let (true, Ok(analysis)) = (is_stable, &analysis) {
@@ -115,18 +115,19 @@ impl Files {
     }
 
     /// Which version of a file is at `path` now; `None`: none that can be told.
-    pub(super) fn version(&mut self, place: Place, path: PathBuf) -> Option<FileId> {
-        self.within_time(place, move || id_of(&path)).ok().flatten()
+    pub(super) fn version(&mut self, place: Place, namespace: u64, path: PathBuf) -> Option<FileId> {
+        self.within_time(place, namespace, move || id_of(&path)).ok().flatten()
     }
 
-    /// Does something that touches what belongs to others.
+    /// Does something that touches what belongs to others, for a process or a library of `namespace`.
     pub(super) fn within_time<T: Send + 'static>(
         &mut self,
         place: Place,
+        namespace: u64,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unanswered> {
         self.refuse_stuck(place)?;
-        self.worker.run(move |_| job()).map(|(answer, _)| answer).map_err(|given_up| self.given_up(place, &given_up))
+        self.worker.run(namespace, move |_| job()).map(|(answer, _)| answer).map_err(|given_up| self.given_up(place, &given_up))
     }
 
     pub(super) const fn opened(&self) -> u64 {
@@ -217,14 +218,14 @@ mod tests {
         let mut files = Files::default();
         let (release, gate) = mpsc::sync_channel::<()>(0);
         let dead = Place::Device(Device { major: 0, minor: 99 });
-        let first = files.within_time(dead, move || gate.recv().is_ok());
+        let first = files.within_time(dead, 1, move || gate.recv().is_ok());
         assert!(matches!(&first, Err(unanswered) if unanswered.to_string().contains("does not answer")), "{first:?}");
         assert!(matches!(open(&mut files, dead, &library), Err(Refused::Unanswered(_))));
         assert_eq!(files.unanswered(), 1, "the second look did not cost a thread");
         let file = open(&mut files, SOMEWHERE, &library).unwrap();
         assert_eq!(files.analyse(file, 1).unwrap_or_else(|error| panic!("{error}")).analysis.unwrap().plans.len(), 1);
         drop(release);
-        while files.within_time(dead, || ()).is_err() {
+        while files.within_time(dead, 1, || ()).is_err() {
             std::thread::yield_now();
         }
         assert!(open(&mut files, dead, &library).is_ok());

@@ -125,9 +125,8 @@ const MAX_GENERATIONS: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+    use crate::discovery::file::FileId;
 
     const PID: Pid = Pid(7);
     const DEVICE: Device = Device { major: 8, minor: 1 };
@@ -168,7 +167,7 @@ mod tests {
         let mut late = LateMappings::new(empty.clone());
         assert!(late.handle(PID, file(1), at(0)));
         late.forget(PID);
-        empty.add(DEVICE, 1, Path::new("/lib/libz.so"));
+        empty.add(DEVICE, 1, FileId::default());
         assert!(!late.handle(PID, file(1), at(1)));
         assert!(late.handle(PID, MappedFile { generation: 2, ..file(1) }, at(2)));
     }

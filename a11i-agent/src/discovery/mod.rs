@@ -6,7 +6,7 @@
 //! touches the kernel's probes: `attach::links` executes the plans.
 
 mod budget;
-mod deadline;
+pub(crate) mod deadline;
 pub mod elf;
 pub mod empty_files;
 pub mod evidence;

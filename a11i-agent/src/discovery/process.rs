@@ -9,7 +9,7 @@ use std::{
 use a11i_common::identity::{Pid, ProcessId};
 
 use super::{
-    file::{Device, OpenError, OpenedFile, read_bounded},
+    file::{Device, FileId, OpenError, OpenedFile, id_in_root, id_of, read_bounded},
     maps::{self, Mapping, Mappings},
     mounts::Mounts,
 };
@@ -136,9 +136,19 @@ impl ProcFs {
         let mut link = self.path(pid, "map_files");
         link.push(mapping.map_files_name());
         match OpenedFile::open(&link) {
-            Err(OpenError::Io { .. }) => self.open_by_name(pid, mapping),
+            Err(OpenError::Io { path, source }) => {
+                let error = OpenError::Io { path, source };
+                if error.may_pass() { Err(error) } else { self.open_by_name(pid, mapping) }
+            }
             done => done,
         }
+    }
+
+    /// Version of the file that [`Self::open_located`] would open, without opening it. `None`: it cannot be told.
+    pub(super) fn mapped_version(&self, pid: Pid, mapping: &Mapping) -> Option<FileId> {
+        let mut link = self.path(pid, "map_files");
+        link.push(mapping.map_files_name());
+        id_of(&link).or_else(|| id_in_root(&self.path(pid, "root"), &mapping.path))
     }
 
     fn open_by_name(&self, pid: Pid, mapping: &Mapping) -> Result<OpenedFile, OpenError> {

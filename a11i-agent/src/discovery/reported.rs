@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::file::{Device, FileId};
 use crate::attach::Analysis;
 
-/// See the module. By device and inode.
+/// See the module. By the device and inode that the opened file states.
 #[derive(Default)]
 pub(super) struct Reported {
     versions: HashMap<(Device, u64), Version>,
@@ -21,10 +21,15 @@ struct Version {
     checked: u64,
 }
 
+/// What [`Reported::due`] is asked by. `/proc/PID/maps` shows another device where a file system has several (btrfs, overlay).
+pub(super) fn key_of(id: &FileId) -> (Device, u64) {
+    (Device::of(id.dev), id.ino)
+}
+
 impl Reported {
     /// A file is reported in this version. The version reported before, if another one: its probes must go first.
     pub(super) fn report(&mut self, id: FileId, analysis: Arc<Analysis>, generation: u64) -> Option<FileId> {
-        let key = (Device::of(id.dev), id.ino);
+        let key = key_of(&id);
         if let Some(known) = self.versions.get_mut(&key).filter(|known| known.id == id) {
             known.checked = generation;
             return None;
@@ -44,7 +49,7 @@ impl Reported {
 
     /// Whether `now` has the bytes of `before`, as far as what is in the file tells; remembered when it has.
     pub(super) fn is_same(&mut self, before: &FileId, now: FileId, analysis: &Analysis) -> bool {
-        let Some(version) = self.versions.get_mut(&(Device::of(before.dev), before.ino)) else { return true };
+        let Some(version) = self.versions.get_mut(&key_of(before)) else { return true };
         let probes = |analysis: &Analysis| analysis.plans.iter().map(|planned| planned.plan.probes.clone()).collect::<Vec<_>>();
         let same = version.analysis.build_id == analysis.build_id && probes(&version.analysis) == probes(analysis);
         if same {
@@ -55,7 +60,7 @@ impl Reported {
 
     /// The bytes are others now. The version that was reported.
     pub(super) fn withdraw(&mut self, before: &FileId) -> Option<FileId> {
-        self.versions.remove(&(Device::of(before.dev), before.ino)).map(|version| version.id)
+        self.versions.remove(&key_of(before)).map(|version| version.id)
     }
 
     /// Files that no process was seen to use for long: when they are mapped again, their version is told by opening them.

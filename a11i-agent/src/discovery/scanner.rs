@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use a11i_common::identity::{Pid, ProcessId};
+use a11i_common::identity::{BootTime, Pid, ProcessId};
 
 use super::{
     elf::ElfError,
@@ -20,7 +20,7 @@ use super::{
     files::Unanswered,
     scan::Scan,
 };
-use crate::attach::Analysis;
+use crate::{attach::Analysis, clock::Clock};
 
 /// What to look at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,9 +133,10 @@ impl Scanner {
         let steps = Arc::clone(&progress);
         thread::Builder::new().name("a11i-scanner".to_owned()).spawn(move || {
             // Between the steps of a host scan, requests go first: a program that just began waits for one process at most.
+            let mut turn = Turn::default();
             loop {
                 let mut report = |report| audience.handle_report(report);
-                match next_work(&inbox, scan.is_scanning_host()) {
+                match next_work(&inbox, scan.is_scanning_host(), &mut turn) {
                     Work::Request(ScanRequest::Host) => scan.begin_host(&mut report),
                     Work::Request(request) => scan.handle(request, &mut report),
                     Work::HostScan => drop(scan.step_host(&mut report)),
@@ -177,7 +178,29 @@ enum Work {
     End,
 }
 
-fn next_work(inbox: &mpsc::Receiver<ScanRequest>, scanning_host: bool) -> Work {
+/// Requests that went before the host scan since its last step.
+#[derive(Default)]
+struct Turn {
+    requests: u32,
+    /// When the first of them was begun.
+    since: BootTime,
+}
+
+impl Turn {
+    /// Requests have gone first for long enough: without a limit a storm of them would keep the host scan from ever ending.
+    fn is_over(&self, now: BootTime) -> bool {
+        self.requests >= REQUESTS_PER_STEP || self.requests > 0 && now.nanos_since(self.since) >= NANOS_PER_STEP
+    }
+
+    fn count(&mut self, now: BootTime) {
+        if self.requests == 0 {
+            self.since = now;
+        }
+        self.requests = self.requests.saturating_add(1);
+    }
+}
+
+fn next_work(inbox: &mpsc::Receiver<ScanRequest>, scanning_host: bool, turn: &mut Turn) -> Work {
     if !scanning_host {
         return match inbox.recv_timeout(PAUSE) {
             Ok(request) => Work::Request(request),
@@ -185,15 +208,31 @@ fn next_work(inbox: &mpsc::Receiver<ScanRequest>, scanning_host: bool) -> Work {
             Err(mpsc::RecvTimeoutError::Disconnected) => Work::End,
         };
     }
+    let now = Clock::boot_now();
+    if turn.is_over(now) {
+        *turn = Turn::default();
+        return Work::HostScan;
+    }
     match inbox.try_recv() {
-        Ok(request) => Work::Request(request),
-        Err(mpsc::TryRecvError::Empty) => Work::HostScan,
+        Ok(request) => {
+            turn.count(now);
+            Work::Request(request)
+        }
+        Err(mpsc::TryRecvError::Empty) => {
+            *turn = Turn::default();
+            Work::HostScan
+        }
         Err(mpsc::TryRecvError::Disconnected) => Work::End,
     }
 }
 
 /// An exec storm of a build machine for about a second; what does not fit, the host scan finds.
 const REQUESTS: usize = 1_024;
+
+/// A host of a few hundred processes is scanned within some thousand requests.
+const REQUESTS_PER_STEP: u32 = 8;
+/// A few new programs with their libraries; a scan of a thousand processes ends within ten seconds however many begin.
+const NANOS_PER_STEP: u64 = 10_000_000;
 
 /// How long an idle thread lets what else it has to do wait: a person at a terminal does not notice it, and ten wake-ups a second cost nothing.
 pub const PAUSE: Duration = Duration::from_millis(100);
@@ -217,5 +256,28 @@ mod tests {
         assert!((REQUESTS..=REQUESTS + 1).contains(&accepted));
         assert_eq!(scanner.rejected(), (REQUESTS * 2 - accepted) as u64);
         drop(gate);
+    }
+
+    #[test]
+    fn a_storm_of_requests_does_not_keep_the_host_scan_from_going_on() {
+        let (requests, inbox) = mpsc::sync_channel(REQUESTS);
+        let nobody = ScanRequest::Mapped(Pid(u32::MAX));
+        let mut turn = Turn::default();
+        let mut steps = 0;
+        for _ in 0..100 * (REQUESTS_PER_STEP + 1) {
+            requests.try_send(nobody).ok();
+            steps += u32::from(matches!(next_work(&inbox, true, &mut turn), Work::HostScan));
+        }
+        assert!(steps >= 100, "{steps}");
+        drop(requests);
+    }
+
+    #[test]
+    fn slow_requests_let_the_host_scan_go_on_sooner() {
+        let mut turn = Turn::default();
+        assert!(!turn.is_over(BootTime(0)));
+        turn.count(BootTime(0));
+        assert!(!turn.is_over(BootTime(NANOS_PER_STEP - 1)));
+        assert!(turn.is_over(BootTime(NANOS_PER_STEP)));
     }
 }

@@ -23,6 +23,8 @@ pub struct Watcher {
     due: BTreeSet<(BootTime, ProcessId)>,
     next_host_scan: BootTime,
     host_scan_running: bool,
+    /// Mappings were lost while a host scan ran, which may have passed over whoever made them: the next one is due by then.
+    after_loss: Option<BootTime>,
     requests: VecDeque<ScanRequest>,
     counts: WatcherCounts,
 }
@@ -32,6 +34,8 @@ pub struct Watcher {
 pub struct WatcherCounts {
     /// Young processes that were not followed because too many were.
     pub young_full: u64,
+    /// Mappings that the kernel told nobody.
+    pub mappings_lost: u64,
     /// Processes that mapped code and were not looked at for it because too many did.
     pub mappings_not_followed: u64,
     /// Requests dropped because nobody polled them.
@@ -54,6 +58,7 @@ impl Watcher {
             due: BTreeSet::new(),
             next_host_scan: now,
             host_scan_running: false,
+            after_loss: None,
             requests: VecDeque::new(),
             counts: WatcherCounts::default(),
         }
@@ -73,9 +78,18 @@ impl Watcher {
         }
     }
 
-    /// Mappings were told to nobody: everyone is looked at soon.
-    pub fn handle_mappings_lost(&mut self, now: BootTime) {
-        self.next_host_scan = self.next_host_scan.min(now.plus_nanos(AFTER_LOSS_NANOS));
+    /// So many mappings were told to nobody: everyone is looked at soon.
+    pub fn handle_mappings_lost(&mut self, lost: u64, now: BootTime) {
+        self.counts.mappings_lost = self.counts.mappings_lost.saturating_add(lost);
+        self.scan_soon(now);
+    }
+
+    /// Mappings are told no more: young processes are looked at again and again, and everyone soon.
+    pub fn stop_listening(&mut self, now: BootTime) {
+        if let Some(mappings) = self.mappings.take() {
+            self.counts.mappings_not_followed = self.counts.mappings_not_followed.saturating_add(mappings.not_followed());
+        }
+        self.scan_soon(now);
     }
 
     /// The process runs a new program: looked at now, and again while it loads.
@@ -107,7 +121,8 @@ impl Watcher {
     /// A host scan was answered ([`super::scanner::ScanReport::Done`]): the pause to the next one begins.
     pub fn handle_host_scanned(&mut self, now: BootTime) {
         self.host_scan_running = false;
-        self.next_host_scan = now.plus_nanos(HOST_SCAN_NANOS);
+        let regular = now.plus_nanos(HOST_SCAN_NANOS);
+        self.next_host_scan = self.after_loss.take().map_or(regular, |due| due.min(regular));
     }
 
     /// The scanner rejected a request ([`super::scanner::Scanner::request`] gave `false`).
@@ -151,8 +166,17 @@ impl Watcher {
     }
 
     pub fn counts(&self) -> WatcherCounts {
-        let mappings_not_followed = self.mappings.as_ref().map_or(0, LateMappings::not_followed);
-        WatcherCounts { mappings_not_followed, ..self.counts }
+        let not_followed = self.mappings.as_ref().map_or(0, LateMappings::not_followed);
+        WatcherCounts { mappings_not_followed: self.counts.mappings_not_followed.saturating_add(not_followed), ..self.counts }
+    }
+
+    fn scan_soon(&mut self, now: BootTime) {
+        let due = now.plus_nanos(AFTER_LOSS_NANOS);
+        if self.host_scan_running {
+            self.after_loss.get_or_insert(due);
+        } else {
+            self.next_host_scan = self.next_host_scan.min(due);
+        }
     }
 
     /// The last one only, where mappings are told: what the others are for is seen as it comes. It makes up for what was lost, and finds
@@ -314,9 +338,36 @@ mod tests {
     fn lost_mappings_lead_to_one_early_host_scan() {
         let mut watcher = settled();
         for now in 0..10 {
-            watcher.handle_mappings_lost(at(now));
+            watcher.handle_mappings_lost(2, at(now));
         }
         assert_eq!(run(&mut watcher, 5_100), [(200, ScanRequest::Host)]);
+        assert_eq!(watcher.counts().mappings_lost, 20);
+    }
+
+    #[test]
+    fn mappings_lost_during_a_host_scan_lead_to_another_one_soon_after_it() {
+        let mut watcher = settled();
+        watcher.handle_timeout(at(5_000));
+        assert_eq!(drain(&mut watcher), [ScanRequest::Host]);
+        watcher.handle_mappings_lost(1, at(5_050));
+        assert_eq!(watcher.poll_timeout(), None, "one at a time");
+        watcher.handle_host_scanned(at(5_100));
+        assert_eq!(run(&mut watcher, 10_300), [(5_250, ScanRequest::Host), (10_250, ScanRequest::Host)]);
+    }
+
+    #[test]
+    fn where_mappings_are_told_no_more_new_programs_are_looked_at_again_and_again() {
+        let mut watcher = settled();
+        watcher.listen_to_mappings(EmptyFiles::default());
+        watcher.handle_mappings_lost(3, at(0));
+        watcher.stop_listening(at(10));
+        watcher.handle_exec(PROCESS, at(300));
+        assert_eq!(drain(&mut watcher), [ScanRequest::Exec(PROCESS)]);
+        let looks = [320, 400, 700, 1_900].map(|time| (time, ScanRequest::Process(PROCESS)));
+        let seen = run(&mut watcher, 4_999);
+        assert_eq!(seen.iter().filter(|(_, request)| *request != ScanRequest::Host).copied().collect::<Vec<_>>(), looks);
+        assert!(seen.iter().any(|(_, request)| *request == ScanRequest::Host), "{seen:?}");
+        assert_eq!(watcher.counts().mappings_lost, 3, "sums only rise");
     }
 
     #[test]
@@ -328,7 +379,7 @@ mod tests {
         assert_eq!((watcher.young.len(), watcher.due.len(), watcher.requests.len()), (MAX_YOUNG, MAX_YOUNG, MAX_REQUESTS));
         assert_eq!(
             watcher.counts(),
-            WatcherCounts { young_full: MAX_REQUESTS as u64, requests_dropped: MAX_YOUNG as u64, mappings_not_followed: 0 }
+            WatcherCounts { young_full: MAX_REQUESTS as u64, requests_dropped: MAX_YOUNG as u64, ..WatcherCounts::default() }
         );
     }
 }

@@ -12,6 +12,9 @@ pub const DEFAULT_FLOWS: usize = 16_384;
 /// A flow without bytes for so long is forgotten: longer than any keep-alive or thinking pause in use.
 pub const IDLE_NANOS: u64 = 15 * 60 * 1_000_000_000;
 
+/// Flows passed over at most when one has to make room: bounded work, and the next search begins behind them.
+const PASSED_OVER: usize = 64;
+
 /// Flow → `S`. Flows lie in slots; two chains run through the slots: all flows by last use, and the flows of one process.
 #[derive(Debug)]
 pub struct Table<S> {
@@ -91,12 +94,13 @@ impl<S> Table<S> {
     }
 
     /// The flow's state, made if need be. What has its place goes first ([`Self::in_place_of`]), or when the table is full the flow unused for
-    /// longest; it is handed to `evict`.
+    /// longest; it is handed to `evict`. Of the flows unused for longest, `PASSED_OVER` that are `busy` are passed over, and count as used.
     pub fn get_or_insert_with(
         &mut self,
         id: FlowId,
         now: BootTime,
         make: impl FnOnce() -> S,
+        busy: impl Fn(&S) -> bool,
         evict: impl FnOnce(FlowId, S),
     ) -> Option<&mut S> {
         if let Some(slot) = self.slot_of(&id) {
@@ -108,13 +112,19 @@ impl<S> Table<S> {
                 evict(old, state);
             }
         } else if self.by_address.len() >= self.capacity
-            && let Some(oldest) = self.oldest
+            && let Some(oldest) = self.oldest_but(busy)
             && let Some((old, state)) = self.take(oldest)
         {
             self.evicted = self.evicted.saturating_add(1);
             evict(old, state);
         }
         let slot = self.insert(id, now, make());
+        self.state_mut(slot)
+    }
+
+    /// The flow's state, without using it.
+    pub fn find_mut(&mut self, id: &FlowId) -> Option<&mut S> {
+        let slot = self.slot_of(id)?;
         self.state_mut(slot)
     }
 
@@ -163,6 +173,20 @@ impl<S> Table<S> {
             let Some((id, state)) = self.take(oldest) else { break };
             removed(id, state);
         }
+    }
+
+    /// The flow unused for longest, those that are busy passed over as far as that goes. They move to the newest end but keep the time of
+    /// their last use: at worst, what is before them expires that much before them.
+    fn oldest_but(&mut self, busy: impl Fn(&S) -> bool) -> Option<usize> {
+        for _ in 0..PASSED_OVER.min(self.len().saturating_sub(1)) {
+            let oldest = self.oldest?;
+            if !self.slots.get(oldest)?.as_ref().is_some_and(|slot| busy(&slot.state)) {
+                break;
+            }
+            self.unlink_use(oldest);
+            self.make_newest(oldest);
+        }
+        self.oldest
     }
 
     fn slot_of(&self, id: &FlowId) -> Option<usize> {
@@ -275,8 +299,30 @@ mod tests {
 
     fn put(table: &mut Table<u64>, id: FlowId, now: u64) -> Option<FlowId> {
         let mut evicted = None;
-        table.get_or_insert_with(id, BootTime(now), || id.session.session.0, |old, _| evicted = Some(old)).unwrap();
+        table.get_or_insert_with(id, BootTime(now), || id.session.session.0, |state| *state >= BUSY, |old, _| evicted = Some(old)).unwrap();
         evicted
+    }
+
+    /// Flows of sessions from here on are busy.
+    const BUSY: u64 = 1_000;
+
+    #[test]
+    fn busy_flows_are_passed_over_as_far_as_the_bound_goes() {
+        let mut table = Table::new(PASSED_OVER * 2);
+        let passed = PASSED_OVER as u64;
+        for n in 0..passed * 2 {
+            put(&mut table, flow(1, if n < passed { BUSY + n } else { n }), n);
+        }
+        for n in passed..passed * 2 {
+            assert_eq!(put(&mut table, flow(1, BUSY + n), 500), Some(flow(1, n)));
+        }
+        // Nothing but busy ones is left: one of those goes, and no search is longer than its bound.
+        let gone = put(&mut table, flow(1, 1), 501).unwrap();
+        assert!(gone.session.session.0 >= BUSY, "{gone:?}");
+        assert_eq!((table.len(), table.evicted()), (PASSED_OVER * 2, passed + 1));
+        let mut one = Table::new(1);
+        put(&mut one, flow(1, BUSY), 0);
+        assert_eq!(put(&mut one, flow(1, BUSY + 1), 1), Some(flow(1, BUSY)));
     }
 
     #[test]

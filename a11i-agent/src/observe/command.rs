@@ -21,11 +21,13 @@ pub(super) enum CoverageCommand {
     },
 }
 
-/// Files done, of how many.
+/// Files done, of how many, and how many of them lack probes because links could not be made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Progress {
     pub done: usize,
     pub of: usize,
+    #[serde(default)]
+    pub failed: usize,
 }
 
 /// Which processes are covered, by what, and why others are not.

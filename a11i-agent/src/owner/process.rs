@@ -22,7 +22,8 @@ impl OwnerResolver {
     }
 
     /// `None`: the process has ended, or the pid is another's by now. What cannot be read of a living process is absent.
-    pub fn resolve(&self, process: ProcessId) -> Option<Owner> {
+    /// `environment`: what [`Self::environment`] gave; everything else the kernel answers by itself.
+    pub fn resolve(&self, process: ProcessId, environment: &[u8]) -> Option<Owner> {
         let pid = process.pid;
         let stat = self.proc.stat(pid).ok()?;
         let exe = self.proc.exe(pid).ok();
@@ -35,7 +36,6 @@ impl OwnerResolver {
         {
             container.container_id = container::from_mountinfo(&mountinfo).container_id;
         }
-        let environment = read_bounded(&self.proc.path(pid, "environ"), MAX_ENVIRONMENT);
         let owner = Owner {
             process,
             parent_pid: Some(stat.parent).filter(|parent| *parent != 0),
@@ -48,10 +48,16 @@ impl OwnerResolver {
                 .and_then(|since_boot| self.boot_unix_nanos.checked_add(since_boot)),
             container_id: container.container_id,
             cgroup: container::cgroup_path(&cgroup).map(str::to_owned),
-            stated: stated(&environment.unwrap_or_default()),
+            stated: stated(environment),
         };
         // Everything above was this process's only if it still is this process.
         self.proc.is_same(process).then_some(owner)
+    }
+
+    /// `/proc/PID/environ`; empty when it cannot be read. May never come back: it lies in the process's memory, which may lie in a file
+    /// whose server does not answer.
+    pub fn environment(&self, process: ProcessId) -> Vec<u8> {
+        read_bounded(&self.proc.path(process.pid, "environ"), MAX_ENVIRONMENT).unwrap_or_default()
     }
 }
 
@@ -184,9 +190,11 @@ mod tests {
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let proc = ProcFs::default();
         let id = proc.identify(Pid(child.id())).unwrap();
-        let owner = OwnerResolver::new(proc.clone(), 1_000_000_000_000_000_000).resolve(id).unwrap();
+        let resolver = OwnerResolver::new(proc, 1_000_000_000_000_000_000);
+        let environment = resolver.environment(id);
+        let owner = resolver.resolve(id, &environment).unwrap();
         let reused = ProcessId { start_ticks: id.start_ticks + 1, ..id };
-        assert_eq!(OwnerResolver::new(proc, 0).resolve(reused), None);
+        assert_eq!(resolver.resolve(reused, &environment), None);
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(owner.parent_pid, Some(std::process::id()));
@@ -199,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_process_that_ended_has_no_owner() {
-        assert_eq!(OwnerResolver::new(ProcFs::default(), 0).resolve(ProcessId { pid: Pid(u32::MAX), start_ticks: 1 }), None);
+        assert_eq!(OwnerResolver::new(ProcFs::default(), 0).resolve(ProcessId { pid: Pid(u32::MAX), start_ticks: 1 }, b""), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     call::LossCauses,
     flow::{DataPiece, Ended, FlowId, Gap, Reassembly, Segment, SegmentBody},
-    http::{Connection, ConnectionNotice, HttpEventKind},
+    http::{Connection, ConnectionNotice, ExchangeId, HttpEventKind, RequestHead},
     owner::cache::{Known, OwnerCache},
     provider::{ConnectionContext, Exchanges},
     verdict::{Seen, Told, Verdict},
@@ -28,6 +28,15 @@ pub(super) struct Flow {
     /// Time of the earliest record so far: what is older belongs to an earlier session at this address.
     pub(super) since: BootTime,
     pub(super) told: Told,
+    pub(super) upgrade: Option<Upgrade>,
+}
+
+/// A request to an LLM host that asks for another protocol (WebSocket). The kernel half goes on copying until its answer says what becomes
+/// of the connection.
+pub(super) struct Upgrade {
+    exchange: ExchangeId,
+    /// As the request names it.
+    host: Option<String>,
 }
 
 impl Flow {
@@ -53,14 +62,17 @@ impl Desk {
         let before = flow.reassembly.next_timeout();
         let was_late = flow.http.is_joined_late();
         let seen = self.run(flow, sink, |reassembly, segments| reassembly.push(piece, segments));
-        if flow.http.is_joined_late() && !was_late && flow.context.server_name.is_none() {
-            add(&mut self.counters.late_attachments, 1);
+        if flow.http.is_joined_late() && !was_late {
+            // Of a connection whose handshake was seen, the beginning is lost.
+            let known = flow.context.server_name.is_some();
+            add(if known { &mut self.counters.unknown_gaps } else { &mut self.counters.late_attachments }, 1);
         }
         flow.told.begin(request);
         // Pieces that waited carry other numbers than this one: of them, nothing is said that stops anything.
         let in_order = before.is_none() && flow.reassembly.next_timeout().is_none();
-        let undisturbed = in_order && flow.exchanges.is_empty() && !flow.http.is_inside_head();
-        if let Some(verdict) = seen.verdict(undisturbed, !flow.exchanges.is_empty(), flow.told.host) {
+        let undisturbed = in_order && flow.exchanges.is_empty() && !flow.http.is_inside_head() && flow.upgrade.is_none();
+        let verdict = seen.verdict(undisturbed, !flow.exchanges.is_empty(), flow.told.host);
+        if let Some(verdict) = verdict.or_else(|| flow.told.again(undisturbed)) {
             flow.tell(*id, verdict, sink);
         }
     }
@@ -68,7 +80,8 @@ impl Desk {
     /// Record → segments → HTTP events → calls, on one flow.
     pub(super) fn run(&mut self, flow: &mut Flow, sink: Sink<'_>, act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>))) -> Seen {
         self.look_up_owner(flow);
-        let Flow { reassembly, http, exchanges, context, owner_open, .. } = flow;
+        let Flow { reassembly, http, exchanges, context, owner_open, upgrade, .. } = flow;
+        let mut answered = None;
         let mut seen = Seen::default();
         let discarded = reassembly.discarded_bytes();
         let before = exchanges.counters();
@@ -77,12 +90,27 @@ impl Desk {
                 self.count_gap(gap);
             }
             http.push(segment, &mut |event| {
-                let head = matches!(event.kind, HttpEventKind::Request(_)).then_some(event.exchange);
+                let id = event.exchange;
+                let mut asked = None;
+                let is_head = matches!(event.kind, HttpEventKind::Request(_));
+                match &event.kind {
+                    HttpEventKind::Request(head) => asked = self.upgrade_asked(id, head, context),
+                    HttpEventKind::Response(_) | HttpEventKind::ResponseEnd(_) if upgrade.as_ref().is_some_and(|it| it.exchange <= id) => {
+                        answered = upgrade.take();
+                        seen.other = true;
+                    }
+                    HttpEventKind::RequestBody(_)
+                    | HttpEventKind::RequestEnd(_)
+                    | HttpEventKind::Response(_)
+                    | HttpEventKind::ResponseBody(_)
+                    | HttpEventKind::ResponseEnd(_) => {}
+                }
                 if let Some(call) = exchanges.handle(event, context) {
                     self.leave(call, *owner_open, sink);
                 }
-                if let Some(id) = head {
+                if is_head {
                     seen.head(exchanges.is_open(id));
+                    *upgrade = upgrade.take().or(asked);
                 }
             });
         });
@@ -99,14 +127,27 @@ impl Desk {
                 ConnectionNotice::Upgraded => NoticeKind::Upgraded,
                 ConnectionNotice::Malformed(reason) => NoticeKind::Malformed(reason),
             };
-            let server_name = context.server_name.clone();
+            let named = answered.as_ref().filter(|_| notice == ConnectionNotice::Upgraded).and_then(|upgrade| upgrade.host.clone());
+            let server_name = context.server_name.clone().or(named);
             let llm_host = server_name.as_deref().is_some_and(|name| self.settings.routes.is_llm_host(name));
             sink(Output::Notice(Notice { owner: Arc::clone(&context.owner), server_name, llm_host, kind }));
         }
         seen
     }
 
-    /// Ends a flow whose session's end nobody told.
+    /// Follows a flow no longer whose session goes on (no room, idle for too long): what is under way did not end here, and says so.
+    pub(super) fn leave_alone(&mut self, id: &FlowId, mut flow: Flow, time: BootTime, ends: Ends<'_>, sink: Sink<'_>) {
+        self.run(&mut flow, sink, Reassembly::give_up_holes);
+        let under_way = !flow.exchanges.is_empty() || flow.http.is_inside_head();
+        if under_way {
+            self.close(flow, None, time, sink);
+            sink(Output::Forgotten(*id));
+        } else {
+            self.forget(id, flow, time, ends, sink);
+        }
+    }
+
+    /// Ends a flow whose session is over, and nobody told.
     pub(super) fn forget(&mut self, id: &FlowId, flow: Flow, time: BootTime, ends: Ends<'_>, sink: Sink<'_>) {
         self.close(flow, ends(id), time, sink);
         sink(Output::Forgotten(*id));
@@ -129,6 +170,18 @@ impl Desk {
             }
         });
         add_exchanges(&mut self.counters.exchanges, before, exchanges.counters());
+    }
+
+    /// What is asked for where a request to an LLM host wants another protocol.
+    fn upgrade_asked(&self, exchange: ExchangeId, head: &RequestHead, context: &ConnectionContext) -> Option<Upgrade> {
+        let tunnel = head.method == "CONNECT";
+        if !tunnel && head.headers.text("upgrade").is_none() {
+            return None;
+        }
+        let is_llm = |name: &Option<String>| name.as_deref().is_some_and(|name| self.settings.routes.is_llm_host(name));
+        // What goes through a tunnel is seen where it is encrypted, so that nobody has to be warned of it.
+        let host = head.host.clone().filter(|_| !tunnel);
+        (is_llm(&context.server_name) || is_llm(&head.host)).then_some(Upgrade { exchange, host })
     }
 
     fn look_up_owner(&mut self, flow: &mut Flow) {

@@ -13,7 +13,10 @@ mod leaving;
 mod opening;
 mod output;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use a11i_common::{
     decode::{Event, EventBody},
@@ -165,6 +168,13 @@ impl Pipeline {
         }
     }
 
+    /// The kernel half could not be told this ([`Output::Verdict`]): it is said again with the next record that it is true of.
+    pub fn verdict_undelivered(&mut self, id: &FlowId, request: u16, verdict: Verdict) {
+        if let Some(flow) = self.flows.find_mut(id) {
+            flow.told.lost(request, verdict);
+        }
+    }
+
     /// Lets time pass: holes become gaps, idle flows go, calls wait no longer for their owners.
     pub fn handle_timeout(&mut self, now: BootTime, ends: Ends<'_>, sink: Sink<'_>) {
         let desk = &mut self.desk;
@@ -177,7 +187,7 @@ impl Pipeline {
         self.flows.expire(now, FLOWS_PER_TICK, |id, flow| expired.push((id, flow)));
         add(&mut self.desk.counters.flows_expired, expired.len() as u64);
         for (id, flow) in expired {
-            self.desk.forget(&id, flow, now, ends, sink);
+            self.desk.leave_alone(&id, flow, now, ends, sink);
         }
         self.desk.owners.handle_timeout(now);
         self.desk.release_late(now, sink);
@@ -206,6 +216,19 @@ impl Pipeline {
     pub fn interrupt(&mut self, causes: LossCauses, now: BootTime, sink: Sink<'_>) {
         let mut flows = Vec::new();
         self.flows.drain(|id, flow| flows.push((id, flow)));
+        self.end_interrupted(flows, causes, now, sink);
+    }
+
+    /// The same for the flows of some processes.
+    pub fn interrupt_processes(&mut self, processes: &HashSet<ProcessId>, causes: LossCauses, now: BootTime, sink: Sink<'_>) {
+        let mut flows = Vec::new();
+        for process in processes {
+            self.flows.remove_process(*process, |id, flow| flows.push((id, flow)));
+        }
+        self.end_interrupted(flows, causes, now, sink);
+    }
+
+    fn end_interrupted(&mut self, flows: Vec<(FlowId, Flow)>, causes: LossCauses, now: BootTime, sink: Sink<'_>) {
         for (id, mut flow) in flows {
             self.desk.run(&mut flow, sink, |reassembly, segments| reassembly.interrupt(causes, now, segments));
             self.desk.close(flow, None, now, sink);

@@ -65,8 +65,8 @@ impl Bench {
     }
 
     fn time(&mut self, now: u64) {
-        let out = &mut self.out;
-        self.pipeline.handle_timeout(BootTime(now), &mut |_| None, &mut |output| out.push(output));
+        let (table, out) = (self.table, &mut self.out);
+        self.pipeline.handle_timeout(BootTime(now), &mut |_| table, &mut |output| out.push(output));
     }
 
     fn calls(&mut self) -> Vec<LlmCall> {
@@ -386,6 +386,10 @@ fn what_cannot_be_read_is_ignored_for_good_and_what_is_malformed_until_the_next_
     // A kernel half that was too late to hear it.
     kernel.stopped = false;
     assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), [Verdict::Ignore]);
+    // Never HTTP, though its bytes made the kernel half begin anew.
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.transfer(Direction::Write, b"\x00\x01\x02\x03"), []);
+    assert_eq!(kernel.transfer(Direction::Read, b"\x00\x01\x02\x03"), [Verdict::NotLlm]);
     let mut kernel = Kernel::new();
     assert_eq!(kernel.transfer(Direction::Write, b"GET / HTTP/1.1\r\n\x01 no field\r\n\r\n"), [Verdict::NotLlm]);
     assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::Llm]);
@@ -493,4 +497,132 @@ fn a_missed_program_run_marks_every_open_call_and_disturbs_none() {
     assert!(calls[0].completeness.is_whole());
     assert_eq!(calls[1].completeness, Completeness::Gap { lost: None, causes: LossCauses::PROGRAM_MISSED });
     assert_eq!(calls[1].usage, calls[0].usage);
+}
+
+#[test]
+fn a_call_whose_flow_is_evicted_or_expires_did_not_end_and_says_so() {
+    for expires in [true, false] {
+        let mut kernel = Kernel::new();
+        kernel.transfer(Direction::Write, REQUEST);
+        kernel.verdicts();
+        // The kernel knows how far it came, and that nothing is missing.
+        kernel.bench.table = Some(FinalOffsets { write: REQUEST.len() as u64, read: 0, causes: [LossCauses(0); 2] });
+        if expires {
+            kernel.bench.time(kernel.time + crate::flow::IDLE_NANOS);
+        } else {
+            // As many other calls as there is room for: flows without any would have gone first.
+            for session in 10..12 {
+                kernel.session = SessionId { session: TlsSession(session), generation: 1 };
+                kernel.offsets = [0; 2];
+                kernel.time += 1;
+                let body = EventBody::Data {
+                    session: kernel.session,
+                    attachment: AttachmentId(0),
+                    direction: Direction::Write,
+                    offset: 0,
+                    skipped: 0,
+                    causes: 0,
+                    request: 1,
+                    payload: REQUEST,
+                };
+                let event = Event { time: BootTime(kernel.time), process: PROCESS, tid: Tid(7), body };
+                let (table, out) = (kernel.bench.table, &mut kernel.bench.out);
+                kernel.bench.pipeline.handle_event(&event, &mut |_| table, &mut |output| out.push(output));
+            }
+        }
+        assert!(kernel.bench.out.iter().any(|output| matches!(output, Output::Forgotten(_))), "{expires}");
+        let calls = kernel.bench.calls();
+        assert_eq!(calls.len(), 1, "{expires}");
+        assert_eq!(calls[0].completeness, Completeness::Gap { lost: None, causes: LossCauses::END_UNSEEN }, "{expires}");
+    }
+}
+
+#[test]
+fn what_has_no_call_under_way_makes_room_first() {
+    let mut kernel = Kernel::new();
+    kernel.transfer(Direction::Write, REQUEST);
+    for session in 10..100 {
+        kernel.session = SessionId { session: TlsSession(session), generation: 1 };
+        kernel.offsets = [0; 2];
+        kernel.transfer(Direction::Write, b"not http");
+    }
+    assert_eq!(kernel.bench.calls().len(), 0);
+    (kernel.session, kernel.offsets) = (SESSION, [REQUEST.len() as u64, 0]);
+    kernel.transfer(Direction::Read, ANSWER);
+    let calls = kernel.bench.calls();
+    assert_eq!(calls.len(), 1);
+    assert!(calls[0].completeness.is_whole());
+}
+
+/// Notices so far of upgraded connections, by whether they name an LLM host.
+fn upgrades(bench: &Bench) -> Vec<bool> {
+    let upgraded = bench.out.iter().filter_map(|output| match output {
+        Output::Notice(notice) if notice.kind == NoticeKind::Upgraded => Some(notice.llm_host),
+        Output::Notice(_) | Output::Call(_) | Output::Estimate(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {
+            None
+        }
+    });
+    upgraded.collect()
+}
+
+#[test]
+fn a_websocket_to_an_llm_host_is_reported_and_then_ignored() {
+    const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+    let head = b"GET /v1/realtime?model=gpt-4o HTTP/1.1\r\nHost: api.openai.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for named in [true, false] {
+        for cut in 0..SWITCH.len() {
+            let mut kernel = Kernel::new();
+            if named {
+                kernel.name("api.openai.com");
+            }
+            assert_eq!(kernel.transfer(Direction::Write, head), []);
+            let (first, second) = SWITCH.split_at(cut);
+            if cut > 0 {
+                assert_eq!(kernel.transfer(Direction::Read, first), []);
+            }
+            assert_eq!(kernel.transfer(Direction::Read, second), [Verdict::Ignore], "cut at {cut}");
+            assert_eq!(upgrades(&kernel.bench), [true]);
+        }
+    }
+    // Refused: the connection goes on with HTTP.
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.transfer(Direction::Write, head), []);
+    assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n"), [Verdict::NotLlm]);
+    assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::Llm]);
+    assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
+    assert_eq!((upgrades(&kernel.bench).len(), kernel.bench.calls().len()), (0, 1));
+}
+
+#[test]
+fn a_tunnel_to_an_llm_host_is_ignored_without_a_warning() {
+    let mut kernel = Kernel::new();
+    let head = b"CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\n\r\n";
+    assert_eq!(kernel.transfer(Direction::Write, head), []);
+    assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 200 Connection established\r\n\r\n"), [Verdict::Ignore]);
+    assert_eq!(upgrades(&kernel.bench), [false]);
+}
+
+#[test]
+fn a_verdict_that_could_not_be_delivered_is_said_again_with_the_next_record_of_its_request() {
+    let (head, body) = OTHER.split_at(OTHER.len() - 4);
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.transfer(Direction::Write, head), [Verdict::NotLlm]);
+    let id = FlowId { process: PROCESS, session: SESSION };
+    for piece in body.chunks(1).take(2) {
+        kernel.stopped = false;
+        kernel.bench.pipeline.verdict_undelivered(&id, kernel.request, Verdict::NotLlm);
+        assert_eq!(kernel.transfer(Direction::Write, piece), [Verdict::NotLlm]);
+    }
+    kernel.stopped = false;
+    assert_eq!(kernel.transfer(Direction::Write, &body[2..3]), []);
+    // What a newer request or verdict has overtaken is not said again.
+    kernel.bench.pipeline.verdict_undelivered(&id, kernel.request, Verdict::NotLlm);
+    assert_eq!(kernel.transfer(Direction::Write, &[&body[3..], REQUEST].concat()), [Verdict::Llm]);
+    kernel.bench.pipeline.verdict_undelivered(&id, kernel.request, Verdict::NotLlm);
+    assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), []);
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.name("api.openai.com"), [Verdict::LlmHost]);
+    kernel.bench.pipeline.verdict_undelivered(&id, 0, Verdict::LlmHost);
+    assert_eq!(kernel.transfer(Direction::Write, &REQUEST[..10]), [Verdict::LlmHost]);
+    assert_eq!(kernel.transfer(Direction::Write, &REQUEST[10..20]), []);
 }

@@ -26,6 +26,8 @@ pub enum DropReason {
     OwnerUnknown,
     /// A question who a process is, while too many wait.
     OwnerQuestion,
+    /// What a process states about itself, since its memory did not answer in time: it is known without.
+    OwnerUnanswered,
     /// What was known of a process, while too many are known.
     OwnerEvicted,
     /// A look at a process, while the scanner has too many to do; the next host scan makes up for it.
@@ -79,7 +81,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    pub const ALL: [(Self, &'static str); 36] = [
+    pub const ALL: [(Self, &'static str); 37] = [
         (Self::RecordMalformed, "record_malformed"),
         (Self::FlowTableFull, "flow_table_full"),
         (Self::FlowExpired, "flow_expired"),
@@ -91,6 +93,7 @@ impl DropReason {
         (Self::StreamEventTooLarge, "stream_event_too_large"),
         (Self::OwnerUnknown, "owner_unknown"),
         (Self::OwnerQuestion, "owner_question"),
+        (Self::OwnerUnanswered, "owner_unanswered"),
         (Self::OwnerEvicted, "owner_evicted"),
         (Self::ScanRejected, "scan_rejected"),
         (Self::ScanNotRequested, "scan_not_requested"),

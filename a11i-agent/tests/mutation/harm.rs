@@ -21,6 +21,14 @@ pub(crate) struct Harm {
     cut: u64,
     /// Cut, and nobody says so.
     shorten: u64,
+    /// All of a session's generation is lost without a word.
+    forget: u64,
+    /// A copy comes when everything is over.
+    haunt: u64,
+    /// The end of a session, or of its process, is lost.
+    unended: u64,
+    /// Causes are told not by the next record, but by one of those after it.
+    hesitate: u64,
 }
 
 impl Harm {
@@ -29,16 +37,29 @@ impl Harm {
             0 => 4 + seed.below(60),
             _ => 0,
         };
-        let mut harm = Self { vanish: rate(), drop: rate(), duplicate: rate(), delay: rate(), cut: rate(), shorten: rate() };
+        let mut harm = Self {
+            vanish: rate(),
+            drop: rate(),
+            duplicate: rate(),
+            delay: rate(),
+            cut: rate(),
+            shorten: rate(),
+            forget: 0,
+            haunt: rate(),
+            unended: 0,
+            hesitate: 0,
+        };
         if harm.is_none() {
             let one = 3 + seed.below(30);
             *[&mut harm.vanish, &mut harm.drop, &mut harm.duplicate, &mut harm.delay, &mut harm.cut, &mut harm.shorten][seed.size(5)] = one;
         }
+        let mut few = |often: u64| if seed.below(often) == 0 { 2 + seed.below(3) } else { 0 };
+        (harm.forget, harm.unended, harm.hesitate) = (few(8), few(3), few(3));
         harm
     }
 
     const fn is_none(self) -> bool {
-        self.vanish + self.drop + self.duplicate + self.delay + self.cut + self.shorten == 0
+        self.vanish + self.drop + self.duplicate + self.delay + self.cut + self.shorten + self.haunt == 0
     }
 
     /// The harmed records, and what was done.
@@ -47,13 +68,21 @@ impl Harm {
         let mut told = Causes::default();
         // Position in the stream as it arrives, and order of arrival among those of one position.
         let mut arriving: Vec<(usize, Sent)> = Vec::new();
+        let forgotten: Vec<_> =
+            traffic.ends.iter().map(|(flow, _)| *flow).filter(|_| self.forget > 0 && seed.below(self.forget) == 0).collect();
         for (place, record) in traffic.records.iter().enumerate() {
             let mut record = record.clone();
+            if !matches!(record.kind, Kind::Exit) && forgotten.contains(&record.flow()) {
+                done.push(format!("forgot {} of {}/{}", brief(&record.kind), record.process.pid.0, record.session.generation));
+                continue;
+            }
             let mut hit = |rate: u64| rate > 0 && seed.below(rate) == 0;
             let (vanish, drop, duplicate, delay, cut, shorten) =
                 (hit(self.vanish), hit(self.drop), hit(self.duplicate), hit(self.delay), hit(self.cut), hit(self.shorten));
+            let (haunt, unended, hesitate) = (hit(self.haunt), hit(self.unended), hit(self.hesitate));
             let name = format!("{} of {}/{} at {}", brief(&record.kind), record.process.pid.0, record.session.generation, record.time.0);
-            if vanish {
+            let is_end = matches!(record.kind, Kind::End { .. } | Kind::WriteShutdown { .. } | Kind::Exit);
+            if vanish || is_end && unended {
                 done.push(format!("vanished {name}"));
                 continue;
             }
@@ -77,7 +106,15 @@ impl Harm {
                 payload.truncate(kept);
                 done.push(format!("{} to {kept} {name}", if cut { "cut" } else { "shortened" }));
             }
-            told.tell(&mut record);
+            if hesitate && !is_end {
+                done.push(format!("said nothing at {name}"));
+            } else {
+                told.tell(&mut record);
+            }
+            if haunt {
+                done.push(format!("came again when everything was over: {name}"));
+                arriving.push((traffic.records.len() + FARTHEST, record.clone()));
+            }
             if duplicate {
                 let later = if seed.below(2) == 0 { place } else { place + 1 + seed.size(FARTHEST) };
                 done.push(format!("duplicated {} later {name}", later - place));

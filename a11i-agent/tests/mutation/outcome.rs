@@ -136,8 +136,8 @@ impl Outcome {
                 }
             }
         }
-        // Of a session of which no record came, nobody can know; the kernel half counts what it could not tell.
-        if let Some(place) = missing.iter().find(|place| seen.any(place.flow))
+        // Of a session of which no record came, nor of its end behind its last one, nobody can know; the kernel half counts what it could not tell.
+        if let Some(place) = missing.iter().find(|place| seen.any_since(place))
             && self.accounted() == 0
         {
             wrong.push(format!("{place:?} is missing, and nothing was counted: {:?}", self.counters));
@@ -180,16 +180,18 @@ fn difference(have: &str, want: &str) -> String {
 /// Which bytes of which stream came at all.
 struct Seen {
     bytes: HashMap<(FlowId, usize), Vec<bool>>,
-    flows: std::collections::HashSet<FlowId>,
+    /// Time of the latest record.
+    flows: HashMap<FlowId, BootTime>,
 }
 
 impl Seen {
     fn of(records: &[Sent]) -> Self {
-        let mut seen = Self { bytes: HashMap::new(), flows: std::collections::HashSet::new() };
+        let mut seen = Self { bytes: HashMap::new(), flows: HashMap::new() };
         for record in records {
-            // The end of a process is no record of a session.
-            if !matches!(record.kind, Kind::Exit) {
-                seen.flows.insert(record.flow());
+            // The end of a process is no record of a session, and a name says nothing of what was transferred.
+            if !matches!(record.kind, Kind::Exit | Kind::Name(_)) {
+                let latest = seen.flows.entry(record.flow()).or_insert(record.time);
+                *latest = record.time.max(*latest);
             }
             if let Kind::Data { direction, offset, payload, .. } = &record.kind {
                 let start = usize::try_from(*offset).unwrap();
@@ -202,8 +204,8 @@ impl Seen {
         seen
     }
 
-    fn any(&self, flow: FlowId) -> bool {
-        self.flows.contains(&flow)
+    fn any_since(&self, place: &Place) -> bool {
+        self.flows.get(&place.flow).is_some_and(|latest| place.start <= *latest)
     }
 
     fn all(&self, place: &Place) -> bool {

@@ -1,6 +1,6 @@
 //! Sessions as the kernel half reports them: several at a time, several calls each, cut anywhere.
 
-use std::{fs, ops::Range, path::Path};
+use std::{collections::VecDeque, fs, ops::Range, path::Path};
 
 use a11i_agent::{
     flow::FlowId,
@@ -25,7 +25,7 @@ const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: api.openai.com\r\n\r\n";
 const HEALTHY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// An answer that only the end of the connection ends.
-const UNFRAMED_REQUEST: &[u8] = b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nContent-Length: 47\r\n\r\n\
+const UNFRAMED_REQUEST: &[u8] = b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nContent-Length: 48\r\n\r\n\
     {\"model\":\"gpt-4o\",\"stream\":true,\"messages\":[  ]}";
 const UNFRAMED_ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n\
     data: {\"id\":\"c\",\"model\":\"gpt-4o-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n\
@@ -182,6 +182,9 @@ impl Traffic {
     }
 }
 
+/// Responses to come, with the places of the calls among them.
+type Unanswered = VecDeque<(Option<usize>, Vec<u8>)>;
+
 /// The kernel half's part for one connection.
 struct Connection {
     process: ProcessId,
@@ -203,30 +206,51 @@ impl Connection {
     }
 
     fn run(mut self, exchanges: &[Exchange], out: &mut Traffic, seed: &mut Seed) {
+        // Programs free a session and get the next one at the same address.
+        while self.session_of(exchanges, out, seed) && seed.below(4) == 0 {
+            self.renew();
+        }
+    }
+
+    /// One session from its handshake to its end. Whether its process lives on.
+    fn session_of(&mut self, exchanges: &[Exchange], out: &mut Traffic, seed: &mut Seed) -> bool {
         if self.requests == Direction::Write && seed.below(3) > 0 {
             self.push(Kind::Name("api.openai.com"), out, seed);
         }
-        let mut unanswered: Vec<(usize, Vec<u8>)> = Vec::new();
-        for number in 0..=seed.size(4) {
+        // Hardly anybody pipelines, and whoever does, does it often.
+        let pipelines = if seed.below(4) == 0 { 2 } else { 12 };
+        let mut unanswered: Unanswered = VecDeque::new();
+        for _ in 0..=seed.size(4) {
             if seed.below(6) == 0 && unanswered.is_empty() {
                 self.unwanted(out, seed);
             }
             let exchange = &exchanges[seed.size(exchanges.len() - 1)];
-            if number > 0 || !exchange.keeps_alive || seed.below(8) > 0 {
-                self.answer(&mut unanswered, out, seed);
+            if !exchange.keeps_alive || seed.below(pipelines) > 0 {
+                self.answer(usize::MAX, &mut unanswered, out, seed);
+            } else if seed.below(2) == 0 {
+                self.answer(1, &mut unanswered, out, seed);
+            }
+            if seed.below(10) == 0 {
+                // No call, and sent among calls: the kernel half goes on copying.
+                self.request = self.request.wrapping_add(1);
+                self.transfer(self.requests, HEALTH, out, seed);
+                unanswered.push_back((None, HEALTHY.to_vec()));
+                if seed.below(pipelines) > 0 {
+                    self.answer(usize::MAX, &mut unanswered, out, seed);
+                }
             }
             self.request = self.request.wrapping_add(1);
             let from = self.offsets[self.requests as usize];
             let start = self.transfer(self.requests, &exchange.request, out, seed);
             let mut bytes = [0..0, 0..0];
             bytes[self.requests as usize] = from..self.offsets[self.requests as usize];
-            unanswered.push((out.calls.len(), exchange.response.clone()));
+            unanswered.push_back((Some(out.calls.len()), exchange.response.clone()));
             out.calls.push(Place { flow: self.flow(), start, bytes });
             if !exchange.keeps_alive {
                 break;
             }
         }
-        self.answer(&mut unanswered, out, seed);
+        self.answer(usize::MAX, &mut unanswered, out, seed);
         out.ends.push((self.flow(), self.offsets));
         let (offsets, causes) = (self.offsets, [0; 2]);
         if seed.below(4) == 0 {
@@ -236,17 +260,22 @@ impl Connection {
         if frees {
             self.push(Kind::End { offsets, causes }, out, seed);
         }
-        if !frees || seed.below(2) == 0 {
+        let exits = !frees || seed.below(2) == 0;
+        if exits {
             self.push(Kind::Exit, out, seed);
         }
+        !exits
     }
 
-    fn answer(&mut self, unanswered: &mut Vec<(usize, Vec<u8>)>, out: &mut Traffic, seed: &mut Seed) {
+    /// The first `many` answers.
+    fn answer(&mut self, many: usize, unanswered: &mut Unanswered, out: &mut Traffic, seed: &mut Seed) {
         let direction = self.requests.opposite();
-        for (call, response) in unanswered.drain(..) {
+        for (call, response) in unanswered.drain(..many.min(unanswered.len())) {
             let from = self.offsets[direction as usize];
             self.transfer(direction, &response, out, seed);
-            out.calls[call].bytes[direction as usize] = from..self.offsets[direction as usize];
+            if let Some(call) = call {
+                out.calls[call].bytes[direction as usize] = from..self.offsets[direction as usize];
+            }
         }
     }
 
@@ -258,6 +287,11 @@ impl Connection {
             self.transfer(self.requests.opposite(), HEALTHY, out, seed);
         }
         out.ends.push((self.flow(), self.offsets));
+        self.renew();
+    }
+
+    /// What follows is another generation.
+    const fn renew(&mut self) {
         self.session.generation = self.session.generation.wrapping_add(9);
         self.offsets = [0; 2];
     }

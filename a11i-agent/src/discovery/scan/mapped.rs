@@ -1,18 +1,23 @@
 //! The files that a process maps: each is opened, analysed and reported, or not covered with a reason, or left for a later look.
 
-use std::os::unix::ffi::OsStrExt;
+use std::{
+    collections::{HashMap, HashSet},
+    os::unix::ffi::OsStrExt,
+};
 
-use a11i_common::identity::ProcessId;
+use a11i_common::identity::{Pid, ProcessId};
 
 use super::{
     super::{
+        elf::ElfError,
         evidence::Evidence,
-        file::OpenError,
+        file::{Device, FileId, OpenError},
         files::{Analysed, Place, Refused},
         maps::{Mapping, Mappings},
+        reported::key_of,
         scanner::{Candidate, NotCovered, ScanReport},
     },
-    KnownProcess, Scan, soname_prefixes,
+    KnownProcess, Mapped, Scan, soname_prefixes,
 };
 use crate::clock::Clock;
 
@@ -42,6 +47,10 @@ impl Scan {
         mappings: Mappings,
         found: &mut Vec<ScanReport>,
     ) -> bool {
+        if !mappings.truncated {
+            known.forget_unmapped(&mappings.files);
+        }
+        let empty = self.still_empty(process.pid, known, &mappings.files);
         // Those that most likely matter go first, before a budget is used up.
         let (first, rest): (Vec<Mapping>, Vec<Mapping>) = mappings.files.into_iter().partition(is_tls_name);
         let mut all = true;
@@ -50,9 +59,13 @@ impl Scan {
             if known.files.contains(&key) {
                 continue;
             }
+            if empty.contains(&key) {
+                known.files.insert(key);
+                continue;
+            }
             let Outcome { reports, is_final } = self.mapped_file(process, known.namespace, &mapping);
-            if reports.iter().any(|report| matches!(report, ScanReport::Found { .. })) {
-                known.found.push(mapping);
+            if let Some(ScanReport::Found { candidate, .. }) = reports.iter().find(|report| matches!(report, ScanReport::Found { .. })) {
+                known.found.push(Mapped { mapping, file: key_of(&candidate.file.id()) });
             }
             if is_final {
                 known.files.insert(key);
@@ -67,10 +80,34 @@ impl Scan {
         all
     }
 
-    fn mapped_file(&mut self, process: ProcessId, namespace: u64, mapping: &Mapping) -> Outcome {
-        if self.empty.contains(mapping.device, mapping.inode, &mapping.path) {
-            return Outcome::done(Vec::new());
+    /// Files that were found empty and are still the same ones: an inode number alone may be another file's by now.
+    fn still_empty(&mut self, pid: Pid, known: &KnownProcess, mappings: &[Mapping]) -> HashSet<(Device, u64)> {
+        let mut by_device: HashMap<Device, Vec<(Mapping, FileId)>> = HashMap::new();
+        for mapping in mappings.iter().filter(|mapping| !known.files.contains(&(mapping.device, mapping.inode))) {
+            if let Some(version) = self.empty.version(mapping.device, mapping.inode) {
+                by_device.entry(mapping.device).or_default().push((mapping.clone(), version));
+            }
         }
+        let mut same = HashSet::new();
+        for (device, files) in by_device {
+            let proc = self.proc.clone();
+            let compare = move || {
+                let is_same = |(mapping, version): (Mapping, FileId)| (mapping.inode, proc.mapped_version(pid, &mapping) == Some(version));
+                files.into_iter().map(is_same).collect::<Vec<_>>()
+            };
+            // Without an answer each of them is tried to be opened, which says so.
+            for (inode, is_same) in self.files.within_time(Place::Device(device), known.namespace, compare).unwrap_or_default() {
+                if is_same {
+                    same.insert((device, inode));
+                } else {
+                    self.empty.remove(device, inode);
+                }
+            }
+        }
+        same
+    }
+
+    fn mapped_file(&mut self, process: ProcessId, namespace: u64, mapping: &Mapping) -> Outcome {
         let not_covered = |reason| ScanReport::NotCovered { process, reason };
         let path = mapping.path.clone();
         if self.proc.is_on_fuse(process.pid, mapping.device, &mut self.mounts) {
@@ -80,13 +117,14 @@ impl Scan {
         let open = move || proc.open_located(process.pid, &which);
         let file = match self.files.open(Place::Device(mapping.device), namespace, Clock::boot_now(), open) {
             Ok(file) => file,
-            // Unmapped or ended meanwhile; every library that is not TLS would be named here.
-            Err(Refused::Open(OpenError::Io { .. } | OpenError::OtherFile { .. } | OpenError::NotRegular { .. }))
-                if !is_tls_name(mapping) =>
-            {
-                return Outcome::done(Vec::new());
+            Err(Refused::Open(source)) => {
+                let is_final = !source.may_pass();
+                // Unmapped or ended meanwhile; every library that is not TLS would be named here.
+                let usual = matches!(source, OpenError::Io { .. } | OpenError::OtherFile { .. } | OpenError::NotRegular { .. });
+                let said = !usual || is_tls_name(mapping) || self.is_program(process.pid, mapping);
+                let reports = said.then(|| not_covered(NotCovered::Unopened { path, source })).into_iter().collect();
+                return Outcome { reports, is_final };
             }
-            Err(Refused::Open(source)) => return Outcome::done(vec![not_covered(NotCovered::Unopened { path, source })]),
             Err(Refused::Unanswered(source)) => return Outcome::later(vec![not_covered(NotCovered::Unanswered { path, source })]),
             Err(Refused::OverBudget) if is_tls_name(mapping) => return Outcome::later(vec![not_covered(NotCovered::OverBudget { path })]),
             Err(Refused::OverBudget) => return Outcome::later(Vec::new()),
@@ -100,12 +138,16 @@ impl Scan {
         }
         let analysis = match analysis {
             Ok(analysis) => analysis,
+            Err(source @ ElfError::Read(_)) => {
+                let said = is_tls_name(mapping) || self.is_program(process.pid, mapping);
+                return Outcome::later(said.then(|| not_covered(NotCovered::Unreadable { path, source })).into_iter().collect());
+            }
             // Data mapped executable is no library; a file named like one that cannot be read is worth a word.
             Err(_) if !is_tls_name(mapping) => return Outcome::done(Vec::new()),
             Err(source) => return Outcome::done(vec![not_covered(NotCovered::Unreadable { path, source })]),
         };
         if analysis.is_empty() {
-            self.empty.add(mapping.device, mapping.inode, &mapping.path);
+            self.empty.add(mapping.device, mapping.inode, file.id());
             return Outcome::done(Vec::new());
         }
         let unsupported = |evidence: &Evidence| not_covered(NotCovered::Unsupported { path: path.clone(), evidence: *evidence });
@@ -115,6 +157,20 @@ impl Scan {
             reports.push(ScanReport::Found { process, candidate: Candidate { file, path, analysis } });
         }
         Outcome::done(reports)
+    }
+
+    /// The process runs this very file, which may have TLS linked in whatever its name.
+    fn is_program(&self, pid: Pid, mapping: &Mapping) -> bool {
+        self.proc.exe(pid).is_ok_and(|program| program == mapping.path)
+    }
+}
+
+impl KnownProcess {
+    /// What was unmapped may come back as another file with the same inode number.
+    pub(super) fn forget_unmapped(&mut self, mappings: &[Mapping]) {
+        let mapped: HashSet<_> = mappings.iter().map(|mapping| (mapping.device, mapping.inode)).collect();
+        self.files.retain(|key| mapped.contains(key));
+        self.found.retain(|found| mapped.contains(&(found.mapping.device, found.mapping.inode)));
     }
 }
 

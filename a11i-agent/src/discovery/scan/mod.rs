@@ -57,10 +57,18 @@ struct KnownProcess {
     /// Files that are done with.
     files: HashSet<(Device, u64)>,
     /// Those that were reported.
-    found: Vec<Mapping>,
+    found: Vec<Mapped>,
     /// Files that are tried again and were complained about.
     said: HashSet<(Device, u64)>,
     said_no_access: bool,
+}
+
+/// A mapped file that was reported.
+#[derive(Clone)]
+struct Mapped {
+    mapping: Mapping,
+    /// Device and inode as the opened file states them: its key in [`Reported`].
+    file: (Device, u64),
 }
 
 impl Scan {
@@ -106,8 +114,13 @@ impl Scan {
                 self.process(process, reports);
             }
             ScanRequest::Process(process) => self.process(process, reports),
-            // Ended already: nothing to look at.
-            ScanRequest::Mapped(pid) => drop(self.proc.identify(pid).map(|process| self.process(process, reports))),
+            ScanRequest::Mapped(pid) => {
+                // Ended already: nothing to look at.
+                if let Ok(process) = self.proc.identify(pid) {
+                    self.look_whatever_its_size(process);
+                    self.process(process, reports);
+                }
+            }
             ScanRequest::Forget(process) => {
                 self.processes.remove(&process);
             }
@@ -184,7 +197,7 @@ impl Scan {
         known.namespace = self.proc.mount_namespace(pid).unwrap_or_default();
         let mut found = Vec::new();
         let proc = self.proc.clone();
-        match self.files.within_time(Place::Process(pid), move || proc.mappings(pid)) {
+        match self.files.within_time(Place::Process(pid), known.namespace, move || proc.mappings(pid)) {
             Ok(Ok(mappings)) => {
                 if mappings.truncated {
                     found.push(ScanReport::NotCovered { process, reason: NotCovered::TooManyMappings });
@@ -215,6 +228,13 @@ impl Scan {
         }
         found.into_iter().for_each(reports);
         self.remember(process, known);
+    }
+
+    /// Something was mapped for certain: in place of something as large, the size tells nothing.
+    fn look_whatever_its_size(&mut self, process: ProcessId) {
+        if let Some(known) = self.processes.get_mut(&process) {
+            known.executable_kib = 0;
+        }
     }
 
     fn remember(&mut self, process: ProcessId, mut known: KnownProcess) {

@@ -6,6 +6,7 @@ use std::{
 
 use super::*;
 use crate::discovery::{
+    file::OpenError,
     scanner::Candidate,
     testing::{TempDir, compile, openssl_look_alike},
 };
@@ -193,6 +194,124 @@ fn a_library_that_is_rewritten_in_place_is_withdrawn_and_found_anew() {
     let reports = handle(&mut scan, ScanRequest::Host);
     let [candidate] = of_process(&reports, child.id())[..] else { panic!("{reports:?}") };
     assert!(candidate.file.id() != before && candidate.file.id().ino == before.ino);
+}
+
+/// The program of TLS linked in, under a name that says nothing.
+const TLS_INSIDE: &str = "#include <unistd.h>\n#define F(n) __attribute__((used)) int n(void*a,void*b,int c){volatile int x=c; return x+__LINE__;}\n\
+    F(SSL_read)\nF(SSL_write)\nF(SSL_read_ex)\nF(SSL_write_ex)\nF(SSL_write_ex2)\nF(SSL_read_early_data)\nF(SSL_write_early_data)\n\
+    F(SSL_clear)\nF(SSL_free)\nF(SSL_shutdown)\nF(SSL_ctrl)\nF(OPENSSL_init_ssl)\nF(SSL_get1_peer_certificate)\n\
+    int main(void){write(1,\"x\",1);pause();}";
+
+#[test]
+fn a_program_that_is_built_again_with_tls_on_the_same_inode_is_found() {
+    let dir = TempDir::new("rebuilt");
+    let program = compile(&dir, "program", "#include <unistd.h>\nint main(void){write(1,\"x\",1);pause();}", &[]);
+    let with_tls = std::fs::read(compile(&dir, "with-tls", TLS_INSIDE, &["-rdynamic"])).unwrap();
+    let mut scan = Scan::new(ProcFs::default());
+    for _ in 0..2 {
+        let child = Running::start(&program);
+        assert!(of_process(&handle(&mut scan, ScanRequest::Exec(child.id())), child.id()).is_empty());
+    }
+    let before = id_of(&program).unwrap();
+    std::fs::write(&program, with_tls).unwrap();
+    assert_eq!(id_of(&program).unwrap().ino, before.ino);
+    let child = Running::start(&program);
+    let reports = handle(&mut scan, ScanRequest::Exec(child.id()));
+    assert_eq!(of_process(&reports, child.id()).len(), 1, "{reports:?}");
+}
+
+#[test]
+fn a_file_that_is_known_to_be_empty_is_not_opened_for_another_process() {
+    let dir = TempDir::new("empty-twice");
+    let program = compile(&dir, "program", "#include <unistd.h>\nint main(void){write(1,\"x\",1);pause();}", &[]);
+    let mut scan = Scan::new(ProcFs::default());
+    let child = Running::start(&program);
+    handle(&mut scan, ScanRequest::Exec(child.id()));
+    let opened = scan.statistics().files_opened;
+    let another = Running::start(&program);
+    handle(&mut scan, ScanRequest::Exec(another.id()));
+    assert_eq!(scan.statistics().files_opened, opened);
+}
+
+#[test]
+fn a_process_that_has_mapped_code_is_looked_at_whatever_its_size() {
+    let dir = TempDir::new("same-size");
+    let child = Running::start(&tls_client(&dir));
+    let mut scan = Scan::new(ProcFs::default());
+    assert_eq!(of_process(&handle(&mut scan, ScanRequest::Exec(child.id())), child.id()).len(), 1);
+    // As if what is there now had come in place of something as large.
+    let known = scan.processes.get_mut(&child.id()).unwrap();
+    known.files.clear();
+    known.found.clear();
+    assert!(of_process(&handle(&mut scan, ScanRequest::Process(child.id())), child.id()).is_empty());
+    assert_eq!(of_process(&handle(&mut scan, ScanRequest::Mapped(child.id().pid)), child.id()).len(), 1);
+}
+
+#[test]
+fn a_file_that_was_unmapped_is_looked_at_anew_when_its_inode_is_mapped_again() {
+    let mapping = |inode| Mapping { start: 1, end: 2, device: Device::default(), inode, path: PathBuf::new(), deleted: false };
+    let mut known = KnownProcess::default();
+    known.files.extend([1, 2].map(|inode| (Device::default(), inode)));
+    known.found.extend([1, 2].map(|inode| Mapped { mapping: mapping(inode), file: (Device::default(), inode) }));
+    known.forget_unmapped(&[mapping(2), mapping(3)]);
+    assert_eq!(known.files, HashSet::from([(Device::default(), 2)]));
+    assert_eq!(known.found.iter().map(|found| found.file.1).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a_rewritten_file_is_withdrawn_also_where_mappings_show_another_device_than_the_file() {
+    let dir = TempDir::new("subvolume");
+    let child = Running::start(&tls_client(&dir));
+    let mut scan = Scan::new(ProcFs::default());
+    handle(&mut scan, ScanRequest::Host);
+    // As btrfs shows it: the device of the file system in maps, the subvolume's in stat.
+    let elsewhere = Device { major: 0, minor: 9_999 };
+    let known = scan.processes.get_mut(&child.id()).unwrap();
+    let [found] = known.found.as_mut_slice() else { panic!("one library") };
+    known.files.remove(&(found.mapping.device, found.mapping.inode));
+    known.files.insert((elsewhere, found.mapping.inode));
+    found.mapping.device = elsewhere;
+    std::io::Write::write_all(&mut std::fs::File::options().append(true).open(dir.path().join("libssl.so.3")).unwrap(), &[0; 64]).unwrap();
+    let reports = handle(&mut scan, ScanRequest::Host);
+    assert_eq!(reports.iter().filter(|report| matches!(report, ScanReport::Changed { .. })).count(), 1, "{reports:?}");
+    let known = &scan.processes[&child.id()];
+    assert!(known.found.is_empty() && !known.files.iter().any(|(device, _)| *device == elsewhere));
+}
+
+#[test]
+fn a_library_on_fuse_is_neither_opened_when_it_is_mapped_nor_offered_beside_a_program() {
+    let dir = TempDir::new("fuse");
+    let process = dir.path().join("proc/77");
+    for folder in ["bin", "lib", "proc/77/ns"] {
+        std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+    }
+    let library = dir.path().join("lib/libssl.so.3");
+    std::fs::copy(openssl_look_alike(&dir), &library).unwrap();
+    for (link, target) in [("ns/mnt", "mnt:[4026539999]".into()), ("exe", dir.path().join("bin/program")), ("root", PathBuf::from("/"))] {
+        std::os::unix::fs::symlink(target, process.join(link)).unwrap();
+    }
+    let id = id_of(&library).unwrap();
+    let Device { major, minor } = Device::of(id.dev);
+    let path = library.display();
+    std::fs::write(process.join("stat"), "77 (a) S 42 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 9 9\n").unwrap();
+    std::fs::write(process.join("status"), "Name:\ta\nVmExe:\t 900 kB\nVmLib:\t 1800 kB\n").unwrap();
+    let maps = format!("7f0000000000-7f0000001000 r-xp 00000000 {major:x}:{minor:x} {} {path}\n", id.ino);
+    std::fs::write(process.join("maps"), maps).unwrap();
+    for (kind, reached) in [("ext4", true), ("fuse.sshfs", false), ("fuseblk", false)] {
+        let mounts = format!(
+            "36 35 259:9 / / rw - ext4 /dev/root rw\n40 36 {major}:{minor} / {} rw - {kind} x rw\n",
+            dir.path().join("lib").display()
+        );
+        std::fs::write(process.join("mountinfo"), mounts).unwrap();
+        let reports = handle(&mut Scan::new(ProcFs::at(dir.path().join("proc"))), ScanRequest::Host);
+        let offered = |report: &ScanReport| matches!(report, ScanReport::Library { candidate, .. } if candidate.path == library);
+        assert_eq!(reports.iter().any(offered), reached, "{kind}: {reports:?}");
+        assert_eq!(reports.iter().any(|report| matches!(report, ScanReport::Found { .. })), reached, "{kind}: {reports:?}");
+        let refused = |report: &ScanReport| {
+            matches!(report, ScanReport::NotCovered { reason: NotCovered::Unopened { source: OpenError::Fuse { .. }, .. }, .. })
+        };
+        assert_eq!(reports.iter().any(refused), !reached, "{kind}: {reports:?}");
+    }
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Scan {
         }
         let below = root.to_owned();
         let look = move || ld_so_cache::libraries(&below, machine, &soname_prefixes()).unwrap_or_default();
-        let Ok(libraries) = self.files.within_time(Place::Namespace(namespace), look) else { return false };
+        let Ok(libraries) = self.files.within_time(Place::Namespace(namespace), namespace, look) else { return false };
         self.offer(root, namespace, libraries.into_iter().map(|library| library.path).collect(), fuse_mounts, reports)
     }
 
@@ -57,7 +57,7 @@ impl Scan {
         }
         let (below, folder) = (root.to_owned(), dir.to_owned());
         let look = move || prefix::libraries(&below, &folder, &soname_prefixes());
-        let Ok(paths) = self.files.within_time(Place::Namespace(namespace), look) else { return false };
+        let Ok(paths) = self.files.within_time(Place::Namespace(namespace), namespace, look) else { return false };
         self.offer(root, namespace, paths, fuse_mounts, reports)
     }
 

@@ -6,11 +6,12 @@ use a11i_common::identity::ProcessId;
 
 use super::{
     super::{
-        file::{Device, FileId, OpenedFile},
+        file::{FileId, OpenedFile},
         files::Place,
+        reported::key_of,
         scanner::ScanReport,
     },
-    Scan,
+    Mapped, Scan,
 };
 use crate::attach::Analysis;
 
@@ -26,17 +27,20 @@ impl Scan {
     /// Looks once per host scan at each file that was reported for a living process: was it rewritten in place?
     pub(super) fn versions_of(&mut self, process: ProcessId, reports: &mut dyn FnMut(ScanReport)) {
         let Some(known) = self.processes.get(&process) else { return };
-        for mapping in known.found.clone() {
-            let Some(id) = self.reported.due((mapping.device, mapping.inode), self.generation) else { continue };
+        let namespace = known.namespace;
+        for Mapped { mapping, file } in known.found.clone() {
+            let Some(id) = self.reported.due(file, self.generation) else { continue };
             let place = Place::Device(mapping.device);
             let path = self.proc.path(process.pid, "map_files").join(mapping.map_files_name());
-            let Some(now) = self.files.version(place, path.clone()).filter(|now| (now.dev, now.ino) == (id.dev, id.ino)) else { continue };
+            let Some(now) = self.files.version(place, namespace, path.clone()).filter(|now| (now.dev, now.ino) == (id.dev, id.ino)) else {
+                continue;
+            };
             let is_same = now == id
                 || (now.size, now.mtime) == (id.size, id.mtime) && {
                     // Times of the name, not of the bytes (unlinked, renamed, linked), or bytes whose time was set back.
                     let open = move || OpenedFile::open(&path);
-                    let opened = self.files.within_time(place, open).ok().and_then(Result::ok);
-                    let analysed = opened.and_then(|file| self.files.analyse(file, self.namespaces.own()).ok());
+                    let opened = self.files.within_time(place, namespace, open).ok().and_then(Result::ok);
+                    let analysed = opened.and_then(|file| self.files.analyse(file, namespace).ok());
                     let analysis = analysed.filter(|analysed| analysed.is_stable).and_then(|analysed| analysed.analysis.ok());
                     analysis.is_some_and(|analysis| self.reported.is_same(&id, now, &analysis))
                 };
@@ -49,12 +53,10 @@ impl Scan {
 
     /// Processes that map another version of the file are looked at again by the next host scan.
     fn look_again_at(&mut self, file: &FileId) {
-        let key = (Device::of(file.dev), file.ino);
+        let key = key_of(file);
         for known in self.processes.values_mut() {
-            let before = known.found.len();
-            known.found.retain(|mapping| (mapping.device, mapping.inode) != key);
-            if known.found.len() != before {
-                known.files.remove(&key);
+            for Mapped { mapping, .. } in known.found.extract_if(.., |mapped| mapped.file == key) {
+                known.files.remove(&(mapping.device, mapping.inode));
                 known.executable_kib = 0;
             }
         }

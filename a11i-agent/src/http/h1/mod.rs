@@ -7,6 +7,7 @@
 mod chunked;
 mod head;
 mod message;
+mod pairing;
 mod requests;
 mod responses;
 
@@ -18,6 +19,7 @@ use self::{
     chunked::{Chunked, begins_like_chunk},
     head::{Framing, HeadBuffer, MethodKind},
     message::Message,
+    pairing::Pairing,
 };
 use super::{BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, HttpSettings, MalformedReason};
 use crate::{
@@ -50,14 +52,7 @@ pub(super) struct H1 {
     responding: Option<ExchangeId>,
     next_id: u64,
     last_direction: Option<Direction>,
-    /// Kernel time of the last response that no request asked for. A request written before it, and seen after it, was late: its response is gone.
-    orphan: Option<BootTime>,
-    /// Requests may be missing whose responses are still to come: a response that is recognised after a loss may be one of theirs.
-    unpaired: bool,
-    /// A loss took boundaries of messages with it: until a request begins with nothing before it open, responses may be paired with others'.
-    doubt: bool,
-    /// Kernel time of the last response's first byte.
-    last_response: BootTime,
+    pairing: Pairing,
     /// Nothing after this is HTTP/1.x, or nothing of it can be followed.
     over: bool,
 }
@@ -96,6 +91,8 @@ enum Phase {
 #[derive(Debug)]
 struct Exchange {
     id: ExchangeId,
+    /// Its place among the requests of the connection, where that is certain.
+    number: Option<u64>,
     method: MethodKind,
     request_first_byte: BootTime,
     request_ended: bool,
@@ -114,6 +111,14 @@ impl H1 {
             Direction::Write => (write, read),
             Direction::Read => (read, write),
         };
+        let mut pairing = Pairing::new(responses.joined_late);
+        if let Completeness::Gap { causes, .. } = requests.pending {
+            pairing.requests_lost(causes);
+        }
+        if let Completeness::Gap { causes, .. } = responses.pending {
+            pairing.response_gap(causes);
+            pairing.responses_lost();
+        }
         Self {
             client,
             requests,
@@ -123,10 +128,7 @@ impl H1 {
             responding: None,
             next_id: 0,
             last_direction: None,
-            orphan: None,
-            unpaired: false,
-            doubt: false,
-            last_response: BootTime(0),
+            pairing,
             over: false,
         }
     }
@@ -178,11 +180,10 @@ impl H1 {
 
     /// Every response that is open or awaited ends. Requests may still come in full, where a server has shut down its half.
     fn no_more_responses(&mut self, time: BootTime, context: &mut Context<'_>) {
-        let lost = self.responses.is_lost_inside();
         self.responses_over(time, context);
         let pending = std::mem::take(&mut self.responses.pending);
-        // Behind a response whose end was not seen, others may have come.
-        let missing = if lost { pending.join(UNCOUNTED) } else { pending };
+        // Behind a loss, others may have come.
+        let missing = if self.pairing.are_responses_certain() { pending } else { self.marked(pending) };
         for exchange in self.in_flight.iter_mut().filter(|exchange| exchange.response_end.is_none()) {
             exchange.response_end = Some((BodyEnd { completeness: missing, framing: FramingEnd::Cut }, time));
         }
@@ -222,9 +223,26 @@ impl H1 {
         self.in_flight.iter_mut().find(|exchange| exchange.id == id)
     }
 
-    /// The exchange that the next response answers.
+    /// An exchange that waits for its response, or for the end of it.
     fn awaiting(&self) -> Option<&Exchange> {
         self.in_flight.iter().find(|exchange| exchange.response_end.is_none())
+    }
+
+    /// The exchange that a response beginning at `first_byte` is told with: the one it answers, where that is certain; else the likeliest.
+    fn answered_next(&self, first_byte: BootTime) -> Option<&Exchange> {
+        let next = self.pairing.next();
+        let mut candidates = self.in_flight.iter().filter(|exchange| exchange.response_end.is_none());
+        let by_number = candidates.clone().find(|exchange| exchange.number == Some(next.number));
+        if by_number.is_some() || next.exact && self.pairing.are_requests_certain() {
+            return by_number;
+        }
+        // Clients do not pipeline, as a rule: it answers the last request before it.
+        candidates.rfind(|exchange| exchange.number.is_none_or(|number| number > next.number) && exchange.request_first_byte <= first_byte)
+    }
+
+    /// A message whose pair is uncertain says so, if it does not say anyway that something of it is missing.
+    const fn marked(&self, completeness: Completeness) -> Completeness {
+        if completeness.is_whole() { self.pairing.mark() } else { completeness }
     }
 
     /// Nothing more is parsed: what is open ends, its rest unseen.
@@ -270,11 +288,6 @@ impl Side {
     /// Nothing of a message has been seen since the last one ended.
     const fn is_between_messages(&self) -> bool {
         self.head.is_empty() && matches!(self.phase, Phase::Start | Phase::Lost { open: false, .. })
-    }
-
-    /// A loss took the framing away from the message under way.
-    const fn is_lost_inside(&self) -> bool {
-        matches!(self.phase, Phase::Lost { open: true, .. })
     }
 
     /// Follows a loss inside a body by its framing.

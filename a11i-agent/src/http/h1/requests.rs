@@ -9,7 +9,7 @@ use super::{
     skip_line_ends,
 };
 use crate::{
-    call::Completeness,
+    call::{Completeness, LossCauses},
     flow::Gap,
     http::{BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason, detect},
 };
@@ -60,9 +60,9 @@ impl H1 {
 
     pub(super) fn request_gap(&mut self, gap: Gap, time: BootTime, context: &mut Context<'_>) {
         let after = self.requests.gap_in_body(gap);
-        let lost = matches!(self.requests.phase, Phase::Lost { .. });
-        self.doubt |= lost;
-        self.unpaired |= lost;
+        if matches!(self.requests.phase, Phase::Lost { .. }) {
+            self.pairing.requests_lost(gap.causes);
+        }
         match after {
             AfterGap::InBody => {
                 if let Some(id) = self.receiving {
@@ -80,7 +80,6 @@ impl H1 {
                 }
             }
             AfterGap::Outside => {
-                (self.unpaired, self.doubt) = (true, true);
                 let missing = Completeness::Gap { lost: gap.lost, causes: gap.causes };
                 let damaged = if self.requests.head.is_empty() {
                     None
@@ -97,7 +96,7 @@ impl H1 {
                     request.framing = Ok(Framing::None);
                     self.begin_request(request, time, context);
                 }
-                self.requests.lose(false, false);
+                self.lose_requests(gap.causes);
             }
         }
     }
@@ -109,6 +108,12 @@ impl H1 {
             self.end_request(framing, time, context);
             self.end_finished(false, time, context);
         }
+        self.requests.lose(false, false);
+    }
+
+    /// Where the next request begins is no longer known.
+    pub(super) fn lose_requests(&mut self, causes: LossCauses) {
+        self.pairing.requests_lost(causes);
         self.requests.lose(false, false);
     }
 
@@ -164,9 +169,11 @@ impl H1 {
     fn begin_request(&mut self, request: ParsedRequest, time: BootTime, context: &mut Context<'_>) {
         self.end_unanswered(time, context);
         let first_byte = request.head.first_byte;
-        // A response that was seen before this request, and was written after it, was this one's: another has it now, or nobody.
-        let overtaken = self.doubt && first_byte < self.last_response;
-        let doubtful = self.settle_doubt(time, context);
+        if request.head.headers.text("expect").is_some() {
+            self.pairing.interim_expected();
+        }
+        let number = self.pairing.request_begins(first_byte);
+        self.end_doubtful(time, context);
         if self.in_flight.len() >= EXCHANGES_IN_FLIGHT {
             let end = BodyEnd { completeness: UNCOUNTED, framing: FramingEnd::Malformed(MalformedReason::TooManyExchanges) };
             for exchange in &mut self.in_flight {
@@ -178,21 +185,21 @@ impl H1 {
         }
         let id = ExchangeId(self.next_id);
         self.next_id = self.next_id.saturating_add(1);
-        let pipelined = !self.in_flight.is_empty();
-        // Requests lost before this one may have responses still to come, which would be taken for this one's.
-        let missing = if pipelined { self.requests.pending } else { std::mem::take(&mut self.requests.pending) };
-        let missing = if doubtful { missing.join(UNCOUNTED) } else { missing };
-        // Several may be late: it holds for every request that was written before that response.
-        let orphan = self.orphan.filter(|orphan| first_byte < *orphan);
-        self.orphan = orphan;
-        let answered = orphan.or(overtaken.then_some(time));
-        let gone = BodyEnd { completeness: UNCOUNTED, framing: FramingEnd::Finished };
+        let missing = std::mem::take(&mut self.requests.pending);
+        let missing = if number.is_some() { missing } else { self.marked(missing) };
+        // Its response came before it, and nobody could say what it belonged to.
+        let answered = match number {
+            Some(number) => number <= self.pairing.answered(),
+            None => self.pairing.is_older_than_response(first_byte),
+        };
+        let gone = BodyEnd { completeness: self.marked(Completeness::Whole), framing: FramingEnd::Finished };
         self.in_flight.push_back(Exchange {
             id,
+            number,
             method: request.method,
             request_first_byte: first_byte,
             request_ended: false,
-            response_end: answered.map(|at| (gone, at)),
+            response_end: answered.then_some((gone, time)),
         });
         self.receiving = Some(id);
         self.requests.message = Message::new(&request.codings, context.settings.decode, missing);
@@ -206,27 +213,22 @@ impl H1 {
             Err(reason) => {
                 self.end_request(FramingEnd::Malformed(reason), time, context);
                 self.end_finished(false, time, context);
-                self.requests.lose(false, false);
+                self.lose_requests(LossCauses(0));
             }
         }
     }
 
-    /// After a loss that took boundaries with it, a new request ends what still waits: a client that does not pipeline has its answers. Whether
-    /// the pairing is in doubt even then, because a response is under way.
-    fn settle_doubt(&mut self, time: BootTime, context: &mut Context<'_>) -> bool {
-        if !self.doubt {
-            return false;
-        }
-        let end = BodyEnd { completeness: UNCOUNTED, framing: FramingEnd::Finished };
-        let responding = self.responding;
+    /// While pairs are uncertain, a new request ends what still waits: a client that does not pipeline has its answers. Of all that wait when
+    /// they have become certain again, those are over that are counted as answered.
+    fn end_doubtful(&mut self, time: BootTime, context: &mut Context<'_>) {
+        let (certain, answered, responding) = (self.pairing.is_certain(), self.pairing.answered(), self.responding);
+        let end = BodyEnd { completeness: self.marked(self.responses.pending), framing: FramingEnd::Finished };
         for exchange in self.in_flight.iter_mut().filter(|exchange| Some(exchange.id) != responding) {
-            exchange.response_end.get_or_insert((end, time));
+            if !certain || exchange.number.is_none_or(|number| number <= answered) {
+                exchange.response_end.get_or_insert((end, time));
+            }
         }
         self.end_finished(false, time, context);
-        let settled = self.in_flight.is_empty() && matches!(self.responses.phase, Phase::Start | Phase::Lost { open: false, .. });
-        self.doubt = !settled;
-        self.unpaired &= !settled;
-        self.doubt
     }
 
     /// A new request where the response before it was lost: a client that does not pipeline had it in full.
@@ -271,7 +273,7 @@ impl H1 {
                 self.requests.message.fail(reason);
                 self.end_request(FramingEnd::Finished, time, context);
                 self.end_finished(false, time, context);
-                self.requests.lose(false, false);
+                self.lose_requests(LossCauses(0));
                 &[]
             }
         }
@@ -282,6 +284,6 @@ impl H1 {
             context.notices.push(ConnectionNotice::Malformed(reason));
         }
         self.requests.pending = self.requests.pending.join(UNCOUNTED);
-        self.requests.lose(false, false);
+        self.lose_requests(LossCauses(0));
     }
 }

@@ -11,11 +11,12 @@ use super::{
 use crate::{
     call::Completeness,
     flow::Gap,
-    http::{BodyEnd, ConnectionNotice, FramingEnd, HttpEventKind, MalformedReason, detect},
+    http::{BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason, detect},
 };
 
 impl H1 {
     pub(super) fn response_bytes(&mut self, bytes: &[u8], time: BootTime, context: &mut Context<'_>) {
+        self.pairing.response_bytes(time);
         let mut rest = bytes;
         let mut segment_start = true;
         while !rest.is_empty() && !self.over {
@@ -33,13 +34,12 @@ impl H1 {
                     if at_segment_start && detect::may_begin_response(rest) {
                         if open {
                             self.end_response(FramingEnd::Finished, time, context);
-                            self.doubt_next_response(time, context);
                         }
                         self.responses.begin_head(time, true);
                     } else if !(at_segment_start && self.responses.rejoins_chunks(rest)) {
+                        self.pairing.passed_over();
                         if self.responses.ends_chunks(rest) {
                             self.end_response(FramingEnd::Finished, time, context);
-                            self.doubt_awaited();
                         } else if !open && self.awaiting().is_some() {
                             // Perhaps these belong to the response that is awaited.
                             let missing = if self.responses.joined_late { Completeness::JoinedLate } else { UNCOUNTED };
@@ -56,10 +56,15 @@ impl H1 {
 
     pub(super) fn response_gap(&mut self, gap: Gap, time: BootTime, context: &mut Context<'_>) {
         let missing = Completeness::Gap { lost: gap.lost, causes: gap.causes };
+        self.pairing.response_gap(gap.causes);
         let after = self.responses.gap_in_body(gap);
-        self.doubt |= matches!(self.responses.phase, Phase::Lost { .. });
         match after {
-            AfterGap::InBody => self.tell_response_gap(time, context),
+            AfterGap::InBody => {
+                if matches!(self.responses.phase, Phase::Lost { .. }) {
+                    self.pairing.responses_lost();
+                }
+                self.tell_response_gap(time, context);
+            }
             AfterGap::BodyOver { beyond } => {
                 self.tell_response_gap(time, context);
                 self.end_response(FramingEnd::Finished, time, context);
@@ -68,18 +73,15 @@ impl H1 {
                 }
             }
             AfterGap::Outside => {
-                self.doubt = true;
-                if self.awaiting().is_none() {
-                    // The response to a request that was not seen either, or not yet.
-                    self.orphan = Some(time);
-                    self.responses.lose(false, false);
-                    return;
-                }
                 self.responses.pending = self.responses.pending.join(missing);
                 if !self.responses.head.is_empty() && self.damaged_response_head(time, context) {
                     return;
                 }
-                self.give_up_all_but_last(time, context);
+                self.pairing.response_head_lost(time);
+                if self.awaiting().is_none() {
+                    // The response to a request that was not seen either, or not yet: that one says so.
+                    self.responses.pending = Completeness::Whole;
+                }
                 self.responses.lose(false, false);
             }
         }
@@ -114,36 +116,8 @@ impl H1 {
         }
     }
 
-    /// The end of a response was not seen. Others may have followed it unseen, if they were asked for.
-    fn doubt_next_response(&mut self, time: BootTime, context: &mut Context<'_>) {
-        let several = self.in_flight.iter().filter(|exchange| exchange.response_end.is_none()).count() > 1;
-        if several || self.unpaired {
-            self.responses.pending = self.responses.pending.join(UNCOUNTED);
-            self.give_up_all_but_last(time, context);
-        }
-    }
-
-    /// A response has ended that was joined again behind a loss: what it was joined at may have been the next one.
-    fn doubt_awaited(&mut self) {
-        if self.awaiting().is_some() {
-            self.doubt = true;
-            self.responses.pending = self.responses.pending.join(UNCOUNTED);
-        }
-    }
-
-    /// Bytes are missing where the head of a response should be, and several requests wait: the next head seen
-    /// is most likely the last one's, since clients do not pipeline. All of them are marked.
-    fn give_up_all_but_last(&mut self, time: BootTime, context: &mut Context<'_>) {
-        let end = BodyEnd { completeness: self.responses.pending, framing: FramingEnd::Finished };
-        let last = self.in_flight.back().map(|exchange| exchange.id);
-        for exchange in self.in_flight.iter_mut().filter(|exchange| Some(exchange.id) != last) {
-            exchange.response_end.get_or_insert((end, time));
-        }
-        self.end_finished(false, time, context);
-    }
-
     fn response_head<'a>(&mut self, input: &'a [u8], time: BootTime, context: &mut Context<'_>) -> &'a [u8] {
-        let method = self.awaiting().map_or(MethodKind::Other, |exchange| exchange.method);
+        let method = self.answered_next(self.responses.first_byte).map_or(MethodKind::Other, |exchange| exchange.method);
         let side = &mut self.responses;
         let Some((part, rest)) = side.head.find_end(input).and_then(|end| input.split_at_checked(end)) else {
             if !side.head.extend(input) {
@@ -174,18 +148,21 @@ impl H1 {
         let status = response.head.status;
         let first_byte = response.head.first_byte;
         if (100..200).contains(&status) && status != 101 {
+            self.pairing.interim_expected();
             self.responses.phase = Phase::Start;
             return;
         }
-        let Some((id, method)) =
-            self.awaiting().filter(|exchange| exchange.request_first_byte <= first_byte).map(|exchange| (exchange.id, exchange.method))
-        else {
-            self.orphan_response(first_byte, context);
+        let exact = self.pairing.next().exact;
+        let answered = self.answered_next(first_byte).map(|exchange| (exchange.id, exchange.method, exchange.number));
+        self.pairing.response_begins(first_byte, answered.and_then(|(_, _, number)| number));
+        let Some((id, method, number)) = answered else {
+            self.orphan_response(context);
             return;
         };
-        self.end_overtaken(time, context);
-        self.last_response = first_byte;
+        self.end_passed(id, time, context);
         let missing = std::mem::take(&mut self.responses.pending);
+        let certain = exact && number == Some(self.pairing.answered());
+        let missing = if certain { missing } else { self.marked(missing) };
         self.responding = Some(id);
         self.responses.joined_late = false;
         self.responses.message = Message::new(&response.codings, context.settings.decode, missing);
@@ -207,51 +184,54 @@ impl H1 {
         }
     }
 
-    /// The next response has come, so that the requests of those before it are over. What of them did not come was not seen: a body that a
-    /// client left out is over when its next request begins.
-    fn end_overtaken(&mut self, time: BootTime, context: &mut Context<'_>) {
-        if self.in_flight.front().is_some_and(|front| front.response_end.is_some()) {
-            if self.receiving.is_some() && self.receiving == self.in_flight.front().map(|front| front.id) {
-                self.requests.message.gap(UNCOUNTED);
-            }
-            self.end_finished(true, time, context);
-            if self.receiving.is_none() && !matches!(self.requests.phase, Phase::Start | Phase::Head) {
-                self.requests.lose(false, false);
-            }
+    /// The responses of those before this exchange did not come.
+    fn end_passed(&mut self, id: ExchangeId, time: BootTime, context: &mut Context<'_>) {
+        let end = BodyEnd { completeness: self.marked(self.responses.pending), framing: FramingEnd::Finished };
+        for exchange in self.in_flight.iter_mut().take_while(|exchange| exchange.id != id) {
+            exchange.response_end.get_or_insert((end, time));
         }
+        self.end_finished(false, time, context);
+    }
+
+    /// Where the response under way ends is no longer known. `chunked`: it may be joined again.
+    fn lose_responses(&mut self, chunked: bool) {
+        self.pairing.responses_lost();
+        self.responses.lose(self.responding.is_some(), chunked);
     }
 
     /// A response that no request asked for: its body is not followed, as even its framing depends on the request.
-    fn orphan_response(&mut self, first_byte: BootTime, context: &mut Context<'_>) {
-        self.orphan = Some(first_byte);
+    fn orphan_response(&mut self, context: &mut Context<'_>) {
         if self.next_id > 0 && !self.responses.guessed {
             context.notices.push(ConnectionNotice::Malformed(MalformedReason::UnexpectedResponse));
         }
-        self.responses.lose(false, false);
+        self.lose_responses(false);
     }
 
     /// What a gap left of a head, if that is enough to know the status.
     fn damaged_response_head(&mut self, time: BootTime, context: &mut Context<'_>) -> bool {
-        let method = self.awaiting().map_or(MethodKind::Other, |exchange| exchange.method);
+        let method = self.answered_next(self.responses.first_byte).map_or(MethodKind::Other, |exchange| exchange.method);
         let side = &mut self.responses;
         let first_byte = side.first_byte;
         let parsed = side.head.complete_damaged().map(|head| parse_response(head, method, first_byte, &context.settings.fingerprinter));
         let Some(Ok(response)) = parsed else { return false };
         if response.head.status < 200 {
+            self.pairing.interim_expected();
             return false;
         }
         let framing = response.framing;
         self.begin_response(ParsedResponse { framing: Ok(Framing::UntilClose), ..response }, time, context);
         if self.responding.is_some() {
             // Lines are missing: codings and framing may be among them, so that no byte of the body can be trusted.
-            self.responses.lose(true, framing == Ok(Framing::Chunked));
+            self.lose_responses(framing == Ok(Framing::Chunked));
         }
         true
     }
 
     fn response_body<'a>(&mut self, input: &'a [u8], time: BootTime, context: &mut Context<'_>) -> &'a [u8] {
         let responding = self.responding;
-        let resumed = matches!(&self.responses.phase, Phase::Chunked(chunked) if chunked.resumed);
+        if matches!(&self.responses.phase, Phase::Chunked(chunked) if chunked.resumed) {
+            self.pairing.passed_over();
+        }
         let step = self.responses.body(input, &mut |bytes| {
             if let Some(id) = responding {
                 emit(context, id, time, HttpEventKind::ResponseBody(bytes));
@@ -261,9 +241,6 @@ impl H1 {
             BodyStep::More => &[],
             BodyStep::Over { rest } => {
                 self.end_response(FramingEnd::Finished, time, context);
-                if resumed {
-                    self.doubt_awaited();
-                }
                 rest
             }
             BodyStep::Malformed(reason) => {
@@ -276,7 +253,7 @@ impl H1 {
     fn end_response_malformed(&mut self, reason: MalformedReason, time: BootTime, context: &mut Context<'_>) {
         self.responses.message.fail(reason);
         self.end_response(FramingEnd::Malformed(reason), time, context);
-        self.responses.lose(false, false);
+        self.lose_responses(false);
     }
 
     fn refuse_response(&mut self, reason: MalformedReason, time: BootTime, context: &mut Context<'_>) {
@@ -284,6 +261,7 @@ impl H1 {
             // It was our mistake to take this for a head.
             self.responses.pending = self.responses.pending.join(UNCOUNTED);
         } else {
+            self.pairing.response_head_lost(time);
             context.notices.push(ConnectionNotice::Malformed(reason));
             let end = BodyEnd { completeness: self.responses.pending, framing: FramingEnd::Malformed(reason) };
             if let Some(exchange) = self.in_flight.iter_mut().find(|exchange| exchange.response_end.is_none()) {
@@ -291,6 +269,6 @@ impl H1 {
             }
             self.end_finished(false, time, context);
         }
-        self.responses.lose(false, false);
+        self.lose_responses(false);
     }
 }

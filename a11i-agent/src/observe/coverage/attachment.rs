@@ -1,17 +1,38 @@
 //! From what is wanted to links: new files, moves, merges, ends.
 
-use std::{collections::hash_map::Entry, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use a11i_common::identity::{BootTime, ProcessId};
 
 use super::{
-    Coverage, DetachReason, MAX_USED_FILES, Note,
-    users::{Need, Refusal, Used, wanted},
+    Coverage, DetachReason, MAX_USED_FILES, Note, Notes,
+    users::{Need, Refusal, Retry, Used, Wanted, wanted},
 };
 use crate::{
-    attach::{AttachError, links::MAX_FILES, scope::Reach},
+    attach::{
+        AttachError,
+        links::MAX_FILES,
+        scope::{Goal, Reach},
+    },
     clock::Clock,
     discovery::{file::FileId, scanner::Candidate},
     observe::command::NotCoveredReport,
 };
+
+/// So long a move of links may keep the scanner's thread from looking at programs that begin. One process's links are moved at least.
+const SLICE_NANOS: u64 = 200_000_000;
+
+/// The event loop sweeps a table: milliseconds. Without its answer the probes come back all the same.
+const READY_TIME: Duration = Duration::from_secs(1);
+
+/// Follows the number.
+const TOO_MANY: &str = " processes have probes of their own on a file of it already";
+const TOO_MANY_REMEDY: &str =
+    "raise `guard.hits_per_second`, or use a kernel without the hazard that `a11i doctor` shows: then everyone has probes";
 
 impl Coverage {
     /// A file with plans, and who needs its probes.
@@ -26,9 +47,15 @@ impl Coverage {
         }
         let used = match self.files.entry(file) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Used::of(path, &analysis.plans)),
+            Entry::Vacant(entry) => entry.insert(Used::of(path, &analysis)),
         };
+        if let Need::Process(process) = need
+            && !used.processes.contains_key(&process)
+        {
+            used.namespaces.insert(self.proc.mount_namespace(process.pid).unwrap_or_default());
+        }
         used.add(need);
+        self.aliases.add(opened.id(), need);
         let was_cautious = self.hazards.is_cautious();
         if let Need::Process(process) = need {
             let hazard = self.hazards.look(process);
@@ -56,43 +83,132 @@ impl Coverage {
         }
     }
 
-    /// Makes the links what they should be. Whoever has a right to probes keeps those that it has meanwhile.
+    /// Makes the links what they should be, or begins to: moves that take long go on at the next pauses. Whoever has a right to probes keeps
+    /// those that it has meanwhile.
     pub(super) fn reconcile(&mut self, file: &FileId) {
+        self.reconcile_until(file, Some(Clock::boot_now().plus_nanos(SLICE_NANOS)));
+    }
+
+    /// The same; without `until`, to the end.
+    pub(super) fn reconcile_until(&mut self, file: &FileId, until: Option<BootTime>) {
         let Some(used) = self.files.get(file) else { return };
-        if !self.links.knows(file) {
+        if !self.links.knows(file) || used.refusal.is_some() {
             return;
         }
         let limited = self.guard.is_limited(file);
-        let rank = |process: a11i_common::identity::ProcessId| {
+        let rank = |process: ProcessId| {
             let talks = self.talking.get(&process.pid) == Some(&process);
             (!self.guard.excludes(file, process.pid)).then_some(u8::from(!talks))
         };
-        let reach = if self.is_off { Reach::Nobody } else { wanted(used, limited, self.hazards.is_cautious(), rank) };
+        let most = self.links.most_processes();
+        let Wanted { reach, left_out } =
+            if self.is_off { Wanted::default() } else { wanted(used, limited, self.hazards.is_cautious(), most, rank) };
+        let too_many = NotCoveredReport { reason: format!("{most}{TOO_MANY}"), remedy: Some(TOO_MANY_REMEDY.to_owned()) };
+        let mut left_out: Vec<_> = left_out.into_iter().map(|process| (process, too_many.clone())).collect();
+        let goal = Goal { reach, is_for_a_moment: self.guard.is_trying_file(file) };
         let before = self.links.reach(file);
-        if before == reach {
-            return self.note_reach(file, &reach);
-        }
-        match self.links.set_reach(file, &reach) {
-            Ok(failed) => {
-                for (process, error) in failed.into_iter().filter(|(_, error)| !error.is_ended_process()) {
-                    let report = NotCoveredReport { reason: error.to_string(), remedy: Some(error.remedy().to_owned()) };
-                    self.say_not_covered(process, report);
+        if !self.links.is_at(file, &goal) {
+            let returning = used.returning(&goal.reach);
+            self.make_ready(returning);
+            match self.links.set_reach(file, &goal, until) {
+                Ok(moved) => {
+                    let now = Clock::boot_now();
+                    let failed: Vec<_> = moved.failed.into_iter().filter(|(_, error)| !error.is_ended_process()).collect();
+                    if let Some(used) = self.files.get_mut(file) {
+                        let may_pass = failed.iter().any(|(_, error)| !error.is_final());
+                        used.retry = may_pass.then(|| used.retry.filter(|retry| retry.at > now).unwrap_or(Retry::after(used.retry, now)));
+                    }
+                    let report =
+                        |error: &AttachError| NotCoveredReport { reason: error.to_string(), remedy: Some(error.remedy().to_owned()) };
+                    left_out.extend(failed.iter().map(|(process, error)| (*process, report(error))));
+                    if moved.is_unfinished && !self.unfinished.contains(file) {
+                        self.unfinished.push_back(*file);
+                    }
+                }
+                Err(error) if before == Reach::Nobody => self.refuse(file, error),
+                Err(error) => {
+                    tracing::warn!(%error, "a file keeps its probes for single processes: it cannot be attached for everyone");
+                    if let Some(used) = self.files.get_mut(file).filter(|_| !error.is_final()) {
+                        used.retry = Some(Retry::after(used.retry, Clock::boot_now()));
+                    }
                 }
             }
-            Err(error) if before == Reach::Nobody => self.refuse(file, error),
-            Err(error) => tracing::warn!(%error, "a file keeps its probes for single processes: it cannot be attached for everyone"),
+            self.publish_scope();
+        } else if let Some(used) = self.files.get_mut(file) {
+            used.retry = None;
         }
         let reach = self.links.reach(file);
+        self.note_left_out(file, left_out);
         self.note_reach(file, &reach);
-        self.publish_scope();
+    }
+
+    /// The next slice of a move that takes long.
+    pub(super) fn continue_moves(&mut self) {
+        if let Some(file) = self.unfinished.pop_front() {
+            self.reconcile(&file);
+        }
+    }
+
+    /// Links that could not be made, for causes that may have passed.
+    pub(super) fn retry_failed(&mut self, now: BootTime) {
+        let is_due = |used: &Used| used.retry.is_some_and(|retry| retry.at <= now);
+        let due: Vec<FileId> = self.files.iter().filter(|(_, used)| is_due(used)).map(|(file, _)| *file).collect();
+        for file in due {
+            self.retry(&file, Some(now.plus_nanos(SLICE_NANOS)));
+        }
+    }
+
+    /// As if it had not failed; what is final stays so.
+    pub(super) fn retry(&mut self, file: &FileId, until: Option<BootTime>) {
+        if let Some(used) = self.files.get_mut(file).filter(|used| used.retry.is_some()) {
+            used.refusal = None;
+        }
+        self.reconcile_until(file, until);
+    }
+
+    /// Says of whom there is no room for, or what else kept links from them; and takes it back.
+    fn note_left_out(&mut self, file: &FileId, left_out: Vec<(ProcessId, NotCoveredReport)>) {
+        let Some(used) = self.files.get_mut(file) else { return };
+        let now: HashMap<ProcessId, String> = left_out.iter().map(|(process, report)| (*process, report.reason.clone())).collect();
+        let before = std::mem::replace(&mut used.left_out, now.clone());
+        for (process, reason) in before {
+            if now.get(&process) != Some(&reason) {
+                self.history.take_back(process, &reason);
+            }
+        }
+        for (process, report) in left_out {
+            self.say_not_covered(process, report);
+        }
+    }
+
+    /// Before processes that lost their probes have them again: what the kernel half knows of their sessions is of another time, and
+    /// addresses of then may be those of other sessions now.
+    fn make_ready(&self, returning: Vec<ProcessId>) {
+        let Notes::Sent(notes) = &self.notes else { return };
+        if returning.is_empty() {
+            return;
+        }
+        let (done, is_done) = mpsc::sync_channel(1);
+        if notes.blocking_send(Note::Returning { processes: returning, done }).is_ok() {
+            // Whoever does not answer in time ends; or it is so busy that calls are lost anyway.
+            is_done.recv_timeout(READY_TIME).ok();
+        }
     }
 
     fn note_reach(&mut self, file: &FileId, reach: &Reach) {
         let Some(used) = self.files.get_mut(file) else { return };
-        used.handle_reach(reach, Clock::boot_now());
+        let lost = used.handle_reach(reach, Clock::boot_now());
+        // Who switches everything off ends all flows himself, with a better cause.
+        if !self.is_off {
+            self.uncovered.extend(lost);
+        }
+        let Some(used) = self.files.get_mut(file) else { return };
         let is_attached = *reach != Reach::Nobody;
         if std::mem::replace(&mut used.is_attached, is_attached) == is_attached {
             return;
+        }
+        if is_attached {
+            used.said = None;
         }
         let (path, library, probes) = (used.path.display().to_string(), used.library, used.probes);
         let files = self.attached_files();
@@ -112,8 +228,8 @@ impl Coverage {
             self.files.insert(gone, other);
             return;
         };
+        self.aliases.merge(gone, kept, &other);
         used.absorb(other);
-        self.aliases.merge(gone, kept);
         self.guard.forget(&gone);
         self.reconcile(&kept);
         self.links.remove(&gone);
@@ -129,7 +245,10 @@ impl Coverage {
         self.links.remove(file);
         self.aliases.forget(file);
         self.guard.forget(file);
+        self.unfinished.retain(|other| other != file);
         self.said_full = false;
+        let covered = used.processes.iter().filter(|(_, user)| user.covered_since.is_some());
+        self.uncovered.extend(covered.map(|(process, _)| *process));
         if used.is_attached {
             let files = self.attached_files();
             self.tell(Note::Detached { path: used.path.display().to_string(), why, probes: used.probes, files });
@@ -138,14 +257,30 @@ impl Coverage {
     }
 
     fn refuse(&mut self, file: &FileId, error: AttachError) {
-        self.links.remove(file);
-        let Some(used) = self.files.get_mut(file) else { return };
+        let Some(used) = self.files.get_mut(file) else { return self.links.remove(file) };
         let path = used.path.display().to_string();
-        if matches!(error, AttachError::TooManyFiles) {
+        match error {
             // There may be room later, when the next process with this file is found.
-            return self.tell_full(&path);
+            AttachError::TooManyFiles => {
+                self.links.remove(file);
+                return self.tell_full(&path);
+            }
+            // Its next version is reported by itself.
+            AttachError::Changed => self.drop_file(file, DetachReason::Changed),
+            _ => {
+                let reason = error.to_string();
+                // The same again is no news.
+                let is_said = used.said.replace(reason.clone()).is_some_and(|said| said == reason);
+                used.refusal = Some(Refusal { reason, remedy: error.remedy() });
+                used.retry = (!error.is_final()).then(|| Retry::after(used.retry, Clock::boot_now()));
+                if used.retry.is_none() {
+                    self.links.remove(file);
+                }
+                if is_said {
+                    return;
+                }
+            }
         }
-        used.refusal = Some(Refusal { reason: error.to_string(), remedy: error.remedy() });
         self.tell(Note::AttachFailed { path, error });
     }
 

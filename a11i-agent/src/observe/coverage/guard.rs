@@ -119,6 +119,11 @@ impl<F: Copy + Eq + std::hash::Hash> Guard<F> {
         self.files.values().any(|watch| matches!(watch.state, State::Trying { .. }))
     }
 
+    /// The file is attached for everyone for a moment.
+    pub(super) fn is_trying_file(&self, file: &F) -> bool {
+        self.files.get(file).is_some_and(|watch| matches!(watch.state, State::Trying { .. }))
+    }
+
     /// Rates of one file from `begin` to `now`; processes without hits may be left out.
     pub(super) fn handle_rates(&mut self, file: F, shares: &[Share], begin: BootTime, now: BootTime) -> Option<Decision> {
         let limit = self.settings.hits_per_second;

@@ -63,14 +63,16 @@ impl HazardWatch {
         if !self.is_needed() {
             return None;
         }
-        // What cannot be read has ended, or is not to be trusted with a probe.
-        let confinement = self.proc.confinement(process.pid).unwrap_or(Confinement { seccomp: true, shadow_stack: true });
+        // What cannot be read has ended, or is not to be trusted with a probe; nothing follows from it for others.
+        let read = self.proc.confinement(process.pid);
+        let was_read = read.is_ok();
+        let confinement = read.unwrap_or(Confinement { seccomp: true, shadow_stack: true });
         let hazard = if confinement.seccomp && self.hazards.endanger_confined() {
             Some(Hazard::Seccomp)
         } else {
             (confinement.shadow_stack && self.hazards.endanger_shadow_stacks()).then_some(Hazard::ShadowStack)
         };
-        self.shadow_stack_seen |= hazard == Some(Hazard::ShadowStack);
+        self.shadow_stack_seen |= was_read && hazard == Some(Hazard::ShadowStack);
         hazard
     }
 }
@@ -113,6 +115,8 @@ mod tests {
         let shadowed = process(&dir, 8, "Seccomp:\t0\nx86_Thread_features:\tshstk wrss \n");
         let mut watch = HazardWatch::new(Hazards { shadow_stacks: ShadowStacks::Broken, ..Hazards::NONE }, ProcFs::at(dir.path()));
         assert_eq!((watch.look(free), watch.is_cautious()), (None, false));
+        let gone = ProcessId { pid: Pid(9), start_ticks: 1 };
+        assert_eq!((watch.look(gone), watch.is_cautious()), (Some(Hazard::ShadowStack), false), "a status that was not read says nothing");
         assert_eq!((watch.look(shadowed), watch.is_cautious()), (Some(Hazard::ShadowStack), true));
     }
 }

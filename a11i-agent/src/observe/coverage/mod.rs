@@ -14,7 +14,7 @@ mod users;
 mod watch;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::atomic::Ordering,
 };
 
@@ -88,6 +88,13 @@ pub(super) enum Note {
         process: ProcessId,
         report: NotCoveredReport,
     },
+    /// These lost their probes: what was under way in them is not seen to its end.
+    Uncovered(Vec<ProcessId>),
+    /// These lost them before and are about to have them again. Answered when nothing is kept of the time before.
+    Returning {
+        processes: Vec<ProcessId>,
+        done: std::sync::mpsc::SyncSender<()>,
+    },
     /// A request is answered.
     Done(ScanRequest, ScanStatistics),
 }
@@ -120,6 +127,12 @@ pub(super) struct Coverage {
     rates: HitRates,
     hazards: HazardWatch,
     history: History,
+    /// Lost their probes since the last pause.
+    uncovered: HashSet<ProcessId>,
+    /// Files whose links are being moved.
+    unfinished: VecDeque<FileId>,
+    /// Why there is no bystander guard although it was asked for.
+    no_guard: Option<&'static str>,
     /// A person switched everything off.
     is_off: bool,
     /// It was said that too many files are attached.
@@ -133,8 +146,8 @@ pub(super) struct Coverage {
 /// Files that are known to be used: those that may be attached, and as many that could not be.
 const MAX_USED_FILES: usize = 2 * MAX_FILES;
 
-/// Probes of a file stay this long after its last user: a program that is started again and again is then seen from its first call,
-/// and a probe that nobody hits costs nothing.
+/// Probes of a library stay this long after its last user: a program that is started again and again is then seen from its first call,
+/// and a probe that nobody hits costs nothing. Whether it was rewritten meanwhile is asked every second.
 const IDLE_GRACE_NANOS: u64 = 10 * 60 * 1_000_000_000;
 
 enum Notes {
@@ -157,7 +170,16 @@ impl Coverage {
     pub(super) fn new(equipment: Equipment, proc: ProcFs, commands: mpsc::Receiver<CoverageCommand>, talkers: TalkerInbox) -> Self {
         let Equipment { links, hits, counters, hazards, hits_per_second } = equipment;
         // Where single processes cannot be attached, there is nothing to limit a file to.
-        let hits_per_second = if links.can_scope() { hits_per_second } else { 0 };
+        let no_guard = match (links.can_scope(), links.tells_files_apart()) {
+            _ if hits_per_second == 0 => None,
+            (_, false) => Some("no bystander guard: without attach cookies (Linux 5.15) nobody knows which file is hit"),
+            (false, true) => Some("no bystander guard: this kernel cannot attach a file for single processes without CAP_SYS_ADMIN"),
+            (true, true) => None,
+        };
+        if let Some(reason) = no_guard {
+            tracing::warn!("{reason}");
+        }
+        let hits_per_second = if no_guard.is_none() { hits_per_second } else { 0 };
         Self {
             links,
             hits,
@@ -172,6 +194,9 @@ impl Coverage {
             rates: HitRates::default(),
             hazards: HazardWatch::new(hazards, proc.clone()),
             history: History::default(),
+            uncovered: HashSet::new(),
+            unfinished: VecDeque::new(),
+            no_guard,
             is_off: false,
             said_full: false,
             ticked: Clock::boot_now(),
@@ -198,8 +223,10 @@ impl Coverage {
             ScanReport::NamespaceGone { namespace } => {
                 for used in self.files.values_mut() {
                     used.standing.remove(&namespace);
+                    used.namespaces.remove(&namespace);
                 }
                 retain_users(&mut self.files, |_| true, Clock::boot_now());
+                self.detach_idle(IDLE_GRACE_NANOS);
             }
             ScanReport::Changed { file } => {
                 let file = self.aliases.resolve(file);
@@ -212,6 +239,8 @@ impl Coverage {
                     ScanRequest::Host => {
                         self.forget_ended();
                         self.detach_idle(IDLE_GRACE_NANOS);
+                        self.aliases.forget_unused(&self.files);
+                        self.retry_failed(Clock::boot_now());
                     }
                     ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Mapped(_) => {}
                 }
@@ -240,10 +269,25 @@ impl Coverage {
     fn switch(&mut self, off: bool, progress: &mpsc::UnboundedSender<Progress>) {
         self.is_off = off;
         let files: Vec<FileId> = self.files.keys().copied().collect();
-        let of = files.len();
+        let (of, mut failed) = (files.len(), 0usize);
+        if !off {
+            // Whoever switches on again forgets all sessions of the time before.
+            let users = self.files.values_mut().flat_map(|used| used.processes.values_mut());
+            users.for_each(|user| user.was_covered = false);
+        }
         for (done, file) in (1..).zip(&files) {
-            self.reconcile(file);
-            progress.send(Progress { done, of }).ok();
+            self.retry(file, None);
+            let is_missing = |used: &Used| used.refusal.is_some() || used.retry.is_some();
+            failed = failed.saturating_add(usize::from(!off && self.files.get(file).is_some_and(is_missing)));
+            progress.send(Progress { done, of, failed }).ok();
+        }
+    }
+
+    /// Told together: the event loop looks through a table for it.
+    fn tell_uncovered(&mut self) {
+        if !self.uncovered.is_empty() {
+            let processes = std::mem::take(&mut self.uncovered);
+            self.tell(Note::Uncovered(processes.into_iter().collect()));
         }
     }
 
@@ -265,7 +309,7 @@ impl Coverage {
             } else if self.hazards.is_cautious() {
                 (Some("this kernel's probes would harm some processes: only those that were looked at have them".to_owned()), None)
             } else {
-                (None, None)
+                (self.no_guard.map(str::to_owned), None)
             };
             Standing { is_attached: reach != Reach::Nobody, is_everyone: !limited && !self.hazards.is_cautious(), reason, remedy }
         };
@@ -283,6 +327,7 @@ impl Coverage {
         for (file, decision) in self.guard.handle_exit(process.pid, now) {
             self.execute(file, decision);
         }
+        self.detach_idle(IDLE_GRACE_NANOS);
     }
 
     /// Makes up for ends that were not told: a lost record, a rejected request.
@@ -304,7 +349,7 @@ impl Coverage {
         }
     }
 
-    /// Files without users for so long.
+    /// Libraries without users for so long, and programs without users.
     fn detach_idle(&mut self, nanos: u64) {
         for file in idle(&self.files, Clock::boot_now(), nanos) {
             self.drop_file(&file, DetachReason::Unused);
@@ -335,5 +380,7 @@ impl Audience for Coverage {
         self.handle_commands();
         self.handle_talkers();
         self.handle_timeout(Clock::boot_now());
+        self.continue_moves();
+        self.tell_uncovered();
     }
 }

@@ -170,8 +170,8 @@ mod tests {
 
     #[test]
     fn a_report_names_files_by_number_and_processes_that_were_there_before_the_probes() {
-        let late = User { covered_since: Some(BootTime(102 * ProcessId::NANOS_PER_TICK)), hazard: None };
-        let early = User { covered_since: Some(BootTime(100 * ProcessId::NANOS_PER_TICK)), hazard: None };
+        let late = User { covered_since: Some(BootTime(102 * ProcessId::NANOS_PER_TICK)), ..User::default() };
+        let early = User { covered_since: Some(BootTime(100 * ProcessId::NANOS_PER_TICK)), ..User::default() };
         let used = Used {
             path: PathBuf::from("/lib/libssl.so.3"),
             processes: HashMap::from([(process(7), late), (process(8), early)]),

@@ -1,4 +1,4 @@
-//! Once a second: which files are one, who became endangered, who pays for probes that are not for him.
+//! Once a second: which files were rewritten, which files are one, who became endangered, who pays for probes that are not for him.
 
 use a11i_common::{
     event::Counter,
@@ -6,7 +6,7 @@ use a11i_common::{
 };
 
 use super::{
-    Coverage, Note,
+    Coverage, DetachReason, Note,
     convergence::may_be_one,
     guard::{Decision, Share},
 };
@@ -39,6 +39,9 @@ impl Coverage {
         }
         self.ticked = now;
         self.ticks = self.ticks.wrapping_add(1);
+        for file in self.links.changed() {
+            self.drop_file(&file, DetachReason::Changed);
+        }
         self.converge();
         self.look_at_hazards();
         self.watch_bystanders(now, elapsed);

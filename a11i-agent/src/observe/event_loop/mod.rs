@@ -149,11 +149,12 @@ impl Observer {
                 finished = self.estimator.finished() => self.out.take(&finished, &self.clock, &self.instruments),
                 () = sleep_until(next_tick) => self.handle_tick(),
                 woken = mapped(self.mappings.as_ref()) => {
+                    self.take_mappings();
                     if let Err(error) = woken {
                         tracing::error!(%error, "mappings of code cannot be waited for; processes are looked at every few seconds");
                         self.mappings = None;
+                        self.watcher.stop_listening(Clock::boot_now());
                     }
-                    self.take_mappings();
                 }
                 readable = self.ring.readable() => {
                     if let Err(error) = readable {
@@ -213,12 +214,12 @@ impl Observer {
     fn take_mappings(&mut self) {
         let Self { mappings: Some(mappings), watcher, .. } = self else { return };
         let now = Clock::boot_now();
-        let told_all = mappings.drain(|mapping| {
+        let lost = mappings.drain(|mapping| {
             let device = Device { major: mapping.major, minor: mapping.minor };
             watcher.handle_mapped(mapping.pid, MappedFile { device, inode: mapping.inode, generation: mapping.generation }, now);
         });
-        if !told_all {
-            watcher.handle_mappings_lost(now);
+        if lost > 0 {
+            watcher.handle_mappings_lost(lost, now);
         }
     }
 

@@ -1,12 +1,33 @@
 //! What the coverage thread tells: attached, detached, limited, not covered, looked at. It goes to the log, the instruments and the watcher.
 
+use std::collections::HashSet;
+
+use a11i_common::identity::ProcessId;
+
 use super::{
     super::coverage::{DetachReason, Note},
     Observer,
 };
-use crate::{call::CaptureLibrary, clock::Clock, discovery::scanner::ScanRequest, telemetry::DropReason};
+use crate::{
+    call::{CaptureLibrary, LossCauses},
+    clock::Clock,
+    discovery::scanner::ScanRequest,
+    telemetry::DropReason,
+};
 
 impl Observer {
+    /// Processes without probes: what they do from now on is not seen, and what they do when they have probes again has nothing to do with
+    /// what was before, although it may happen at the same addresses.
+    fn end_uncovered(&mut self, processes: HashSet<ProcessId>) {
+        // What was seen until then is written already.
+        self.drain_all(self.ring_records());
+        let mut outputs = Vec::new();
+        self.pipeline.interrupt_processes(&processes, LossCauses::END_UNSEEN, Clock::boot_now(), &mut |output| outputs.push(output));
+        self.take_outputs(outputs);
+        let sessions = self.tables.remove_sessions_of(&processes);
+        tracing::debug!(processes = processes.len(), sessions, "forgot sessions of processes without probes");
+    }
+
     pub(super) fn handle_note(&mut self, note: Note) {
         match note {
             Note::Attached { path, library, probes, files } => {
@@ -45,6 +66,12 @@ impl Observer {
             }
             Note::NotCovered { process, report } => {
                 tracing::debug!(pid = process.pid.0, reason = report.reason, "not covered");
+            }
+            Note::Uncovered(processes) => self.end_uncovered(processes.into_iter().collect()),
+            Note::Returning { processes, done } => {
+                self.end_uncovered(processes.into_iter().collect());
+                // It may have waited long enough.
+                done.try_send(()).ok();
             }
             Note::Done(request, statistics) => {
                 self.stall.handle_answer();

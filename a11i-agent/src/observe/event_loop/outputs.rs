@@ -43,6 +43,7 @@ impl Observer {
                 }
                 if !self.tables.decide(flow.process, flow.session, request, verdict.code()) {
                     self.instruments.dropped(DropReason::VerdictTableFull, 1);
+                    self.pipeline.verdict_undelivered(&flow, request, verdict);
                 }
             }
         }

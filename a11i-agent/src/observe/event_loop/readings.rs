@@ -1,7 +1,7 @@
 //! Sums that others keep (kernel half, pipeline, scanner, watcher), read once a second into the instruments.
 
 use super::Observer;
-use crate::{call::LossCauses, capture::mmap_events::MmapEvents, telemetry::DropReason};
+use crate::{call::LossCauses, telemetry::DropReason};
 
 impl Observer {
     /// Nobody knows whose call a missed run was: every call under way says so.
@@ -39,12 +39,13 @@ impl Observer {
             (DropReason::TooManyExchanges, counters.exchanges.too_many),
             (DropReason::StreamEventTooLarge, counters.exchanges.dropped_events),
             (DropReason::OwnerUnknown, counters.calls_without_owner),
+            (DropReason::OwnerUnanswered, self.resolver.unanswered()),
             (DropReason::OwnerEvicted, counters.owners_evicted),
             (DropReason::ScanRejected, self.scanner.rejected()),
             (DropReason::ScanNotRequested, watcher.requests_dropped),
             (DropReason::ScanNotFollowed, watcher.young_full),
             (DropReason::MappingNotFollowed, watcher.mappings_not_followed),
-            (DropReason::MappingLost, self.mappings.as_ref().map_or(0, MmapEvents::lost)),
+            (DropReason::MappingLost, watcher.mappings_lost),
         ] {
             instruments.set_dropped(reason, total);
         }
