@@ -219,7 +219,6 @@ async fn look_after(lock: Weak<Mutex<HostLock>>) {
         let Some(lock) = lock.upgrade() else { return };
         let kept = lock.lock().unwrap_or_else(PoisonError::into_inner).keep();
         match kept {
-            Ok(false) => {}
             Ok(true) => {
                 lost = false;
                 tracing::warn!(
@@ -231,7 +230,8 @@ async fn look_after(lock: Weak<Mutex<HostLock>>) {
                 lost = true;
                 tracing::error!(%error, "somebody removed the lock file, and it cannot be taken again: every call may be reported twice");
             }
-            Err(_) => {}
+            // Nothing new.
+            Ok(false) | Err(_) => {}
         }
     }
 }
