@@ -30,7 +30,9 @@ async fn an_agent_that_is_stopped_and_killed_under_load_harms_nobody_and_leaves_
     let cycles = std::env::var(CYCLES_VARIABLE).map_or(CYCLES, |value| value.parse().expect("a number of cycles"));
     let load = Load { threads: THREADS, calls_of_a_cycle: CALLS_OF_A_CYCLE, pause: "pause=0" };
     let Some(progress) = comes_and_goes(&AgentOptions::default(), cycles, load).await else { return };
-    println!("{cycles} cycles ({CYCLES_VARIABLE}); the client: {progress:?}");
+    // Not `println!`: the harness keeps that of a test that passes to itself.
+    let line = format!("restarts: {cycles} cycles ({CYCLES_VARIABLE}); the client: {progress:?}\n");
+    std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).ok();
 }
 
 /// What the client does meanwhile.

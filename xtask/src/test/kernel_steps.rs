@@ -18,6 +18,8 @@ use crate::{
 const GUEST_KERNEL: &str = "6.1";
 /// Kernels of the reduced run, separated by spaces, or `all`.
 const KERNELS_VARIABLE: &str = "A11I_TEST_KERNELS";
+/// How often the agent comes and goes in `tests/e2e/restarts.rs`.
+const CYCLES_VARIABLE: &str = "A11I_TEST_CYCLES";
 
 pub(super) fn end_to_end(setting: &Setting<'_>) -> Result<Outcome> {
     let prepared = Prepared::build(setting.workspace)?;
@@ -27,6 +29,9 @@ pub(super) fn end_to_end(setting: &Setting<'_>) -> Result<Outcome> {
     command.arg(prepared.agent_variable());
     if process::in_ci() {
         command.arg("CI=true");
+    }
+    if let Ok(cycles) = env::var(CYCLES_VARIABLE) {
+        command.arg(format!("{CYCLES_VARIABLE}={cycles}"));
     }
     command.arg(&prepared.tests).args(&setting.filters).current_dir(setting.workspace.root.join("tests"));
     process::without_cargo_run_variables(&mut command);
