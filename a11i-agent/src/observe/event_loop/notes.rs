@@ -18,13 +18,13 @@ use crate::{
 impl Observer {
     /// Processes without probes: what they do from now on is not seen, and what they do when they have probes again has nothing to do with
     /// what was before, although it may happen at the same addresses.
-    fn end_uncovered(&mut self, processes: HashSet<ProcessId>) {
+    fn end_uncovered(&mut self, processes: &HashSet<ProcessId>) {
         // What was seen until then is written already.
         self.drain_all(self.ring_records());
         let mut outputs = Vec::new();
-        self.pipeline.interrupt_processes(&processes, LossCauses::END_UNSEEN, Clock::boot_now(), &mut |output| outputs.push(output));
+        self.pipeline.interrupt_processes(processes, LossCauses::END_UNSEEN, Clock::boot_now(), &mut |output| outputs.push(output));
         self.take_outputs(outputs);
-        let sessions = self.tables.remove_sessions_of(&processes);
+        let sessions = self.tables.remove_sessions_of(processes);
         tracing::debug!(processes = processes.len(), sessions, "forgot sessions of processes without probes");
     }
 
@@ -67,9 +67,9 @@ impl Observer {
             Note::NotCovered { process, report } => {
                 tracing::debug!(pid = process.pid.0, reason = report.reason, "not covered");
             }
-            Note::Uncovered(processes) => self.end_uncovered(processes.into_iter().collect()),
+            Note::Uncovered(processes) => self.end_uncovered(&processes),
             Note::Returning { processes, done } => {
-                self.end_uncovered(processes.into_iter().collect());
+                self.end_uncovered(&processes);
                 // It may have waited long enough.
                 done.try_send(()).ok();
             }
