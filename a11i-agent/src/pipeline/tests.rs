@@ -212,6 +212,22 @@ fn a_call_under_way_when_copying_is_switched_off_says_so_and_an_idle_connection_
     }
 }
 
+#[test]
+fn a_process_that_loses_its_probes_ends_its_own_flows_and_nobody_elses() {
+    let mut bench = Bench::new(ContentPolicy::None);
+    bench.event(data(Direction::Write, 0, REQUEST));
+    bench.owner(named("curl"));
+    let process = PROCESS;
+    let other = ProcessId { start_ticks: process.start_ticks.wrapping_add(1), ..process };
+    for (gone, calls) in [(other, 0), (process, 1)] {
+        let out = &mut bench.out;
+        bench.pipeline.interrupt_processes(&[gone].into(), LossCauses::END_UNSEEN, BootTime(2_000), &mut |output| out.push(output));
+        assert_eq!(bench.out.iter().any(|output| matches!(output, Output::Forgotten(_))), gone == process);
+        assert_eq!(bench.calls().len(), calls);
+    }
+    assert_eq!(bench.pipeline.flows(), 0);
+}
+
 const OTHER: &[u8] = b"POST /v1/traces HTTP/1.1\r\nHost: collector.example\r\nContent-Length: 4\r\n\r\nabcd";
 
 /// The kernel half's part: numbers requests, takes verdicts, begins a new generation after one that was not wanted.

@@ -1,7 +1,7 @@
 //! From what is wanted to links: new files, moves, merges, ends.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::{Arc, mpsc},
     time::Duration,
 };
@@ -183,7 +183,7 @@ impl Coverage {
 
     /// Before processes that lost their probes have them again: what the kernel half knows of their sessions is of another time, and
     /// addresses of then may be those of other sessions now.
-    fn make_ready(&self, returning: Vec<ProcessId>) {
+    fn make_ready(&self, returning: HashSet<ProcessId>) {
         let Notes::Sent(notes) = &self.notes else { return };
         if returning.is_empty() {
             return;

@@ -89,10 +89,10 @@ pub(super) enum Note {
         report: NotCoveredReport,
     },
     /// These lost their probes: what was under way in them is not seen to its end.
-    Uncovered(Vec<ProcessId>),
+    Uncovered(HashSet<ProcessId>),
     /// These lost them before and are about to have them again. Answered when nothing is kept of the time before.
     Returning {
-        processes: Vec<ProcessId>,
+        processes: HashSet<ProcessId>,
         done: std::sync::mpsc::SyncSender<()>,
     },
     /// A request is answered.
@@ -287,7 +287,7 @@ impl Coverage {
     fn tell_uncovered(&mut self) {
         if !self.uncovered.is_empty() {
             let processes = std::mem::take(&mut self.uncovered);
-            self.tell(Note::Uncovered(processes.into_iter().collect()));
+            self.tell(Note::Uncovered(processes));
         }
     }
 

@@ -166,7 +166,7 @@ impl Used {
     }
 
     /// Users that lost their probes and would have them again.
-    pub(super) fn returning(&self, reach: &Reach) -> Vec<ProcessId> {
+    pub(super) fn returning(&self, reach: &Reach) -> HashSet<ProcessId> {
         self.processes.iter().filter(|(process, user)| user.was_covered && reach.has(**process)).map(|(process, _)| *process).collect()
     }
 }
@@ -333,12 +333,10 @@ mod tests {
         used.handle_reach(&Reach::Processes([process(1)].into()), BootTime(50 * ProcessId::NANOS_PER_TICK));
         used.add(Need::Process(process(49)));
         used.add(Need::Process(process(51)));
-        let mut returning = used.returning(&Reach::Everyone);
-        returning.sort_unstable();
-        assert_eq!(returning, [process(2), process(49)]);
-        assert_eq!(used.returning(&Reach::Processes([process(1)].into())), []);
+        assert_eq!(used.returning(&Reach::Everyone), HashSet::from([process(2), process(49)]));
+        assert_eq!(used.returning(&Reach::Processes([process(1)].into())), HashSet::new());
         used.handle_reach(&Reach::Everyone, BootTime(u64::MAX));
-        assert_eq!(used.returning(&Reach::Everyone), []);
+        assert_eq!(used.returning(&Reach::Everyone), HashSet::new());
     }
 
     #[test]

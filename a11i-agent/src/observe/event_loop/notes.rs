@@ -67,9 +67,9 @@ impl Observer {
             Note::NotCovered { process, report } => {
                 tracing::debug!(pid = process.pid.0, reason = report.reason, "not covered");
             }
-            Note::Uncovered(processes) => self.end_uncovered(&processes.into_iter().collect()),
+            Note::Uncovered(processes) => self.end_uncovered(&processes),
             Note::Returning { processes, done } => {
-                self.end_uncovered(&processes.into_iter().collect());
+                self.end_uncovered(&processes);
                 // It may have waited long enough.
                 done.try_send(()).ok();
             }
