@@ -30,6 +30,12 @@ pub struct BpfObject {
     pub entries: Option<u64>,
 }
 
+impl BpfObject {
+    fn line(&self) -> String {
+        format!("{} {} {}", self.kind, self.id, self.name)
+    }
+}
+
 impl BpfObjects {
     /// # Errors
     /// When there is no C compiler or not the kernel's headers.
@@ -42,7 +48,16 @@ impl BpfObjects {
     /// # Panics
     /// With the program's own words when it fails.
     pub async fn list(&self) -> Vec<BpfObject> {
-        let output = Command::new(&self.program).output().await.expect("the program can be started");
+        self.ask(&[]).await
+    }
+
+    /// Programs and links. Nothing is opened that would stay by that: see the program.
+    async fn programs(&self) -> Vec<BpfObject> {
+        self.ask(&["programs"]).await
+    }
+
+    async fn ask(&self, arguments: &[&str]) -> Vec<BpfObject> {
+        let output = Command::new(&self.program).args(arguments).output().await.expect("the program can be started");
         assert!(output.status.success(), "bpf_objects: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).lines().map(object).collect()
     }
@@ -72,7 +87,7 @@ pub struct HostState {
 impl HostState {
     /// As it is now.
     pub async fn now(objects: &BpfObjects) -> Self {
-        let bpf = objects.list().await.into_iter().map(|object| format!("{} {} {}", object.kind, object.id, object.name)).collect();
+        let bpf = objects.list().await.iter().map(BpfObject::line).collect();
         let lines = |path: &str| fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect::<BTreeSet<_>>();
         // Without the two numbers in front: they say nothing of what is mounted.
         let mounts = lines("/proc/self/mountinfo").iter().map(|line| line.splitn(3, ' ').skip(2).collect()).collect();
@@ -88,6 +103,11 @@ impl HostState {
     /// What is there now and was not there in `self`, one line each. A lock file that nobody holds is no remainder; nor is, where
     /// the agent was killed and `killed` says so, a socket at which nobody listens.
     async fn remainders(&self, objects: &BpfObjects, killed: bool) -> Vec<String> {
+        // Maps are looked at when the programs are gone, and with them what the kernel does at the end of a map of programs.
+        let programs: BTreeSet<_> = objects.programs().await.iter().map(BpfObject::line).collect();
+        if programs.difference(&self.bpf).next().is_some() {
+            return programs.difference(&self.bpf).cloned().collect();
+        }
         let now = Self::now(objects).await;
         let mut all: Vec<String> = now.bpf.difference(&self.bpf).cloned().collect();
         all.extend(now.pinned.difference(&self.pinned).map(|path| format!("pinned {}", path.display())));
