@@ -24,7 +24,7 @@ async fn a11i(program: &Path, arguments: &[&str]) -> Output {
 #[tokio::test]
 async fn not_root_is_one_sentence_and_exit_status_1() {
     // Beside another agent it would be told of that one instead.
-    let _turn = a11i_tests::serial::one_at_a_time();
+    let _turn = one_at_a_time();
     let Some(()) = requirement::met(requirement::root()) else { return };
     let Some(program) = requirement::met(binary()) else { return };
     let Some(setpriv) = requirement::met(requirement::program("setpriv", "install the package `util-linux`")) else { return };
