@@ -5,7 +5,7 @@
 
 use a11i_common::decision::verdict;
 
-use crate::http::ConnectionNotice;
+use crate::http::{ConnectionNotice, MalformedReason};
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Verdict {
@@ -53,6 +53,8 @@ impl Seen {
         match notice {
             // What follows an upgrade is another protocol for good, and HTTP/2 is not decoded by this version.
             ConnectionNotice::Http2NotDecoded | ConnectionNotice::Upgraded => self.unreadable = true,
+            // Its request was lost, or sent before anybody looked: it may have been a call.
+            ConnectionNotice::Malformed(MalformedReason::UnexpectedResponse) => {}
             // The next request may be better. What never was HTTP, the kernel half knows by itself, except where bytes began like a request by
             // chance.
             ConnectionNotice::Malformed(_) | ConnectionNotice::NotHttp => self.no_http = true,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use a11i_common::{
     event::cause,
-    identity::{Pid, ProcessId},
+    identity::{BootTime, Pid, ProcessId},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -81,6 +81,8 @@ pub(super) enum Step {
     /// Descendants that were there before their root was hidden.
     HideAlso {
         by: Hider,
+        /// Before they were looked up.
+        at: BootTime,
         processes: Vec<ProcessId>,
         replies: mpsc::Sender<Reply>,
     },
@@ -154,9 +156,9 @@ impl Observer {
             Step::Failed { replies } => {
                 answer(&replies, Reply::refused("the thread that attaches did not answer; whether anything is copied: `a11i processes`"));
             }
-            Step::HideAlso { by, processes, replies } => {
+            Step::HideAlso { by, at, processes, replies } => {
                 for process in processes {
-                    self.admin.hidden.hide(process, by);
+                    self.admin.hidden.hide(process, at, by);
                 }
                 answer(&replies, Reply::done("hidden"));
             }
@@ -343,18 +345,18 @@ impl Observer {
 
     /// Forks from now on are followed by the records; what the root had before is looked up.
     fn hide(&mut self, pid: Pid, replies: mpsc::Sender<Reply>) {
-        let proc = ProcFs::default();
+        let (proc, at) = (ProcFs::default(), Clock::boot_now());
         let root = match proc.identify(pid) {
             Ok(root) => root,
             Err(error) => return answer(&replies, Reply::refused(&format!("there is no process {}: {error}", pid.0))),
         };
         self.admin.hiders = self.admin.hiders.wrapping_add(1);
         let by = Hider(self.admin.hiders);
-        self.admin.hidden.hide(root, by);
+        self.admin.hidden.hide(root, at, by);
         let steps = self.admin.steps.clone();
         tokio::spawn(async move {
             let processes = spawn_blocking(move || descendants(&proc, pid)).await.unwrap_or_default();
-            drop(steps.send(Step::HideAlso { by, processes, replies: replies.clone() }).await);
+            drop(steps.send(Step::HideAlso { by, at, processes, replies: replies.clone() }).await);
             replies.closed().await;
             drop(steps.send(Step::Reveal { by }).await);
         });

@@ -28,6 +28,8 @@ pub(super) struct Flow {
     /// Time of the earliest record so far: what is older belongs to an earlier session at this address.
     pub(super) since: BootTime,
     pub(super) told: Told,
+    /// Bytes were lost since the last request whose head was seen: what is under way may be a call that nobody knows of.
+    pub(super) lossy: bool,
     pub(super) upgrade: Option<Upgrade>,
 }
 
@@ -70,7 +72,7 @@ impl Desk {
         flow.told.begin(request);
         // Pieces that waited carry other numbers than this one: of them, nothing is said that stops anything.
         let in_order = before.is_none() && flow.reassembly.next_timeout().is_none();
-        let undisturbed = in_order && flow.exchanges.is_empty() && !flow.http.is_inside_head() && flow.upgrade.is_none();
+        let undisturbed = in_order && !flow.lossy && flow.exchanges.is_empty() && !flow.http.is_inside_head() && flow.upgrade.is_none();
         let verdict = seen.verdict(undisturbed, !flow.exchanges.is_empty(), flow.told.host);
         if let Some(verdict) = verdict.or_else(|| flow.told.again(undisturbed)) {
             flow.tell(*id, verdict, sink);
@@ -80,7 +82,7 @@ impl Desk {
     /// Record → segments → HTTP events → calls, on one flow.
     pub(super) fn run(&mut self, flow: &mut Flow, sink: Sink<'_>, act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>))) -> Seen {
         self.look_up_owner(flow);
-        let Flow { reassembly, http, exchanges, context, owner_open, upgrade, .. } = flow;
+        let Flow { reassembly, http, exchanges, context, owner_open, lossy, upgrade, .. } = flow;
         let mut answered = None;
         let mut seen = Seen::default();
         let discarded = reassembly.discarded_bytes();
@@ -88,6 +90,7 @@ impl Desk {
         act(reassembly, &mut |segment| {
             if let SegmentBody::Gap(gap) = segment.body {
                 self.count_gap(gap);
+                *lossy |= !gap.causes.are_by_intention();
             }
             http.push(segment, &mut |event| {
                 let id = event.exchange;
@@ -109,6 +112,7 @@ impl Desk {
                     self.leave(call, *owner_open, sink);
                 }
                 if is_head {
+                    *lossy = false;
                     seen.head(exchanges.is_open(id));
                     *upgrade = upgrade.take().or(asked);
                 }

@@ -80,6 +80,7 @@ impl Desk {
             owner_open,
             since: time,
             told: Told::default(),
+            lossy: false,
             upgrade: None,
         }
     }

@@ -236,6 +236,8 @@ struct Kernel {
     session: SessionId,
     request: u16,
     offsets: [u64; 2],
+    /// Causes of losses that the next record tells.
+    causes: [u8; 2],
     /// Nothing is copied until a request begins.
     stopped: bool,
     ignored: bool,
@@ -246,7 +248,7 @@ impl Kernel {
     fn new() -> Self {
         let mut bench = Bench::new(ContentPolicy::None);
         bench.owner(named("python3"));
-        Self { bench, session: SESSION, request: 0, offsets: [0; 2], stopped: false, ignored: false, time: 1_000 }
+        Self { bench, session: SESSION, request: 0, offsets: [0; 2], causes: [0; 2], stopped: false, ignored: false, time: 1_000 }
     }
 
     fn body(&mut self, body: EventBody<'_>) {
@@ -273,16 +275,8 @@ impl Kernel {
         let offset = self.offsets[direction as usize];
         self.offsets[direction as usize] += bytes.len() as u64;
         let (session, request) = (self.session, self.request);
-        self.body(EventBody::Data {
-            session,
-            attachment: AttachmentId(0),
-            direction,
-            offset,
-            skipped: 0,
-            causes: 0,
-            request,
-            payload: bytes,
-        });
+        let causes = std::mem::take(&mut self.causes[direction as usize]);
+        self.body(EventBody::Data { session, attachment: AttachmentId(0), direction, offset, skipped: 0, causes, request, payload: bytes });
         self.verdicts()
     }
 
@@ -411,6 +405,24 @@ fn what_cannot_be_read_is_ignored_for_good_and_what_is_malformed_until_the_next_
     assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::Llm]);
     assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
     assert_eq!(kernel.bench.calls().len(), 1);
+}
+
+#[test]
+fn the_answer_to_a_request_that_was_lost_is_copied_on() {
+    for lossy in [false, true] {
+        let mut kernel = Kernel::new();
+        assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::Llm]);
+        assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
+        // The ring was full: nothing came of the second request, which only the third will tell.
+        kernel.request += 1;
+        kernel.offsets[0] += REQUEST.len() as u64;
+        kernel.causes = [cause::RING_FULL, if lossy { cause::RING_FULL } else { 0 }];
+        kernel.offsets[1] += if lossy { 20 } else { 0 };
+        assert_eq!(kernel.transfer(Direction::Read, &ANSWER[if lossy { 20 } else { 0 }..]), []);
+        assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"age\":9}"), []);
+        assert!(!kernel.stopped && !kernel.ignored);
+        assert_eq!(kernel.transfer(Direction::Write, OTHER), [Verdict::NotLlm], "a request that is seen is decided");
+    }
 }
 
 #[test]

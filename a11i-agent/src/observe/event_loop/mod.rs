@@ -326,7 +326,7 @@ fn feed(
     match event.body {
         EventBody::Exec => watcher.handle_exec(process, time),
         EventBody::Fork { parent } => {
-            hidden.handle_fork(process, parent);
+            hidden.handle_fork(process, parent, time);
             watcher.handle_fork(process, time);
             // It maps what its parent maps, but has none of its parent's probes where those are for single processes.
             if talkers.handle_fork(parent, process) {
@@ -334,7 +334,7 @@ fn feed(
             }
         }
         EventBody::Exit => {
-            hidden.handle_exit(process);
+            hidden.handle_exit(process, time);
             watcher.handle_exit(process, time);
             talkers.handle_exit(process);
         }
