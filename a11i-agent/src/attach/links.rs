@@ -9,14 +9,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     num::NonZeroU32,
-    os::unix::fs::MetadataExt as _,
     path::Path,
     sync::Arc,
 };
 
 use a11i_common::{
     identity::{AttachmentId, BootTime, ProcessId},
-    probe::{self, Operation},
+    probe,
 };
 use aya::{
     Ebpf,
@@ -25,20 +24,18 @@ use aya::{
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
     },
 };
-use rustix::fs::{AtFlags, StatxFlags};
 
 use super::{
-    AttachError, Probe, ProbeKind, ProbePlan, ProgramName,
+    AttachError, ProbePlan,
+    groups::{Group, groups},
+    proof::{Proof, Stamp, is_same_code},
     scope::{Goal, Reach},
 };
 use crate::{
     call::CaptureFacts,
-    capture::{
-        features::{AttachMode, Features},
-        loader::{MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE, SINGLE_PROGRAMS, SINGLE_RETURN},
-    },
+    capture::features::{AttachMode, Features},
     clock::Clock,
-    discovery::file::{ByteSource as _, FileId, OpenedFile},
+    discovery::file::{FileId, OpenedFile},
 };
 
 /// Files attached at once: far more TLS libraries than a node has, and a bound on links.
@@ -93,26 +90,6 @@ struct LinkSet {
     ids: Vec<AttachmentId>,
     links: Vec<(&'static str, UProbeLinkId)>,
 }
-
-/// What must not have changed when links are made again later. The time of the inode's change is no part of it: it moves when a name of
-/// the file is removed, as every update does to the version it replaces.
-#[derive(PartialEq, Eq)]
-struct Proof {
-    size: u64,
-    modified: (i64, i64),
-    code: Vec<[u8; CODE_BYTES]>,
-}
-
-/// What betrays that a file may have been written to, its inode's change included: asking costs a microsecond and waits for no server.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Stamp {
-    size: u64,
-    modified: (i64, u32),
-    changed: (i64, u32),
-}
-
-/// Bytes compared at each probe: more than the longest instruction.
-const CODE_BYTES: usize = 16;
 
 impl Links {
     pub fn new(ebpf: Ebpf, features: &Features) -> Self {
@@ -378,15 +355,6 @@ fn is_over(until: Option<BootTime>) -> bool {
     until.is_some_and(|until| until <= Clock::boot_now())
 }
 
-/// A time of the inode moved while the file was open. Its code is what was analysed if a second analysis of the same length and time of
-/// writing finds the same: then only a name of it was made or removed.
-fn is_same_code(file: &OpenedFile, plans: &[Arc<ProbePlan>]) -> bool {
-    let id = file.id();
-    let Ok(now) = std::fs::metadata(file.attach_path()).map(|metadata| FileId::of(&metadata)) else { return false };
-    (now.size, now.mtime) == (id.size, id.mtime)
-        && super::analyse(file, id).is_ok_and(|again| again.plans.iter().map(|planned| &planned.plan).eq(plans))
-}
-
 impl Attached {
     fn is_as_analysed(&self) -> bool {
         Proof::of(&self.file, &self.plans).is_some_and(|now| now == self.proof)
@@ -403,111 +371,14 @@ impl Attached {
     }
 }
 
-impl Stamp {
-    fn of(file: &OpenedFile) -> Option<Self> {
-        // What this kernel knows is what it maps: no server is asked.
-        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        let now = rustix::fs::statx(file, c"", flags, StatxFlags::BASIC_STATS).ok()?;
-        Some(Self {
-            size: now.stx_size,
-            modified: (now.stx_mtime.tv_sec, now.stx_mtime.tv_nsec),
-            changed: (now.stx_ctime.tv_sec, now.stx_ctime.tv_nsec),
-        })
-    }
-}
-
-impl Proof {
-    /// None: it cannot be read any more.
-    fn of(file: &OpenedFile, plans: &[Arc<ProbePlan>]) -> Option<Self> {
-        let metadata = std::fs::metadata(file.attach_path()).ok()?;
-        let code = plans.iter().flat_map(|plan| &plan.probes).map(|probe| {
-            let mut bytes = [0; CODE_BYTES];
-            // A function at the very end of the file may be shorter.
-            let left = file.len().checked_sub(probe.offset)?.min(CODE_BYTES as u64);
-            file.read_exact_at(probe.offset, bytes.get_mut(..usize::try_from(left).ok()?)?).ok()?;
-            Some(bytes)
-        });
-        Some(Self { size: metadata.size(), modified: (metadata.mtime(), metadata.mtime_nsec()), code: code.collect::<Option<_>>()? })
-    }
-}
-
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, AttachError> {
     ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(AttachError::NoProgram(name))
-}
-
-/// Probes that one link (or, without uprobe-multi, one program) serves.
-#[derive(Debug, PartialEq, Eq)]
-struct Group {
-    program: &'static str,
-    points: Vec<(u64, Operation)>,
-}
-
-/// The plan's probes by kernel program, in the order of attachment: returns, session life, entries.
-fn groups(mode: AttachMode, probes: &[Probe]) -> Vec<Group> {
-    let mut groups: Vec<(u8, Group)> = Vec::new();
-    for probe in probes {
-        let operation = operation(probe.program);
-        let (rank, program) = match (mode, probe.kind) {
-            (AttachMode::Multi, ProbeKind::Return) => (0, MULTI_LEAVE),
-            (AttachMode::PerfEvent, ProbeKind::Return) => (0, SINGLE_RETURN),
-            (AttachMode::Multi, ProbeKind::Entry) if operation.has_return() => (2, MULTI_ENTER),
-            (AttachMode::Multi, ProbeKind::Entry) => (1, MULTI_LIFE),
-            (AttachMode::PerfEvent, ProbeKind::Entry) => {
-                let Some((name, _)) = SINGLE_PROGRAMS.iter().find(|(_, known)| *known == operation) else { continue };
-                (if operation.has_return() { 2 } else { 1 }, *name)
-            }
-        };
-        let point = (probe.offset, operation);
-        match groups.iter_mut().find(|(_, group)| group.program == program) {
-            Some((_, group)) => group.points.push(point),
-            None => groups.push((rank, Group { program, points: vec![point] })),
-        }
-    }
-    groups.sort_by_key(|(rank, _)| *rank);
-    groups.into_iter().map(|(_, group)| group).collect()
-}
-
-/// What the cookie of a probe says. For returns it is not looked at.
-const fn operation(program: ProgramName) -> Operation {
-    match program {
-        ProgramName::TlsWrite | ProgramName::TlsReturn => Operation::Write,
-        ProgramName::TlsRead => Operation::Read,
-        ProgramName::TlsWriteEx => Operation::WriteEx,
-        ProgramName::TlsReadEx => Operation::ReadEx,
-        ProgramName::TlsWriteEx2 => Operation::WriteEx2,
-        ProgramName::TlsWriteEarlyData => Operation::WriteEarlyData,
-        ProgramName::TlsReadEarlyData => Operation::ReadEarlyData,
-        ProgramName::SessionFree => Operation::Free,
-        ProgramName::SessionClear => Operation::Clear,
-        ProgramName::SessionShutdown => Operation::Shutdown,
-        ProgramName::SslCtrl => Operation::Control,
-        ProgramName::SetHostName => Operation::SetHostName,
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::discovery::testing::{TempDir, openssl_look_alike};
-
-    #[test]
-    fn a_file_whose_name_was_removed_is_still_as_it_was_analysed_and_a_rewritten_one_is_not() {
-        let dir = TempDir::new("proof");
-        let path = openssl_look_alike(&dir);
-        let file = OpenedFile::open(&path).unwrap();
-        let plans: Vec<_> =
-            crate::attach::analyse(&file, file.id()).unwrap().plans.iter().map(|planned| Arc::clone(&planned.plan)).collect();
-        let proof = Proof::of(&file, &plans).unwrap();
-        std::fs::hard_link(&path, dir.path().join("other")).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        assert!(!file.is_unchanged() && Proof::of(&file, &plans).unwrap() == proof);
-        let offset = plans[0].probes[0].offset;
-        let rewritten = std::fs::OpenOptions::new().write(true).open(dir.path().join("other")).unwrap();
-        let before = rewritten.metadata().unwrap().modified().unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&rewritten, &[0xcc], offset).unwrap();
-        rewritten.set_modified(before).unwrap();
-        assert!(Proof::of(&file, &plans).unwrap() != proof);
-    }
 
     #[test]
     fn a_file_that_nobody_uses_is_found_changed_when_it_is_rewritten_and_not_when_only_its_name_is() {
@@ -525,33 +396,5 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, [bytes.as_slice(), b"more"].concat()).unwrap();
         assert!(attached.has_changed() && !is_same_code(&attached.file, &attached.plans));
-    }
-
-    fn probe(program: ProgramName, kind: ProbeKind, offset: u64) -> Probe {
-        Probe { program, kind, symbol: String::new(), offset }
-    }
-
-    fn plan() -> Vec<Probe> {
-        vec![
-            probe(ProgramName::TlsWrite, ProbeKind::Entry, 1),
-            probe(ProgramName::TlsReturn, ProbeKind::Return, 1),
-            probe(ProgramName::TlsRead, ProbeKind::Entry, 2),
-            probe(ProgramName::TlsReturn, ProbeKind::Return, 2),
-            probe(ProgramName::SessionFree, ProbeKind::Entry, 3),
-        ]
-    }
-
-    #[test]
-    fn a_multi_plan_needs_three_links_and_returns_are_armed_before_entries() {
-        let groups = groups(AttachMode::Multi, &plan());
-        let shown: Vec<_> = groups.iter().map(|g| (g.program, g.points.len())).collect();
-        assert_eq!(shown, [(MULTI_LEAVE, 2), (MULTI_LIFE, 1), (MULTI_ENTER, 2)]);
-    }
-
-    #[test]
-    fn single_probes_go_to_the_program_of_their_function() {
-        let groups = groups(AttachMode::PerfEvent, &plan());
-        let shown: Vec<_> = groups.iter().map(|g| (g.program, g.points.len())).collect();
-        assert_eq!(shown, [(SINGLE_RETURN, 2), ("session_free", 1), ("tls_write", 1), ("tls_read", 1)]);
     }
 }

@@ -4,9 +4,11 @@
 //! offsets without proof. A new library is one file here and one line in [`LIBRARIES`].
 
 mod error;
+mod groups;
 pub mod links;
 mod openssl;
 mod plan;
+mod proof;
 pub mod scope;
 
 use std::sync::Arc;
@@ -15,13 +17,10 @@ pub use error::AttachError;
 pub use openssl::OpenSslFamily;
 pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
 
-use crate::{
-    call::{CaptureLibrary, CaptureMethod},
-    discovery::{
-        elf::{Elf, ElfError, Functions, Machine, RefusedSymbol},
-        evidence::{self, Evidence},
-        file::{ByteSource, FileId},
-    },
+use crate::discovery::{
+    elf::{Elf, ElfError, Functions, Machine, RefusedSymbol},
+    evidence::{self, Evidence},
+    file::{ByteSource, FileId},
 };
 
 /// One TLS library or family with one calling convention.
@@ -32,16 +31,17 @@ pub trait TlsLibrary: Sync {
     /// Beginnings of the sonames of its shared libraries, to attach before anyone maps them.
     fn soname_prefixes(&self) -> &'static [&'static str];
 
-    /// Whether the file defines it, and which member and version of the family.
-    fn recognise(&self, binary: &Binary<'_>) -> Option<Recognised>;
+    /// What the file offers of it; nothing where it does not define it.
+    fn find(&self, binary: &Binary<'_>) -> Found;
+}
 
-    /// What runs at a function's entry.
-    fn program(&self, symbol: &str) -> Option<ProgramName>;
-
-    /// Probes for a recognised file. At least one function that reads and one that writes, or it is no use.
-    fn plan(&self, binary: &Binary<'_>) -> (Vec<Probe>, Vec<RefusedSymbol>) {
-        plan::probes(binary.functions.found.iter().filter_map(|function| Some((function, self.program(function.name)?))))
-    }
+/// Answer of [`TlsLibrary::find`].
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Found {
+    /// Each reads and writes. Their probes may overlap with those of other plans of the file: live data tells which are used.
+    pub plans: Vec<Planned>,
+    /// Why there is no plan although the library is there.
+    pub evidence: Vec<Evidence>,
 }
 
 /// All that we can attach to.
@@ -49,15 +49,9 @@ pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily];
 
 /// A parsed file and the functions that were asked for.
 pub struct Binary<'a> {
+    pub file: FileId,
     pub elf: &'a Elf<'a>,
     pub functions: Functions,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Recognised {
-    pub library: CaptureLibrary,
-    /// The range that is proven, for people.
-    pub version: Option<String>,
 }
 
 /// What one version of one file offers.
@@ -96,7 +90,7 @@ pub fn analyse(source: &dyn ByteSource, file: FileId) -> Result<Analysis, ElfErr
         return Ok(Analysis { evidence: vec![Evidence::OtherMachine], ..Analysis::default() });
     }
     let names: Vec<_> = LIBRARIES.iter().flat_map(|library| library.symbols()).chain(evidence::SYMBOLS).copied().collect();
-    let binary = Binary { functions: elf.functions(&names)?, elf: &elf };
+    let binary = Binary { file, functions: elf.functions(&names)?, elf: &elf };
     let mut analysis = Analysis {
         soname: elf.soname().map(str::to_owned),
         build_id: elf.build_id(),
@@ -104,27 +98,17 @@ pub fn analyse(source: &dyn ByteSource, file: FileId) -> Result<Analysis, ElfErr
         evidence: evidence::in_file(&elf, &binary.functions),
     };
     for library in LIBRARIES {
-        let Some(recognised) = library.recognise(&binary) else { continue };
-        let (probes, mut refused) = library.plan(&binary);
-        refused.extend(binary.functions.refused.iter().filter(|refused| library.program(refused.name).is_some()));
-        if !reads_and_writes(&probes) {
-            analysis.evidence.push(Evidence::SymbolsRefused);
-            continue;
-        }
-        let plan = ProbePlan { file, library: recognised.library, method: CaptureMethod::Symbol, probes };
-        analysis.plans.push(Planned { plan: Arc::new(plan), version: recognised.version, refused });
+        let found = library.find(&binary);
+        analysis.plans.extend(found.plans);
+        analysis.evidence.extend(found.evidence);
     }
     Ok(analysis)
-}
-
-fn reads_and_writes(probes: &[Probe]) -> bool {
-    let has = |programs: &[ProgramName]| probes.iter().any(|probe| programs.contains(&probe.program));
-    has(&[ProgramName::TlsRead, ProgramName::TlsReadEx]) && has(&[ProgramName::TlsWrite, ProgramName::TlsWriteEx])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::CaptureLibrary;
     use crate::discovery::{
         file::OpenedFile,
         testing::{TempDir, compile, openssl_look_alike},

@@ -1,7 +1,15 @@
 //! OpenSSL and its descendants by symbol name: BoringSSL, AWS-LC, LibreSSL. In shared libraries and in programs alike.
 
-use super::{Binary, Recognised, TlsLibrary, plan::ProgramName};
-use crate::call::CaptureLibrary;
+use std::sync::Arc;
+
+use super::{
+    Binary, Found, Planned, ProbePlan, ProgramName, TlsLibrary,
+    plan::{self, reads_and_writes},
+};
+use crate::{
+    call::{CaptureLibrary, CaptureMethod},
+    discovery::evidence::Evidence,
+};
 
 /// See the module.
 pub struct OpenSslFamily;
@@ -15,38 +23,40 @@ impl TlsLibrary for OpenSslFamily {
         &["libssl.so"]
     }
 
-    fn recognise(&self, binary: &Binary<'_>) -> Option<Recognised> {
-        let has = |name: &str| binary.functions.has(name);
-        let reads = has("SSL_read") || has("SSL_read_ex");
-        let writes = has("SSL_write") || has("SSL_write_ex");
-        if !reads || !writes {
-            return None;
+    fn find(&self, binary: &Binary<'_>) -> Found {
+        let Some((library, version)) = recognise(binary) else { return Found::default() };
+        let functions = binary.functions.found.iter().filter_map(|function| Some((function, program(function.name)?)));
+        let (probes, mut refused) = plan::probes(functions);
+        refused.extend(binary.functions.refused.iter().filter(|refused| program(refused.name).is_some()));
+        if !reads_and_writes(&probes) {
+            return Found { evidence: vec![Evidence::SymbolsRefused], ..Found::default() };
         }
-        let soname = binary.elf.soname();
-        // GnuTLS's compatibility layer has the names; its bytes are GnuTLS's to tell.
-        if soname.is_some_and(|soname| soname.starts_with("libgnutls-openssl")) {
-            return None;
-        }
-        let library = library(&has, soname);
-        let version = match library {
-            CaptureLibrary::OpenSsl => {
-                let shared = soname.is_some_and(|soname| soname.starts_with("libssl"));
-                openssl_version(&has, shared).map(str::to_owned)
-            }
-            CaptureLibrary::BoringSsl
-            | CaptureLibrary::LibreSsl
-            | CaptureLibrary::AwsLc
-            | CaptureLibrary::GnuTls
-            | CaptureLibrary::Go
-            | CaptureLibrary::Rustls
-            | CaptureLibrary::Plaintext => None,
-        };
-        Some(Recognised { library, version })
+        let plan = ProbePlan { file: binary.file, library, method: CaptureMethod::Symbol, probes };
+        Found { plans: vec![Planned { plan: Arc::new(plan), version, refused }], ..Found::default() }
     }
+}
 
-    fn program(&self, symbol: &str) -> Option<ProgramName> {
-        PROGRAMS.iter().find(|(name, _)| *name == symbol).map(|(_, program)| *program)
+fn program(symbol: &str) -> Option<ProgramName> {
+    PROGRAMS.iter().find(|(name, _)| *name == symbol).map(|(_, program)| *program)
+}
+
+/// Whether the file defines it, and which member and version of the family.
+fn recognise(binary: &Binary<'_>) -> Option<(CaptureLibrary, Option<String>)> {
+    let has = |name: &str| binary.functions.has(name);
+    let reads = has("SSL_read") || has("SSL_read_ex");
+    let writes = has("SSL_write") || has("SSL_write_ex");
+    if !reads || !writes {
+        return None;
     }
+    let soname = binary.elf.soname();
+    // GnuTLS's compatibility layer has the names; its bytes are GnuTLS's to tell.
+    if soname.is_some_and(|soname| soname.starts_with("libgnutls-openssl")) {
+        return None;
+    }
+    let library = library(&has, soname);
+    let is_shared = soname.is_some_and(|soname| soname.starts_with("libssl"));
+    let version = (library == CaptureLibrary::OpenSsl).then(|| openssl_version(&has, is_shared).map(str::to_owned)).flatten();
+    Some((library, version))
 }
 
 /// Told by functions that only one family defines.

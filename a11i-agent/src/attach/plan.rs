@@ -102,6 +102,7 @@ impl Serialize for ProgramName {
 #[serde(rename_all = "lowercase")]
 pub enum ProbeKind {
     Entry,
+    /// The kernel replaces the return address.
     Return,
 }
 
@@ -112,7 +113,8 @@ pub struct Probe {
     pub kind: ProbeKind,
     /// The function, for messages.
     pub symbol: String,
-    /// In the file. Proven: a function symbol's address, in an executable segment, with bytes behind it.
+    /// In the file. Proven: a function's start, or an instruction that a complete decode from there reaches; in an executable segment, with
+    /// bytes behind it.
     pub offset: u64,
 }
 
@@ -124,6 +126,12 @@ pub struct ProbePlan {
     pub method: CaptureMethod,
     /// In ascending order of offset, entry before return; at most one of each kind at an offset.
     pub probes: Vec<Probe>,
+}
+
+/// Whether the probes transfer plaintext in both directions: otherwise a plan is no use.
+pub(super) fn reads_and_writes(probes: &[Probe]) -> bool {
+    let has = |programs: &[ProgramName]| probes.iter().any(|probe| programs.contains(&probe.program));
+    has(&[ProgramName::TlsRead, ProgramName::TlsReadEx]) && has(&[ProgramName::TlsWrite, ProgramName::TlsWriteEx])
 }
 
 /// Turns functions into probes: an address under several names gets one probe; an address whose names ask for different

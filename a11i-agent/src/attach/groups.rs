@@ -1,0 +1,92 @@
+//! Which kernel program serves which probe of a plan.
+
+use a11i_common::probe::Operation;
+
+use super::{Probe, ProbeKind, ProgramName};
+use crate::capture::{
+    features::AttachMode,
+    loader::{MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE, SINGLE_PROGRAMS, SINGLE_RETURN},
+};
+
+/// Probes that one link (or, without uprobe-multi, one program) serves.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    pub(super) program: &'static str,
+    pub(super) points: Vec<(u64, Operation)>,
+}
+
+/// The plan's probes by kernel program, in the order of attachment: returns, session life, entries.
+pub(super) fn groups(mode: AttachMode, probes: &[Probe]) -> Vec<Group> {
+    let mut groups: Vec<(u8, Group)> = Vec::new();
+    for probe in probes {
+        let operation = operation(probe.program);
+        let (rank, program) = match (mode, probe.kind) {
+            (AttachMode::Multi, ProbeKind::Return) => (0, MULTI_LEAVE),
+            (AttachMode::PerfEvent, ProbeKind::Return) => (0, SINGLE_RETURN),
+            (AttachMode::Multi, ProbeKind::Entry) if operation.has_return() => (2, MULTI_ENTER),
+            (AttachMode::Multi, ProbeKind::Entry) => (1, MULTI_LIFE),
+            (AttachMode::PerfEvent, ProbeKind::Entry) => {
+                let Some((name, _)) = SINGLE_PROGRAMS.iter().find(|(_, known)| *known == operation) else { continue };
+                (if operation.has_return() { 2 } else { 1 }, *name)
+            }
+        };
+        let point = (probe.offset, operation);
+        match groups.iter_mut().find(|(_, group)| group.program == program) {
+            Some((_, group)) => group.points.push(point),
+            None => groups.push((rank, Group { program, points: vec![point] })),
+        }
+    }
+    groups.sort_by_key(|(rank, _)| *rank);
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// What the cookie of a probe says. For returns it is not looked at.
+const fn operation(program: ProgramName) -> Operation {
+    match program {
+        ProgramName::TlsWrite | ProgramName::TlsReturn => Operation::Write,
+        ProgramName::TlsRead => Operation::Read,
+        ProgramName::TlsWriteEx => Operation::WriteEx,
+        ProgramName::TlsReadEx => Operation::ReadEx,
+        ProgramName::TlsWriteEx2 => Operation::WriteEx2,
+        ProgramName::TlsWriteEarlyData => Operation::WriteEarlyData,
+        ProgramName::TlsReadEarlyData => Operation::ReadEarlyData,
+        ProgramName::SessionFree => Operation::Free,
+        ProgramName::SessionClear => Operation::Clear,
+        ProgramName::SessionShutdown => Operation::Shutdown,
+        ProgramName::SslCtrl => Operation::Control,
+        ProgramName::SetHostName => Operation::SetHostName,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe(program: ProgramName, kind: ProbeKind, offset: u64) -> Probe {
+        Probe { program, kind, symbol: String::new(), offset }
+    }
+
+    fn plan() -> Vec<Probe> {
+        vec![
+            probe(ProgramName::TlsWrite, ProbeKind::Entry, 1),
+            probe(ProgramName::TlsReturn, ProbeKind::Return, 1),
+            probe(ProgramName::TlsRead, ProbeKind::Entry, 2),
+            probe(ProgramName::TlsReturn, ProbeKind::Return, 2),
+            probe(ProgramName::SessionFree, ProbeKind::Entry, 3),
+        ]
+    }
+
+    #[test]
+    fn a_multi_plan_needs_three_links_and_returns_are_armed_before_entries() {
+        let groups = groups(AttachMode::Multi, &plan());
+        let shown: Vec<_> = groups.iter().map(|g| (g.program, g.points.len())).collect();
+        assert_eq!(shown, [(MULTI_LEAVE, 2), (MULTI_LIFE, 1), (MULTI_ENTER, 2)]);
+    }
+
+    #[test]
+    fn single_probes_go_to_the_program_of_their_function() {
+        let groups = groups(AttachMode::PerfEvent, &plan());
+        let shown: Vec<_> = groups.iter().map(|g| (g.program, g.points.len())).collect();
+        assert_eq!(shown, [(SINGLE_RETURN, 2), ("session_free", 1), ("tls_write", 1), ("tls_read", 1)]);
+    }
+}
