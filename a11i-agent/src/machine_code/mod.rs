@@ -5,6 +5,7 @@
 //! is refused. Nothing here knows a library: the finders in `attach` do.
 
 mod arm64;
+pub mod constants;
 mod functions;
 mod image;
 mod instruction;
