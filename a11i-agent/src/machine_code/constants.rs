@@ -1,4 +1,4 @@
-//! Which constants registers may hold at the calls of a function.
+//! Which constants registers may hold in a function.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -111,18 +111,43 @@ impl State {
     }
 }
 
-/// The registers at each direct call and tail jump of `walk`: (address, target, before it).
-pub fn at_calls(machine: Machine, walk: &Walk) -> Vec<(u64, u64, State)> {
-    let before = states(machine, walk);
-    walk.instructions
-        .iter()
-        .filter_map(|instruction| match instruction.kind {
-            Kind::Call(target) => Some((instruction.address, target)),
-            Kind::Jump(target) if walk.at(target).is_none() => Some((instruction.address, target)),
-            _ => None,
-        })
-        .filter_map(|(at, target)| Some((at, target, before.get(&at)?.clone())))
-        .collect()
+/// The registers before each instruction of a function.
+pub struct Constants<'w> {
+    machine: Machine,
+    walk: &'w Walk,
+    before: BTreeMap<u64, State>,
+}
+
+impl<'w> Constants<'w> {
+    pub fn of(machine: Machine, walk: &'w Walk) -> Self {
+        Self { machine, walk, before: states(machine, walk) }
+    }
+
+    /// Before the instruction at `address`, on whatever path.
+    pub fn before(&self, address: u64) -> Option<&State> {
+        self.before.get(&address)
+    }
+
+    /// The first call after `address` and the registers there when the way leads through `address`: calls that paths share (compilers merge
+    /// the ends of error reports) are told apart so. Conditional jumps on the way are not taken.
+    pub fn next_call(&self, address: u64) -> Option<(u64, State)> {
+        let mut state = self.before(address)?.clone();
+        let mut at = address;
+        for _ in 0..MAX_BEFORE_CALL {
+            let instruction = self.walk.at(at)?;
+            match instruction.kind {
+                Kind::Call(_) | Kind::CallRegister(_) | Kind::CallMemory { .. } | Kind::CallSlot(_) => return Some((at, state)),
+                Kind::Jump(target) if self.walk.at(target).is_some() => at = target,
+                Kind::Jump(_) | Kind::JumpIndirect(_) => return Some((at, state)), // a last call
+                Kind::Return | Kind::Trap => return None,
+                _ => {
+                    state.step(self.machine, instruction);
+                    at = instruction.next();
+                }
+            }
+        }
+        None
+    }
 }
 
 /// Registers before each instruction that is reached.
@@ -158,6 +183,8 @@ fn states(machine: Machine, walk: &Walk) -> BTreeMap<u64, State> {
     before
 }
 
+/// From the first argument to the call.
+const MAX_BEFORE_CALL: usize = 40;
 /// Reasons that one merged error report has; more are no constants of interest.
 const MAX_VALUES: usize = 8;
 const REGISTERS: usize = 32;

@@ -11,6 +11,7 @@ use super::{
     instruction::Instructions,
     references::{calls_to, each_call},
     unwind::UnwindTable,
+    walk::Incomplete,
 };
 use crate::discovery::elf::{Machine, Segment};
 
@@ -58,6 +59,13 @@ impl<'i, 'a> Functions<'i, 'a> {
         Some(Function::walk(self.image, start, self.end_of(start)?))
     }
 
+    /// The function with `address` in it, decoded; none where the decode does not reach `address`.
+    pub fn walk_around(&self, address: u64) -> Option<Walk> {
+        let (start, end) = self.bounds(address)?;
+        let walk = Function::walk(self.image, start, end);
+        walk.at(address).is_some().then_some(walk)
+    }
+
     /// Start and end of the function with `address` in it.
     pub fn bounds(&self, address: u64) -> Option<(u64, u64)> {
         if !self.image.is_code(address) {
@@ -66,22 +74,32 @@ impl<'i, 'a> Functions<'i, 'a> {
         self.unwind.bounds(self.image, address).or_else(|| self.without_table(address))
     }
 
-    /// The nearest candidate from which a decode reaches `address`, and which no candidate before it reaches in the middle of its work.
+    /// The nearest candidate from which a decode reaches `address`.
     fn without_table(&self, address: u64) -> Option<(u64, u64)> {
         let marks = self.marks().iter().find(|marks| marks.segment.holds(address))?;
-        let end = self.end(marks, address);
-        let mut candidates = marks.down_from(address).take_while(|start| address.wrapping_sub(*start) < MAX_FUNCTION);
-        let mut looked_at = 0;
-        let start = candidates.find(|start| {
-            looked_at += 1;
-            looked_at <= MAX_CANDIDATES && self.may_begin(*start) && self.reaches(*start, end, address)
-        })?;
-        Some((start, end))
+        let near = marks.down_from(address).take_while(|start| address.wrapping_sub(*start) < MAX_FUNCTION);
+        near.take(MAX_CANDIDATES).filter(|start| self.may_begin(*start)).take(MAX_TRIES).find_map(|start| {
+            let (walk, end) = self.whole(marks, start, address)?;
+            (walk.is_balanced && walk.at(address).is_some()).then_some((start, end))
+        })
     }
 
-    fn reaches(&self, start: u64, end: u64, address: u64) -> bool {
-        let walk = Function::walk(self.image, start, end);
-        walk.is_balanced && walk.at(address).is_some()
+    /// Decodes from `start` to the nearest candidate after `address` that is not in the middle of what begins at `start`.
+    fn whole(&self, marks: &Marks, start: u64, address: u64) -> Option<(Walk, u64)> {
+        let last = address.saturating_add(MAX_FUNCTION).min(marks.segment.vaddr.saturating_add(marks.segment.file_size));
+        let above = marks.up_from(address.saturating_add(1)).take(MAX_CANDIDATES).take_while(|end| *end < last);
+        let ends = above.filter(|end| self.may_begin(*end)).take(MAX_TRIES).chain([last]);
+        let mut found = None;
+        for end in ends {
+            let walk = Function::walk(self.image, start, end);
+            let goes_on = walk.parts.iter().any(|part| (end..end.saturating_add(MAX_FUNCTION)).contains(part))
+                || walk.incomplete == Some(Incomplete::RunsOut(end));
+            found = Some((walk, end));
+            if !goes_on {
+                break;
+            }
+        }
+        found
     }
 
     /// Those of `starts` that may be probed: the unwind table has them; or their code keeps a stack frame and gives it back, and a direct
@@ -228,5 +246,7 @@ const MAX_FUNCTION: u64 = 128 * 1024;
 const MAX_CANDIDATES: usize = 4_096;
 /// Callers that are decoded until one is found to be real.
 const MAX_CALLERS: usize = 64;
+/// Candidates that pass for a start and are decoded.
+const MAX_TRIES: usize = 64;
 /// A bit per byte: 64 MB.
 const MAX_CODE: u64 = 512 * 1024 * 1024;

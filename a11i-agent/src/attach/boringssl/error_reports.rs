@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::machine_code::{Functions, Image, Literal, Reference, Register, Walk, constants, references};
+use crate::machine_code::{Functions, Image, Literal, Reference, Register, Walk, constants::Constants, references};
 
 /// A function that reports errors.
 #[derive(Clone, Debug)]
@@ -23,15 +23,13 @@ pub(super) fn files(literals: Vec<Literal>) -> Vec<SourceFile> {
 /// The functions that report errors from `file`, by their start.
 pub(super) fn functions(functions: &Functions<'_, '_>, image: &Image<'_>, file: &SourceFile) -> BTreeMap<u64, Reporting> {
     let mut reporting: BTreeMap<u64, Reporting> = BTreeMap::new();
-    for Reference { at, .. } in references(image, file) {
-        if reporting.values().any(|known| known.walk.at(at).is_some()) {
+    let references = references(image, file);
+    for Reference { at, .. } in &references {
+        if reporting.values().any(|known| known.walk.at(*at).is_some()) || reporting.len() >= MAX_FUNCTIONS {
             continue;
         }
-        let Some(walk) = functions.start_of(at).and_then(|start| functions.walk(start)) else { continue };
-        if walk.at(at).is_none() || reporting.len() >= MAX_FUNCTIONS {
-            continue;
-        }
-        let reasons = reasons(image, &walk, file);
+        let Some(walk) = functions.walk_around(*at) else { continue };
+        let reasons = reasons(image, &walk, file, &references);
         if !reasons.is_empty() {
             reporting.insert(walk.start, Reporting { walk, reasons });
         }
@@ -41,13 +39,15 @@ pub(super) fn functions(functions: &Functions<'_, '_>, image: &Image<'_>, file: 
 
 /// What `walk` reports: `(lib, unused, reason, file, line)`, or, where link-time optimisation dropped the unused argument,
 /// `(lib, reason, file, line)`. Which it is shows in the register that holds the file, call by call.
-fn reasons(image: &Image<'_>, walk: &Walk, file: &SourceFile) -> BTreeSet<u64> {
+fn reasons(image: &Image<'_>, walk: &Walk, file: &SourceFile, references: &[Reference]) -> BTreeSet<u64> {
     let argument = |n| Register::argument(image.machine(), n);
     let (Some(first), Some(second), Some(third), Some(fourth)) = (argument(0), argument(1), argument(2), argument(3)) else {
         return BTreeSet::new();
     };
+    let constants = Constants::of(image.machine(), walk);
     let mut reasons = BTreeSet::new();
-    for (_, _, state) in constants::at_calls(image.machine(), walk) {
+    for reference in references.iter().filter(|reference| walk.at(reference.at).is_some()) {
+        let Some((_, state)) = constants.next_call(reference.at) else { continue };
         if state.of(first).constants() != [ERR_LIB_SSL] {
             continue;
         }
