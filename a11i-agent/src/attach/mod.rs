@@ -11,6 +11,7 @@ mod openssl;
 mod plan;
 mod proof;
 pub mod scope;
+mod static_openssl;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ pub use boringssl::StrippedBoringSsl;
 pub use error::AttachError;
 pub use openssl::OpenSslFamily;
 pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
+pub use static_openssl::StaticOpenSsl;
 
 use crate::discovery::{
     elf::{Elf, ElfError, Functions, Machine, RefusedSymbol},
@@ -47,7 +49,7 @@ pub struct Found {
 }
 
 /// All that we can attach to.
-pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &StrippedBoringSsl];
+pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &StrippedBoringSsl, &StaticOpenSsl];
 
 /// A parsed file and the functions that were asked for.
 pub struct Binary<'a> {

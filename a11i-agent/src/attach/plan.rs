@@ -131,7 +131,7 @@ pub struct ProbePlan {
 /// Whether the probes transfer plaintext in both directions: otherwise a plan is no use.
 pub(super) fn reads_and_writes(probes: &[Probe]) -> bool {
     let has = |programs: &[ProgramName]| probes.iter().any(|probe| programs.contains(&probe.program));
-    has(&[ProgramName::TlsRead, ProgramName::TlsReadEx]) && has(&[ProgramName::TlsWrite, ProgramName::TlsWriteEx])
+    has(&[ProgramName::TlsRead, ProgramName::TlsReadEx]) && has(&[ProgramName::TlsWrite, ProgramName::TlsWriteEx, ProgramName::TlsWriteEx2])
 }
 
 /// Turns functions into probes: an address under several names gets one probe; an address whose names ask for different

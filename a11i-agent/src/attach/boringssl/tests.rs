@@ -9,8 +9,8 @@ fn debug_roles() {
     let elf = Elf::parse(&file).unwrap();
     let image = Image::of(&elf);
     let functions = Functions::of(&image);
-    for file in error_reports::files(literals(&image, SOURCE_FILE)) {
-        let refs = crate::machine_code::references(&image, &file);
+    for file in error_reports::files(&image, SOURCE_FILE) {
+        let refs = crate::machine_code::references(&image, &[]);
         let reporting = error_reports::functions(&functions, &image, &file);
         eprintln!("unwindable {} refs {} functions {}", functions.unwindable(), refs.len(), reporting.len());
         for r in &refs {
