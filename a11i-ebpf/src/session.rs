@@ -41,6 +41,8 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
         request: 0,
         decision: 0,
         undecided_left: 0,
+        queued: 0,
+        reserved: [0; 3],
     };
     // Another thread may be faster; then its entry counts.
     let _ = SESSIONS.insert(key, &fresh, u64::from(BPF_NOEXIST));
@@ -60,6 +62,7 @@ pub(crate) fn begin_generation(session: &mut Session) {
     session.causes = [0; 2];
     session.start = [[0; 4]; 2];
     session.last_direction = 2;
+    session.queued = 0;
 }
 
 #[inline(always)]
