@@ -66,7 +66,7 @@ fn version(has: &impl Fn(&str) -> bool, is_shared: bool) -> Option<&'static str>
 
 const PROGRAMS: &[(&str, ProgramName)] = &[
     ("gnutls_record_send", ProgramName::GnuTlsSend),
-    ("gnutls_record_send2", ProgramName::GnuTlsSend),
+    ("gnutls_record_send2", ProgramName::GnuTlsSend2),
     ("gnutls_record_send_range", ProgramName::GnuTlsSend),
     ("gnutls_record_send_early_data", ProgramName::GnuTlsSendEarlyData),
     ("gnutls_record_uncork", ProgramName::GnuTlsUncork),

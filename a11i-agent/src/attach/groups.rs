@@ -56,6 +56,7 @@ const fn operation(program: ProgramName) -> Operation {
         ProgramName::SslCtrl => Operation::Control,
         ProgramName::SetHostName => Operation::SetHostName,
         ProgramName::GnuTlsSend => Operation::GnuTlsSend,
+        ProgramName::GnuTlsSend2 => Operation::GnuTlsSend2,
         ProgramName::GnuTlsRecv => Operation::GnuTlsRecv,
         ProgramName::GnuTlsSendEarlyData => Operation::GnuTlsSendEarlyData,
         ProgramName::GnuTlsUncork => Operation::GnuTlsUncork,

@@ -41,6 +41,8 @@ pub enum ProgramName {
     SetHostName,
     /// `ssize_t (session, buf, size_t len)`: bytes written, or a negative error.
     GnuTlsSend,
+    /// As [`Self::GnuTlsSend`], which may jump to it.
+    GnuTlsSend2,
     /// `ssize_t (session, buf, size_t len)`: bytes read, or a negative error.
     GnuTlsRecv,
     /// `ssize_t (session, buf, size_t len)`: 0 when all was taken.
@@ -54,7 +56,7 @@ pub enum ProgramName {
 }
 
 impl ProgramName {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::TlsWrite,
         Self::TlsRead,
         Self::TlsWriteEx,
@@ -69,6 +71,7 @@ impl ProgramName {
         Self::SslCtrl,
         Self::SetHostName,
         Self::GnuTlsSend,
+        Self::GnuTlsSend2,
         Self::GnuTlsRecv,
         Self::GnuTlsSendEarlyData,
         Self::GnuTlsUncork,
@@ -93,6 +96,7 @@ impl ProgramName {
             Self::SslCtrl => "ssl_ctrl",
             Self::SetHostName => "set_host_name",
             Self::GnuTlsSend => "gnutls_send",
+            Self::GnuTlsSend2 => "gnutls_send2",
             Self::GnuTlsRecv => "gnutls_recv",
             Self::GnuTlsSendEarlyData => "gnutls_send_early_data",
             Self::GnuTlsUncork => "gnutls_uncork",
@@ -112,6 +116,7 @@ impl ProgramName {
             | Self::TlsWriteEarlyData
             | Self::TlsReadEarlyData
             | Self::GnuTlsSend
+            | Self::GnuTlsSend2
             | Self::GnuTlsRecv
             | Self::GnuTlsSendEarlyData
             | Self::GnuTlsUncork

@@ -45,7 +45,7 @@ pub(super) fn transferred(key: &SessionKey, frame: &Frame, result: i64, scratch:
                 None
             }
         }
-        operation::GNUTLS_SEND => sent(key, frame, result, scratch),
+        operation::GNUTLS_SEND | operation::GNUTLS_SEND2 => sent(key, frame, result, scratch),
         _ if result <= 0 => None,
         // The data lie in an object whose layout is the library's own: they are counted, and cannot be read at this address.
         operation::GNUTLS_RECV_PACKET => Some(result as u64),

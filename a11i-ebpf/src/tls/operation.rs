@@ -28,6 +28,7 @@ pub(crate) const SHUTDOWN: u8 = Operation::Shutdown as u8;
 pub(crate) const CONTROL: u8 = Operation::Control as u8;
 pub(crate) const SET_HOST_NAME: u8 = Operation::SetHostName as u8;
 pub(crate) const GNUTLS_SEND: u8 = Operation::GnuTlsSend as u8;
+pub(crate) const GNUTLS_SEND2: u8 = Operation::GnuTlsSend2 as u8;
 pub(crate) const GNUTLS_RECV: u8 = Operation::GnuTlsRecv as u8;
 pub(crate) const GNUTLS_SEND_EARLY_DATA: u8 = Operation::GnuTlsSendEarlyData as u8;
 pub(crate) const GNUTLS_UNCORK: u8 = Operation::GnuTlsUncork as u8;
