@@ -142,7 +142,7 @@ pub(crate) fn words(output: &Output) -> String {
 }
 
 /// What `a11i.capture.library` calls it.
-const OPENSSL: &str = "openssl";
+pub(crate) const OPENSSL: &str = "openssl";
 
 pub(crate) const OPENAI_CHAT: &str = "https://api.openai.com/v1/chat/completions";
 pub(crate) const OPENAI_RESPONSES: &str = "https://api.openai.com/v1/responses";

@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn the_system_library_is_planned_whole() {
-        let paths = ["/usr/lib/x86_64-linux-gnu/libgnutls.so.30", "/usr/lib/aarch64-linux-gnu/libgnutls.so.30", "/usr/lib64/libgnutls.so.30"];
+        let paths =
+            ["/usr/lib/x86_64-linux-gnu/libgnutls.so.30", "/usr/lib/aarch64-linux-gnu/libgnutls.so.30", "/usr/lib64/libgnutls.so.30"];
         for path in paths.iter().map(std::path::Path::new).filter(|path| path.exists()) {
             let analysis = analyse_file(path);
             let [planned] = analysis.plans.as_slice() else { panic!("{analysis:?}") };

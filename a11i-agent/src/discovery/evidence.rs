@@ -53,9 +53,7 @@ impl Evidence {
     /// What the user can do.
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::GoCryptoTls | Self::Rustls => {
-                "a later version will cover it; until then instrument the program with OpenTelemetry"
-            }
+            Self::GoCryptoTls | Self::Rustls => "a later version will cover it; until then instrument the program with OpenTelemetry",
             Self::BoringSslWithoutSymbols | Self::OpenSslWithoutSymbols => "keep the symbols (do not strip), or link the shared library",
             Self::MbedTls | Self::WolfSsl | Self::S2n | Self::Jvm => "instrument the program with OpenTelemetry",
             Self::OtherClass | Self::OtherMachine => "use a 64-bit build for this machine",
@@ -70,11 +68,7 @@ pub const SYMBOLS: &[&str] = &["mbedtls_ssl_write", "wolfSSL_write", "s2n_send",
 /// Cheap signs: defined symbols and Go's own sections.
 pub fn in_file(elf: &Elf<'_>, functions: &Functions) -> Vec<Evidence> {
     let mut evidence = Vec::new();
-    for (name, sign) in [
-        ("mbedtls_ssl_write", Evidence::MbedTls),
-        ("wolfSSL_write", Evidence::WolfSsl),
-        ("s2n_send", Evidence::S2n),
-    ] {
+    for (name, sign) in [("mbedtls_ssl_write", Evidence::MbedTls), ("wolfSSL_write", Evidence::WolfSsl), ("s2n_send", Evidence::S2n)] {
         if functions.has(name) {
             evidence.push(sign);
         }

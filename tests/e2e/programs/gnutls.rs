@@ -24,7 +24,7 @@ fn prompt(words: usize) -> String {
 }
 
 async fn request_is_seen_as_it_was_sent(options: &[&str], words: usize) -> Option<Done> {
-    let agent = AgentOptions::default().env("A11I_CONTENT", "full").env("A11I_CONTENT_MAX_BYTES", "8388608");
+    let agent = AgentOptions::default().env("A11I_CONTENT", "full");
     let scene = Scene::set_with(Options::default(), agent).await?;
     let client = requirement::met(RawGnuTls::compiled().await)?;
     let prompt = prompt(words);

@@ -2,24 +2,33 @@
 
 use a11i_tests::{
     provider_stub::ProviderStub,
-    requirement::Unmet,
+    requirement::{self, Unmet},
     workload::{node::Node, program::Program},
 };
 
-use super::{both, new, running};
+use super::{both, new, new_with_own, running};
 
 fn start(stub: &ProviderStub) -> Result<Program, Unmet> {
     Node::installed()?.start(stub)
 }
 
+async fn a_new_program(via: &str) {
+    let Some(node) = requirement::met(Node::installed()) else { return };
+    if node.has_own_openssl() {
+        new_with_own("/node", start, &both(via)).await;
+    } else {
+        new(start, &both(via)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_new_program_on_the_module_https() {
-    new(start, &both("https")).await;
+    a_new_program("https").await;
 }
 
 #[tokio::test]
 async fn a_new_program_on_fetch() {
-    new(start, &both("fetch")).await;
+    a_new_program("fetch").await;
 }
 
 #[tokio::test]

@@ -6,13 +6,13 @@ use a11i_tests::{
 };
 use serde_json::json;
 
-use super::{new, running};
+use super::{new_with_own, running};
 
 #[tokio::test]
 async fn new_programs_however_they_are_linked() {
     for linked in [Linked::OpenSslOnly, Linked::All, Linked::AllPie, Linked::StrippedAndExported] {
         let Some(program) = requirement::met(StaticOpenSsl::compiled(linked).await) else { return };
-        new(|stub| Ok(program.start(stub)), &[json!({"stream": false}), json!({"stream": true})]).await;
+        new_with_own(program.name(), |stub| Ok(program.start(stub)), &[json!({"stream": false}), json!({"stream": true})]).await;
     }
 }
 

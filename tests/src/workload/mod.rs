@@ -6,6 +6,7 @@ pub mod curl;
 pub mod forks;
 pub mod gnutls_client;
 pub mod late_client;
+pub mod libcurl_gnutls;
 pub mod node;
 pub mod own_hosts;
 pub mod php;

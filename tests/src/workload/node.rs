@@ -20,6 +20,12 @@ impl Node {
         Ok(Self { program: requirement::program("node", "install the package `nodejs`")? })
     }
 
+    /// Whether OpenSSL is linked into the program; distributions may build it on the system's library.
+    pub fn has_own_openssl(&self) -> bool {
+        let asked = std::process::Command::new(&self.program).args(["-p", "process.config.variables.node_shared_openssl"]).output();
+        asked.is_ok_and(|answer| answer.stdout.trim_ascii() != b"true")
+    }
+
     /// Starts `clients/node/chat.js`, which calls the stand-in by the providers' names.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ pub enum Script {
     AnthropicSync,
     AnthropicAsync,
     Aiohttp,
+    PyOpenSsl,
 }
 
 impl Script {
@@ -36,6 +37,7 @@ impl Script {
             Self::AnthropicSync => "anthropic_sync.py",
             Self::AnthropicAsync => "anthropic_async.py",
             Self::Aiohttp => "aiohttp_chat.py",
+            Self::PyOpenSsl => "pyopenssl_chat.py",
         }
     }
 }

@@ -40,6 +40,11 @@ impl StaticOpenSsl {
         Ok(Self { program: c_program::compiled_by("c++", "cpp/static_openssl.cpp", name, options).await? })
     }
 
+    /// The end of its path.
+    pub fn name(&self) -> &str {
+        self.program.file_name().and_then(|name| name.to_str()).expect("it was named here")
+    }
+
     /// Starts it; it connects at its first job.
     pub fn start(&self, stub: &ProviderStub) -> Program {
         let mut command = Command::new(&self.program);

@@ -24,11 +24,12 @@ const GUEST_SECONDS: &str = "1800";
 /// The module of the end-to-end tests that is the list for guests.
 const GUEST_TESTS: &str = "guest::";
 /// What the clients of the tests need, beside Node and the like that they ask for themselves.
-const PACKAGES: [&str; 13] = [
+const PACKAGES: [&str; 14] = [
     "curl",
     "g++",
     "gcc",
     "libc6-dev",
+    "libcurl3-gnutls",
     "libgnutls28-dev",
     "libssl-dev",
     "nodejs",
