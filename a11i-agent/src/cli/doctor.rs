@@ -158,7 +158,7 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
     line(
         true,
         "not seen by this version",
-        "JVM TLS (JSSE), QUIC/HTTP/3, HTTP/2 bodies, Go, rustls, GnuTLS, stripped static TLS, clear text",
+        "JVM TLS (JSSE), QUIC/HTTP/3, HTTP/2 bodies, Go, rustls, stripped static TLS, clear text",
     );
     Diagnosis { text, works }
 }
