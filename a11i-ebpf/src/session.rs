@@ -53,8 +53,8 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
     found
 }
 
-/// What follows has nothing to do with what was seen before: a request after traffic that nobody followed. Libraries of this family allow
-/// one thread in a session at a time, so nobody else counts in it now.
+/// What follows has nothing to do with what was seen before: a request after traffic that nobody followed. Libraries of OpenSSL's family
+/// allow one thread in a session at a time, so nobody else counts in it now; GnuTLS one for each direction, whose call counts when it returns.
 #[inline(always)]
 pub(crate) fn begin_generation(session: &mut Session) {
     session.generation = session.generation.wrapping_add(1);

@@ -32,7 +32,9 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
     } else {
         (registers::argument::<1>(ctx.regs), capacity(registers::argument::<2>(ctx.regs), operation))
     };
-    if !gnutls::has_no_buffer(operation) && decide::is_of_no_interest(&key, operation::direction(operation), buffer, capacity) {
+    if !gnutls::has_no_buffer(operation)
+        && decide::is_of_no_interest(&key, operation::direction(operation), buffer, capacity, operation == operation::GNUTLS_RECV)
+    {
         return;
     }
     let (fourth, fifth) = (registers::argument::<3>(ctx.regs), registers::argument::<4>(ctx.regs));

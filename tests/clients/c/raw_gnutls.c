@@ -1,7 +1,8 @@
 /* A client on GnuTLS that uses what few programs do: everything on standard input goes out as the first thing on the connection.
  * Written for the end-to-end tests.
  *
- *   raw_gnutls PORT SERVER_NAME CA_FILE [nonblocking] [null] [cork] [range] [packet] [seq] [sndbuf=N] [record=N] < request > response
+ *   raw_gnutls PORT SERVER_NAME CA_FILE [nonblocking] [null] [cork] [range] [packet] [seq] [beside]
+ *       [sndbuf=N] [record=N] < request > response
  *
  * nonblocking  the socket does not block: a send fails with GNUTLS_E_AGAIN and is repeated with the same arguments
  * null         it is repeated with (NULL, 0), and the buffer is overwritten in between
@@ -9,6 +10,8 @@
  * range        gnutls_record_send_range
  * packet       gnutls_record_recv_packet
  * seq          gnutls_record_recv_seq
+ * beside       another thread receives all the time. Of the request only what goes to the first empty line is sent at first, and the rest
+ *              when that is answered and the other thread waits again
  * sndbuf=N     a small socket buffer, so that sends do block
  * record=N     records of at most N bytes
  *
@@ -20,6 +23,8 @@
 #include <fcntl.h>
 #include <gnutls/gnutls.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +51,7 @@ static char *read_all(size_t *length) {
             if (!buffer) fail("out of memory", 0);
         }
     }
+    buffer[used] = 0;
     *length = used;
     return buffer;
 }
@@ -55,12 +61,25 @@ static void wait_for(gnutls_session_t session, int fd) {
     if (poll(&p, 1, -1) < 0 && errno != EINTR) fail("poll", 0);
 }
 
+static atomic_int answered;
+
+static void *receive_beside(void *argument) {
+    gnutls_session_t session = argument;
+    char answer[65536];
+    ssize_t got;
+    while ((got = gnutls_record_recv(session, answer, sizeof answer)) > 0 || got == GNUTLS_E_INTERRUPTED || got == GNUTLS_E_AGAIN) {
+        if (got > 0) fwrite(answer, 1, (size_t)got, stdout);
+        if (got > 0) answered = 1;
+    }
+    return NULL;
+}
+
 static int again(ssize_t result) {
     return result == GNUTLS_E_AGAIN || result == GNUTLS_E_INTERRUPTED;
 }
 
 int main(int argc, char **argv) {
-    int nonblocking = 0, null = 0, cork = 0, by_range = 0, packet = 0, seq = 0, sndbuf = 0, record = 0;
+    int nonblocking = 0, null = 0, cork = 0, by_range = 0, packet = 0, seq = 0, beside = 0, sndbuf = 0, record = 0;
     if (argc < 4) fail("usage: raw_gnutls PORT SERVER_NAME CA_FILE [option ...]", 0);
     for (int i = 4; i < argc; i++) {
         if (!strcmp(argv[i], "nonblocking")) nonblocking = 1;
@@ -69,6 +88,7 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "range")) by_range = 1;
         else if (!strcmp(argv[i], "packet")) packet = 1;
         else if (!strcmp(argv[i], "seq")) seq = 1;
+        else if (!strcmp(argv[i], "beside")) beside = 1;
         else if (!strncmp(argv[i], "sndbuf=", 7)) sndbuf = atoi(argv[i] + 7);
         else if (!strncmp(argv[i], "record=", 7)) record = atoi(argv[i] + 7);
         else fail("unknown option", 0);
@@ -105,6 +125,17 @@ int main(int argc, char **argv) {
 
     long writes = 0, retries = 0;
     size_t sent = 0;
+    pthread_t receiver;
+    if (beside) {
+        if (pthread_create(&receiver, NULL, receive_beside, session)) fail("pthread_create", 0);
+        char *end = strstr(request, "\r\n\r\n");
+        if (!end) fail("an empty line in the request", 0);
+        ssize_t result = gnutls_record_send(session, request, (size_t)(end + 4 - request));
+        if (result != end + 4 - request) fail("gnutls_record_send", result);
+        sent = (size_t)result;
+        while (!answered) usleep(1000);
+        usleep(500000);
+    }
     char piece[40000];
     if (cork) gnutls_record_cork(session);
     while (sent < length) {
@@ -141,8 +172,9 @@ int main(int argc, char **argv) {
         if (left < 0) fail("gnutls_record_uncork", left);
     }
 
+    if (beside) pthread_join(receiver, NULL);
     char answer[65536];
-    for (;;) {
+    while (!beside) {
         ssize_t result;
         if (packet) {
             gnutls_packet_t taken;

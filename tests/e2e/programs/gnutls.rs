@@ -86,6 +86,18 @@ async fn streams() {
 }
 
 #[tokio::test]
+async fn an_answer_that_another_thread_waited_for_since_before_its_request() {
+    let Some(scene) = Scene::set().await else { return };
+    let Some(client) = requirement::met(RawGnuTls::compiled().await) else { return };
+    // No model call: nobody follows the connection until the next request.
+    let mut requests = format!("GET /health HTTP/1.1\r\nHost: {HOST}\r\n\r\n").into_bytes();
+    requests.extend(post(HOST, PATH, &[], &chat("gpt-4o-mini", "hello")));
+    let done = client.send(&scene.stub, HOST, &requests, &["beside"]).await;
+    assert_eq!(scene.stub.exchanges().len(), 2);
+    scene.calls_are_reported_by("gnutls", done.pid).await;
+}
+
+#[tokio::test]
 async fn an_answer_taken_in_packets_is_a_gap_of_its_size() {
     let Some(scene) = Scene::set().await else { return };
     let Some(client) = requirement::met(RawGnuTls::compiled().await) else { return };

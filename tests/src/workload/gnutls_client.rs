@@ -18,7 +18,7 @@ impl RawGnuTls {
     /// # Errors
     /// When there is no C compiler or no GnuTLS to compile against.
     pub async fn compiled() -> Result<Self, Unmet> {
-        Ok(Self { program: c_program::compiled("raw_gnutls", &["-lgnutls"]).await? })
+        Ok(Self { program: c_program::compiled("raw_gnutls", &["-lgnutls", "-pthread"]).await? })
     }
 
     /// Sends these bytes as the first thing on a connection to `host`, and reads until the server closes.
