@@ -55,6 +55,13 @@ const fn operation(program: ProgramName) -> Operation {
         ProgramName::SessionShutdown => Operation::Shutdown,
         ProgramName::SslCtrl => Operation::Control,
         ProgramName::SetHostName => Operation::SetHostName,
+        ProgramName::GnuTlsSend => Operation::GnuTlsSend,
+        ProgramName::GnuTlsSend2 => Operation::GnuTlsSend2,
+        ProgramName::GnuTlsRecv => Operation::GnuTlsRecv,
+        ProgramName::GnuTlsSendEarlyData => Operation::GnuTlsSendEarlyData,
+        ProgramName::GnuTlsUncork => Operation::GnuTlsUncork,
+        ProgramName::GnuTlsRecvPacket => Operation::GnuTlsRecvPacket,
+        ProgramName::GnuTlsServerName => Operation::GnuTlsServerName,
     }
 }
 

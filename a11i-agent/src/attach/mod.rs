@@ -5,6 +5,7 @@
 
 mod boringssl;
 mod error;
+mod gnutls;
 mod groups;
 pub mod links;
 mod openssl;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 pub use boringssl::StrippedBoringSsl;
 pub use error::AttachError;
+pub use gnutls::GnuTls;
 pub use openssl::OpenSslFamily;
 pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
 pub use static_openssl::StaticOpenSsl;
@@ -49,7 +51,7 @@ pub struct Found {
 }
 
 /// All that we can attach to.
-pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &StrippedBoringSsl, &StaticOpenSsl];
+pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &GnuTls, &StrippedBoringSsl, &StaticOpenSsl];
 
 /// A parsed file and the functions that were asked for.
 pub struct Binary<'a> {

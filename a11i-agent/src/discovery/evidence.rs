@@ -14,8 +14,6 @@ use super::{
 pub enum Evidence {
     /// `crypto/tls` in the function table of a Go program.
     GoCryptoTls,
-    /// The library defines `gnutls_record_send`.
-    GnuTls,
     MbedTls,
     WolfSsl,
     S2n,
@@ -39,7 +37,6 @@ impl Evidence {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::GoCryptoTls => "Go crypto/tls: not supported by this version",
-            Self::GnuTls => "GnuTLS: not supported by this version",
             Self::MbedTls => "mbedTLS: not supported",
             Self::WolfSsl => "wolfSSL: not supported",
             Self::S2n => "s2n-tls: not supported",
@@ -56,9 +53,7 @@ impl Evidence {
     /// What the user can do.
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::GoCryptoTls | Self::GnuTls | Self::Rustls => {
-                "a later version will cover it; until then instrument the program with OpenTelemetry"
-            }
+            Self::GoCryptoTls | Self::Rustls => "a later version will cover it; until then instrument the program with OpenTelemetry",
             Self::BoringSslWithoutSymbols | Self::OpenSslWithoutSymbols => "keep the symbols (do not strip), or link the shared library",
             Self::MbedTls | Self::WolfSsl | Self::S2n | Self::Jvm => "instrument the program with OpenTelemetry",
             Self::OtherClass | Self::OtherMachine => "use a 64-bit build for this machine",
@@ -68,17 +63,12 @@ impl Evidence {
 }
 
 /// Functions whose definition proves a library.
-pub const SYMBOLS: &[&str] = &["gnutls_record_send", "mbedtls_ssl_write", "wolfSSL_write", "s2n_send", "JNI_CreateJavaVM"];
+pub const SYMBOLS: &[&str] = &["mbedtls_ssl_write", "wolfSSL_write", "s2n_send", "JNI_CreateJavaVM"];
 
 /// Cheap signs: defined symbols and Go's own sections.
 pub fn in_file(elf: &Elf<'_>, functions: &Functions) -> Vec<Evidence> {
     let mut evidence = Vec::new();
-    for (name, sign) in [
-        ("gnutls_record_send", Evidence::GnuTls),
-        ("mbedtls_ssl_write", Evidence::MbedTls),
-        ("wolfSSL_write", Evidence::WolfSsl),
-        ("s2n_send", Evidence::S2n),
-    ] {
+    for (name, sign) in [("mbedtls_ssl_write", Evidence::MbedTls), ("wolfSSL_write", Evidence::WolfSsl), ("s2n_send", Evidence::S2n)] {
         if functions.has(name) {
             evidence.push(sign);
         }
