@@ -27,7 +27,13 @@ fn main() {
     for path in std::env::args_os().skip(1) {
         look(Path::new(&path), &mut counts, &mut seen);
     }
-    println!("{} ELF files, {} MB, {:.2} s, slowest {:.2} s", counts.files, counts.bytes >> 20, seconds(begun.elapsed()), seconds(counts.slowest));
+    println!(
+        "{} ELF files, {} MB, {:.2} s, slowest {:.2} s",
+        counts.files,
+        counts.bytes >> 20,
+        seconds(begun.elapsed()),
+        seconds(counts.slowest)
+    );
     for ((library, method), count) in &counts.plans {
         println!("{count:6} {library} by {method}");
     }

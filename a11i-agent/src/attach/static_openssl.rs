@@ -118,9 +118,10 @@ fn only_in(functions: &Functions<'_, '_>, image: &Image<'_>, mentions: &[Referen
             continue;
         }
         let constants = Constants::of(image.machine(), &walk);
-        let reports = mentions.iter().filter(|other| name.contains(&other.target) && walk.at(other.at).is_some()).any(|other| {
-            constants.next_call(other.at).is_some_and(|(_, state)| state.of(third).constants() == [other.target])
-        });
+        let reports = mentions
+            .iter()
+            .filter(|other| name.contains(&other.target) && walk.at(other.at).is_some())
+            .any(|other| constants.next_call(other.at).is_some_and(|(_, state)| state.of(third).constants() == [other.target]));
         if reports && found.replace(walk).is_some() {
             return None;
         }

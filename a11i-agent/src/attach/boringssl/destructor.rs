@@ -83,7 +83,11 @@ fn frees(image: &Image<'_>, walk: &Walk) -> bool {
                 _ => (false, false, false),
             };
             for (set, belongs) in [(&mut sessions, session), (&mut tables, table), (&mut methods, method)] {
-                if belongs { set.insert(to) } else { set.remove(&to) };
+                if belongs {
+                    set.insert(to)
+                } else {
+                    set.remove(&to)
+                };
             }
         }
     }
