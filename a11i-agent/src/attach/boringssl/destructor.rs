@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     discovery::elf::Machine,
-    machine_code::{Function, Functions, Image, Kind, Register, Walk, calls_to, decode},
+    machine_code::{Functions, Image, Kind, Register, Walk, calls_to, decode},
 };
 
 /// Called near the calls of `known`, in their neighbourhood, and calling the third method of the table that its argument begins with
@@ -23,13 +23,14 @@ pub(super) fn find(functions: &Functions<'_, '_>, image: &Image<'_>, known: &[u6
     let starts: Vec<u64> = targets.into_iter().filter(|target| known.binary_search(target).is_err()).take(MAX_TARGETS).collect();
     let mut found = BTreeSet::new();
     for start in starts {
-        let walk = short(image, start);
+        let Some(walk) = functions.walk(start) else { continue };
         if is_near(start) && frees(image, &walk) {
             found.insert(start);
         }
-        let inner = walk.calls().map(|(_, target)| target).chain(walk.tail_jumps.iter().copied());
         if walk.instructions.len() <= WRAPPER {
-            found.extend(inner.filter(|target| is_near(*target) && frees(image, &short(image, *target))));
+            let inner = walk.calls().map(|(_, target)| target).chain(walk.tail_jumps.iter().copied());
+            let inner = inner.filter(|target| is_near(*target)).filter_map(|target| functions.walk(target));
+            found.extend(inner.filter(|walk| frees(image, walk)).map(|walk| walk.start));
         }
     }
     let mut found = found.into_iter();
@@ -48,10 +49,6 @@ fn calls_beside(image: &Image<'_>, at: u64) -> BTreeSet<u64> {
         _ => None,
     });
     calls.collect()
-}
-
-fn short(image: &Image<'_>, start: u64) -> Walk {
-    Function::walk(image, start, start.saturating_add(LONGEST))
 }
 
 /// `method = *arg0; … (*method)[2](arg0)`.
@@ -103,6 +100,5 @@ const NEIGHBOURHOOD: u64 = 128 * 1024;
 const WRAPPER: usize = 12;
 /// The method is called at the beginning.
 const LOOKED_AT: usize = 64;
-const LONGEST: u64 = 4_096;
 const MAX_CALLS: usize = 512;
 const MAX_TARGETS: usize = 1_024;
