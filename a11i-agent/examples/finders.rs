@@ -44,7 +44,9 @@ fn look(path: &Path, counts: &mut Counts, seen: &mut BTreeSet<(u64, u64)>) {
     if metadata.is_dir() {
         let mut inside: Vec<PathBuf> = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
         inside.sort();
-        inside.iter().for_each(|path| look(path, counts, seen));
+        for path in &inside {
+            look(path, counts, seen);
+        }
         return;
     }
     let Some(file) = metadata.is_file().then(|| OpenedFile::open(path).ok()).flatten() else { return };

@@ -2,6 +2,7 @@
 //!
 //! Its error reports name the function they stand in: `ERR_set_debug(file, line, func)`. So the functions behind `SSL_read`, `SSL_write` and
 //! their `_ex` forms are those that pass `"ssl_read_internal"` and `"ssl_write_internal"`.
+#![expect(clippy::wildcard_enum_match_arm, reason = "of all instructions and programs a few are asked for")]
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -163,3 +164,74 @@ const NAMES: [(&[u8], ProgramName); 5] = [
 ];
 /// Without the first of them there is nothing to see.
 const NEEDED: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        attach::{ProbeKind, analyse},
+        discovery::{
+            file::OpenedFile,
+            testing::{TempDir, compile},
+        },
+    };
+
+    /// How OpenSSL's functions look from outside; `WRITE` is what differs between versions.
+    const LIBRARY: &str = r#"
+typedef unsigned long size;
+typedef struct { void **method; size transferred; int async; } SSL;
+#define OUT __attribute__((noinline, noclone))
+#define FAIL do { set_debug("ssl/ssl_lib.c", __LINE__, __func__); return -1; } while (0)
+OUT void set_debug(const char *file, int line, const char *func) { __asm__ volatile("" :: "r"(file), "r"(line), "r"(func) : "memory"); }
+OUT int job(SSL *s, const void *b, size n) { __asm__ volatile("" ::: "memory"); return s->async; }
+OUT int ssl_read_internal(SSL *s, void *b, size n, size *done) { if (!s->method) FAIL; if (s->async) { int r = job(s, b, n); *done = s->transferred; return r; } return ((int (*)(SSL *, void *, size, size *))s->method[1])(s, b, n, done); }
+WRITE
+OUT int SSL_shutdown(SSL *s) { if (!s->method) FAIL; return job(s, 0, 0); }
+int main(int c, char **v) { SSL s = { (void **)v, 0, c }; size n = 0; ssl_read_internal(&s, v[0], 1, &n); CALL; SSL_shutdown(&s); return n; }
+"#;
+    const OLD: (&str, &str) = (
+        "OUT int ssl_write_internal(SSL *s, const void *b, size n, size *done) { if (!s->method) FAIL; if (s->async) { int r = job(s, b, n); *done = s->transferred; return r; } return ((int (*)(SSL *, const void *, size, size *))s->method[2])(s, b, n, done); }",
+        "ssl_write_internal(&s, v[0], 1, &n)",
+    );
+    const NEW: (&str, &str) = (
+        "OUT int ssl_write_internal(SSL *s, const void *b, size n, size flags, size *done) { if (!s->method) FAIL; if (flags) FAIL; if (s->async) { int r = job(s, b, n); *done = s->transferred; return r; } return ((int (*)(SSL *, const void *, size, size *))s->method[2])(s, b, n, done); }",
+        "ssl_write_internal(&s, v[0], 1, 0, &n)",
+    );
+    const UNCLEAR: (&str, &str) = (
+        "OUT int ssl_write_internal(SSL *s, const void *b, size n, size *done) { if (!s->method) FAIL; return ((int (*)(SSL *, const void *, size, size *))s->method[2])(s, b, n, done); }",
+        "ssl_write_internal(&s, v[0], 1, &n)",
+    );
+
+    fn found(dir: &TempDir, (write, call): (&str, &str), arguments: &[&str]) -> (Vec<(String, ProgramName)>, Vec<Evidence>) {
+        let source = LIBRARY.replace("WRITE", write).replace("CALL", call);
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["-s", "-fno-ipa-ra", "-fno-ipa-stack-alignment"]).collect();
+        let file = OpenedFile::open(&compile(dir, "program", &source, &arguments)).unwrap();
+        let analysis = analyse(&file, file.id()).unwrap();
+        let probes = analysis.plans.iter().flat_map(|planned| planned.plan.probes.clone());
+        let entries = probes.filter(|probe| probe.kind == ProbeKind::Entry).map(|probe| (probe.symbol, probe.program));
+        (entries.collect(), analysis.evidence)
+    }
+
+    #[test]
+    fn the_code_tells_behind_which_argument_the_count_is() {
+        let dir = TempDir::new("static-openssl");
+        for arguments in [&["-O2"][..], &["-O0"], &["-Os", "-fno-asynchronous-unwind-tables", "-no-pie", "-fno-pie"]] {
+            for (form, program) in [(OLD, ProgramName::TlsWriteEx), (NEW, ProgramName::TlsWriteEx2)] {
+                let (mut entries, evidence) = found(&dir, form, arguments);
+                entries.sort();
+                let wanted = [
+                    ("SSL_shutdown".to_owned(), ProgramName::SessionShutdown),
+                    ("ssl_read_internal".to_owned(), ProgramName::TlsReadEx),
+                    ("ssl_write_internal".to_owned(), program),
+                ];
+                assert_eq!((entries.as_slice(), evidence.as_slice()), (&wanted[..], &[][..]), "{arguments:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_count_that_nothing_proves_is_refused() {
+        let dir = TempDir::new("static-openssl-unclear");
+        assert_eq!(found(&dir, UNCLEAR, &["-O2"]), (vec![], vec![Evidence::OpenSslWithoutSymbols]));
+    }
+}

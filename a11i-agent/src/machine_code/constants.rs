@@ -95,7 +95,7 @@ impl State {
             Kind::Add { to, from, value } => self.set(to, self.of(from).map(|held| held.wrapping_add_signed(value))),
             Kind::PushConstant(value) => self.pushed = Value::one(value),
             Kind::Pop(to) => self.set(to, pushed),
-            Kind::Call(_) | Kind::CallRegister(_) | Kind::CallMemory { .. } | Kind::CallSlot(_) => self.forget_scratch(machine),
+            kind if kind.is_call() => self.forget_scratch(machine),
             Kind::Load { to, base, displacement, size: 8 } if base == stack || base == frame => {
                 self.set(to, self.slots.get(&(base, displacement)).copied().unwrap_or_default());
             }
@@ -164,9 +164,10 @@ impl<'w> Constants<'w> {
         for _ in 0..MAX_BEFORE_CALL {
             let instruction = self.walk.at(at)?;
             match instruction.kind {
-                Kind::Call(_) | Kind::CallRegister(_) | Kind::CallMemory { .. } | Kind::CallSlot(_) => return Some((at, state)),
                 Kind::Jump(target) if self.walk.at(target).is_some() => at = target,
-                Kind::Jump(_) | Kind::JumpIndirect(_) => return Some((at, state)), // a last call
+                // A jump away is a last call.
+                Kind::Jump(_) | Kind::JumpIndirect(_) => return Some((at, state)),
+                kind if kind.is_call() => return Some((at, state)),
                 Kind::Return | Kind::Trap => return None,
                 _ => {
                     state.step(self.machine, instruction);

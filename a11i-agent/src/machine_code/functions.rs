@@ -123,14 +123,13 @@ impl<'i, 'a> Functions<'i, 'a> {
 
     /// Whether decoding the instructions before `at` one after the other arrives there.
     pub fn is_boundary(&self, at: u64) -> bool {
-        let begin = match self.unwind.bounds(self.image, at) {
-            Some((start, _)) => start,
-            None => {
-                let Some(marks) = self.marks().iter().find(|marks| marks.segment.holds(at)) else { return false };
-                let near = marks.down_from(at).take_while(|start| at.wrapping_sub(*start) < MAX_FUNCTION);
-                let Some(start) = near.take(MAX_CANDIDATES).find(|start| self.may_begin(*start)) else { return false };
-                start
-            }
+        let in_table = self.unwind.bounds(self.image, at).map(|(start, _)| start);
+        let Some(begin) = in_table.or_else(|| {
+            let marks = self.marks().iter().find(|marks| marks.segment.holds(at))?;
+            let mut near = marks.down_from(at).take_while(|start| at.wrapping_sub(*start) < MAX_FUNCTION).take(MAX_CANDIDATES);
+            near.find(|start| self.may_begin(*start))
+        }) else {
+            return false;
         };
         let Some(code) = self.image.bytes(begin, at.wrapping_sub(begin).saturating_add(1)) else { return false };
         // The last instruction is cut: all that is asked is whether one ends before it.
@@ -223,8 +222,7 @@ fn ends_function_x86_64(before: u64, bytes: &[u8], is_aligned: bool) -> bool {
         let rest = bytes.get(skip..).unwrap_or_default();
         let Some(last) = super::decode(Machine::X86_64, before.wrapping_add(skip as u64), rest) else { return false };
         let ends_here = usize::from(last.length) == rest.len();
-        let is_call = matches!(last.kind, Kind::Call(_) | Kind::CallRegister(_) | Kind::CallMemory { .. } | Kind::CallSlot(_));
-        ends_here && (ends_function(Some(last)) || (is_call && is_aligned))
+        ends_here && (ends_function(Some(last)) || (last.kind.is_call() && is_aligned))
     })
 }
 

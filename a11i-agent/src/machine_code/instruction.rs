@@ -126,6 +126,12 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    pub const fn is_call(self) -> bool {
+        matches!(self, Self::Call(_) | Self::CallRegister(_) | Self::CallMemory { .. } | Self::CallSlot(_))
+    }
+}
+
 /// Where an indirect jump reads its target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Indirect {

@@ -3,6 +3,10 @@
 //! Takes a parsed [`Elf`](crate::discovery::elf::Elf); gives instructions, function starts, references and pointers for x86-64 and arm64
 //! alike: the machine is a value, not the one this agent was built for. Everything is read in bounded windows, and whatever does not decode
 //! is refused. Nothing here knows a library: the finders in `attach` do.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "machines have thousands of instructions and registers: what is not named is like any other"
+)]
 
 mod arm64;
 pub mod constants;

@@ -14,7 +14,7 @@ pub(crate) const DATA: u32 = 6;
 pub(crate) const READ_ONLY: u32 = 4;
 
 /// A stripped program of these segments. Offsets in the file agree with addresses within a page, as the kernel wants it; they are not equal.
-pub(crate) fn elf(machine: Machine, is_position_independent: bool, parts: &[Part<'_>], extra: &[(u32, u64, u64)]) -> Vec<u8> {
+pub(crate) fn elf(machine: Machine, is_position_independent: bool, parts: &[Part<'_>]) -> Vec<u8> {
     let mut file = vec![0_u8; 0x1000];
     let mut headers = Vec::new();
     let mut header = |kind: u32, flags: u32, offset: u64, vaddr: u64, size: u64| {
@@ -31,16 +31,7 @@ pub(crate) fn elf(machine: Machine, is_position_independent: bool, parts: &[Part
         file.extend(part.bytes);
         header(1, part.flags, offset, part.vaddr, part.bytes.len() as u64);
     }
-    for (kind, vaddr, size) in extra {
-        let part = parts.iter().position(|part| (part.vaddr..part.vaddr + part.bytes.len() as u64).contains(vaddr)).unwrap();
-        let offset = parts[..part]
-            .iter()
-            .fold(0x1000, |at, part| ((at as u64).next_multiple_of(0x1000) + part.vaddr % 0x1000) as usize + part.bytes.len())
-            as u64;
-        let offset = offset.next_multiple_of(0x1000) + vaddr % 0x1000 + ((vaddr & !0xfff) - (parts[part].vaddr & !0xfff));
-        header(*kind, 4, offset, *vaddr, *size);
-    }
-    let count = u16::try_from(parts.len() + extra.len()).unwrap();
+    let count = u16::try_from(parts.len()).unwrap();
     let e_machine: u16 = if machine == Machine::X86_64 { 62 } else { 183 };
     let mut ident = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     ident.extend(if is_position_independent { 3_u16 } else { 2 }.to_le_bytes());

@@ -1,9 +1,13 @@
 use super::{
-    testing::{CODE, Part, elf, words},
+    testing::{CODE, DATA, Part, READ_ONLY, elf, words},
     walk::Incomplete,
     *,
 };
-use crate::discovery::elf::{Elf, Machine, Refusal};
+use crate::discovery::{
+    elf::{Elf, Machine, Refusal},
+    file::OpenedFile,
+    testing::{TempDir, compile},
+};
 
 fn x86(bytes: &[u8]) -> Kind {
     decode(Machine::X86_64, 0x1000, bytes).unwrap().kind
@@ -148,7 +152,7 @@ fn no_bytes_make_a_decoder_panic_and_none_go_beyond_their_end() {
 }
 
 fn walk(machine: Machine, code: &[u8], start: u64) -> Walk {
-    let file = elf(machine, true, &[Part { vaddr: 0x1000, flags: CODE, bytes: code }], &[]);
+    let file = elf(machine, true, &[Part { vaddr: 0x1000, flags: CODE, bytes: code }]);
     let elf = Elf::parse(&file).unwrap();
     Function::walk(&Image::of(&elf), start, 0x1000 + code.len() as u64)
 }
@@ -204,7 +208,7 @@ fn what_keeps_a_walk_from_being_complete_is_named() {
 
 #[test]
 fn an_image_reads_only_what_the_file_holds() {
-    let file = elf(Machine::X86_64, true, &[Part { vaddr: 0x3010, flags: CODE, bytes: &[1, 2, 3, 4, 5, 6, 7, 8, 9] }], &[]);
+    let file = elf(Machine::X86_64, true, &[Part { vaddr: 0x3010, flags: CODE, bytes: &[1, 2, 3, 4, 5, 6, 7, 8, 9] }]);
     let elf = Elf::parse(&file).unwrap();
     let image = Image::of(&elf);
     assert_eq!(image.bytes(0x3011, 3), Some(vec![2, 3, 4]));
@@ -218,4 +222,105 @@ fn an_image_reads_only_what_the_file_holds() {
         true
     });
     assert_eq!(seen, [(0x3010, 9)]);
+}
+
+fn reference(at: u64, target: u64, to: u8) -> Reference {
+    Reference { at, target, to: r(to) }
+}
+
+#[test]
+fn references_of_x86_64_are_found_wherever_they_stand() {
+    // lea rdx, [rip+0xff8]; 41 mov r9d, 0x2000; mov edi, 0x2001; mov rax, 0x2002 (48 c7 c0); lea r8, [rip+0xfe2]
+    let mut code = vec![0x90_u8];
+    code.extend([0x48, 0x8d, 0x15, 0xf8, 0x0f, 0, 0]);
+    code.extend([0x41, 0xb9, 0x00, 0x20, 0, 0]);
+    code.extend([0xbf, 0x01, 0x20, 0, 0]);
+    code.extend([0x48, 0xc7, 0xc0, 0x02, 0x20, 0, 0]);
+    code.extend([0x4c, 0x8d, 0x05, 0xdf, 0x0f, 0, 0]);
+    let find = |is_position_independent| {
+        let file = elf(Machine::X86_64, is_position_independent, &[Part { vaddr: 0x1000, flags: CODE, bytes: &code }]);
+        references(&Image::of(&Elf::parse(&file).unwrap()), &[0x2000, 0x2001, 0x2002])
+    };
+    let relative = [reference(0x1001, 0x2000, 2), reference(0x101a, 0x2000, 8)];
+    assert_eq!(find(true), relative);
+    let absolute = [reference(0x1008, 0x2000, 9), reference(0x100e, 0x2001, 7), reference(0x1013, 0x2002, 0)];
+    let mut all = [&relative[..], &absolute[..]].concat();
+    all.sort();
+    assert_eq!(find(false), all);
+}
+
+#[test]
+fn references_and_calls_of_arm64_are_found() {
+    let code = words(&[
+        0xb000_0001, // 1000: adrp x1, 0x2000
+        0xd503_201f, // nop
+        0x9100_4420, // 1008: add x0, x1, #17
+        0x9100_2021, // 100c: add x1, x1, #8
+        0x9100_4420, // 1010: add x0, x1, #17: x1 is another by now
+        0x1000_7f62, // 1014: adr x2, 0x2000
+        0x9400_03fa, // 1018: bl 0x2000
+    ]);
+    let file = elf(Machine::Aarch64, true, &[Part { vaddr: 0x1000, flags: CODE, bytes: &code }]);
+    let elf = Elf::parse(&file).unwrap();
+    let image = Image::of(&elf);
+    let wanted = [reference(0x1008, 0x2011, 0), reference(0x100c, 0x2008, 1), reference(0x1014, 0x2000, 2)];
+    assert_eq!(references(&image, &[0x2000, 0x2008, 0x2011, 0x2019]), wanted);
+    assert_eq!(calls_to(&image, &[0x2000]), [(0x1018, 0x2000)]);
+}
+
+#[test]
+fn text_is_found_with_its_beginning_and_only_where_nobody_writes() {
+    let text = b"\0/build/ssl/ssl_lib.cc\0";
+    let mut room = vec![0; 5_000];
+    room.extend(text);
+    let parts = [Part { vaddr: 0x2000, flags: READ_ONLY, bytes: &room }, Part { vaddr: 0x5000, flags: DATA, bytes: text }];
+    let file = elf(Machine::X86_64, true, &parts);
+    let elf = Elf::parse(&file).unwrap();
+    let found = literals(&Image::of(&elf), b"ssl_lib.c");
+    assert_eq!(found, [Literal { start: 0x2000 + 5_001, at: 0x2000 + 5_001 + 11 }]);
+}
+
+/// RELA, RELR and plain words say the same of the same table.
+#[test]
+fn pointers_are_read_however_they_are_relocated() {
+    let dir = TempDir::new("pointers");
+    let source = "int first_one(void){return 1;} int other_one(void){return 2;} int (*volatile table[])(void)={first_one,other_one,first_one}; int main(void){return table[1]();}";
+    for arguments in [&["-fPIE", "-pie"][..], &["-fPIE", "-pie", "-Wl,-z,pack-relative-relocs"], &["-fno-pie", "-no-pie"]] {
+        let path = compile(&dir, "table", source, arguments);
+        let file = OpenedFile::open(&path).unwrap();
+        let elf = Elf::parse(&file).unwrap();
+        let functions = elf.functions(&["first_one", "other_one"]);
+        let functions = functions.unwrap().found;
+        let address = |name: &str| functions.iter().find(|function| function.name == name).map(|function| function.vaddr).unwrap();
+        let pointers = Pointers::of(&Image::of(&elf));
+        let slots: Vec<u64> = pointers.slots_of(address("first_one")).collect();
+        let [first, third] = *slots.as_slice() else { panic!("{arguments:?}: {slots:x?}") };
+        assert_eq!((third - first, pointers.value_at(first + 8)), (16, Some(address("other_one"))), "{arguments:?}");
+        assert!(pointers.iter().any(|pair| pair == (first, address("first_one"))));
+    }
+}
+
+#[test]
+fn an_error_report_whose_end_is_shared_is_told_by_its_own_way() {
+    // 0: test edi,edi; je +12 → 16; mov edx,1; mov esi,9; jmp → 26; 16: mov edx,2; mov esi,8; 26: mov edi,16; call; ret
+    let code = [
+        0x85, 0xff, 0x74, 0x0c, 0xba, 1, 0, 0, 0, 0xbe, 9, 0, 0, 0, 0xeb, 0x0a, 0xba, 2, 0, 0, 0, 0xbe, 8, 0, 0, 0, 0xbf, 16, 0, 0, 0,
+        0xe8, 0, 0, 0, 0, 0xc3,
+    ];
+    let walked = walk(Machine::X86_64, &code, 0x1000);
+    let constants = constants::Constants::of(Machine::X86_64, &walked);
+    let at_call = |from: u64| {
+        let (call, state) = constants.next_call(from).unwrap();
+        assert_eq!(call, 0x101f);
+        [r(7), r(6), r(2)].map(|register| state.of(register).constants().to_vec())
+    };
+    assert_eq!(at_call(0x1004), [vec![16], vec![9], vec![1]]);
+    assert_eq!(at_call(0x1010), [vec![16], vec![8], vec![2]]);
+    let both = constants.before(0x101f).unwrap();
+    assert_eq!(both.of(r(2)).constants().len(), 2, "on whatever path");
+    // push imm8; pop rdx; call
+    let code = [0x6a, 0x42, 0x5a, 0xe8, 0, 0, 0, 0, 0xc3];
+    let walked = walk(Machine::X86_64, &code, 0x1000);
+    let constants = constants::Constants::of(Machine::X86_64, &walked);
+    assert_eq!(constants.next_call(0x1000).unwrap().1.of(r(2)).constants(), [0x42]);
 }

@@ -157,7 +157,7 @@ impl Walker<'_> {
                     return;
                 }
                 Kind::Trap => return,
-                Kind::Call(_) | Kind::CallRegister(_) | Kind::CallMemory { .. } | Kind::CallSlot(_) => after_call = true,
+                kind if kind.is_call() => after_call = true,
                 _ => {}
             }
             depth = self.after(instruction, depth);

@@ -170,13 +170,12 @@ fn stack(raw: &iced_x86::Instruction, kind: Kind) -> StackChange {
     const FRAME: Register = Register(5);
     match (raw.mnemonic(), kind) {
         (Mnemonic::Leave, _) => StackChange::From(FRAME, 8),
-        (Mnemonic::Enter, _) => StackChange::Unknown,
-        (_, Kind::Pop(STACK)) => StackChange::Unknown,
+        (Mnemonic::Enter, _) | (_, Kind::Pop(STACK)) => StackChange::Unknown,
         (_, Kind::Add { to: STACK, from: STACK, value }) => StackChange::By(value),
         (_, Kind::Add { to: STACK, from, value }) => StackChange::From(from, value),
         (_, Kind::Move { to: STACK, from }) => StackChange::From(from, 0),
         (Mnemonic::Push | Mnemonic::Pop | Mnemonic::Pushfq | Mnemonic::Popfq, _) => StackChange::By(raw.stack_pointer_increment().into()),
-        (_, Kind::Call(_) | Kind::CallRegister(_) | Kind::CallMemory { .. } | Kind::CallSlot(_) | Kind::Return) => StackChange::None,
+        _ if kind.is_call() || kind == Kind::Return => StackChange::None,
         (Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Bt, _) => StackChange::None,
         _ if destination(raw) == Some(STACK) => StackChange::Unknown,
         _ => StackChange::None,

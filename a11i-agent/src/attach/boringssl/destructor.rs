@@ -67,7 +67,7 @@ fn frees(image: &Image<'_>, walk: &Walk) -> bool {
         if calls_method {
             return true;
         }
-        if matches!(instruction.kind, Kind::Call(_) | Kind::CallRegister(_) | Kind::CallMemory { .. } | Kind::CallSlot(_)) {
+        if instruction.kind.is_call() {
             sessions.remove(&argument);
             tables.clear();
             methods.clear();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{destructor, error_reports::Reporting};
 use crate::{
     attach::ProgramName,
-    machine_code::{Functions, Image, Kind, Register, Walk, calls_to},
+    machine_code::{Functions, Image, Instruction, Kind, Register, Walk, calls_to},
 };
 
 /// Reasons of `openssl/ssl.h` (`SSL_R_…`) and `openssl/err.h` (`ERR_R_…`).
@@ -84,8 +84,8 @@ fn consumes(image: &Image<'_>, walk: &Walk, from: Option<u64>) -> bool {
         while let Some(instruction) = walk.at(address).filter(|_| seen.insert((address, copied))) {
             match instruction.kind {
                 Kind::Store { base, .. } if copied && !is_local(image, walk, base) => return true,
-                Kind::Call(_) | Kind::CallRegister(_) | Kind::CallMemory { .. } | Kind::CallSlot(_) => copied = true,
                 Kind::Jump(target) | Kind::Branch(target) => open.push((target, copied)),
+                kind if kind.is_call() => copied = true,
                 _ => {}
             }
             if instruction.ends_flow() {
@@ -114,7 +114,7 @@ fn is_read_of(image: &Image<'_>, walk: &Walk, peek: u64) -> bool {
     let before = walk.instructions.iter().take_while(|instruction| instruction.address < at);
     let is_straight = before.clone().all(|i| !i.ends_flow() && !matches!(i.kind, Kind::Branch(_) | Kind::Call(_)));
     let keeps = before.clone().all(|i| i.destination().is_none_or(|register| !arguments.contains(&register)));
-    let after = walk.at(at).map(|call| call.next());
+    let after = walk.at(at).map(Instruction::next);
     let stores = walk.instructions.iter().filter(|i| after.is_some_and(|after| i.address >= after)).any(|i| match i.kind {
         Kind::Store { base, .. } => !is_local(image, walk, base),
         _ => false,
