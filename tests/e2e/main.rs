@@ -35,6 +35,7 @@ mod overlay_mounts;
 mod programs;
 mod restarts;
 mod running_process;
+mod runtimes;
 mod short_lived;
 mod tiny_ring;
 mod usage;

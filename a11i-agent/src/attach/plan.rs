@@ -172,7 +172,7 @@ pub struct ProbePlan {
 pub(super) fn reads_and_writes(probes: &[Probe]) -> bool {
     let has = |programs: &[ProgramName]| probes.iter().any(|probe| programs.contains(&probe.program));
     has(&[ProgramName::TlsRead, ProgramName::TlsReadEx, ProgramName::GnuTlsRecv])
-        && has(&[ProgramName::TlsWrite, ProgramName::TlsWriteEx, ProgramName::GnuTlsSend])
+        && has(&[ProgramName::TlsWrite, ProgramName::TlsWriteEx, ProgramName::TlsWriteEx2, ProgramName::GnuTlsSend])
 }
 
 /// Turns functions into probes: an address under several names gets one probe; an address whose names ask for different

@@ -42,8 +42,10 @@ impl Evidence {
             Self::S2n => "s2n-tls: not supported",
             Self::Jvm => "Java virtual machine: its own TLS (JSSE) cannot be probed",
             Self::Rustls => "rustls: not supported by this version",
-            Self::BoringSslWithoutSymbols => "BoringSSL without symbols: not supported by this version",
-            Self::OpenSslWithoutSymbols => "OpenSSL linked in without symbols: not supported by this version",
+            Self::BoringSslWithoutSymbols => "BoringSSL without symbols: its functions could not be told apart in this build",
+            Self::OpenSslWithoutSymbols => {
+                "OpenSSL linked in without symbols: its functions could not be found in this build (only OpenSSL 3 names them)"
+            }
             Self::OtherClass => "32-bit program: not supported",
             Self::OtherMachine => "program for another machine: not supported",
             Self::SymbolsRefused => "TLS functions are named, but their addresses are not proven to be code",
@@ -88,11 +90,8 @@ pub fn in_file(elf: &Elf<'_>, functions: &Functions) -> Vec<Evidence> {
 
 /// Signs that need a pass over the whole file: for `inspect`, where a person waits for the answer.
 pub fn by_strings(elf: &Elf<'_>) -> Vec<Evidence> {
-    let signs: [(&[u8], Evidence); 3] = [
-        (b"ssl/ssl_lib.cc", Evidence::BoringSslWithoutSymbols),
-        (b"ssl/record/rec_layer_s3.c", Evidence::OpenSslWithoutSymbols),
-        (b"/rustls-0.", Evidence::Rustls),
-    ];
+    let signs: [(&[u8], Evidence); 2] =
+        [(b"ssl/record/rec_layer_s3.c", Evidence::OpenSslWithoutSymbols), (b"/rustls-0.", Evidence::Rustls)];
     let needles: Vec<&[u8]> = signs.iter().map(|(needle, _)| *needle).collect();
     let source = elf.source();
     let hits = contains(source, 0, source.len(), &needles);

@@ -53,7 +53,7 @@ async fn running(start: impl FnOnce(&ProviderStub) -> Result<Program, Unmet>, jo
 }
 
 /// The same for a program of another library.
-async fn running_by(library: &str, start: impl FnOnce(&ProviderStub) -> Result<Program, Unmet>, jobs: &[Value]) {
+pub(crate) async fn running_by(library: &str, start: impl FnOnce(&ProviderStub) -> Result<Program, Unmet>, jobs: &[Value]) {
     let _turn = one_at_a_time();
     let stub = ProviderStub::start();
     let Some(mut program) = requirement::met(start(&stub)) else { return };
@@ -70,7 +70,7 @@ async fn running_by(library: &str, start: impl FnOnce(&ProviderStub) -> Result<P
 }
 
 /// Every job is answered, and the program has seen the answer.
-async fn run(program: &mut Program, stub: &ProviderStub, jobs: &[Value]) {
+pub(crate) async fn run(program: &mut Program, stub: &ProviderStub, jobs: &[Value]) {
     for job in jobs {
         let answer = program.run_one(job).await;
         let id = stub.expected().last().and_then(|expected| expected.response_id.clone());
@@ -79,7 +79,7 @@ async fn run(program: &mut Program, stub: &ProviderStub, jobs: &[Value]) {
 }
 
 /// A whole answer and a stream, by one way of the program's.
-fn both(via: &str) -> [Value; 2] {
+pub(crate) fn both(via: &str) -> [Value; 2] {
     [
         json!({"via": via, "stream": false, "headers": {"x-stub-input-tokens": "1234", "x-stub-output-tokens": "56"}}),
         json!({"via": via, "stream": true, "headers": {"x-stub-chunks": "30", "x-stub-pace-ms": "3"}}),

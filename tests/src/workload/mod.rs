@@ -1,5 +1,6 @@
 //! Real clients as child processes: what a user's programs are to the agent.
 
+pub mod bun;
 pub mod c_client;
 pub mod c_program;
 pub mod curl;
