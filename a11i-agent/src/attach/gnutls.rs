@@ -113,8 +113,8 @@ mod tests {
     }
 
     fn look_alike(dir: &TempDir, functions: &[&str]) -> Analysis {
-        let source: String = functions.iter().map(|name| format!("long {name}(void*s,void*b,long n){{return (long)b+n;}}\n")).collect();
-        analyse_file(&compile(dir, "libgnutls.so.30", &source, &["-shared", "-fPIC", "-Wl,-soname,libgnutls.so.30"]))
+        let source: Vec<_> = functions.iter().map(|name| format!("long {name}(void*s,void*b,long n){{return (long)b+n;}}\n")).collect();
+        analyse_file(&compile(dir, "libgnutls.so.30", &source.concat(), &["-shared", "-fPIC", "-Wl,-soname,libgnutls.so.30"]))
     }
 
     #[test]

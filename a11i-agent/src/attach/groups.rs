@@ -96,4 +96,17 @@ mod tests {
         let shown: Vec<_> = groups.iter().map(|g| (g.program, g.points.len())).collect();
         assert_eq!(shown, [(SINGLE_RETURN, 2), ("session_free", 1), ("tls_write", 1), ("tls_read", 1)]);
     }
+    #[test]
+    fn programs_that_have_a_return_are_those_whose_operation_has_one() {
+        for program in ProgramName::ALL.into_iter().filter(|program| *program != ProgramName::TlsReturn) {
+            assert_eq!(program.has_return(), operation(program).has_return(), "{program:?}");
+        }
+    }
+
+    #[test]
+    fn every_operation_has_a_program_of_its_own_for_single_probes() {
+        for program in ProgramName::ALL.into_iter().filter(|program| *program != ProgramName::TlsReturn) {
+            assert_eq!(SINGLE_PROGRAMS.iter().filter(|(_, known)| *known == operation(program)).count(), 1, "{program:?}");
+        }
+    }
 }

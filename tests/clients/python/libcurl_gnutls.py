@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import re
 
 from stand_in import PORT, lines, prompt, report
 
@@ -42,7 +43,6 @@ def receive(data, size, count, _user):
     return size * count
 
 
-option(CURLOPT_URL, f"https://{HOST}:{PORT}/v1/chat/completions".encode())
 option(CURLOPT_CAINFO, os.environ["SSL_CERT_FILE"].encode())
 connect_to = strings([f"{HOST}:{PORT}:127.0.0.1:{PORT}"])
 option(CURLOPT_CONNECT_TO, connect_to)
@@ -59,9 +59,11 @@ for job in lines():
     option(CURLOPT_HTTPHEADER, header_list)
     option(CURLOPT_POSTFIELDSIZE, ctypes.c_long(len(body)))
     option(CURLOPT_COPYPOSTFIELDS, body)
+    option(CURLOPT_URL, f"https://{HOST}:{PORT}{job.get('path', '/v1/chat/completions')}".encode())
     received.clear()
     code = curl.curl_easy_perform(handle)
     assert code == 0, curl.curl_easy_strerror(code)
-    report({"id": bytes(received).split(b'"id":"')[1].split(b'"')[0].decode()})
+    id = re.search(rb'"id":"([^"]*)"', received)
+    report({"id": id and id[1].decode()})
     curl.curl_slist_free_all(header_list)
 curl.curl_easy_cleanup(handle)

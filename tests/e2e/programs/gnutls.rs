@@ -20,7 +20,7 @@ const PATH: &str = "/v1/chat/completions";
 
 /// Words that all differ: one that is missing, moved or seen twice is noticed.
 fn prompt(words: usize) -> String {
-    (0..words).map(|number| format!("w{number} ")).collect()
+    (0..words).map(|number| format!("w{number} ")).collect::<Vec<_>>().concat()
 }
 
 async fn request_is_seen_as_it_was_sent(options: &[&str], words: usize) -> Option<Done> {

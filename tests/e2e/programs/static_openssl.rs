@@ -10,7 +10,7 @@ use super::{new_with_own, running};
 
 #[tokio::test]
 async fn new_programs_however_they_are_linked() {
-    for linked in [Linked::OpenSslOnly, Linked::All, Linked::AllPie, Linked::StrippedAndExported] {
+    for linked in [Linked::OpenSslOnly, Linked::All, Linked::AllPie, Linked::LocalNames, Linked::StrippedAndExported] {
         let Some(program) = requirement::met(StaticOpenSsl::compiled(linked).await) else { return };
         new_with_own(program.name(), |stub| Ok(program.start(stub)), &[json!({"stream": false}), json!({"stream": true})]).await;
     }

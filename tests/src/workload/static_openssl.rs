@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tokio::process::Command;
 
-use super::{c_program, program::Program};
+use super::{c_program, clients, program::Program};
 use crate::{provider_stub::ProviderStub, requirement::Unmet};
 
 /// How it was linked. All keep the functions' names.
@@ -16,6 +16,8 @@ pub enum Linked {
     All,
     /// No shared library at all, position-independent.
     AllPie,
+    /// As the first, its functions local to the file, as in CPython for uv.
+    LocalNames,
     /// Its table of symbols is removed; the functions are exported for plugins, as Node does.
     StrippedAndExported,
 }
@@ -31,10 +33,12 @@ impl StaticOpenSsl {
     /// # Errors
     /// When there is no C++ compiler or no static OpenSSL to link.
     pub async fn compiled(linked: Linked) -> Result<Self, Unmet> {
+        let names = format!("-Wl,--version-script={}", clients().join("cpp/local_names.map").display());
         let (name, options): (_, &[&str]) = match linked {
             Linked::OpenSslOnly => ("static_openssl", &["-l:libssl.a", "-l:libcrypto.a"]),
             Linked::All => ("static_openssl_all", &["-static", "-no-pie", "-lssl", "-lcrypto"]),
             Linked::AllPie => ("static_openssl_pie", &["-static-pie", "-lssl", "-lcrypto"]),
+            Linked::LocalNames => ("static_openssl_local", &["-l:libssl.a", "-l:libcrypto.a", &names]),
             Linked::StrippedAndExported => ("static_openssl_exported", &["-rdynamic", "-s", "-l:libssl.a", "-l:libcrypto.a"]),
         };
         Ok(Self { program: c_program::compiled_by("c++", "cpp/static_openssl.cpp", name, options).await? })

@@ -23,7 +23,7 @@ use crate::{
 const GUEST_SECONDS: &str = "1800";
 /// The module of the end-to-end tests that is the list for guests.
 const GUEST_TESTS: &str = "guest::";
-/// What the clients of the tests need, beside Node and the like that they ask for themselves.
+/// What the clients of the tests need, beside what they fetch themselves.
 const PACKAGES: [&str; 14] = [
     "curl",
     "g++",
