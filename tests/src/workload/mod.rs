@@ -5,6 +5,7 @@ pub mod c_program;
 pub mod curl;
 pub mod forks;
 pub mod late_client;
+pub mod plaintext;
 pub mod python;
 pub mod steady;
 

@@ -346,13 +346,18 @@ fn feed(
             return;
         }
         EventBody::SessionEnd { session, .. } if hidden.contains(process) => return hidden.forget(process, session),
-        EventBody::WriteShutdown { .. } | EventBody::ServerName { .. } if hidden.contains(process) => return,
+        EventBody::WriteShutdown { .. } | EventBody::ServerName { .. } | EventBody::Peer { .. } | EventBody::ClientHello { .. }
+            if hidden.contains(process) => return,
         EventBody::ServerName { name, .. } => {
             if std::str::from_utf8(name).is_ok_and(|name| pipeline.settings().routes.is_llm_host(name)) {
                 talkers.handle_talk(process);
             }
         }
-        EventBody::Data { .. } | EventBody::SessionEnd { .. } | EventBody::WriteShutdown { .. } => {}
+        EventBody::Data { .. }
+        | EventBody::SessionEnd { .. }
+        | EventBody::WriteShutdown { .. }
+        | EventBody::Peer { .. }
+        | EventBody::ClientHello { .. } => {}
     }
     pipeline.handle_event(event, &mut |flow| final_offsets(tables, flow), &mut |output| outputs.push(output));
 }
