@@ -28,6 +28,11 @@ pub fn has_kprobes() -> bool {
     std::path::Path::new("/sys/bus/event_source/devices/kprobe").exists()
 }
 
+/// From 6.3 on there are tracepoints of socket calls.
+pub fn has_socket_tracepoints() -> bool {
+    version() >= (6, 3)
+}
+
 fn version_of(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().expect("a release begins with numbers"));
     (numbers.next().expect("a number"), numbers.next().expect("another"))

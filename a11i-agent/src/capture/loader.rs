@@ -149,7 +149,10 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
         program.load().and_then(|()| program.attach(tracepoint)).map_err(|source| LoadError::Program { name, source })?;
     }
     if let Some(front_end) = settings.sockets {
-        sockets::attach(&mut ebpf, front_end)?;
+        // What they miss is clear text: no reason not to see the rest.
+        if let Err(error) = sockets::attach(&mut ebpf, front_end) {
+            tracing::warn!(%error, "traffic without TLS is not seen, or not all of it");
+        }
     }
     Ok(ebpf)
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::{
     btf::{Layouts, MemberOffsets as _},
+    features::{AttachMode, Features},
     loader::LoadError,
 };
 use crate::{
@@ -118,10 +119,21 @@ impl SocketFeatures {
 }
 
 /// What is used of what was asked for. What cannot be is said.
-pub fn choose(asked: SocketCapture, features: &SocketFeatures) -> Option<SocketFrontEnd> {
+///
+/// By itself, kprobes where uprobes are perf events as well; where they are not (6.6+) kprobes would be the only reason to keep CAP_SYS_ADMIN, and
+/// the tracepoints of socket calls are there.
+pub fn choose(asked: SocketCapture, features: &Features) -> Option<SocketFrontEnd> {
+    chosen(asked, features.sockets, features.attach_mode())
+}
+
+fn chosen(asked: SocketCapture, features: SocketFeatures, uprobes: AttachMode) -> Option<SocketFrontEnd> {
     let (front_end, exists, lacks) = match asked {
         SocketCapture::Off => return None,
-        SocketCapture::Auto => return features.kprobes.then_some(SocketFrontEnd::Kprobes),
+        SocketCapture::Auto if !features.kprobes => return None,
+        SocketCapture::Auto => {
+            let traced = features.tracepoints && uprobes == AttachMode::Multi;
+            return Some(if traced { SocketFrontEnd::Tracepoints } else { SocketFrontEnd::Kprobes });
+        }
         SocketCapture::Kprobes => (SocketFrontEnd::Kprobes, features.kprobes, "kprobes, or BTF"),
         SocketCapture::Tracepoints => {
             (SocketFrontEnd::Tracepoints, features.tracepoints, "the tracepoint sock_send_length (Linux 6.3), or BTF")
@@ -245,19 +257,23 @@ mod tests {
     #[test]
     fn what_the_kernel_lacks_is_not_chosen() {
         let none = SocketFeatures { kprobes: false, tracepoints: false };
-        let new = SocketFeatures { kprobes: false, tracepoints: true };
+        let traced = SocketFeatures { kprobes: false, tracepoints: true };
         let old = SocketFeatures { kprobes: true, tracepoints: false };
-        for (asked, features, chosen) in [
+        let both = SocketFeatures { kprobes: true, tracepoints: true };
+        for (asked, features, expected) in [
             (SocketCapture::Auto, none, None),
-            (SocketCapture::Auto, new, None),
+            (SocketCapture::Auto, traced, None),
             (SocketCapture::Auto, old, Some(SocketFrontEnd::Kprobes)),
-            (SocketCapture::Off, old, None),
-            (SocketCapture::Tracepoints, new, Some(SocketFrontEnd::Tracepoints)),
+            (SocketCapture::Auto, both, Some(SocketFrontEnd::Tracepoints)),
+            (SocketCapture::Off, both, None),
+            (SocketCapture::Tracepoints, traced, Some(SocketFrontEnd::Tracepoints)),
             (SocketCapture::Tracepoints, old, None),
-            (SocketCapture::Kprobes, new, None),
+            (SocketCapture::Kprobes, both, Some(SocketFrontEnd::Kprobes)),
+            (SocketCapture::Kprobes, traced, None),
         ] {
-            assert_eq!(choose(asked, &features), chosen, "{asked:?} with {features:?}");
+            assert_eq!(chosen(asked, features, AttachMode::Multi), expected, "{asked:?} with {features:?}");
         }
+        assert_eq!(chosen(SocketCapture::Auto, both, AttachMode::PerfEvent), Some(SocketFrontEnd::Kprobes));
     }
 
     #[test]

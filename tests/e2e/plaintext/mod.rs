@@ -1,6 +1,6 @@
 //! Calls without TLS, as inference servers on the same host are reached: seen at both ends, in every shape of socket call.
 
-mod shapes;
+pub(crate) mod shapes;
 
 use a11i_tests::{
     agent::{Agent, AgentOptions},
@@ -24,9 +24,13 @@ pub(crate) struct LocalScene {
 impl LocalScene {
     /// None after saying what is missing.
     pub(crate) async fn set(options: AgentOptions) -> Option<Self> {
-        let turn = one_at_a_time();
         // Kprobes where the kernel has them; here it may have the tracepoints alone.
-        let way = if kernel::has_kprobes() { "kprobes" } else { "tracepoints" };
+        Self::set_with(if kernel::has_kprobes() { "kprobes" } else { "tracepoints" }, options).await
+    }
+
+    /// With this front end.
+    pub(crate) async fn set_with(way: &str, options: AgentOptions) -> Option<Self> {
+        let turn = one_at_a_time();
         let client = requirement::met(PlaintextClient::compiled().await)?;
         let stub = ProviderStub::start_with(Options { plaintext: true, ..Options::default() });
         let agent = Agent::start_with(options.env("A11I_CAPTURE_SOCKETS", way)).await?;

@@ -36,6 +36,33 @@ async fn a_call_without_tls_is_seen_once_per_end_whatever_the_shape_of_its_socke
     assert_eq!(finished.calls.iter().filter(mine).count(), 2 * calls, "each call is seen once at each of its ends");
 }
 
+/// For guests, where everything is slow: each shape once. A kernel that lacks this front end is told to the user.
+pub(crate) async fn each_shape_once(front_end: &str, exists: bool, options: AgentOptions) {
+    let Some(scene) = LocalScene::set_with(front_end, options).await else { return };
+    if !exists {
+        scene.agent.wait_for_log(&["capture.sockets", "asks for what this kernel lacks"]).await;
+        scene.agent.stop().await;
+        return;
+    }
+    for (way, sending, receiving) in [
+        (Way::V4, "write", "read"),
+        (Way::V6, "send", "recv"),
+        (Way::V4, "writev", "readv"),
+        (Way::V6, "sendmsg", "recvmsg"),
+        (Way::Unix, "writev", "read"),
+        (Way::Unix, "write", "recvmsg"),
+        (Way::V4, "write", "peek"),
+    ] {
+        let body = if receiving == "read" { chat_stream("gpt-4o-mini", "hello") } else { chat("gpt-4o-mini", "hello") };
+        let (done, expected) = scene.ask(way, &post(HOST, PATH, &[("x-stub-chunks", "12")], &body), sending, receiving).await;
+        scene.both_ends(way, done.pid, &expected).await;
+    }
+    let request = post(HOST, PATH, &[], &chat("gpt-4.1", &"tokens ".repeat(100_000)));
+    let (done, expected) = scene.ask(Way::V4, &request, "writev", "read").await;
+    scene.both_ends(Way::V4, done.pid, &expected).await;
+    scene.agent.stop().await;
+}
+
 #[tokio::test]
 async fn four_megabytes_in_one_vectored_write_are_seen_whole() {
     let Some(scene) = LocalScene::set(AgentOptions::default()).await else { return };
