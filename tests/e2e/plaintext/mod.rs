@@ -1,6 +1,7 @@
 //! Calls without TLS, as inference servers on the same host are reached: seen at both ends, in every shape of socket call.
 
 pub(crate) mod shapes;
+mod tls;
 
 use a11i_tests::{
     agent::{Agent, AgentOptions},
