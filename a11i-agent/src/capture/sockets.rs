@@ -162,16 +162,18 @@ const KPROBES: [(&str, &[(&str, bool)]); 6] = [
         "socket_leave",
         &[
             ("inet_sendmsg", true),
-            ("inet_recvmsg", true),
             ("inet6_sendmsg", false),
-            ("inet6_recvmsg", false),
             ("unix_stream_sendmsg", false),
             ("unix_stream_recvmsg", false),
             ("inet_sendpage", false),
-            ("tcp_splice_read", false),
         ],
     ),
 ];
+/// What tells that something of TCP was received, the first that exists: it was one function before the first of these (6.0).
+const RECEIVED: (&str, [&str; 2]) = ("socket_received_tcp", ["__tcp_cleanup_rbuf", "tcp_cleanup_rbuf"]);
+/// And where none of them does, the returns of these.
+const RETURNS: (&str, &[(&str, bool)]) =
+    ("socket_leave", &[("inet_recvmsg", true), ("inet6_recvmsg", false), ("tcp_splice_read", false)]);
 const KPROBE_CONTINUATIONS: [(u32, &str); 2] = [(LONG_TRANSFER, "socket_long"), (NEXT_SEGMENT, "socket_segment")];
 const TRACEPOINTS: [(&str, &str); 2] = [("socket_sent", "sock_send_length"), ("socket_received", "sock_recv_length")];
 const TRACEPOINT_CONTINUATIONS: [(u32, &str); 2] = [(LONG_TRANSFER, "socket_long_traced"), (NEXT_SEGMENT, "socket_segment_traced")];
@@ -182,6 +184,7 @@ pub(super) fn program_names() -> impl Iterator<Item = &'static str> {
     KPROBES
         .iter()
         .map(|(name, _)| *name)
+        .chain([RECEIVED.0])
         .chain(names(&KPROBE_CONTINUATIONS))
         .chain(TRACEPOINTS.iter().map(|(name, _)| *name))
         .chain(names(&TRACEPOINT_CONTINUATIONS))
@@ -196,9 +199,15 @@ pub(super) fn attach(ebpf: &mut Ebpf, front_end: SocketFrontEnd) -> Result<(), L
                 kprobe(ebpf, name)?.load().map_err(|source| LoadError::Program { name, source })?;
                 continue_in(ebpf, "PROGRAMS_SOCKET_PROBE", slot, name)?;
             }
-            // Returns first: an entry without one would leave its call open.
+            // Returns first: a call that was entered before has none.
             for (name, functions) in KPROBES.iter().rev() {
+                load_kprobe(ebpf, name)?;
                 attach_kprobe(ebpf, name, functions)?;
+            }
+            load_kprobe(ebpf, RECEIVED.0)?;
+            let received = kprobe(ebpf, RECEIVED.0)?;
+            if !RECEIVED.1.iter().any(|function| received.attach(function, 0).is_ok()) {
+                attach_kprobe(ebpf, RETURNS.0, RETURNS.1)?;
             }
         }
         SocketFrontEnd::Tracepoints => {
@@ -222,9 +231,12 @@ fn raw_tracepoint<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut 
     ebpf.program_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(|source| LoadError::Program { name, source })
 }
 
+fn load_kprobe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    kprobe(ebpf, name)?.load().map_err(|source| LoadError::Program { name, source })
+}
+
 fn attach_kprobe(ebpf: &mut Ebpf, name: &'static str, functions: &[(&'static str, bool)]) -> Result<(), LoadError> {
     let program = kprobe(ebpf, name)?;
-    program.load().map_err(|source| LoadError::Program { name, source })?;
     for (function, needed) in functions {
         match program.attach(function, 0) {
             Ok(_) => {}

@@ -44,6 +44,8 @@ pub(crate) const UNREADABLE: Place = Place { base: 0, segments: 0, skip: 0, shap
 pub(crate) struct Call {
     pub(crate) scratch: Scratch,
     pub(crate) place: Place,
+    /// Of what is being copied.
+    pub(crate) rest: Place,
     pub(crate) sock: u64,
     /// `sock::session_of`.
     pub(crate) session: u64,
@@ -51,6 +53,8 @@ pub(crate) struct Call {
     pub(crate) left: u64,
     /// The next element.
     pub(crate) index: u64,
+    /// Bytes of the call that were told before it was over (kprobes).
+    pub(crate) told: u64,
     pub(crate) family: u16,
     /// 0 = sends, 1 = receives.
     pub(crate) direction: u8,
@@ -62,10 +66,12 @@ pub(crate) struct Call {
 const FRESH: Call = Call {
     scratch: FRESH_SCRATCH,
     place: UNREADABLE,
+    rest: UNREADABLE,
     sock: 0,
     session: 0,
     left: 0,
     index: 0,
+    told: 0,
     family: 0,
     direction: 0,
     live: 0,

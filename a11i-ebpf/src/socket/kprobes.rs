@@ -45,7 +45,34 @@ pub(crate) fn socket_receive_pages(ctx: ProbeContext) {
     enter(&ctx, 1, None);
 }
 
-/// Return of all of them.
+/// `tcp_cleanup_rbuf(sock, copied)`, with which every receiving of TCP ends, and some of its waits begin: with all that the call has got so far.
+/// It stands for the return of `inet_recvmsg`. The kernel has but a few places for returns (as many as processors, or ten), and a thread that
+/// waits for bytes would keep one.
+#[kprobe]
+pub(crate) fn socket_received_tcp(ctx: ProbeContext) {
+    let (tgid, tid) = task::current_ids();
+    let Some(call) = SOCKET_CALLS.get_ptr_mut(&call::thread_key(tgid, tid)) else {
+        return;
+    };
+    // SAFETY: a live map value that only this thread touches.
+    let call = unsafe { &mut *call };
+    let sock = registers::argument::<0>(ctx.regs);
+    if call.live == 0 || call.direction != 1 || call.sock != sock {
+        return;
+    }
+    let copied = registers::argument::<1>(ctx.regs) as i32;
+    if copied <= 0 || copied as u64 <= call.told {
+        return;
+    }
+    let mut place: Place = call.place;
+    place.skip += call.told;
+    let bytes = copied as u64 - call.told;
+    call.told = copied as u64;
+    let done = Finished { tgid, tid, sock, family: call.family, direction: 1, bytes };
+    transfer::finish(&ctx, &PROGRAMS_SOCKET_PROBE, &done, &place);
+}
+
+/// Return of the others.
 #[kretprobe]
 pub(crate) fn socket_leave(ctx: RetProbeContext) {
     let (tgid, tid) = task::current_ids();
@@ -104,10 +131,11 @@ fn enter(ctx: &ProbeContext, direction: u8, message: Option<u64>) {
     };
     // SAFETY: a live map value that only this thread touches.
     let call = unsafe { &mut *call };
-    if call.live != 0 {
+    if call.live != 0 && call.direction == 0 {
         // Its return was missed: the kernel keeps a limited number of them.
         count::add(Counter::AbandonedFrames, 1);
     }
+    call.told = 0;
     call.place = match message {
         Some(message) => iterator::place(message),
         None => UNREADABLE,

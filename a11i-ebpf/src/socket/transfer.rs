@@ -55,14 +55,13 @@ pub(crate) fn finish<C: EbpfContext>(ctx: &C, programs: &ProgramArray, done: &Fi
     };
     // SAFETY: a live map value that only this thread touches.
     let call = unsafe { &mut *call };
-    call.place = *place;
+    call.rest = *place;
     call.sock = done.sock;
     call.session = key.session;
     call.left = done.bytes;
     call.index = 0;
     call.family = done.family;
     call.direction = done.direction;
-    call.live = 0;
     go_on(ctx, programs, call, &key);
 }
 
@@ -140,7 +139,7 @@ pub(crate) fn segment<C: EbpfContext>(ctx: &C, programs: &ProgramArray, call: &m
     let session = unsafe { &mut *session };
     let (index, left) = (launder(&raw const call.index), launder(&raw const call.left));
     let direction = usize::from(launder(&raw const call.direction) & 1);
-    let Some((buffer, length)) = call::piece(&call.place, index, left) else {
+    let Some((buffer, length)) = call::piece(&call.rest, index, left) else {
         leave_out(session, direction, left);
         return;
     };
