@@ -1,6 +1,9 @@
 //! The records on the ring buffer.
 
-use crate::{identity::ProcessId, limits::{CLIENT_HELLO_BYTES, SERVER_NAME_BYTES, UNIX_PATH_BYTES}};
+use crate::{
+    identity::ProcessId,
+    limits::{CLIENT_HELLO_BYTES, SERVER_NAME_BYTES, UNIX_PATH_BYTES},
+};
 
 /// Every record starts with this. 32 bytes.
 #[repr(C)]

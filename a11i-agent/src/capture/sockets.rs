@@ -41,19 +41,8 @@ pub struct SocketFeatures {
 }
 
 /// Types that BTF is asked for.
-pub(super) const TYPES: [&str; 11] = [
-    "socket",
-    "socket_alloc",
-    "inode",
-    "sock",
-    "sock_common",
-    "unix_sock",
-    "unix_address",
-    "msghdr",
-    "iov_iter",
-    "iter_type",
-    TRACED,
-];
+pub(super) const TYPES: [&str; 11] =
+    ["socket", "socket_alloc", "inode", "sock", "sock_common", "unix_sock", "unix_address", "msghdr", "iov_iter", "iter_type", TRACED];
 
 /// Offsets and values for the kernel half; what this kernel does not have is absent.
 pub(super) fn offsets(layouts: &Layouts) -> impl Iterator<Item = (&'static str, u32)> {
@@ -172,8 +161,7 @@ const KPROBES: [(&str, &[(&str, bool)]); 6] = [
 /// What tells that something of TCP was received, the first that exists: it was one function before the first of these (6.0).
 const RECEIVED: (&str, [&str; 2]) = ("socket_received_tcp", ["__tcp_cleanup_rbuf", "tcp_cleanup_rbuf"]);
 /// And where none of them does, the returns of these.
-const RETURNS: (&str, &[(&str, bool)]) =
-    ("socket_leave", &[("inet_recvmsg", true), ("inet6_recvmsg", false), ("tcp_splice_read", false)]);
+const RETURNS: (&str, &[(&str, bool)]) = ("socket_leave", &[("inet_recvmsg", true), ("inet6_recvmsg", false), ("tcp_splice_read", false)]);
 const KPROBE_CONTINUATIONS: [(u32, &str); 2] = [(LONG_TRANSFER, "socket_long"), (NEXT_SEGMENT, "socket_segment")];
 const TRACEPOINTS: [(&str, &str); 2] = [("socket_sent", "sock_send_length"), ("socket_received", "sock_recv_length")];
 const TRACEPOINT_CONTINUATIONS: [(u32, &str); 2] = [(LONG_TRANSFER, "socket_long_traced"), (NEXT_SEGMENT, "socket_segment_traced")];

@@ -142,9 +142,13 @@ pub(crate) mod tests {
     pub(crate) fn hello(name: &str, protocols: &[&[u8]]) -> Vec<u8> {
         let named: Vec<u8> = [vec![HOST_NAME], vector16(name.as_bytes())].concat();
         let offered: Vec<u8> = protocols.iter().flat_map(|name| [&[u8::try_from(name.len()).unwrap()], *name].concat()).collect();
-        let extensions =
-            [extension(0x0a0a, b""), extension(SERVER_NAME, &vector16(&named)), extension(43, b"\x02\x03\x04"), extension(ALPN, &vector16(&offered))]
-                .concat();
+        let extensions = [
+            extension(0x0a0a, b""),
+            extension(SERVER_NAME, &vector16(&named)),
+            extension(43, b"\x02\x03\x04"),
+            extension(ALPN, &vector16(&offered)),
+        ]
+        .concat();
         let mut body = vec![3, 3];
         body.extend([7; 32]);
         body.extend([4, 1, 2, 3, 4]);

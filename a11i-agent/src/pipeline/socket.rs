@@ -50,9 +50,8 @@ mod tests {
         let mut ends = SocketEnds { family: INET, local_port: 4_000, remote_port: 8_080, local: [0; 16], remote: [0; 16] };
         ends.local[..4].copy_from_slice(&[127, 0, 0, 1]);
         ends.remote[..4].copy_from_slice(&[127, 0, 0, 2]);
-        let expected = |local: &str, remote: &str| {
-            Some(ConnectionSocket::Internet { local: local.parse().unwrap(), remote: remote.parse().unwrap() })
-        };
+        let expected =
+            |local: &str, remote: &str| Some(ConnectionSocket::Internet { local: local.parse().unwrap(), remote: remote.parse().unwrap() });
         assert_eq!(connection_socket(&ends, b""), expected("127.0.0.1:4000", "127.0.0.2:8080"));
         let mapped = |last| Ipv4Addr::new(127, 0, 0, last).to_ipv6_mapped().octets();
         let ends = SocketEnds { family: INET6, local: mapped(1), remote: mapped(2), ..ends };

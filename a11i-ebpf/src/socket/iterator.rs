@@ -16,7 +16,12 @@ fn read(message: u64) -> Option<Place> {
     let kind = u32::from(read_member::<u8>(iterator, settings::iterator_type())?);
     let skip = read_member::<u64>(iterator, settings::iterator_offset())?;
     if kind == settings::kind_buffer() {
-        return Some(Place { base: read_member(iterator, settings::iterator_buffer())?, segments: 1, skip, shape: u64::from(shape::BUFFER) });
+        return Some(Place {
+            base: read_member(iterator, settings::iterator_buffer())?,
+            segments: 1,
+            skip,
+            shape: u64::from(shape::BUFFER),
+        });
     }
     if kind == settings::kind_vector() || kind == (settings::kind_vector() | settings::kind_direction()) {
         return Some(Place {

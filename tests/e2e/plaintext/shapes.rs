@@ -2,6 +2,7 @@
 
 use a11i_tests::{
     agent::AgentOptions,
+    kernel,
     workload::{
         c_client::post,
         curl::{chat, chat_stream},
@@ -53,6 +54,10 @@ pub(crate) async fn each_shape_once(front_end: &str, exists: bool, options: Agen
         (Way::Unix, "write", "recvmsg"),
         (Way::V4, "write", "peek"),
     ] {
+        // Old kernels keep as many returns of a function as they have processors, here one, and the client that waits for its answer has it.
+        if way == Way::Unix && front_end == "kprobes" && kernel::version() < (6, 0) {
+            continue;
+        }
         let body = if receiving == "read" { chat_stream("gpt-4o-mini", "hello") } else { chat("gpt-4o-mini", "hello") };
         let (done, expected) = scene.ask(way, &post(HOST, PATH, &[("x-stub-chunks", "12")], &body), sending, receiving).await;
         scene.both_ends(way, done.pid, &expected).await;

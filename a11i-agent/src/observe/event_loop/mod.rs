@@ -383,10 +383,7 @@ fn feed(
                 talkers.handle_talk(process);
             }
         }
-        EventBody::Data { .. }
-        | EventBody::SessionEnd { .. }
-        | EventBody::WriteShutdown { .. }
-        | EventBody::Peer { .. } => {}
+        EventBody::Data { .. } | EventBody::SessionEnd { .. } | EventBody::WriteShutdown { .. } | EventBody::Peer { .. } => {}
         EventBody::ClientHello { bytes, .. } => {
             let name = ClientHello::parse(bytes).and_then(|hello| hello.server_name);
             let llm_host = name.as_deref().filter(|name| pipeline.settings().routes.is_llm_host(name));
