@@ -89,7 +89,7 @@ pub struct ServerAddress {
 /// `network.peer.address` and `network.peer.port`: the other end of the connection's socket, as the kernel has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SocketPeer {
-    Internet(std::net::SocketAddr),
+    Internet(core::net::SocketAddr),
     /// A Unix socket's path, that of the server; an abstract name begins with `@`.
     Unix(String),
 }

@@ -71,7 +71,8 @@ impl Layouts {
             match one.kind {
                 kind::STRUCT => {
                     let mut budget = MEMBERS;
-                    found.take_members(&types, strings, one, name, 0, DEPTH, &mut budget)?;
+                    let blob = Blob { types: &types, strings };
+                    found.take_members(&blob, one, name, Nesting { bits: 0, depth: DEPTH }, &mut budget)?;
                 }
                 kind::ENUM => found.take_values(strings, one, name)?,
                 kind::TYPEDEF => found.aliases.push(name.to_owned()),
@@ -93,12 +94,10 @@ impl Layouts {
 
     fn take_members(
         &mut self,
-        types: &[Type<'_>],
-        strings: &[u8],
+        blob: &Blob<'_>,
         structure: &Type<'_>,
         outer: &str,
-        base_bits: u32,
-        depth: u32,
+        nesting: Nesting,
         budget: &mut usize,
     ) -> Result<(), BtfError> {
         let mut members = Words(structure.body);
@@ -107,15 +106,15 @@ impl Layouts {
             *budget = left;
             let (member, of_type, offset) = (members.next()?, members.next()?, members.next()?);
             // With the flag, the upper byte is a bit field's width.
-            let bits = base_bits.saturating_add(if structure.flag { offset & 0x00ff_ffff } else { offset });
-            match string(strings, member) {
+            let bits = nesting.bits.saturating_add(if structure.flag { offset & 0x00ff_ffff } else { offset });
+            match string(blob.strings, member) {
                 Some("") => {
                     // Types are numbered from 1.
-                    let inner = usize::try_from(of_type).ok().and_then(|id| types.get(id.checked_sub(1)?));
+                    let inner = usize::try_from(of_type).ok().and_then(|id| blob.types.get(id.checked_sub(1)?));
                     if let Some(inner) = inner.filter(|inner| matches!(inner.kind, kind::STRUCT | kind::UNION))
-                        && let Some(depth) = depth.checked_sub(1)
+                        && let Some(depth) = nesting.depth.checked_sub(1)
                     {
-                        self.take_members(types, strings, inner, outer, bits, depth, budget)?;
+                        self.take_members(blob, inner, outer, Nesting { bits, depth }, budget)?;
                     }
                 }
                 Some(name) => self.members.push((outer.to_owned(), name.to_owned(), bits / 8)),
@@ -135,6 +134,19 @@ impl Layouts {
         }
         Ok(())
     }
+}
+
+/// What is read of.
+struct Blob<'a> {
+    types: &'a [Type<'a>],
+    strings: &'a [u8],
+}
+
+/// Where an unnamed part begins, and how much deeper it may go.
+#[derive(Clone, Copy)]
+struct Nesting {
+    bits: u32,
+    depth: u32,
 }
 
 /// One type: its first three words taken apart, and what follows them.

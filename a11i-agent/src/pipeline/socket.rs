@@ -1,6 +1,6 @@
 //! What the kernel says of a connection's socket, as addresses.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use a11i_common::event::SocketEnds;
 

@@ -1,6 +1,7 @@
 //! [`Exchanges`]: pairs the requests and responses of one connection and feeds them to their dialects.
 
-use std::{net::SocketAddr, sync::Arc};
+use core::net::SocketAddr;
+use std::sync::Arc;
 
 use a11i_common::identity::BootTime;
 

@@ -10,7 +10,7 @@ use a11i_tests::{
 };
 use serde_json::json;
 
-use super::{LocalScene, Way};
+use super::{LocalScene, Way, assert_is_plaintext};
 
 const PATH: &str = "/v1/chat/completions";
 const HOST: &str = "api.openai.com";
@@ -65,6 +65,30 @@ pub(crate) async fn each_shape_once(front_end: &str, exists: bool, options: Agen
     let request = post(HOST, PATH, &[], &chat("gpt-4.1", &"tokens ".repeat(100_000)));
     let (done, expected) = scene.ask(Way::V4, &request, "writev", "read").await;
     scene.both_ends(Way::V4, done.pid, &expected).await;
+    scene.agent.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_file_was_sent_by_is_missing_at_its_sender_and_seen_at_its_receiver() {
+    let Some(scene) = LocalScene::set(AgentOptions::default()).await else { return };
+    for shape in ["sendfile", "sendmmsg"] {
+        let request = post(HOST, PATH, &[], &chat("gpt-4o-mini", "hello, from a file"));
+        let (_, expected) = scene.ask(Way::V4, &request, shape, "read").await;
+        let id = expected.response_id.as_deref();
+        let find = |kind: &'static str| {
+            scene.agent.wait(kind, move |calls| calls.iter().find(|call| call.response_id() == id && call.kind == kind).cloned())
+        };
+        let server = find("server").await;
+        assert_is_plaintext(&server);
+        assert_eq!(server.text("gen_ai.request.model"), Some("gpt-4o-mini"), "{server:#?}");
+        if shape == "sendfile" {
+            let client = find("client").await;
+            assert_eq!(client.attribute("a11i.capture.complete"), Some(&json!(false)), "{client:#?}");
+            assert_eq!(client.attribute("a11i.capture.loss_causes"), Some(&json!(["user_fault"])), "{client:#?}");
+            let told = 200; // what the client wrote by itself
+            assert_eq!(client.int("a11i.capture.lost_bytes"), Some(request.len() as u64 - told), "{client:#?}");
+        }
+    }
     scene.agent.stop().await;
 }
 
