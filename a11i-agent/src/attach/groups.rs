@@ -55,6 +55,13 @@ const fn operation(program: ProgramName) -> Operation {
         ProgramName::SessionShutdown => Operation::Shutdown,
         ProgramName::SslCtrl => Operation::Control,
         ProgramName::SetHostName => Operation::SetHostName,
+        ProgramName::GnuTlsSend => Operation::GnuTlsSend,
+        ProgramName::GnuTlsSend2 => Operation::GnuTlsSend2,
+        ProgramName::GnuTlsRecv => Operation::GnuTlsRecv,
+        ProgramName::GnuTlsSendEarlyData => Operation::GnuTlsSendEarlyData,
+        ProgramName::GnuTlsUncork => Operation::GnuTlsUncork,
+        ProgramName::GnuTlsRecvPacket => Operation::GnuTlsRecvPacket,
+        ProgramName::GnuTlsServerName => Operation::GnuTlsServerName,
     }
 }
 
@@ -88,5 +95,18 @@ mod tests {
         let groups = groups(AttachMode::PerfEvent, &plan());
         let shown: Vec<_> = groups.iter().map(|g| (g.program, g.points.len())).collect();
         assert_eq!(shown, [(SINGLE_RETURN, 2), ("session_free", 1), ("tls_write", 1), ("tls_read", 1)]);
+    }
+    #[test]
+    fn programs_that_have_a_return_are_those_whose_operation_has_one() {
+        for program in ProgramName::ALL.into_iter().filter(|program| *program != ProgramName::TlsReturn) {
+            assert_eq!(program.has_return(), operation(program).has_return(), "{program:?}");
+        }
+    }
+
+    #[test]
+    fn every_operation_has_a_program_of_its_own_for_single_probes() {
+        for program in ProgramName::ALL.into_iter().filter(|program| *program != ProgramName::TlsReturn) {
+            assert_eq!(SINGLE_PROGRAMS.iter().filter(|(_, known)| *known == operation(program)).count(), 1, "{program:?}");
+        }
     }
 }

@@ -105,6 +105,7 @@ fn status_number(status: &str, name: &str) -> Option<u32> {
 }
 
 /// What a child said by its exit status.
+#[cfg(any(target_arch = "x86_64", test))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
     Absent,
@@ -116,6 +117,7 @@ enum Verdict {
 }
 
 /// `without`: tried with no filter of ours; `with`: with one that refuses the call.
+#[cfg(any(target_arch = "x86_64", test))]
 const fn conclude(without: Verdict, with: Verdict, own_filter: bool) -> ProbeCall {
     match (without, with) {
         // A filter above us (a container's) may say "no such call" too.

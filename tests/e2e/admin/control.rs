@@ -18,11 +18,11 @@ use crate::scene::{OPENAI_CHAT, Scene, assert_whole, words};
 async fn detach_under_load_stops_copying_and_attach_brings_calls_back() {
     let Some(scene) = Scene::set().await else { return };
     let Some(curl) = scene.curl() else { return };
-    // Streams that go on long after the brake was pulled.
+    // Streams that go on long after the brake was pulled; of one of them there is always something on its way.
     let mut streams = Vec::new();
-    for _ in 0..3 {
+    for (chunks, pace) in [("1500", "4"), ("1500", "4"), ("100000", "0")] {
         let Some(curl) = scene.curl() else { return };
-        let curl = curl.header("x-stub-chunks", "1500").header("x-stub-pace-ms", "4");
+        let curl = curl.header("x-stub-chunks", chunks).header("x-stub-pace-ms", pace);
         streams.push(curl.post(OPENAI_CHAT, &chat_stream("gpt-4o-mini", "under load")).start().await);
     }
     let pids: Vec<u32> = streams.iter().filter_map(tokio::process::Child::id).collect();

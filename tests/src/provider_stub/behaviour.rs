@@ -11,8 +11,8 @@ use super::content_coding::Coding;
 pub struct Behaviour {
     /// `x-stub-chunks`: content events of a stream, and words of an answer.
     pub chunks: usize,
-    /// `x-stub-pace-ms`: pause before each content event.
-    pub pace: Duration,
+    /// `x-stub-pace-ms`: pause before each content event; 0 = none at all. Without the header, the shortest that the timer has.
+    pub pace: Option<Duration>,
     /// `x-stub-delay-ms`: pause before the response head.
     pub delay: Duration,
     /// `x-stub-read-pause-ms`: pause before the request body is read, so that a large write blocks.
@@ -59,7 +59,7 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             chunks: 5,
-            pace: Duration::ZERO,
+            pace: Some(Duration::ZERO),
             delay: Duration::ZERO,
             read_pause: Duration::ZERO,
             usage: true,
@@ -89,7 +89,7 @@ impl Behaviour {
             let value = value.to_str().map_err(|_| format!("x-stub-{key} is not text"))?;
             match key {
                 "chunks" => behaviour.chunks = number(key, value)?,
-                "pace-ms" => behaviour.pace = Duration::from_millis(number(key, value)?),
+                "pace-ms" => behaviour.pace = Some(Duration::from_millis(number(key, value)?)).filter(|pace| !pace.is_zero()),
                 "delay-ms" => behaviour.delay = Duration::from_millis(number(key, value)?),
                 "read-pause-ms" => behaviour.read_pause = Duration::from_millis(number(key, value)?),
                 "usage" if value == "none" => behaviour.usage = false,

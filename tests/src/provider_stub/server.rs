@@ -162,7 +162,7 @@ impl Service {
 
 /// Writes one paced body.
 struct Writer {
-    pace: Duration,
+    pace: Option<Duration>,
     cut: Option<usize>,
     end: Exchanges,
     index: usize,
@@ -180,7 +180,9 @@ impl Writer {
                     to.abort(CutOnPurpose);
                     return;
                 }
-                tokio::time::sleep(self.pace).await;
+                if let Some(pace) = self.pace {
+                    tokio::time::sleep(pace).await;
+                }
             }
             if to.send_data(encoder.push(piece.text.as_bytes())).await.is_err() {
                 self.end.ended(self.index, End::Abandoned { content_events });

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
-    process,
+    packages, process,
     test::{
         Setting, counts,
         report::{Counts, Outcome},
@@ -73,6 +73,27 @@ pub(super) fn pure_half(setting: &Setting<'_>) -> Result<Outcome> {
         }
     }
     Ok(Outcome::passed())
+}
+
+/// Whether the agent compiles for arm64, which nothing here can run. Its C code needs a compiler of that target.
+pub(super) fn agent_for_arm64(setting: &Setting<'_>) -> Result<Outcome> {
+    const TARGET: &str = "aarch64-unknown-linux-gnu";
+    const PACKAGES: [&str; 2] = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
+    if process::which("aarch64-linux-gnu-gcc").is_none() {
+        if let Err(reason) = packages::usable() {
+            return Ok(Outcome::skipped(format!("{} are needed: {reason}", PACKAGES.join(" and "))));
+        }
+        packages::install(&PACKAGES)?;
+    }
+    if process::which("rustup").is_none() {
+        return Ok(Outcome::skipped(format!("no rustup, which would bring the standard library of {TARGET}")));
+    }
+    if let Err(error) = process::run(Command::new("rustup").args(["target", "add", TARGET])) {
+        return Ok(Outcome::skipped(format!("{error:#}")));
+    }
+    let mut cargo = process::cargo(setting.workspace);
+    cargo.args(["check", "--ignore-rust-version", "--package", "a11i-agent", "--bin", "a11i", "--target", TARGET]);
+    Ok(if succeeds(&mut cargo)? { Outcome::passed() } else { Outcome::failed("see the errors above") })
 }
 
 pub(super) fn clippy(setting: &Setting<'_>) -> Result<Outcome> {

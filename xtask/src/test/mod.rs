@@ -34,7 +34,7 @@ struct Step {
 }
 
 /// Cheap ones first; a failure stops none of the others.
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     Step { name: "formatting", group: "--lint", required: true, work: cargo_steps::formatting },
     Step { name: "tidy", group: "--lint", required: true, work: cargo_steps::tidy },
     Step { name: "kernel half", group: "", required: true, work: kernel_half },
@@ -46,6 +46,7 @@ const STEPS: [Step; 14] = [
     Step { name: "end to end", group: "--e2e", required: true, work: kernel_steps::end_to_end },
     Step { name: "guest kernels", group: "--guest", required: true, work: kernel_steps::guest },
     Step { name: "pure half alone", group: "--lint", required: true, work: cargo_steps::pure_half },
+    Step { name: "agent, arm64", group: "--lint", required: false, work: cargo_steps::agent_for_arm64 },
     Step { name: "clippy", group: "--lint", required: true, work: cargo_steps::clippy },
     Step { name: "dependencies (deny)", group: "--lint", required: false, work: cargo_steps::deny },
     Step { name: "spelling (typos)", group: "--lint", required: false, work: cargo_steps::typos },
