@@ -57,3 +57,17 @@ pub const UNDECIDED_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
 
 /// Bytes of a request's first line in which the end of its path is looked for: they lie on a stack of 512. A longer path is left to the agent.
 pub const REQUEST_LINE_BYTES: usize = 128;
+
+/// `sun_path` of Linux (108 bytes), rounded up so that the record ends at a word.
+pub const UNIX_PATH_BYTES: usize = 112;
+
+/// What is copied of a ClientHello: with post-quantum key shares it may be longer, but server name and ALPN come before those in what
+/// clients send, and what does not fit is a name unknown.
+pub const CLIENT_HELLO_BYTES: usize = 1_024;
+
+/// Sockets that carry HTTP followed at once, so that their end is told: one session each.
+pub const SOCKETS: u32 = SESSIONS;
+
+/// Pieces of one vectored socket call that are copied: each is a tail call, of which the kernel follows 33, and long ones take two more.
+/// What comes after is a gap.
+pub const SOCKET_SEGMENTS: u64 = 28;

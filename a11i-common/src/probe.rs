@@ -64,3 +64,7 @@ pub const fn cookie(attachment: u64, operation: Operation) -> u64 {
 pub const LONG_TRANSFER: u32 = 0;
 /// How many there are.
 pub const PROGRAMS: u32 = 1;
+/// Index into the maps of programs of sockets, beside [`LONG_TRANSFER`]: the program that copies the next piece of a vectored call.
+pub const NEXT_SEGMENT: u32 = 1;
+/// How many there are of sockets.
+pub const SOCKET_PROGRAMS: u32 = 2;

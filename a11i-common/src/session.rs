@@ -38,6 +38,8 @@ pub mod protocol {
 pub mod flag {
     /// The server name is that of an LLM provider: every request is taken for LLM traffic until the agent says otherwise.
     pub const LLM_HOST: u8 = 1;
+    /// The agent knows the ends of the session's socket.
+    pub const PEER_TOLD: u8 = 2;
 }
 
 /// Value of the map `SESSIONS`. Two threads may read and write one session at the same time, so what belongs to one direction is apart.

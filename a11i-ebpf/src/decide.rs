@@ -270,6 +270,12 @@ fn short_word(buffer: u64, length: u64) -> u32 {
     (byte(0) | (byte(1) << 8) | (byte(2) << 16)).to_le()
 }
 
+/// Whether a stream that begins so may be HTTP: a request, an answer to one that was not seen, or the preface of HTTP/2.
+#[inline(always)]
+pub(crate) fn begins_http(word: u32) -> bool {
+    begins_request(word) || word == u32::from_le_bytes(*b"HTTP") || word == u32::from_le_bytes(*b"PRI ")
+}
+
 /// A request line's method.
 #[inline(always)]
 fn begins_request(word: u32) -> bool {

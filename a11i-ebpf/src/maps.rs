@@ -4,7 +4,7 @@ use a11i_common::{
     decision::{Decision, DuplicateKey, HitKey, PathTail},
     event::Counter,
     limits,
-    probe::PROGRAMS as PROGRAM_COUNT,
+    probe::{PROGRAMS as PROGRAM_COUNT, SOCKET_PROGRAMS},
     session::{Session, SessionKey},
 };
 use aya_ebpf::{
@@ -12,7 +12,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 
-use crate::tls::frame::Frames;
+use crate::{socket::call::Call, tls::frame::Frames};
 
 /// Records to the agent. The agent sets the size before load; it reads and frees.
 #[map]
@@ -69,3 +69,19 @@ pub(crate) static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(PROGRA
 /// The same for uprobe-multi links: the kernel wants all programs of one such map to be of one kind.
 #[map]
 pub(crate) static PROGRAMS_MULTI: ProgramArray = ProgramArray::with_max_entries(PROGRAM_COUNT, 0);
+
+/// Socket calls under way and the place of their copying, by thread. Removed when the thread ends or runs another program.
+#[map]
+pub(crate) static SOCKET_CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::THREADS, 0);
+
+/// TCP sockets that carry HTTP, and the process that was seen to use them. Removed when they close.
+#[map]
+pub(crate) static SOCKETS: HashMap<u64, u32> = HashMap::with_max_entries(limits::SOCKETS, 0);
+
+/// Where the programs of kprobes go on. Filled by the agent before anything is attached.
+#[map]
+pub(crate) static PROGRAMS_SOCKET_PROBE: ProgramArray = ProgramArray::with_max_entries(SOCKET_PROGRAMS, 0);
+
+/// The same for raw tracepoints.
+#[map]
+pub(crate) static PROGRAMS_SOCKET_TRACE: ProgramArray = ProgramArray::with_max_entries(SOCKET_PROGRAMS, 0);

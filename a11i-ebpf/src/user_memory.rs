@@ -8,6 +8,9 @@ use aya_ebpf::helpers::{bpf_probe_read_user, generated};
 /// `destination` points to `N` writable bytes.
 #[inline(always)]
 pub(crate) unsafe fn copy<const N: usize>(destination: *mut u8, len: u64, source: u64) -> bool {
+    // Read back from the stack, so that the compiler cannot leave out the comparison: older verifiers do not know what it knows (seen on 6.1).
+    // SAFETY: a local variable.
+    let len = unsafe { core::ptr::read_volatile(&raw const len) };
     let len = if len > N as u64 { N as u64 } else { len };
     // SAFETY: the caller gives N bytes and len does not exceed them; the helper checks the source.
     unsafe { generated::bpf_probe_read_user(destination.cast(), len as u32, source as *const _) == 0 }

@@ -21,6 +21,7 @@ use tokio::process::Command;
 
 use crate::{
     fork,
+    plaintext::shapes,
     restarts::{self, Load},
     scene::{OPENAI_CHAT, Scene, matched_by, words},
 };
@@ -66,6 +67,16 @@ async fn guest_a_call_and_a_stream_of_python() {
     program.run_one(&json!({"api": "chat", "stream": true})).await;
     program.finish().await;
     scene.calls_are_reported(pid).await;
+}
+
+#[tokio::test]
+async fn guest_calls_without_tls_are_seen_at_both_ends_by_kprobes() {
+    shapes::each_shape_once("kprobes", kernel::has_kprobes(), AgentOptions::guest()).await;
+}
+
+#[tokio::test]
+async fn guest_calls_without_tls_are_seen_at_both_ends_by_tracepoints() {
+    shapes::each_shape_once("tracepoints", kernel::has_socket_tracepoints(), AgentOptions::guest()).await;
 }
 
 #[tokio::test]

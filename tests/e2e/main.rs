@@ -32,6 +32,7 @@ mod keep_alive;
 mod large_prompt;
 mod new_process;
 mod overlay_mounts;
+mod plaintext;
 mod programs;
 mod restarts;
 mod running_process;

@@ -8,7 +8,10 @@ use aya::{
 };
 use thiserror::Error;
 
-use super::features::{AttachMode, Features};
+use super::{
+    features::{AttachMode, Features},
+    sockets::{self, SocketFrontEnd},
+};
 
 /// The kernel half, compiled by `cargo xtask build` and embedded by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("A11I_EBPF_OBJECT"));
@@ -23,6 +26,8 @@ pub struct LoadSettings {
     pub only_watched: bool,
     /// Unread bytes from which the reader is woken.
     pub wake_bytes: u32,
+    /// How traffic without TLS is seen; None: not at all.
+    pub sockets: Option<SocketFrontEnd>,
 }
 
 #[derive(Debug, Error)]
@@ -89,7 +94,8 @@ const TRACEPOINTS: [(&str, &str); 3] =
 /// Every program there is; which of them are loaded depends on the kernel.
 pub fn program_names() -> impl Iterator<Item = &'static str> {
     let single = SINGLE_PROGRAMS.iter().map(|(name, _)| *name);
-    single.chain([SINGLE_RETURN, MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE]).chain(TRACEPOINTS.iter().map(|(name, _)| *name))
+    let socket = sockets::program_names();
+    single.chain([SINGLE_RETURN, MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE]).chain(TRACEPOINTS.iter().map(|(name, _)| *name)).chain(socket)
 }
 
 /// Loads every program this kernel's attach mode needs and attaches the process-life tracepoints. No TLS probe is attached yet.
@@ -108,6 +114,7 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
     raise_memlock_limit();
 
     let own_pid = std::process::id();
+    let socket_attachment = sockets::attachment();
     let (only_watched, has_cookie) = (u32::from(settings.only_watched), u32::from(features.attach_cookie));
     // The object's own BTF names its maps' types; the kernel's is only needed to check it, and may be absent.
     let kernel_btf = Btf::from_sys_fs().ok();
@@ -115,6 +122,7 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
     loader
         .verifier_log_level(VerifierLogLevel::STATS)
         .map_max_entries("RING", settings.ring_bytes)
+        .override_global(settings::SOCKET_ATTACHMENT, &socket_attachment, true)
         .override_global(settings::OWN_PID, &own_pid, true)
         .override_global(settings::ONLY_WATCHED, &only_watched, true)
         .override_global(settings::HAS_ATTACH_COOKIE, &has_cookie, true)
@@ -146,6 +154,12 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
         let program: &mut RawTracePoint =
             ebpf.program_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(|source| LoadError::Program { name, source })?;
         program.load().and_then(|()| program.attach(tracepoint)).map_err(|source| LoadError::Program { name, source })?;
+    }
+    if let Some(front_end) = settings.sockets {
+        // What they miss is clear text: no reason not to see the rest.
+        if let Err(error) = sockets::attach(&mut ebpf, front_end) {
+            tracing::warn!(%error, "traffic without TLS is not seen, or not all of it");
+        }
     }
     Ok(ebpf)
 }

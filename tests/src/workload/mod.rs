@@ -11,6 +11,7 @@ pub mod libcurl_gnutls;
 pub mod node;
 pub mod own_hosts;
 pub mod php;
+pub mod plaintext;
 pub mod program;
 pub mod python;
 pub mod ruby;
