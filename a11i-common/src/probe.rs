@@ -28,6 +28,20 @@ pub enum Operation {
     Control = 11,
     /// `int SSL_set_tlsext_host_name(SSL *, const char *name)` where it is a function (BoringSSL)
     SetHostName = 12,
+    /// `func (c *crypto/tls.Conn) Write(b []byte) (int, error)` of Go
+    GoWrite = 32,
+    /// `func (c *crypto/tls.Conn) Read(b []byte) (int, error)` of Go
+    GoRead = 33,
+    /// A return instruction of [`Self::GoWrite`]'s function
+    GoWriteReturn = 34,
+    /// A return instruction of [`Self::GoRead`]'s function
+    GoReadReturn = 35,
+    /// `func (c *crypto/tls.Conn) Close() error` of Go
+    GoClose = 36,
+    /// `func (c *crypto/tls.Conn) CloseWrite() error` of Go
+    GoCloseWrite = 37,
+    /// `func (c *crypto/tls.Conn) clientHandshake(…) error` of Go, and `serverHandshake`: a connection begins
+    GoHandshake = 38,
 }
 
 impl Operation {

@@ -51,8 +51,9 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
     found
 }
 
-/// What follows has nothing to do with what was seen before: a request after traffic that nobody followed. Libraries of this family allow
-/// one thread in a session at a time, so nobody else counts in it now.
+/// What follows has nothing to do with what was seen before: a request after traffic that nobody followed. Nobody else counts in the session
+/// now: most libraries allow one thread in it at a time, and where a reader may run beside a writer (Go), of traffic that is not followed
+/// nothing is counted, and a request that follows one that was does not begin before that one's answer has returned.
 #[inline(always)]
 pub(crate) fn begin_generation(session: &mut Session) {
     session.generation = session.generation.wrapping_add(1);
