@@ -39,10 +39,24 @@ pub enum ProgramName {
     SslCtrl,
     /// `int (session, const char *name)`.
     SetHostName,
+    /// Go: `(*Conn) ([]byte) (int, error)`, bytes written.
+    GoWrite,
+    /// Go: `(*Conn) ([]byte) (int, error)`, bytes read.
+    GoRead,
+    /// At the returns of [`Self::GoWrite`].
+    GoWriteReturn,
+    /// At the returns of [`Self::GoRead`].
+    GoReadReturn,
+    /// Go: `(*Conn) () error`.
+    GoClose,
+    /// Go: `(*Conn) () error`: nothing more is written.
+    GoCloseWrite,
+    /// Go: `(*Conn) (…) error`: a connection begins.
+    GoHandshake,
 }
 
 impl ProgramName {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 20] = [
         Self::TlsWrite,
         Self::TlsRead,
         Self::TlsWriteEx,
@@ -56,6 +70,13 @@ impl ProgramName {
         Self::SessionShutdown,
         Self::SslCtrl,
         Self::SetHostName,
+        Self::GoWrite,
+        Self::GoRead,
+        Self::GoWriteReturn,
+        Self::GoReadReturn,
+        Self::GoClose,
+        Self::GoCloseWrite,
+        Self::GoHandshake,
     ];
 
     /// Name of the function in the kernel object.
@@ -74,6 +95,13 @@ impl ProgramName {
             Self::SessionShutdown => "session_shutdown",
             Self::SslCtrl => "ssl_ctrl",
             Self::SetHostName => "set_host_name",
+            Self::GoWrite => "go_write",
+            Self::GoRead => "go_read",
+            Self::GoWriteReturn => "go_write_return",
+            Self::GoReadReturn => "go_read_return",
+            Self::GoClose => "go_close",
+            Self::GoCloseWrite => "go_close_write",
+            Self::GoHandshake => "go_handshake",
         }
     }
 
@@ -88,6 +116,14 @@ impl ProgramName {
             | Self::TlsWriteEarlyData
             | Self::TlsReadEarlyData => true,
             Self::TlsReturn | Self::SessionFree | Self::SessionClear | Self::SessionShutdown | Self::SslCtrl | Self::SetHostName => false,
+            // Their returns are probed where they are.
+            Self::GoWrite
+            | Self::GoRead
+            | Self::GoWriteReturn
+            | Self::GoReadReturn
+            | Self::GoClose
+            | Self::GoCloseWrite
+            | Self::GoHandshake => false,
         }
     }
 }
@@ -104,6 +140,8 @@ pub enum ProbeKind {
     Entry,
     /// The kernel replaces the return address.
     Return,
+    /// A uprobe at a return instruction of the function.
+    Exit,
 }
 
 /// One probe.

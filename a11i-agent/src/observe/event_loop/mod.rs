@@ -337,6 +337,7 @@ fn feed(
             hidden.handle_exit(process, time);
             watcher.handle_exit(process, time);
             talkers.handle_exit(process);
+            tables.handle_exit(process);
         }
         // Somebody else reports these, and copies them: once is enough.
         EventBody::Data { session, .. } if hidden.contains(process) => {
