@@ -42,6 +42,8 @@ pub enum Operation {
     GoCloseWrite = 37,
     /// `func (c *crypto/tls.Conn) clientHandshake(…) error` of Go, and `serverHandshake`: a connection begins
     GoHandshake = 38,
+    /// As [`Self::GoReadReturn`], where the function keeps its arguments in their slots above the return address
+    GoReadReturnKept = 39,
 }
 
 impl Operation {

@@ -38,6 +38,8 @@ pub mod protocol {
 pub mod flag {
     /// The server name is that of an LLM provider: every request is taken for LLM traffic until the agent says otherwise.
     pub const LLM_HOST: u8 = 1;
+    /// Go: a call that reads was seen to begin. One that returns without was under way before there were probes, which happens once.
+    pub const READER_SEEN: u8 = 2;
 }
 
 /// Value of the map `SESSIONS`. Two threads may read and write one session at the same time, so what belongs to one direction is apart.

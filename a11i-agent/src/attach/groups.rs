@@ -65,6 +65,7 @@ const fn operation(program: ProgramName) -> Operation {
         ProgramName::GoRead => Operation::GoRead,
         ProgramName::GoWriteReturn => Operation::GoWriteReturn,
         ProgramName::GoReadReturn => Operation::GoReadReturn,
+        ProgramName::GoReadReturnKept => Operation::GoReadReturnKept,
         ProgramName::GoClose => Operation::GoClose,
         ProgramName::GoCloseWrite => Operation::GoCloseWrite,
         ProgramName::GoHandshake => Operation::GoHandshake,

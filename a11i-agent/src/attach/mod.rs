@@ -4,6 +4,7 @@
 //! offsets without proof. A new library is one file here and one line in [`LIBRARIES`].
 
 mod error;
+mod go;
 mod groups;
 pub mod links;
 mod openssl;
@@ -14,6 +15,7 @@ pub mod scope;
 use std::sync::Arc;
 
 pub use error::AttachError;
+pub use go::GoCryptoTls;
 pub use openssl::OpenSslFamily;
 pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
 
@@ -45,7 +47,7 @@ pub struct Found {
 }
 
 /// All that we can attach to.
-pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily];
+pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &GoCryptoTls];
 
 /// A parsed file and the functions that were asked for.
 pub struct Binary<'a> {

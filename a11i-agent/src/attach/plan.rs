@@ -47,6 +47,9 @@ pub enum ProgramName {
     GoWriteReturn,
     /// At the returns of [`Self::GoRead`].
     GoReadReturn,
+    /// The same, of a function that keeps its arguments above the return address: a call that was under way before there were probes is
+    /// understood too.
+    GoReadReturnKept,
     /// Go: `(*Conn) () error`.
     GoClose,
     /// Go: `(*Conn) () error`: nothing more is written.
@@ -56,7 +59,7 @@ pub enum ProgramName {
 }
 
 impl ProgramName {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::TlsWrite,
         Self::TlsRead,
         Self::TlsWriteEx,
@@ -74,6 +77,7 @@ impl ProgramName {
         Self::GoRead,
         Self::GoWriteReturn,
         Self::GoReadReturn,
+        Self::GoReadReturnKept,
         Self::GoClose,
         Self::GoCloseWrite,
         Self::GoHandshake,
@@ -99,6 +103,7 @@ impl ProgramName {
             Self::GoRead => "go_read",
             Self::GoWriteReturn => "go_write_return",
             Self::GoReadReturn => "go_read_return",
+            Self::GoReadReturnKept => "go_read_return_kept",
             Self::GoClose => "go_close",
             Self::GoCloseWrite => "go_close_write",
             Self::GoHandshake => "go_handshake",
@@ -121,6 +126,7 @@ impl ProgramName {
             | Self::GoRead
             | Self::GoWriteReturn
             | Self::GoReadReturn
+            | Self::GoReadReturnKept
             | Self::GoClose
             | Self::GoCloseWrite
             | Self::GoHandshake => false,

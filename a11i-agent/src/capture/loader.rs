@@ -48,7 +48,7 @@ pub enum LoadError {
 }
 
 /// Entry (and exit) programs of single probes and the operation each stands for; names of functions in `a11i-ebpf/src/tls/programs.rs`.
-pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 19] = {
+pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 20] = {
     use a11i_common::probe::Operation as O;
     [
         ("tls_write", O::Write),
@@ -67,6 +67,7 @@ pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 19] = {
         ("go_read", O::GoRead),
         ("go_write_return", O::GoWriteReturn),
         ("go_read_return", O::GoReadReturn),
+        ("go_read_return_kept", O::GoReadReturnKept),
         ("go_close", O::GoClose),
         ("go_close_write", O::GoCloseWrite),
         ("go_handshake", O::GoHandshake),

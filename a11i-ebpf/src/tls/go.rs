@@ -9,7 +9,7 @@
 
 use a11i_common::{
     event::{Counter, RecordKind},
-    session::{GoCall, GoCallKey, SessionKey, protocol},
+    session::{GoCall, GoCallKey, Session, SessionKey, flag, protocol},
 };
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
@@ -37,7 +37,7 @@ struct Stack {
 pub(crate) fn hit(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, attachment: u64) {
     match operation {
         operation::GO_WRITE | operation::GO_READ => enter(ctx, programs, operation, attachment),
-        operation::GO_WRITE_RETURN | operation::GO_READ_RETURN => leave(ctx, programs, operation),
+        operation::GO_WRITE_RETURN | operation::GO_READ_RETURN | operation::GO_READ_RETURN_KEPT => leave(ctx, programs, operation),
         _ => begin_or_end(ctx, operation, attachment),
     }
 }
@@ -68,6 +68,9 @@ pub(crate) fn enter(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, 
     let Some(session) = session::find_or_insert(&key) else {
         return;
     };
+    if direction != 0 {
+        see_reader(session);
+    }
     let is_copied = direction == 0 && is_set_up(&key, session) && is_resident(buffer, capacity);
     let on_stack = buffer >= stack.low && buffer < stack.high;
     let frame = GoCall {
@@ -100,16 +103,10 @@ pub(crate) fn leave(ctx: &ProbeContext, programs: &ProgramArray, operation: u8) 
     let Some((call, stack)) = call_of(ctx, tgid) else {
         return;
     };
-    let Some(frame) = GO_CALLS.get_ptr(&call) else {
+    let direction = operation::direction(operation);
+    let Some(frame) = taken(&call, direction).or_else(|| kept(ctx, operation, tgid)) else {
         return;
     };
-    // SAFETY: a live map value of this goroutine, which runs here.
-    let frame = unsafe { *frame };
-    let _ = GO_CALLS.remove(&call);
-    let direction = operation::direction(operation);
-    if usize::from(frame.direction) != direction {
-        return; // of a call that never returned
-    }
     count::add(Counter::Calls, 1);
     let transferred = registers::go_argument::<0>(ctx.regs) as i64;
     if frame.is_copied != 0 || transferred <= 0 {
@@ -128,6 +125,49 @@ pub(crate) fn leave(ctx: &ProbeContext, programs: &ProgramArray, operation: u8) 
     }
     let buffer = if frame.buffer_depth != 0 { stack.high.wrapping_sub(frame.buffer_depth) } else { frame.buffer };
     transfer(ctx, programs, key, tid, frame.attachment, buffer, transferred, direction, session);
+}
+
+/// The call as it was entered.
+#[inline(always)]
+fn taken(call: &GoCallKey, direction: usize) -> Option<GoCall> {
+    let frame = GO_CALLS.get_ptr(call)?;
+    // SAFETY: a live map value of this goroutine, which runs here.
+    let frame = unsafe { *frame };
+    let _ = GO_CALLS.remove(call);
+    // Else it is one that never returned.
+    if usize::from(frame.direction) == direction { Some(frame) } else { None }
+}
+
+/// A reader that waited in the call before there were probes, as that of an idle connection does: its arguments are in their slots above the
+/// return address. That the first of them is a connection whose request was seen shows that they are what they should be.
+#[inline(always)]
+fn kept(ctx: &ProbeContext, operation: u8, tgid: u32) -> Option<GoCall> {
+    if operation != operation::GO_READ_RETURN_KEPT {
+        return None;
+    }
+    let [session, buffer, capacity] = user_memory::read::<[u64; 3]>(registers::stack_pointer_at_entry(ctx.regs).wrapping_add(8))?;
+    let known = SESSIONS.get_ptr_mut(&session::key(tgid, session))?;
+    // Through a second attachment of the file, every return comes twice.
+    if !see_reader(known) {
+        return None;
+    }
+    // Without an entry it is not known through which attachment it came: that of the cookie is as good.
+    let attachment = super::buffer_call::attachment_of(operation::cookie(ctx));
+    Some(GoCall { session, buffer, buffer_depth: 0, capacity, attachment, direction: 1, is_copied: 0, reserved: [0; 6] })
+}
+
+/// False: a reader was seen before. Verdicts are noted in the same byte, by whoever transfers: that one of the two is forgotten costs a
+/// duplicate, or a second look.
+#[inline(always)]
+fn see_reader(session: *mut Session) -> bool {
+    // SAFETY: a live map value; a single byte.
+    unsafe {
+        let is_first = (*session).flags & flag::READER_SEEN == 0;
+        if is_first {
+            (*session).flags |= flag::READER_SEEN;
+        }
+        is_first
+    }
 }
 
 /// Close, half-close and begin of a connection.
@@ -163,7 +203,7 @@ fn begin(key: &SessionKey, tid: u32, attachment: u64) {
         session::begin_generation(session);
         session.protocol = protocol::UNDECIDED;
         session.request_direction = 2;
-        session.flags = 0;
+        session.flags &= flag::READER_SEEN;
     }
     let _ = GO_HANDSHAKES.insert(key, &1, u64::from(BPF_ANY));
 }
@@ -187,7 +227,7 @@ fn is_of_no_interest(key: &SessionKey, direction: usize, buffer: u64, capacity: 
 
 /// The handshake is over: bytes were transferred, or it was seen to begin before this call.
 #[inline(always)]
-fn is_set_up(key: &SessionKey, session: *const a11i_common::session::Session) -> bool {
+fn is_set_up(key: &SessionKey, session: *const Session) -> bool {
     // SAFETY: a live map value; a single byte.
     let has_transferred = unsafe { (*session).last_direction } != 2;
     has_transferred || GO_HANDSHAKES.remove(key).is_ok()
@@ -245,7 +285,7 @@ fn transfer(
     buffer: u64,
     length: u64,
     direction: usize,
-    session: *mut a11i_common::session::Session,
+    session: *mut Session,
 ) {
     let thread = thread_key(key.tgid, tid);
     if IN_FLIGHT.get_ptr_mut(&thread).is_none()

@@ -31,6 +31,7 @@ pub(crate) const GO_WRITE: u8 = Operation::GoWrite as u8;
 pub(crate) const GO_READ: u8 = Operation::GoRead as u8;
 pub(crate) const GO_WRITE_RETURN: u8 = Operation::GoWriteReturn as u8;
 pub(crate) const GO_READ_RETURN: u8 = Operation::GoReadReturn as u8;
+pub(crate) const GO_READ_RETURN_KEPT: u8 = Operation::GoReadReturnKept as u8;
 pub(crate) const GO_CLOSE: u8 = Operation::GoClose as u8;
 pub(crate) const GO_CLOSE_WRITE: u8 = Operation::GoCloseWrite as u8;
 pub(crate) const GO_HANDSHAKE: u8 = Operation::GoHandshake as u8;
@@ -38,5 +39,10 @@ pub(crate) const GO_HANDSHAKE: u8 = Operation::GoHandshake as u8;
 /// 0 = write, 1 = read.
 #[inline(always)]
 pub(crate) fn direction(operation: u8) -> usize {
-    (operation == READ || operation == READ_EX || operation == READ_EARLY_DATA || operation == GO_READ || operation == GO_READ_RETURN) as usize
+    (operation == READ
+        || operation == READ_EX
+        || operation == READ_EARLY_DATA
+        || operation == GO_READ
+        || operation == GO_READ_RETURN
+        || operation == GO_READ_RETURN_KEPT) as usize
 }

@@ -140,6 +140,7 @@ single_go! {
     go_read: GO_READ;
     go_write_return: GO_WRITE_RETURN;
     go_read_return: GO_READ_RETURN;
+    go_read_return_kept: GO_READ_RETURN_KEPT;
     go_close: GO_CLOSE;
     go_close_write: GO_CLOSE_WRITE;
     go_handshake: GO_HANDSHAKE;

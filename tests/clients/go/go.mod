@@ -1,3 +1,3 @@
 module a11i.test/client
 
-go 1.22
+go 1.21

@@ -61,19 +61,21 @@ func echoes(clients []*tls.Conn, wanted int64) (int64, error) {
 	var running sync.WaitGroup
 	for seed, client := range clients {
 		running.Add(1)
-		go func() {
+		go func(seed int, client *tls.Conn) {
 			defer running.Done()
 			for number := uint64(seed); calls.Load() < wanted; number += pairs {
 				done := make(chan error)
 				// A new goroutine has the smallest stack there is.
-				go func() { done <- below(int(number%37), func() error { return echo(client, number) }) }()
+				go func(number uint64) {
+					done <- below(int(number%37), func() error { return echo(client, number) })
+				}(number)
 				if err := <-done; err != nil {
 					failed <- err
 					return
 				}
 				calls.Add(callsOfAnEcho)
 			}
-		}()
+		}(seed, client)
 	}
 	running.Wait()
 	close(failed)
@@ -141,7 +143,7 @@ func receive(from *tls.Conn, into *[mostBytes]byte) (int, error) {
 func serve(connection *tls.Conn) {
 	for number := 0; ; number++ {
 		done := make(chan error)
-		go func() {
+		go func(number int) {
 			done <- below((number*7)%37, func() error {
 				var message [mostBytes]byte
 				length, err := receive(connection, &message)
@@ -150,7 +152,7 @@ func serve(connection *tls.Conn) {
 				}
 				return err
 			})
-		}()
+		}(number)
 		if <-done != nil {
 			connection.Close()
 			return

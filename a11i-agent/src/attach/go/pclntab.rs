@@ -2,10 +2,15 @@
 //!
 //! Of a hostile or damaged table every offset and count is checked before it is used, and a walk is bounded.
 
+use std::cell::OnceCell;
+
 use memchr::memmem;
 
 use crate::{
-    discovery::{elf::Elf, evidence::GoRefusal, file::ByteSource},
+    discovery::{
+        elf::{Elf, Machine, Segment},
+        evidence::GoRefusal,
+    },
     machine_code::Image,
 };
 
@@ -23,6 +28,8 @@ pub(super) struct FunctionTable<'a> {
     names: (u64, u64),
     /// Index and functions, which offsets of the index count from.
     index: u64,
+    /// Words that the loader sets, and the addresses it sets them to.
+    relocations: OnceCell<Vec<(u64, u64)>>,
 }
 
 /// A function by the table.
@@ -117,7 +124,7 @@ impl<'a> FunctionTable<'a> {
             return Err(GoRefusal::Table);
         };
         let size = size.min(elf.source().len().saturating_sub(offset)).min(MAX_TABLE_BYTES);
-        let table = Self { elf, offset, size, address: address_of(elf, offset)?, layout, functions, text, names: (names, names_end), index };
+        let table = Self { elf, offset, size, address: address_of(elf, offset)?, layout, functions, text, names: (names, names_end), index, relocations: OnceCell::new() };
         let index_bytes = functions.checked_mul(2 * layout.number()).and_then(|bytes| bytes.checked_add(layout.number()));
         let is_inside = names < names_end && names_end <= index && index_bytes.and_then(|bytes| bytes.checked_add(index)).is_some_and(|end| end <= size);
         if functions == 0 || functions > MAX_FUNCTIONS || !is_inside {
@@ -231,8 +238,7 @@ impl<'a> FunctionTable<'a> {
         }
         // Where the linker left the addresses to the loader alone.
         text.or_else(|| {
-            let pointers = self.elf.relative_relocations();
-            pointers.iter().filter(|(_, value)| *value == self.address).find_map(|(module, _)| self.text_of_module(&image, *module))
+            self.relocations().iter().filter(|(_, value)| *value == self.address).find_map(|(module, _)| self.text_of_module(&image, *module))
         })
     }
 
@@ -256,7 +262,11 @@ impl<'a> FunctionTable<'a> {
         if in_file != 0 || !self.elf.is_position_independent() {
             return Some(in_file);
         }
-        self.elf.relative_relocations().iter().find(|(slot, _)| *slot == address).map(|(_, value)| *value)
+        self.relocations().iter().find(|(slot, _)| *slot == address).map(|(_, value)| *value)
+    }
+
+    fn relocations(&self) -> &[(u64, u64)] {
+        self.relocations.get_or_init(|| relative_relocations(self.elf).unwrap_or_default())
     }
 
     fn address_in_index(&self, number: u64) -> Result<u64, GoRefusal> {
@@ -314,8 +324,34 @@ impl Window {
     }
 }
 
+/// Slots and values of the table `DT_RELA`. Go's own linker writes the values into the file as well, others leave zeros there.
+fn relative_relocations(elf: &Elf<'_>) -> Option<Vec<(u64, u64)>> {
+    let relative = match elf.machine() {
+        Machine::X86_64 => R_X86_64_RELATIVE,
+        Machine::Aarch64 => R_AARCH64_RELATIVE,
+    };
+    let (offset, size) = elf.relocations().rela?;
+    let size = size.min(elf.source().len().saturating_sub(offset)).min(MAX_RELOCATION_BYTES);
+    let (mut found, mut window, mut at) = (Vec::new(), Vec::new(), 0);
+    while at < size {
+        window.resize(usize::try_from((size - at).min(RELOCATION_BYTES * 8_192)).ok()?, 0);
+        elf.source().read_exact_at(offset.checked_add(at)?, &mut window).ok()?;
+        at = at.checked_add(window.len() as u64)?;
+        let (entries, _) = window.as_chunks::<{ RELOCATION_BYTES as usize }>();
+        for entry in entries {
+            let (slot, rest) = entry.split_first_chunk::<8>()?;
+            let (info, value) = rest.split_first_chunk::<8>()?;
+            // Symbol in the upper half, type in the lower.
+            if u64::from_le_bytes(*info) == relative {
+                found.push((u64::from_le_bytes(*slot), u64::from_le_bytes(*value.first_chunk()?)));
+            }
+        }
+    }
+    Some(found)
+}
+
 fn address_of(elf: &Elf<'_>, offset: u64) -> Result<u64, GoRefusal> {
-    let into = |segment: &&crate::discovery::elf::Segment| offset.checked_sub(segment.offset).is_some_and(|into| into < segment.file_size);
+    let into = |segment: &&Segment| offset.checked_sub(segment.offset).is_some_and(|into| into < segment.file_size);
     let segment = elf.segments().iter().find(into).ok_or(GoRefusal::Table)?;
     segment.vaddr.checked_add(offset - segment.offset).ok_or(GoRefusal::Table)
 }
@@ -340,3 +376,8 @@ const MAX_TABLE_BYTES: u64 = 512 * 1024 * 1024;
 /// The linker writes each name once.
 const MAX_NAMES: usize = 64;
 const WINDOW: u64 = 256 * 1024;
+const R_X86_64_RELATIVE: u64 = 8;
+const R_AARCH64_RELATIVE: u64 = 1027;
+const RELOCATION_BYTES: u64 = 24;
+/// The largest programs have some million.
+const MAX_RELOCATION_BYTES: u64 = 64 * 1024 * 1024;

@@ -3,7 +3,7 @@
 use memchr::memmem;
 
 use crate::{
-    discovery::{elf::Elf, file::ByteSource},
+    discovery::elf::Elf,
     machine_code::Image,
 };
 
