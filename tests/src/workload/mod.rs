@@ -4,6 +4,7 @@ pub mod c_client;
 pub mod c_program;
 pub mod curl;
 pub mod forks;
+pub mod go;
 pub mod late_client;
 pub mod python;
 pub mod steady;
