@@ -25,7 +25,9 @@ pub(super) fn groups(mode: AttachMode, probes: &[Probe]) -> Vec<Group> {
             (AttachMode::PerfEvent, ProbeKind::Return) => (0, SINGLE_RETURN),
             (AttachMode::Multi, ProbeKind::Exit) => (0, MULTI_GO_LEAVE),
             (AttachMode::Multi, ProbeKind::Entry) if matches!(operation, Operation::GoWrite | Operation::GoRead) => (2, MULTI_GO_ENTER),
-            (AttachMode::Multi, ProbeKind::Entry) if matches!(operation, Operation::GoClose | Operation::GoCloseWrite | Operation::GoHandshake) => {
+            (AttachMode::Multi, ProbeKind::Entry)
+                if matches!(operation, Operation::GoClose | Operation::GoCloseWrite | Operation::GoHandshake) =>
+            {
                 (1, MULTI_GO_LIFE)
             }
             (AttachMode::Multi, ProbeKind::Entry) if operation.has_return() => (2, MULTI_ENTER),

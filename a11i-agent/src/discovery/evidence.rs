@@ -57,9 +57,7 @@ impl Evidence {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::GoCryptoTls(refusal) => refusal.remedy(),
-            Self::GnuTls | Self::Rustls => {
-                "a later version will cover it; until then instrument the program with OpenTelemetry"
-            }
+            Self::GnuTls | Self::Rustls => "a later version will cover it; until then instrument the program with OpenTelemetry",
             Self::BoringSslWithoutSymbols | Self::OpenSslWithoutSymbols => "keep the symbols (do not strip), or link the shared library",
             Self::MbedTls | Self::WolfSsl | Self::S2n | Self::Jvm => "instrument the program with OpenTelemetry",
             Self::OtherClass | Self::OtherMachine => "use a 64-bit build for this machine",
@@ -93,7 +91,9 @@ impl GoRefusal {
     const fn reason(self) -> &'static str {
         match self {
             Self::StackAbi => "Go crypto/tls: made by a Go that passes arguments on the stack (before 1.17; on arm64, before 1.18)",
-            Self::VersionUnknown => "Go crypto/tls: it cannot be told whether arguments are in registers (the Go version is not in the file)",
+            Self::VersionUnknown => {
+                "Go crypto/tls: it cannot be told whether arguments are in registers (the Go version is not in the file)"
+            }
             Self::UnknownTable => "Go crypto/tls: the function table has a form that this version does not know",
             Self::Table => "Go crypto/tls: the function table contradicts itself",
             Self::TextStart => "Go crypto/tls: where the program's code begins is not proven",

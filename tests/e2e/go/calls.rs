@@ -1,6 +1,11 @@
 //! Calls of new and of running programs, however they are linked.
 
-use a11i_tests::{agent::Agent, provider_stub::ProviderStub, serial::one_at_a_time, workload::go::{Build, GoProgram, Running}};
+use a11i_tests::{
+    agent::Agent,
+    provider_stub::ProviderStub,
+    serial::one_at_a_time,
+    workload::go::{Build, GoProgram, Running},
+};
 use serde_json::{Value, json};
 
 use super::{are_reported, program};
@@ -101,7 +106,8 @@ async fn fifty_goroutines_keep_their_numbers_apart() {
     let mut client = started(&go, &scene).await;
     let pid = client.pid;
     let job = |n: u64| {
-        let headers = json!({"x-stub-chunks": (n % 50 + 3).to_string(), "x-stub-pace-ms": "2", "x-stub-input-tokens": (1000 + n).to_string()});
+        let headers =
+            json!({"x-stub-chunks": (n % 50 + 3).to_string(), "x-stub-pace-ms": "2", "x-stub-input-tokens": (1000 + n).to_string()});
         json!({"stream": n % 3 != 0, "prompt": format!("goroutine {n}"), "headers": headers})
     };
     // The second round goes over connections of the first.

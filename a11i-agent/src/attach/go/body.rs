@@ -50,7 +50,8 @@ impl Body {
                 return Err(GoRefusal::Decode);
             }
         }
-        let returns: Vec<u64> = code.iter().filter(|instruction| instruction.kind == Kind::Return).map(|instruction| instruction.address).collect();
+        let returns: Vec<u64> =
+            code.iter().filter(|instruction| instruction.kind == Kind::Return).map(|instruction| instruction.address).collect();
         if returns.is_empty() {
             return Err(GoRefusal::Leaves);
         }
@@ -81,7 +82,8 @@ fn at(code: &[Instruction], address: u64) -> Option<usize> {
 }
 
 fn entry(machine: Machine, code: &[Instruction], bytes: &[u8], start: u64) -> Result<u64, GoRefusal> {
-    let begins_anew = code.iter().any(|instruction| matches!(instruction.kind, Kind::Jump(target) | Kind::Branch(target) if target == start));
+    let begins_anew =
+        code.iter().any(|instruction| matches!(instruction.kind, Kind::Jump(target) | Kind::Branch(target) if target == start));
     if !begins_anew {
         return Ok(start); // it needs so little stack that it does not ask
     }
@@ -100,7 +102,8 @@ fn entry(machine: Machine, code: &[Instruction], bytes: &[u8], start: u64) -> Re
     let reads_goroutine = before.iter().any(|instruction| is_stack_limit(machine, instruction, bytes, start));
     let grows = at(code, more).and_then(|index| code.get(index..)).is_some_and(|rest| grows_and_begins_anew(rest, start));
     let entry = code.get(last.saturating_add(1)).map(|instruction| instruction.address).ok_or(GoRefusal::Prologue)?;
-    let is_jumped_to = code.iter().any(|instruction| matches!(instruction.kind, Kind::Jump(target) | Kind::Branch(target) if target == entry));
+    let is_jumped_to =
+        code.iter().any(|instruction| matches!(instruction.kind, Kind::Jump(target) | Kind::Branch(target) if target == entry));
     if reads_goroutine && grows && !is_jumped_to { Ok(entry) } else { Err(GoRefusal::Prologue) }
 }
 
@@ -142,9 +145,15 @@ fn keeps_arguments(machine: Machine, code: &[Instruction], entry: u64) -> bool {
     let mut below = 0_i64;
     let mut kept = [None; 3];
     for instruction in code.get(from..).unwrap_or_default() {
+        if kept.iter().all(Option::is_some) {
+            break;
+        }
         match instruction.kind {
             Kind::Store { from: Some(register), base, displacement, size: 8 } if base == stack => {
-                let slot = arguments.iter().zip(SLOTS).position(|(argument, slot)| *argument == register && displacement == below.saturating_add(slot));
+                let slot = arguments
+                    .iter()
+                    .zip(SLOTS)
+                    .position(|(argument, slot)| *argument == register && displacement == below.saturating_add(slot));
                 if let Some(kept) = slot.and_then(|slot| kept.get_mut(slot)) {
                     *kept = Some(instruction.address);
                 }

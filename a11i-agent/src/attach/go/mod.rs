@@ -53,10 +53,11 @@ fn plan(binary: &Binary<'_>) -> Result<Option<Planned>, GoRefusal> {
         Some(Err(_)) if !mentions_tls(elf) => return Ok(None),
         Some(table) => table?,
     };
-    let functions = match table.functions(NAMES) {
-        Err(_) if !mentions_tls(elf) => return Ok(None),
-        functions => functions?,
-    };
+    let Ok(names) = table.names(NAMES) else { return Ok(None) };
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let functions = table.functions(&names)?;
     let has = |name: &str| functions.iter().any(|function| function.name == name);
     if !has(WRITE) || !has(READ) {
         return Ok(None); // the linker leaves out what nobody calls
@@ -148,8 +149,7 @@ const WRITE: &str = "crypto/tls.(*Conn).Write";
 const READ: &str = "crypto/tls.(*Conn).Read";
 const CLOSE: &str = "crypto/tls.(*Conn).Close";
 const CLOSE_WRITE: &str = "crypto/tls.(*Conn).CloseWrite";
-const NAMES: &[&str] =
-    &[WRITE, READ, CLOSE, CLOSE_WRITE, "crypto/tls.(*Conn).clientHandshake", "crypto/tls.(*Conn).serverHandshake"];
+const NAMES: &[&str] = &[WRITE, READ, CLOSE, CLOSE_WRITE, "crypto/tls.(*Conn).clientHandshake", "crypto/tls.(*Conn).serverHandshake"];
 
 #[cfg(test)]
 mod tests;

@@ -85,7 +85,8 @@ impl<'a> FunctionTable<'a> {
         for segment in elf.segments().iter().filter(|segment| !segment.executable) {
             image.windows(segment, HEADER_BYTES, |address, window| {
                 for at in memmem::find_iter(window, &MAGIC_TAIL) {
-                    let Some(offset) = address.checked_add(at as u64).and_then(|tail| tail.checked_sub(1)?.checked_sub(segment.vaddr)) else {
+                    let Some(offset) = address.checked_add(at as u64).and_then(|tail| tail.checked_sub(1)?.checked_sub(segment.vaddr))
+                    else {
                         continue;
                     };
                     let size = segment.file_size.saturating_sub(offset);
@@ -124,9 +125,22 @@ impl<'a> FunctionTable<'a> {
             return Err(GoRefusal::Table);
         };
         let size = size.min(elf.source().len().saturating_sub(offset)).min(MAX_TABLE_BYTES);
-        let table = Self { elf, offset, size, address: address_of(elf, offset)?, layout, functions, text, names: (names, names_end), index, relocations: OnceCell::new() };
+        let table = Self {
+            elf,
+            offset,
+            size,
+            address: address_of(elf, offset)?,
+            layout,
+            functions,
+            text,
+            names: (names, names_end),
+            index,
+            relocations: OnceCell::new(),
+        };
         let index_bytes = functions.checked_mul(2 * layout.number()).and_then(|bytes| bytes.checked_add(layout.number()));
-        let is_inside = names < names_end && names_end <= index && index_bytes.and_then(|bytes| bytes.checked_add(index)).is_some_and(|end| end <= size);
+        let is_inside = names < names_end
+            && names_end <= index
+            && index_bytes.and_then(|bytes| bytes.checked_add(index)).is_some_and(|end| end <= size);
         if functions == 0 || functions > MAX_FUNCTIONS || !is_inside {
             return Err(GoRefusal::Table);
         }
@@ -137,12 +151,8 @@ impl<'a> FunctionTable<'a> {
         self.layout
     }
 
-    /// The functions of these names; what is not there is not in the answer.
-    pub(super) fn functions(&self, wanted: &[&'static str]) -> Result<Vec<TableFunction>, GoRefusal> {
-        let names = self.find_names(wanted)?;
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// The functions of these names, given with their places ([`Self::names`]).
+    pub(super) fn functions(&self, names: &[(u64, &'static str)]) -> Result<Vec<TableFunction>, GoRefusal> {
         let base = match self.layout {
             Layout::V116 => 0,
             Layout::V118 => self.text_start()?,
@@ -176,8 +186,8 @@ impl<'a> FunctionTable<'a> {
         Ok(found)
     }
 
-    /// Offsets of the names in the table of names.
-    fn find_names(&self, wanted: &[&'static str]) -> Result<Vec<(u64, &'static str)>, GoRefusal> {
+    /// Which of the names there are, and their offsets in the table of names.
+    pub(super) fn names(&self, wanted: &[&'static str]) -> Result<Vec<(u64, &'static str)>, GoRefusal> {
         let finder = memmem::Finder::new(PREFIX);
         let longest = wanted.iter().map(|name| name.len()).max().unwrap_or(0).saturating_add(2) as u64;
         let (from, to) = self.names;
@@ -238,7 +248,10 @@ impl<'a> FunctionTable<'a> {
         }
         // Where the linker left the addresses to the loader alone.
         text.or_else(|| {
-            self.relocations().iter().filter(|(_, value)| *value == self.address).find_map(|(module, _)| self.text_of_module(&image, *module))
+            self.relocations()
+                .iter()
+                .filter(|(_, value)| *value == self.address)
+                .find_map(|(module, _)| self.text_of_module(&image, *module))
         })
     }
 
@@ -252,7 +265,8 @@ impl<'a> FunctionTable<'a> {
         let first = self.start(&mut window, 0)?;
         let last = self.start(&mut window, self.functions)?;
         let text = word(MODULE_TEXT)?;
-        let repeats = word(MODULE_TABLE)? == index && word(MODULE_INDEX)? == index && word(MODULE_INDEX + 1)? == self.functions.checked_add(1)?;
+        let repeats =
+            word(MODULE_TABLE)? == index && word(MODULE_INDEX)? == index && word(MODULE_INDEX + 1)? == self.functions.checked_add(1)?;
         let bounds = word(MODULE_TEXT - 2)? == text.checked_add(first)? && word(MODULE_TEXT - 1)? == text.checked_add(last)?;
         (repeats && bounds && image.is_code(text)).then_some(text)
     }

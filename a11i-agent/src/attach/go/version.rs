@@ -2,10 +2,7 @@
 
 use memchr::memmem;
 
-use crate::{
-    discovery::elf::Elf,
-    machine_code::Image,
-};
+use crate::{discovery::elf::Elf, machine_code::Image};
 
 /// The version as the toolchain states it (`go1.27.3`, with experiments after it), if it can be read.
 pub(super) fn version(elf: &Elf<'_>) -> Option<String> {
