@@ -70,6 +70,10 @@ pub struct Session {
     pub decision: u16,
     /// Bytes of the present request and its answer that may still be copied while it is undecided.
     pub undecided_left: u32,
+    /// Bytes counted in the offset of writes that GnuTLS has taken into its own buffer while their call failed with *try again*: the call
+    /// that succeeds says how many they really were.
+    pub queued: u16,
+    pub reserved: [u16; 3],
 }
 
 /// Key of the map `GO_CALLS`: a call of a Go function between its entry and its return. The thread is no part of it (goroutines change
@@ -105,7 +109,7 @@ pub struct GoCall {
 const _: () = {
     use core::mem::{offset_of, size_of};
     assert!(size_of::<SessionKey>() == 16);
-    assert!(size_of::<Session>() == 48);
+    assert!(size_of::<Session>() == 56);
     assert!(size_of::<GoCallKey>() == 16);
     assert!(size_of::<GoCall>() == 48);
     assert!(offset_of!(Session, process) == 16);

@@ -41,6 +41,8 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
         request: 0,
         decision: 0,
         undecided_left: 0,
+        queued: 0,
+        reserved: [0; 3],
     };
     // Another thread may be faster; then its entry counts.
     let _ = SESSIONS.insert(key, &fresh, u64::from(BPF_NOEXIST));
@@ -52,8 +54,9 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
 }
 
 /// What follows has nothing to do with what was seen before: a request after traffic that nobody followed. Nobody else counts in the session
-/// now: most libraries allow one thread in it at a time, and where a reader may run beside a writer (Go), of traffic that is not followed
-/// nothing is counted, and a request that follows one that was does not begin before that one's answer has returned.
+/// now: OpenSSL's family allows one thread in it at a time. Where a reader may run beside a writer (GnuTLS, Go), it counts when it returns;
+/// of traffic that is not followed nothing is counted, and a request that follows one that was does not begin before that one's answer has
+/// returned.
 #[inline(always)]
 pub(crate) fn begin_generation(session: &mut Session) {
     session.generation = session.generation.wrapping_add(1);
@@ -61,6 +64,7 @@ pub(crate) fn begin_generation(session: &mut Session) {
     session.causes = [0; 2];
     session.start = [[0; 4]; 2];
     session.last_direction = 2;
+    session.queued = 0;
 }
 
 #[inline(always)]

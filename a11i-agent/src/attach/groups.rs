@@ -71,6 +71,13 @@ const fn operation(program: ProgramName) -> Operation {
         ProgramName::GoClose => Operation::GoClose,
         ProgramName::GoCloseWrite => Operation::GoCloseWrite,
         ProgramName::GoHandshake => Operation::GoHandshake,
+        ProgramName::GnuTlsSend => Operation::GnuTlsSend,
+        ProgramName::GnuTlsSend2 => Operation::GnuTlsSend2,
+        ProgramName::GnuTlsRecv => Operation::GnuTlsRecv,
+        ProgramName::GnuTlsSendEarlyData => Operation::GnuTlsSendEarlyData,
+        ProgramName::GnuTlsUncork => Operation::GnuTlsUncork,
+        ProgramName::GnuTlsRecvPacket => Operation::GnuTlsRecvPacket,
+        ProgramName::GnuTlsServerName => Operation::GnuTlsServerName,
     }
 }
 

@@ -3,7 +3,9 @@
 //! Takes a file of a process; gives a [`ProbePlan`] (data) or the evidence for a library that is not supported. Refuses
 //! offsets without proof. A new library is one file here and one line in [`LIBRARIES`].
 
+mod boringssl;
 mod error;
+mod gnutls;
 mod go;
 mod groups;
 pub mod links;
@@ -11,13 +13,17 @@ mod openssl;
 mod plan;
 mod proof;
 pub mod scope;
+mod static_openssl;
 
 use std::sync::Arc;
 
+pub use boringssl::StrippedBoringSsl;
 pub use error::AttachError;
+pub use gnutls::GnuTls;
 pub use go::GoCryptoTls;
 pub use openssl::OpenSslFamily;
 pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
+pub use static_openssl::StaticOpenSsl;
 
 use crate::discovery::{
     elf::{Elf, ElfError, Functions, Machine, RefusedSymbol},
@@ -47,7 +53,7 @@ pub struct Found {
 }
 
 /// All that we can attach to.
-pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &GoCryptoTls];
+pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &GnuTls, &GoCryptoTls, &StrippedBoringSsl, &StaticOpenSsl];
 
 /// A parsed file and the functions that were asked for.
 pub struct Binary<'a> {

@@ -56,10 +56,24 @@ pub enum ProgramName {
     GoCloseWrite,
     /// Go: `(*Conn) (…) error`: a connection begins.
     GoHandshake,
+    /// `ssize_t (session, buf, size_t len)`: bytes written, or a negative error.
+    GnuTlsSend,
+    /// As [`Self::GnuTlsSend`], which may jump to it.
+    GnuTlsSend2,
+    /// `ssize_t (session, buf, size_t len)`: bytes read, or a negative error.
+    GnuTlsRecv,
+    /// `ssize_t (session, buf, size_t len)`: 0 when all was taken.
+    GnuTlsSendEarlyData,
+    /// `int (session, unsigned flags)`: sends what was taken before.
+    GnuTlsUncork,
+    /// `ssize_t (session, packet *)`: bytes in the packet.
+    GnuTlsRecvPacket,
+    /// `int (session, type, name, size_t len)`.
+    GnuTlsServerName,
 }
 
 impl ProgramName {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 28] = [
         Self::TlsWrite,
         Self::TlsRead,
         Self::TlsWriteEx,
@@ -81,6 +95,13 @@ impl ProgramName {
         Self::GoClose,
         Self::GoCloseWrite,
         Self::GoHandshake,
+        Self::GnuTlsSend,
+        Self::GnuTlsSend2,
+        Self::GnuTlsRecv,
+        Self::GnuTlsSendEarlyData,
+        Self::GnuTlsUncork,
+        Self::GnuTlsRecvPacket,
+        Self::GnuTlsServerName,
     ];
 
     /// Name of the function in the kernel object.
@@ -107,10 +128,17 @@ impl ProgramName {
             Self::GoClose => "go_close",
             Self::GoCloseWrite => "go_close_write",
             Self::GoHandshake => "go_handshake",
+            Self::GnuTlsSend => "gnutls_send",
+            Self::GnuTlsSend2 => "gnutls_send2",
+            Self::GnuTlsRecv => "gnutls_recv",
+            Self::GnuTlsSendEarlyData => "gnutls_send_early_data",
+            Self::GnuTlsUncork => "gnutls_uncork",
+            Self::GnuTlsRecvPacket => "gnutls_recv_packet",
+            Self::GnuTlsServerName => "gnutls_server_name",
         }
     }
 
-    /// The program transfers plaintext, so [`Self::TlsReturn`] belongs to its function too.
+    /// What a call did is known at its end only, so [`Self::TlsReturn`] belongs to its function too.
     pub const fn has_return(self) -> bool {
         match self {
             Self::TlsWrite
@@ -119,8 +147,20 @@ impl ProgramName {
             | Self::TlsReadEx
             | Self::TlsWriteEx2
             | Self::TlsWriteEarlyData
-            | Self::TlsReadEarlyData => true,
-            Self::TlsReturn | Self::SessionFree | Self::SessionClear | Self::SessionShutdown | Self::SslCtrl | Self::SetHostName => false,
+            | Self::TlsReadEarlyData
+            | Self::GnuTlsSend
+            | Self::GnuTlsSend2
+            | Self::GnuTlsRecv
+            | Self::GnuTlsSendEarlyData
+            | Self::GnuTlsUncork
+            | Self::GnuTlsRecvPacket => true,
+            Self::TlsReturn
+            | Self::SessionFree
+            | Self::SessionClear
+            | Self::SessionShutdown
+            | Self::SslCtrl
+            | Self::SetHostName
+            | Self::GnuTlsServerName => false,
             // Their returns are probed where they are.
             Self::GoWrite
             | Self::GoRead
@@ -175,7 +215,8 @@ pub struct ProbePlan {
 /// Whether the probes transfer plaintext in both directions: otherwise a plan is no use.
 pub(super) fn reads_and_writes(probes: &[Probe]) -> bool {
     let has = |programs: &[ProgramName]| probes.iter().any(|probe| programs.contains(&probe.program));
-    has(&[ProgramName::TlsRead, ProgramName::TlsReadEx]) && has(&[ProgramName::TlsWrite, ProgramName::TlsWriteEx])
+    has(&[ProgramName::TlsRead, ProgramName::TlsReadEx, ProgramName::GnuTlsRecv])
+        && has(&[ProgramName::TlsWrite, ProgramName::TlsWriteEx, ProgramName::TlsWriteEx2, ProgramName::GnuTlsSend])
 }
 
 /// Turns functions into probes: an address under several names gets one probe; an address whose names ask for different

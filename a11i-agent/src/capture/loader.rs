@@ -48,7 +48,7 @@ pub enum LoadError {
 }
 
 /// Entry (and exit) programs of single probes and the operation each stands for; names of functions in `a11i-ebpf/src/tls/programs.rs`.
-pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 20] = {
+pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 27] = {
     use a11i_common::probe::Operation as O;
     [
         ("tls_write", O::Write),
@@ -71,6 +71,13 @@ pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 20] = {
         ("go_close", O::GoClose),
         ("go_close_write", O::GoCloseWrite),
         ("go_handshake", O::GoHandshake),
+        ("gnutls_send", O::GnuTlsSend),
+        ("gnutls_send2", O::GnuTlsSend2),
+        ("gnutls_recv", O::GnuTlsRecv),
+        ("gnutls_send_early_data", O::GnuTlsSendEarlyData),
+        ("gnutls_uncork", O::GnuTlsUncork),
+        ("gnutls_recv_packet", O::GnuTlsRecvPacket),
+        ("gnutls_server_name", O::GnuTlsServerName),
     ]
 };
 pub const SINGLE_RETURN: &str = "tls_leave";

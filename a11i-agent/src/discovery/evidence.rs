@@ -14,8 +14,6 @@ use super::{
 pub enum Evidence {
     /// `crypto/tls` in a Go program, whose functions are not probed.
     GoCryptoTls(GoRefusal),
-    /// The library defines `gnutls_record_send`.
-    GnuTls,
     MbedTls,
     WolfSsl,
     S2n,
@@ -39,14 +37,15 @@ impl Evidence {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::GoCryptoTls(refusal) => refusal.reason(),
-            Self::GnuTls => "GnuTLS: not supported by this version",
             Self::MbedTls => "mbedTLS: not supported",
             Self::WolfSsl => "wolfSSL: not supported",
             Self::S2n => "s2n-tls: not supported",
             Self::Jvm => "Java virtual machine: its own TLS (JSSE) cannot be probed",
             Self::Rustls => "rustls: not supported by this version",
-            Self::BoringSslWithoutSymbols => "BoringSSL without symbols: not supported by this version",
-            Self::OpenSslWithoutSymbols => "OpenSSL linked in without symbols: not supported by this version",
+            Self::BoringSslWithoutSymbols => "BoringSSL without symbols: its functions could not be told apart in this build",
+            Self::OpenSslWithoutSymbols => {
+                "OpenSSL linked in without symbols: its functions could not be found in this build (only OpenSSL 3 names them)"
+            }
             Self::OtherClass => "32-bit program: not supported",
             Self::OtherMachine => "program for another machine: not supported",
             Self::SymbolsRefused => "TLS functions are named, but their addresses are not proven to be code",
@@ -57,7 +56,7 @@ impl Evidence {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::GoCryptoTls(refusal) => refusal.remedy(),
-            Self::GnuTls | Self::Rustls => "a later version will cover it; until then instrument the program with OpenTelemetry",
+            Self::Rustls => "a later version will cover it; until then instrument the program with OpenTelemetry",
             Self::BoringSslWithoutSymbols | Self::OpenSslWithoutSymbols => "keep the symbols (do not strip), or link the shared library",
             Self::MbedTls | Self::WolfSsl | Self::S2n | Self::Jvm => "instrument the program with OpenTelemetry",
             Self::OtherClass | Self::OtherMachine => "use a 64-bit build for this machine",
@@ -113,17 +112,12 @@ impl GoRefusal {
 }
 
 /// Functions whose definition proves a library.
-pub const SYMBOLS: &[&str] = &["gnutls_record_send", "mbedtls_ssl_write", "wolfSSL_write", "s2n_send", "JNI_CreateJavaVM"];
+pub const SYMBOLS: &[&str] = &["mbedtls_ssl_write", "wolfSSL_write", "s2n_send", "JNI_CreateJavaVM"];
 
 /// Cheap signs: defined symbols.
 pub fn in_file(elf: &Elf<'_>, functions: &Functions) -> Vec<Evidence> {
     let mut evidence = Vec::new();
-    for (name, sign) in [
-        ("gnutls_record_send", Evidence::GnuTls),
-        ("mbedtls_ssl_write", Evidence::MbedTls),
-        ("wolfSSL_write", Evidence::WolfSsl),
-        ("s2n_send", Evidence::S2n),
-    ] {
+    for (name, sign) in [("mbedtls_ssl_write", Evidence::MbedTls), ("wolfSSL_write", Evidence::WolfSsl), ("s2n_send", Evidence::S2n)] {
         if functions.has(name) {
             evidence.push(sign);
         }
@@ -136,11 +130,8 @@ pub fn in_file(elf: &Elf<'_>, functions: &Functions) -> Vec<Evidence> {
 
 /// Signs that need a pass over the whole file: for `inspect`, where a person waits for the answer.
 pub fn by_strings(elf: &Elf<'_>) -> Vec<Evidence> {
-    let signs: [(&[u8], Evidence); 3] = [
-        (b"ssl/ssl_lib.cc", Evidence::BoringSslWithoutSymbols),
-        (b"ssl/record/rec_layer_s3.c", Evidence::OpenSslWithoutSymbols),
-        (b"/rustls-0.", Evidence::Rustls),
-    ];
+    let signs: [(&[u8], Evidence); 2] =
+        [(b"ssl/record/rec_layer_s3.c", Evidence::OpenSslWithoutSymbols), (b"/rustls-0.", Evidence::Rustls)];
     let needles: Vec<&[u8]> = signs.iter().map(|(needle, _)| *needle).collect();
     let source = elf.source();
     let hits = contains(source, 0, source.len(), &needles);

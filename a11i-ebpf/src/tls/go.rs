@@ -53,7 +53,8 @@ pub(crate) fn enter(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, 
     let buffer = registers::go_argument::<1>(ctx.regs);
     let capacity = registers::go_argument::<2>(ctx.regs);
     let direction = operation::direction(operation);
-    if capacity == 0 || is_of_no_interest(&key, direction, buffer, capacity) {
+    // A reader waits in the call already when the request is written that its answer is to.
+    if capacity == 0 || decide::is_of_no_interest(&key, direction, buffer, capacity, direction != 0) {
         return;
     }
     let Some((call, stack)) = call_of(ctx, tgid) else {
@@ -206,23 +207,6 @@ fn begin(key: &SessionKey, tid: u32, attachment: u64) {
         session.flags &= flag::READER_SEEN;
     }
     let _ = GO_HANDSHAKES.insert(key, &1, u64::from(BPF_ANY));
-}
-
-/// As [`decide::is_of_no_interest`], but for readers: those wait in the call already when the request is written that their answer is to.
-#[inline(always)]
-fn is_of_no_interest(key: &SessionKey, direction: usize, buffer: u64, capacity: u64) -> bool {
-    if direction == 0 {
-        return decide::is_of_no_interest(key, direction, buffer, capacity);
-    }
-    let Some(session) = SESSIONS.get_ptr(key) else {
-        return false;
-    };
-    // SAFETY: a live map value; a single byte.
-    let is_ignored = unsafe { (*session).protocol } == protocol::IGNORED;
-    if is_ignored {
-        count::add(Counter::NotLlmCalls, 1);
-    }
-    is_ignored
 }
 
 /// The handshake is over: bytes were transferred, or it was seen to begin before this call.

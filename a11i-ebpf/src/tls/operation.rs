@@ -35,6 +35,13 @@ pub(crate) const GO_READ_RETURN_KEPT: u8 = Operation::GoReadReturnKept as u8;
 pub(crate) const GO_CLOSE: u8 = Operation::GoClose as u8;
 pub(crate) const GO_CLOSE_WRITE: u8 = Operation::GoCloseWrite as u8;
 pub(crate) const GO_HANDSHAKE: u8 = Operation::GoHandshake as u8;
+pub(crate) const GNUTLS_SEND: u8 = Operation::GnuTlsSend as u8;
+pub(crate) const GNUTLS_SEND2: u8 = Operation::GnuTlsSend2 as u8;
+pub(crate) const GNUTLS_RECV: u8 = Operation::GnuTlsRecv as u8;
+pub(crate) const GNUTLS_SEND_EARLY_DATA: u8 = Operation::GnuTlsSendEarlyData as u8;
+pub(crate) const GNUTLS_UNCORK: u8 = Operation::GnuTlsUncork as u8;
+pub(crate) const GNUTLS_RECV_PACKET: u8 = Operation::GnuTlsRecvPacket as u8;
+pub(crate) const GNUTLS_SERVER_NAME: u8 = Operation::GnuTlsServerName as u8;
 
 /// 0 = write, 1 = read.
 #[inline(always)]
@@ -44,5 +51,7 @@ pub(crate) fn direction(operation: u8) -> usize {
         || operation == READ_EARLY_DATA
         || operation == GO_READ
         || operation == GO_READ_RETURN
-        || operation == GO_READ_RETURN_KEPT) as usize
+        || operation == GO_READ_RETURN_KEPT
+        || operation == GNUTLS_RECV
+        || operation == GNUTLS_RECV_PACKET) as usize
 }
