@@ -160,9 +160,9 @@ impl ProgramName {
             | Self::SessionShutdown
             | Self::SslCtrl
             | Self::SetHostName
-            | Self::GnuTlsServerName => false,
-            // Their returns are probed where they are.
-            Self::GoWrite
+            | Self::GnuTlsServerName
+            // The returns of Go's functions are probed where they are.
+            | Self::GoWrite
             | Self::GoRead
             | Self::GoWriteReturn
             | Self::GoReadReturn

@@ -106,7 +106,9 @@ impl GoRefusal {
         match self {
             Self::StackAbi => "build the program with a newer Go",
             Self::VersionUnknown => "build the program with Go 1.18 or newer",
-            _ => "update a11i, or instrument the program with OpenTelemetry",
+            Self::UnknownTable | Self::Table | Self::TextStart | Self::Decode | Self::Leaves | Self::Prologue => {
+                "update a11i, or instrument the program with OpenTelemetry"
+            }
         }
     }
 }

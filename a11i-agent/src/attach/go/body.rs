@@ -90,11 +90,13 @@ fn entry(machine: Machine, code: &[Instruction], bytes: &[u8], start: u64) -> Re
     // Large frames are checked in two steps, which lead to the same place.
     let mut check: Option<(usize, u64)> = None;
     for (index, instruction) in code.iter().enumerate().take(CHECK_INSTRUCTIONS) {
-        match (instruction.kind, check) {
-            (Kind::Branch(target), None) if target > instruction.address => check = Some((index, target)),
-            (Kind::Branch(target), Some((_, more))) if target == more => check = Some((index, target)),
-            (Kind::Branch(_) | Kind::Call(_) | Kind::Store { .. } | Kind::Push(_) | Kind::Jump(_), _) => break,
-            _ => {}
+        if let Kind::Branch(target) = instruction.kind
+            && target > instruction.address
+            && check.is_none_or(|(_, more)| more == target)
+        {
+            check = Some((index, target));
+        } else if matches!(instruction.kind, Kind::Branch(_) | Kind::Call(_) | Kind::Store { .. } | Kind::Push(_) | Kind::Jump(_)) {
+            break;
         }
     }
     let (last, more) = check.ok_or(GoRefusal::Prologue)?;
@@ -123,12 +125,13 @@ fn is_stack_limit(machine: Machine, instruction: &Instruction, bytes: &[u8], sta
 fn grows_and_begins_anew(rest: &[Instruction], start: u64) -> bool {
     let mut calls = 0_usize;
     for instruction in rest.iter().take(GROWTH_INSTRUCTIONS) {
-        match instruction.kind {
-            Kind::Jump(target) => return calls == 1 && target == start,
-            Kind::Call(_) => calls = calls.saturating_add(1),
-            Kind::Branch(_) | Kind::Return | Kind::JumpIndirect(_) | Kind::Trap => return false,
-            _ => {}
+        if let Kind::Jump(target) = instruction.kind {
+            return calls == 1 && target == start;
         }
+        if matches!(instruction.kind, Kind::Branch(_) | Kind::Return | Kind::JumpIndirect(_) | Kind::Trap) {
+            return false;
+        }
+        calls = calls.saturating_add(usize::from(matches!(instruction.kind, Kind::Call(_))));
     }
     false
 }
@@ -148,35 +151,36 @@ fn keeps_arguments(machine: Machine, code: &[Instruction], entry: u64) -> bool {
         if kept.iter().all(Option::is_some) {
             break;
         }
-        match instruction.kind {
-            Kind::Store { from: Some(register), base, displacement, size: 8 } if base == stack => {
-                let slot = arguments
-                    .iter()
-                    .zip(SLOTS)
-                    .position(|(argument, slot)| *argument == register && displacement == below.saturating_add(slot));
-                if let Some(kept) = slot.and_then(|slot| kept.get_mut(slot)) {
-                    *kept = Some(instruction.address);
-                }
-            }
-            Kind::Branch(_) | Kind::Jump(_) | Kind::Call(_) | Kind::Return | Kind::CallRegister(_) | Kind::CallMemory { .. } => break,
-            _ => {}
+        if let Kind::Store { from: Some(register), base, displacement, size: 8 } = instruction.kind
+            && base == stack
+            && let Some(slot) =
+                arguments.iter().zip(SLOTS).position(|(argument, slot)| *argument == register && displacement == below.saturating_add(slot))
+            && let Some(kept) = kept.get_mut(slot)
+        {
+            *kept = Some(instruction.address);
+        }
+        // What is put there after the register was used for something else is no argument.
+        let is_lost = |(argument, kept): (&Register, &Option<u64>)| kept.is_none() && instruction.destination() == Some(*argument);
+        let calls = matches!(instruction.kind, Kind::Branch(_) | Kind::Call(_) | Kind::CallRegister(_) | Kind::CallMemory { .. });
+        if calls || instruction.ends_flow() || arguments.iter().zip(&kept).any(is_lost) {
+            return false;
         }
         match instruction.stack {
             StackChange::None => {}
             StackChange::By(bytes) => below = below.saturating_sub(bytes),
-            _ => return false,
+            StackChange::From(..) | StackChange::Unknown => return false,
         }
     }
     let slots = below.saturating_add(8)..below.saturating_add(32);
     let mut others = code.iter().filter(|instruction| instruction.address >= entry && !kept.contains(&Some(instruction.address)));
     kept.iter().all(Option::is_some)
         && below > 32
-        && !others.any(|instruction| match instruction.kind {
-            Kind::Store { base, displacement, .. } if base == stack => {
-                displacement < slots.end && displacement.saturating_add(WIDEST_STORE) > slots.start
+        && !others.any(|instruction| {
+            if let Kind::Store { base, displacement, .. } = instruction.kind {
+                base == stack && displacement < slots.end && displacement.saturating_add(WIDEST_STORE) > slots.start
+            } else {
+                matches!(instruction.kind, Kind::Add { from, value, .. } if from == stack && slots.contains(&value))
             }
-            Kind::Add { from, value, .. } => from == stack && slots.contains(&value),
-            _ => false,
         })
 }
 

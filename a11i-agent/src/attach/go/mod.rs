@@ -53,18 +53,17 @@ fn plan(binary: &Binary<'_>) -> Result<Option<Planned>, GoRefusal> {
         Some(Err(_)) if !mentions_tls(elf) => return Ok(None),
         Some(table) => table?,
     };
-    let Ok(names) = table.names(NAMES) else { return Ok(None) };
-    if names.is_empty() {
-        return Ok(None);
-    }
-    let functions = table.functions(&names)?;
+    let functions = match table.names(NAMES) {
+        Ok(places) if !places.is_empty() => table.functions(&places)?,
+        _ => return Ok(None),
+    };
     let has = |name: &str| functions.iter().any(|function| function.name == name);
     if !has(WRITE) || !has(READ) {
         return Ok(None); // the linker leaves out what nobody calls
     }
     let version = version::version(elf);
     has_register_abi(elf.machine(), table.layout(), version.as_deref())?;
-    let named = check_symbols(binary, &functions)?;
+    let has_symbols = check_symbols(binary, &functions)?;
     let image = Image::of(elf);
     let mut probes = Vec::new();
     for function in &functions {
@@ -74,7 +73,7 @@ fn plan(binary: &Binary<'_>) -> Result<Option<Planned>, GoRefusal> {
     if probes.windows(2).any(|pair| matches!(pair, [one, other] if one.offset == other.offset)) {
         return Err(GoRefusal::Table);
     }
-    let method = if named { CaptureMethod::Symbol } else { CaptureMethod::Gopclntab };
+    let method = if has_symbols { CaptureMethod::Symbol } else { CaptureMethod::Gopclntab };
     let plan = ProbePlan { file: binary.file, library: CaptureLibrary::Go, method, probes };
     let version = version.map(|version| version.trim_start_matches("go").to_owned());
     Ok(Some(Planned { plan: Arc::new(plan), version, refused: Vec::new() }))
@@ -95,15 +94,15 @@ fn has_register_abi(machine: Machine, layout: Layout, version: Option<&str>) -> 
 
 /// Whether the functions have symbols; those must say the same as the table.
 fn check_symbols(binary: &Binary<'_>, functions: &[TableFunction]) -> Result<bool, GoRefusal> {
-    let mut named = true;
+    let mut has_all = true;
     for function in functions {
         let mut symbols = binary.functions.found.iter().filter(|symbol| symbol.name == function.name).peekable();
-        named &= symbols.peek().is_some();
+        has_all &= symbols.peek().is_some();
         if symbols.any(|symbol| symbol.vaddr != function.start) {
             return Err(GoRefusal::Table);
         }
     }
-    Ok(named)
+    Ok(has_all)
 }
 
 fn add_probes(image: &Image<'_>, function: &TableFunction, probes: &mut Vec<Probe>) -> Result<(), GoRefusal> {

@@ -83,7 +83,7 @@ impl<'a> FunctionTable<'a> {
         let image = Image::of(elf);
         let mut found = None;
         for segment in elf.segments().iter().filter(|segment| !segment.executable) {
-            image.windows(segment, HEADER_BYTES, |address, window| {
+            image.windows(segment, HEADER_BYTES as u64, |address, window| {
                 for at in memmem::find_iter(window, &MAGIC_TAIL) {
                     let Some(offset) = address.checked_add(at as u64).and_then(|tail| tail.checked_sub(1)?.checked_sub(segment.vaddr))
                     else {
@@ -108,7 +108,7 @@ impl<'a> FunctionTable<'a> {
     }
 
     fn at(elf: &'a Elf<'a>, offset: u64, size: u64) -> Result<Self, GoRefusal> {
-        let mut header = [0; HEADER_BYTES as usize];
+        let mut header = [0; HEADER_BYTES];
         elf.source().read_exact_at(offset, &mut header).map_err(|_| GoRefusal::Table)?;
         let magic = u32::from_le_bytes(*header.first_chunk().ok_or(GoRefusal::Table)?);
         let layout = Layout::of(magic).ok_or(GoRefusal::UnknownTable)?;
@@ -348,10 +348,10 @@ fn relative_relocations(elf: &Elf<'_>) -> Option<Vec<(u64, u64)>> {
     let size = size.min(elf.source().len().saturating_sub(offset)).min(MAX_RELOCATION_BYTES);
     let (mut found, mut window, mut at) = (Vec::new(), Vec::new(), 0);
     while at < size {
-        window.resize(usize::try_from((size - at).min(RELOCATION_BYTES * 8_192)).ok()?, 0);
+        window.resize(usize::try_from((size - at).min(RELOCATION_BYTES as u64 * 8_192)).ok()?, 0);
         elf.source().read_exact_at(offset.checked_add(at)?, &mut window).ok()?;
         at = at.checked_add(window.len() as u64)?;
-        let (entries, _) = window.as_chunks::<{ RELOCATION_BYTES as usize }>();
+        let (entries, _) = window.as_chunks::<RELOCATION_BYTES>();
         for entry in entries {
             let (slot, rest) = entry.split_first_chunk::<8>()?;
             let (info, value) = rest.split_first_chunk::<8>()?;
@@ -376,7 +376,7 @@ const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 const MAGIC_TAIL: [u8; 5] = [0xff, 0xff, 0xff, 0, 0];
 const ALIGNMENT: u64 = 8;
 /// Magic, sizes, and eight words.
-const HEADER_BYTES: u64 = 72;
+const HEADER_BYTES: usize = 72;
 /// Words of the runtime's `moduledata`: `pclntable`, `ftab`, and `text`, which `minpc` and `maxpc` go before (Go 1.18 to 1.27).
 const MODULE_TABLE: u64 = 13;
 const MODULE_INDEX: u64 = 16;
@@ -392,6 +392,6 @@ const MAX_NAMES: usize = 64;
 const WINDOW: u64 = 256 * 1024;
 const R_X86_64_RELATIVE: u64 = 8;
 const R_AARCH64_RELATIVE: u64 = 1027;
-const RELOCATION_BYTES: u64 = 24;
+const RELOCATION_BYTES: usize = 24;
 /// The largest programs have some million.
 const MAX_RELOCATION_BYTES: u64 = 64 * 1024 * 1024;

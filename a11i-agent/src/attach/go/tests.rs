@@ -215,8 +215,9 @@ fn program(shape: Shape) -> (Vec<u8>, std::ops::Range<usize>) {
     (file, table_at..table_at + table_length)
 }
 
-fn planned(file: &Vec<u8>) -> Result<Option<Planned>, GoRefusal> {
-    let Ok(elf) = Elf::parse(file) else { return Ok(None) };
+fn planned(file: &[u8]) -> Result<Option<Planned>, GoRefusal> {
+    let file = file.to_vec();
+    let Ok(elf) = Elf::parse(&file) else { return Ok(None) };
     let functions = elf.functions(NAMES).unwrap_or_default();
     plan(&Binary { file: FileId::default(), elf: &elf, functions })
 }
