@@ -108,7 +108,7 @@ async fn fifty_goroutines_keep_their_numbers_apart() {
     let job = |n: u64| {
         let headers =
             json!({"x-stub-chunks": (n % 50 + 3).to_string(), "x-stub-pace-ms": "2", "x-stub-input-tokens": (1000 + n).to_string()});
-        json!({"stream": n % 3 != 0, "prompt": format!("goroutine {n}"), "headers": headers})
+        json!({"stream": !n.is_multiple_of(3), "prompt": format!("goroutine {n}"), "headers": headers})
     };
     // The second round goes over connections of the first.
     for round in [0..50, 50..100] {
