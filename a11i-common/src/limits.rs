@@ -32,6 +32,12 @@ pub const THREADS: u32 = 32_768;
 /// Nested or interleaved calls remembered per thread: TLS inside TLS is two, callbacks rarely add a third.
 pub const FRAMES_PER_THREAD: usize = 4;
 
+/// Calls of Go functions between entry and return: as many as sessions, since each may have a reader that waits.
+pub const GO_CALLS: u32 = SESSIONS;
+
+/// Go connections between their handshake and their first write: milliseconds, so that this is thousands of handshakes in a second.
+pub const GO_HANDSHAKES: u32 = 4_096;
+
 /// Processes in the watched set.
 pub const PROCESSES: u32 = 32_768;
 

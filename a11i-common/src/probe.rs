@@ -43,6 +43,22 @@ pub enum Operation {
     GnuTlsRecvPacket = 37,
     /// `int gnutls_server_name_set(session, gnutls_server_name_type_t, const void *name, size_t length)`
     GnuTlsServerName = 38,
+    /// `func (c *crypto/tls.Conn) Write(b []byte) (int, error)` of Go
+    GoWrite = 64,
+    /// `func (c *crypto/tls.Conn) Read(b []byte) (int, error)` of Go
+    GoRead = 65,
+    /// A return instruction of [`Self::GoWrite`]'s function
+    GoWriteReturn = 66,
+    /// A return instruction of [`Self::GoRead`]'s function
+    GoReadReturn = 67,
+    /// `func (c *crypto/tls.Conn) Close() error` of Go
+    GoClose = 68,
+    /// `func (c *crypto/tls.Conn) CloseWrite() error` of Go
+    GoCloseWrite = 69,
+    /// `func (c *crypto/tls.Conn) clientHandshake(…) error` of Go, and `serverHandshake`: a connection begins
+    GoHandshake = 70,
+    /// As [`Self::GoReadReturn`], where the function keeps its arguments in their slots above the return address
+    GoReadReturnKept = 71,
 }
 
 impl Operation {

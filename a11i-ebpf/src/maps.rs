@@ -5,11 +5,11 @@ use a11i_common::{
     event::Counter,
     limits,
     probe::{PROGRAMS as PROGRAM_COUNT, SOCKET_PROGRAMS},
-    session::{Session, SessionKey},
+    session::{GoCall, GoCallKey, Session, SessionKey},
 };
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 
 use crate::{socket::call::Call, tls::frame::Frames};
@@ -25,6 +25,19 @@ pub(crate) static SESSIONS: HashMap<SessionKey, Session> = HashMap::with_max_ent
 /// Calls between entry and return, by thread. Removed when the thread ends or runs another program.
 #[map]
 pub(crate) static IN_FLIGHT: HashMap<u64, Frames> = HashMap::with_max_entries(limits::THREADS, 0);
+
+/// One element, all zeros, never written: what a thread's entry of [`IN_FLIGHT`] begins as, where a program has no stack left to make one.
+#[map]
+pub(crate) static NO_FRAMES: Array<Frames> = Array::with_max_entries(1, 0);
+
+/// Calls of Go functions between entry and return, by goroutine. Removed by the return; by the agent when their process ends or probes come
+/// back after they were away.
+#[map]
+pub(crate) static GO_CALLS: HashMap<GoCallKey, GoCall> = HashMap::with_max_entries(limits::GO_CALLS, 0);
+
+/// Go connections that have begun and have written nothing yet. A cache: of one that falls out, the first write is copied when it returns.
+#[map]
+pub(crate) static GO_HANDSHAKES: LruHashMap<SessionKey, u8> = LruHashMap::with_max_entries(limits::GO_HANDSHAKES, 0);
 
 /// Processes to follow when only some are (`a11i exec`): filled by the agent, grown by fork, shrunk by exit.
 #[map]

@@ -54,3 +54,40 @@ pub(crate) fn stack_pointer_at_entry(regs: *const pt_regs) -> u64 {
 pub(crate) fn stack_pointer_at_return(regs: *const pt_regs) -> u64 {
     stack_pointer_at_entry(regs)
 }
+
+/// The Nth integer argument of a Go function, and its Nth result when it returns (Go's register ABI, 1.17 and newer).
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn go_argument<const N: usize>(regs: *const pt_regs) -> u64 {
+    // SAFETY: the kernel's register context; volatile as above.
+    unsafe {
+        match N {
+            0 => core::ptr::read_volatile(&raw const (*regs).rax),
+            1 => core::ptr::read_volatile(&raw const (*regs).rbx),
+            2 => core::ptr::read_volatile(&raw const (*regs).rcx),
+            _ => core::ptr::read_volatile(&raw const (*regs).rdi),
+        }
+    }
+}
+
+/// Address of the running goroutine's `g`.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn goroutine(regs: *const pt_regs) -> u64 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const (*regs).r14) }
+}
+
+/// The Nth integer argument of a Go function, and its Nth result when it returns (Go's register ABI, 1.18 and newer).
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub(crate) fn go_argument<const N: usize>(regs: *const pt_regs) -> u64 {
+    argument::<N>(regs)
+}
+
+/// Address of the running goroutine's `g`.
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub(crate) fn goroutine(regs: *const pt_regs) -> u64 {
+    argument::<28>(regs)
+}

@@ -53,8 +53,10 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
     found
 }
 
-/// What follows has nothing to do with what was seen before: a request after traffic that nobody followed. Libraries of OpenSSL's family
-/// allow one thread in a session at a time, so nobody else counts in it now; GnuTLS one for each direction, whose call counts when it returns.
+/// What follows has nothing to do with what was seen before: a request after traffic that nobody followed. Nobody else counts in the session
+/// now: OpenSSL's family allows one thread in it at a time. Where a reader may run beside a writer (GnuTLS, Go), it counts when it returns;
+/// of traffic that is not followed nothing is counted, and a request that follows one that was does not begin before that one's answer has
+/// returned.
 #[inline(always)]
 pub(crate) fn begin_generation(session: &mut Session) {
     session.generation = session.generation.wrapping_add(1);

@@ -5,7 +5,7 @@ use a11i_common::probe::Operation;
 use super::{Probe, ProbeKind, ProgramName};
 use crate::capture::{
     features::AttachMode,
-    loader::{MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE, SINGLE_PROGRAMS, SINGLE_RETURN},
+    loader::{MULTI_ENTER, MULTI_GO_ENTER, MULTI_GO_LEAVE, MULTI_GO_LIFE, MULTI_LEAVE, MULTI_LIFE, SINGLE_PROGRAMS, SINGLE_RETURN},
 };
 
 /// Probes that one link (or, without uprobe-multi, one program) serves.
@@ -15,7 +15,7 @@ pub(super) struct Group {
     pub(super) points: Vec<(u64, Operation)>,
 }
 
-/// The plan's probes by kernel program, in the order of attachment: returns, session life, entries.
+/// The plan's probes by kernel program, in the order of attachment: returns and exits, session life, entries.
 pub(super) fn groups(mode: AttachMode, probes: &[Probe]) -> Vec<Group> {
     let mut groups: Vec<(u8, Group)> = Vec::new();
     for probe in probes {
@@ -23,11 +23,19 @@ pub(super) fn groups(mode: AttachMode, probes: &[Probe]) -> Vec<Group> {
         let (rank, program) = match (mode, probe.kind) {
             (AttachMode::Multi, ProbeKind::Return) => (0, MULTI_LEAVE),
             (AttachMode::PerfEvent, ProbeKind::Return) => (0, SINGLE_RETURN),
+            (AttachMode::Multi, ProbeKind::Exit) => (0, MULTI_GO_LEAVE),
+            (AttachMode::Multi, ProbeKind::Entry) if matches!(operation, Operation::GoWrite | Operation::GoRead) => (2, MULTI_GO_ENTER),
+            (AttachMode::Multi, ProbeKind::Entry)
+                if matches!(operation, Operation::GoClose | Operation::GoCloseWrite | Operation::GoHandshake) =>
+            {
+                (1, MULTI_GO_LIFE)
+            }
             (AttachMode::Multi, ProbeKind::Entry) if operation.has_return() => (2, MULTI_ENTER),
             (AttachMode::Multi, ProbeKind::Entry) => (1, MULTI_LIFE),
-            (AttachMode::PerfEvent, ProbeKind::Entry) => {
+            (AttachMode::PerfEvent, ProbeKind::Entry | ProbeKind::Exit) => {
                 let Some((name, _)) = SINGLE_PROGRAMS.iter().find(|(_, known)| *known == operation) else { continue };
-                (if operation.has_return() { 2 } else { 1 }, *name)
+                let transfers = operation.has_return() || matches!(operation, Operation::GoWrite | Operation::GoRead);
+                (if probe.kind == ProbeKind::Exit { 0 } else { 1 + u8::from(transfers) }, *name)
             }
         };
         let point = (probe.offset, operation);
@@ -40,7 +48,7 @@ pub(super) fn groups(mode: AttachMode, probes: &[Probe]) -> Vec<Group> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-/// What the cookie of a probe says. For returns it is not looked at.
+/// What the cookie of a probe says. For returns (not for exits) it is not looked at.
 const fn operation(program: ProgramName) -> Operation {
     match program {
         ProgramName::TlsWrite | ProgramName::TlsReturn => Operation::Write,
@@ -55,6 +63,14 @@ const fn operation(program: ProgramName) -> Operation {
         ProgramName::SessionShutdown => Operation::Shutdown,
         ProgramName::SslCtrl => Operation::Control,
         ProgramName::SetHostName => Operation::SetHostName,
+        ProgramName::GoWrite => Operation::GoWrite,
+        ProgramName::GoRead => Operation::GoRead,
+        ProgramName::GoWriteReturn => Operation::GoWriteReturn,
+        ProgramName::GoReadReturn => Operation::GoReadReturn,
+        ProgramName::GoReadReturnKept => Operation::GoReadReturnKept,
+        ProgramName::GoClose => Operation::GoClose,
+        ProgramName::GoCloseWrite => Operation::GoCloseWrite,
+        ProgramName::GoHandshake => Operation::GoHandshake,
         ProgramName::GnuTlsSend => Operation::GnuTlsSend,
         ProgramName::GnuTlsSend2 => Operation::GnuTlsSend2,
         ProgramName::GnuTlsRecv => Operation::GnuTlsRecv,
@@ -96,6 +112,7 @@ mod tests {
         let shown: Vec<_> = groups.iter().map(|g| (g.program, g.points.len())).collect();
         assert_eq!(shown, [(SINGLE_RETURN, 2), ("session_free", 1), ("tls_write", 1), ("tls_read", 1)]);
     }
+
     #[test]
     fn programs_that_have_a_return_are_those_whose_operation_has_one() {
         for program in ProgramName::ALL.into_iter().filter(|program| *program != ProgramName::TlsReturn) {
@@ -108,5 +125,18 @@ mod tests {
         for program in ProgramName::ALL.into_iter().filter(|program| *program != ProgramName::TlsReturn) {
             assert_eq!(SINGLE_PROGRAMS.iter().filter(|(_, known)| *known == operation(program)).count(), 1, "{program:?}");
         }
+    }
+
+    #[test]
+    fn exits_are_armed_before_entries_in_either_mode() {
+        let plan = [
+            probe(ProgramName::GoWrite, ProbeKind::Entry, 1),
+            probe(ProgramName::GoWriteReturn, ProbeKind::Exit, 2),
+            probe(ProgramName::GoWriteReturn, ProbeKind::Exit, 3),
+            probe(ProgramName::GoClose, ProbeKind::Entry, 4),
+        ];
+        let shown = |mode| groups(mode, &plan).iter().map(|g| (g.program, g.points.len())).collect::<Vec<_>>();
+        assert_eq!(shown(AttachMode::Multi), [(MULTI_GO_LEAVE, 2), (MULTI_GO_LIFE, 1), (MULTI_GO_ENTER, 1)]);
+        assert_eq!(shown(AttachMode::PerfEvent), [("go_write_return", 2), ("go_close", 1), ("go_write", 1)]);
     }
 }

@@ -6,6 +6,7 @@
 mod boringssl;
 mod error;
 mod gnutls;
+mod go;
 mod groups;
 pub mod links;
 mod openssl;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 pub use boringssl::StrippedBoringSsl;
 pub use error::AttachError;
 pub use gnutls::GnuTls;
+pub use go::GoCryptoTls;
 pub use openssl::OpenSslFamily;
 pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
 pub use static_openssl::StaticOpenSsl;
@@ -51,7 +53,7 @@ pub struct Found {
 }
 
 /// All that we can attach to.
-pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &GnuTls, &StrippedBoringSsl, &StaticOpenSsl];
+pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &GnuTls, &GoCryptoTls, &StrippedBoringSsl, &StaticOpenSsl];
 
 /// A parsed file and the functions that were asked for.
 pub struct Binary<'a> {

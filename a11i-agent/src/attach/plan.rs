@@ -39,6 +39,23 @@ pub enum ProgramName {
     SslCtrl,
     /// `int (session, const char *name)`.
     SetHostName,
+    /// Go: `(*Conn) ([]byte) (int, error)`, bytes written.
+    GoWrite,
+    /// Go: `(*Conn) ([]byte) (int, error)`, bytes read.
+    GoRead,
+    /// At the returns of [`Self::GoWrite`].
+    GoWriteReturn,
+    /// At the returns of [`Self::GoRead`].
+    GoReadReturn,
+    /// The same, of a function that keeps its arguments above the return address: a call that was under way before there were probes is
+    /// understood too.
+    GoReadReturnKept,
+    /// Go: `(*Conn) () error`.
+    GoClose,
+    /// Go: `(*Conn) () error`: nothing more is written.
+    GoCloseWrite,
+    /// Go: `(*Conn) (…) error`: a connection begins.
+    GoHandshake,
     /// `ssize_t (session, buf, size_t len)`: bytes written, or a negative error.
     GnuTlsSend,
     /// As [`Self::GnuTlsSend`], which may jump to it.
@@ -56,7 +73,7 @@ pub enum ProgramName {
 }
 
 impl ProgramName {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 28] = [
         Self::TlsWrite,
         Self::TlsRead,
         Self::TlsWriteEx,
@@ -70,6 +87,14 @@ impl ProgramName {
         Self::SessionShutdown,
         Self::SslCtrl,
         Self::SetHostName,
+        Self::GoWrite,
+        Self::GoRead,
+        Self::GoWriteReturn,
+        Self::GoReadReturn,
+        Self::GoReadReturnKept,
+        Self::GoClose,
+        Self::GoCloseWrite,
+        Self::GoHandshake,
         Self::GnuTlsSend,
         Self::GnuTlsSend2,
         Self::GnuTlsRecv,
@@ -95,6 +120,14 @@ impl ProgramName {
             Self::SessionShutdown => "session_shutdown",
             Self::SslCtrl => "ssl_ctrl",
             Self::SetHostName => "set_host_name",
+            Self::GoWrite => "go_write",
+            Self::GoRead => "go_read",
+            Self::GoWriteReturn => "go_write_return",
+            Self::GoReadReturn => "go_read_return",
+            Self::GoReadReturnKept => "go_read_return_kept",
+            Self::GoClose => "go_close",
+            Self::GoCloseWrite => "go_close_write",
+            Self::GoHandshake => "go_handshake",
             Self::GnuTlsSend => "gnutls_send",
             Self::GnuTlsSend2 => "gnutls_send2",
             Self::GnuTlsRecv => "gnutls_recv",
@@ -127,7 +160,16 @@ impl ProgramName {
             | Self::SessionShutdown
             | Self::SslCtrl
             | Self::SetHostName
-            | Self::GnuTlsServerName => false,
+            | Self::GnuTlsServerName
+            // The returns of Go's functions are probed where they are.
+            | Self::GoWrite
+            | Self::GoRead
+            | Self::GoWriteReturn
+            | Self::GoReadReturn
+            | Self::GoReadReturnKept
+            | Self::GoClose
+            | Self::GoCloseWrite
+            | Self::GoHandshake => false,
         }
     }
 }
@@ -144,6 +186,8 @@ pub enum ProbeKind {
     Entry,
     /// The kernel replaces the return address.
     Return,
+    /// A uprobe at a return instruction of the function.
+    Exit,
 }
 
 /// One probe.

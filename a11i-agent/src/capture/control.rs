@@ -6,7 +6,7 @@ use a11i_common::{
     decision::{Decision, DuplicateKey, HitKey, PathTail, server_name_hash},
     decode::SessionId,
     identity::{Pid, ProcessId},
-    session::{Session, SessionKey},
+    session::{GoCall, GoCallKey, Session, SessionKey},
 };
 use aya::{
     Ebpf, Pod,
@@ -20,6 +20,9 @@ pub struct KernelTables {
     watched: HashMap<MapData, u32, u8>,
     sessions: HashMap<MapData, Plain<SessionKey>, Plain<Session>>,
     decisions: HashMap<MapData, Plain<SessionKey>, Plain<Decision>>,
+    go_calls: HashMap<MapData, Plain<GoCallKey>, Plain<GoCall>>,
+    /// Ended, with calls that may still be in the table: a walk of it is too much for each of them.
+    exited: HashSet<Pid>,
     llm_paths: HashMap<MapData, Plain<PathTail>, u8>,
     llm_names: HashMap<MapData, u64, u8>,
     /// Of the last decision; 0 is none.
@@ -42,6 +45,12 @@ unsafe impl Pod for Plain<Session> {}
 unsafe impl Pod for Plain<Decision> {}
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
 // SAFETY: as above.
+unsafe impl Pod for Plain<GoCallKey> {}
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
+unsafe impl Pod for Plain<GoCall> {}
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
 unsafe impl Pod for Plain<PathTail> {}
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
 // SAFETY: as above.
@@ -56,6 +65,8 @@ impl KernelTables {
             watched: table(ebpf, "WATCHED")?,
             sessions: table(ebpf, "SESSIONS")?,
             decisions: table(ebpf, "DECISIONS")?,
+            go_calls: table(ebpf, "GO_CALLS")?,
+            exited: HashSet::new(),
             llm_paths: table(ebpf, "LLM_PATHS")?,
             llm_names: table(ebpf, "LLM_NAMES")?,
             serial: 0,
@@ -144,6 +155,30 @@ impl KernelTables {
             }
             self.forget_decision(&key);
         }
+        self.forget_go_calls(|_| true);
+    }
+
+    /// The process has ended: what it was in the middle of is forgotten by [`Self::sweep_exited`].
+    pub fn handle_exit(&mut self, process: ProcessId) {
+        self.exited.insert(process.pid);
+    }
+
+    /// To be called once a second.
+    pub fn sweep_exited(&mut self) {
+        let exited = std::mem::take(&mut self.exited);
+        if !exited.is_empty() {
+            self.forget_go_calls(|pid| exited.contains(&pid));
+        }
+    }
+
+    /// Calls of Go functions whose return will not be seen, or whose goroutine has made others meanwhile.
+    fn forget_go_calls(&mut self, which: impl Fn(Pid) -> bool) {
+        let gone: Vec<_> = self.go_calls.keys().filter_map(Result::ok).filter(|Plain(key)| which(Pid(key.tgid))).collect();
+        for key in gone {
+            if let Err(error) = self.go_calls.remove(&key) {
+                tracing::trace!(%error, "the call has returned");
+            }
+        }
     }
 
     /// Processes that have sessions, each once.
@@ -161,6 +196,8 @@ impl KernelTables {
             }
             self.forget_decision(key);
         }
+        let pids: HashSet<Pid> = ended.iter().map(|process| process.pid).collect();
+        self.forget_go_calls(|pid| pids.contains(&pid));
         dead.len()
     }
 }

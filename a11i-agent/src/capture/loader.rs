@@ -52,8 +52,8 @@ pub enum LoadError {
     Map { name: &'static str, source: MapError },
 }
 
-/// Entry programs of single probes and the operation each stands for; names of functions in `a11i-ebpf/src/tls/programs.rs`.
-pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 19] = {
+/// Entry (and exit) programs of single probes and the operation each stands for; names of functions in `a11i-ebpf/src/tls/programs.rs`.
+pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 27] = {
     use a11i_common::probe::Operation as O;
     [
         ("tls_write", O::Write),
@@ -68,6 +68,14 @@ pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 19] = {
         ("session_shutdown", O::Shutdown),
         ("session_control", O::Control),
         ("session_set_host_name", O::SetHostName),
+        ("go_write", O::GoWrite),
+        ("go_read", O::GoRead),
+        ("go_write_return", O::GoWriteReturn),
+        ("go_read_return", O::GoReadReturn),
+        ("go_read_return_kept", O::GoReadReturnKept),
+        ("go_close", O::GoClose),
+        ("go_close_write", O::GoCloseWrite),
+        ("go_handshake", O::GoHandshake),
         ("gnutls_send", O::GnuTlsSend),
         ("gnutls_send2", O::GnuTlsSend2),
         ("gnutls_recv", O::GnuTlsRecv),
@@ -81,6 +89,11 @@ pub const SINGLE_RETURN: &str = "tls_leave";
 pub const MULTI_ENTER: &str = "tls_enter_multi";
 pub const MULTI_LEAVE: &str = "tls_leave_multi";
 pub const MULTI_LIFE: &str = "session_life_multi";
+pub const MULTI_GO_ENTER: &str = "go_enter_multi";
+pub const MULTI_GO_LEAVE: &str = "go_leave_multi";
+pub const MULTI_GO_LIFE: &str = "go_life_multi";
+/// Those of uprobe-multi links.
+const MULTI_PROGRAMS: [&str; 6] = [MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE, MULTI_GO_ENTER, MULTI_GO_LEAVE, MULTI_GO_LIFE];
 /// Where the return programs go on with long transfers; never attached.
 const MULTI_LEAVE_LONG: &str = "tls_leave_long_multi";
 const SINGLE_RETURN_LONG: &str = "tls_leave_long";
@@ -95,7 +108,7 @@ const TRACEPOINTS: [(&str, &str); 3] =
 pub fn program_names() -> impl Iterator<Item = &'static str> {
     let single = SINGLE_PROGRAMS.iter().map(|(name, _)| *name);
     let socket = sockets::program_names();
-    single.chain([SINGLE_RETURN, MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE]).chain(TRACEPOINTS.iter().map(|(name, _)| *name)).chain(socket)
+    single.chain([SINGLE_RETURN]).chain(MULTI_PROGRAMS).chain(TRACEPOINTS.iter().map(|(name, _)| *name)).chain(socket)
 }
 
 /// Loads every program this kernel's attach mode needs and attaches the process-life tracepoints. No TLS probe is attached yet.
@@ -139,7 +152,7 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
     // Both where files are attached for everyone by one, and for single processes by the other.
     let modes = [Some(mode), features.process_mode()];
     if modes.contains(&Some(AttachMode::Multi)) {
-        for name in [MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE] {
+        for name in MULTI_PROGRAMS {
             load_uprobe(&mut ebpf, name)?;
         }
         continue_in(&mut ebpf, "PROGRAMS_MULTI", MULTI_LEAVE_LONG)?;

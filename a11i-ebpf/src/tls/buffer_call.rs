@@ -202,7 +202,7 @@ fn capacity(argument: u64, operation: u8) -> u64 {
 }
 
 #[inline(always)]
-fn thread_key(tgid: u32, tid: u32) -> u64 {
+pub(super) fn thread_key(tgid: u32, tid: u32) -> u64 {
     (u64::from(tgid) << 32) | u64::from(tid)
 }
 

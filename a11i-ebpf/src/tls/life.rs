@@ -49,10 +49,15 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
         // OpenSSL clears every new session when its handshake begins, after the server name was set: nothing has ended.
     } else {
         // `SSL_clear` begins a new stream at the same address: the next transfer makes a fresh entry with another generation.
-        tell(RecordKind::SessionEnd, &key, tid, attachment);
-        let _ = SESSIONS.remove(&key);
-        let _ = DECISIONS.remove(&key);
+        end(&key, tid, attachment);
     }
+}
+
+#[inline(always)]
+pub(super) fn end(key: &SessionKey, tid: u32, attachment: u64) {
+    tell(RecordKind::SessionEnd, key, tid, attachment);
+    let _ = SESSIONS.remove(key);
+    let _ = DECISIONS.remove(key);
 }
 
 /// No byte was transferred yet.
@@ -67,7 +72,7 @@ fn is_untouched(key: &SessionKey) -> bool {
 }
 
 #[inline(always)]
-fn tell(kind: RecordKind, key: &SessionKey, tid: u32, attachment: u64) {
+pub(super) fn tell(kind: RecordKind, key: &SessionKey, tid: u32, attachment: u64) {
     let Some(session) = SESSIONS.get_ptr(key) else {
         return;
     };

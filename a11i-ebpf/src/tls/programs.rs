@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 
-use super::{buffer_call, life, operation};
+use super::{buffer_call, go, life, operation};
 use crate::{
     maps::{PROGRAMS, PROGRAMS_MULTI},
     settings,
@@ -55,14 +55,40 @@ pub(crate) fn session_life_multi(ctx: ProbeContext) {
     life::enter(&ctx, operation, buffer_call::attachment_of(cookie));
 }
 
-/// Reached from [`tls_leave_multi`] only.
+/// Entry of a Go function that transfers, through a multi link.
+#[uprobe(multi)]
+pub(crate) fn go_enter_multi(ctx: ProbeContext) {
+    keep_own_stack(&ctx, &PROGRAMS_MULTI);
+    let cookie = operation::cookie(&ctx);
+    let operation = (cookie & ((1 << OPERATION_BITS) - 1)) as u8;
+    go::enter(&ctx, &PROGRAMS_MULTI, operation, buffer_call::attachment_of(cookie));
+}
+
+/// Return instructions of those, through a multi link.
+#[uprobe(multi)]
+pub(crate) fn go_leave_multi(ctx: ProbeContext) {
+    keep_own_stack(&ctx, &PROGRAMS_MULTI);
+    let cookie = operation::cookie(&ctx);
+    go::leave(&ctx, &PROGRAMS_MULTI, (cookie & ((1 << OPERATION_BITS) - 1)) as u8);
+}
+
+/// Begin and end of a Go connection, through a multi link.
+#[uprobe(multi)]
+pub(crate) fn go_life_multi(ctx: ProbeContext) {
+    keep_own_stack(&ctx, &PROGRAMS_MULTI);
+    let cookie = operation::cookie(&ctx);
+    let operation = (cookie & ((1 << OPERATION_BITS) - 1)) as u8;
+    go::begin_or_end(&ctx, operation, buffer_call::attachment_of(cookie));
+}
+
+/// Reached from the programs that copy only: a transfer of several records.
 #[uretprobe(multi)]
 pub(crate) fn tls_leave_long_multi(ctx: RetProbeContext) {
     keep_own_stack(&ctx, &PROGRAMS_MULTI);
     buffer_call::leave_long();
 }
 
-/// Reached from [`tls_leave`] only.
+/// The same for single probes.
 #[uretprobe]
 pub(crate) fn tls_leave_long(ctx: RetProbeContext) {
     keep_own_stack(&ctx, &PROGRAMS);
@@ -104,4 +130,25 @@ single! {
     gnutls_uncork: buffer_call, GNUTLS_UNCORK;
     gnutls_recv_packet: buffer_call, GNUTLS_RECV_PACKET;
     gnutls_server_name: life, GNUTLS_SERVER_NAME;
+}
+
+macro_rules! single_go {
+    ($($name:ident: $operation:ident;)*) => {$(
+        #[uprobe]
+        pub(crate) fn $name(ctx: ProbeContext) {
+            keep_own_stack(&ctx, &PROGRAMS);
+            go::hit(&ctx, &PROGRAMS, operation::$operation, buffer_call::attachment_of(operation::cookie(&ctx)));
+        }
+    )*};
+}
+
+single_go! {
+    go_write: GO_WRITE;
+    go_read: GO_READ;
+    go_write_return: GO_WRITE_RETURN;
+    go_read_return: GO_READ_RETURN;
+    go_read_return_kept: GO_READ_RETURN_KEPT;
+    go_close: GO_CLOSE;
+    go_close_write: GO_CLOSE_WRITE;
+    go_handshake: GO_HANDSHAKE;
 }

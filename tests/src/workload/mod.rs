@@ -6,6 +6,7 @@ pub mod c_program;
 pub mod curl;
 pub mod forks;
 pub mod gnutls_client;
+pub mod go;
 pub mod late_client;
 pub mod libcurl_gnutls;
 pub mod node;

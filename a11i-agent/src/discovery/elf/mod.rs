@@ -209,6 +209,11 @@ impl<'a> Elf<'a> {
         self.dynamic.relocations
     }
 
+    /// False where the section table was stripped, or is damaged.
+    pub fn has_sections(&self) -> bool {
+        !self.sections.is_empty()
+    }
+
     pub fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.name == name)
     }

@@ -360,6 +360,7 @@ fn feed(
             hidden.handle_exit(process, time);
             watcher.handle_exit(process, time);
             talkers.handle_exit(process);
+            tables.handle_exit(process);
             missed = unseen.handle_end(process);
         }
         // Somebody else reports these, and copies them: once is enough.

@@ -31,6 +31,7 @@ impl Observer {
             self.watcher.scan_soon(now);
         }
         self.ends_missed |= grown.ends;
+        self.tables.sweep_exited();
         // The kernel's session table, for processes that ended without a word.
         let pause = if self.ends_missed { MISSED_ENDS_NANOS } else { SWEEP_NANOS };
         if self.last_sweep.plus_nanos(pause) <= now {
