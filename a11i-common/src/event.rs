@@ -172,6 +172,12 @@ pub enum Counter {
     DecidedInKernel = 21,
     /// Verdicts of the agent that were taken.
     VerdictsTaken = 22,
+    /// rustls keys whose other direction was not found beside them: their connection is seen as two halves.
+    RustlsUnjoined = 23,
+    /// rustls records whose arguments did not have the expected layout, or that failed to decrypt: not copied.
+    RustlsLayout = 24,
+    /// rustls records not followed because `RUSTLS_KEYS` or `RUSTLS_CALLS` was full.
+    RustlsFull = 25,
 }
 
 impl Counter {
@@ -180,7 +186,7 @@ impl Counter {
         Self::ALL.iter().find(|(counter, _)| *counter == self).map_or("", |(_, name)| name)
     }
 
-    pub const COUNT: u32 = 23;
+    pub const COUNT: u32 = 26;
     pub const ALL: [(Self, &'static str); Self::COUNT as usize] = [
         (Self::RingFullRecords, "ring_full_records"),
         (Self::RingFullBytes, "ring_full_bytes"),
@@ -205,6 +211,9 @@ impl Counter {
         (Self::Requests, "requests"),
         (Self::DecidedInKernel, "decided_in_kernel"),
         (Self::VerdictsTaken, "verdicts_taken"),
+        (Self::RustlsUnjoined, "rustls_unjoined"),
+        (Self::RustlsLayout, "rustls_layout"),
+        (Self::RustlsFull, "rustls_full"),
     ];
 }
 

@@ -28,6 +28,14 @@ pub enum Operation {
     Control = 11,
     /// `int SSL_set_tlsext_host_name(SSL *, const char *name)` where it is a function (BoringSSL)
     SetHostName = 12,
+    /// rustls, `MessageEncrypter::encrypt(out, self, message, sequence)`: plaintext of one record
+    RustlsEncrypt = 32,
+    /// rustls, `MessageDecrypter::decrypt(out, self, message, sequence)`: the record as it came
+    RustlsDecrypt = 33,
+    /// The return instruction of [`Self::RustlsDecrypt`]: the record's plaintext
+    RustlsDecryptExit = 34,
+    /// rustls, destructor of a key: `drop(self)`
+    RustlsDrop = 35,
 }
 
 impl Operation {
@@ -47,5 +55,9 @@ pub const fn cookie(attachment: u64, operation: Operation) -> u64 {
 
 /// Indexes into the maps `PROGRAMS` and `PROGRAMS_MULTI`: the program that copies calls which take several records.
 pub const LONG_TRANSFER: u32 = 0;
+/// The program that finds the connection of a rustls key.
+pub const RUSTLS_JOIN: u32 = 1;
+/// The program that copies a slice of a rustls record, and goes on in itself with the next.
+pub const RUSTLS_SLICE: u32 = 2;
 /// How many there are.
-pub const PROGRAMS: u32 = 1;
+pub const PROGRAMS: u32 = 3;

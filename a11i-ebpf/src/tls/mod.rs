@@ -5,3 +5,6 @@ pub(crate) mod frame;
 pub(crate) mod life;
 pub(crate) mod operation;
 pub(crate) mod programs;
+pub(crate) mod record_call;
+pub(crate) mod rustls;
+pub(crate) mod rustls_join;

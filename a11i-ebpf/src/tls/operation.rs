@@ -27,6 +27,8 @@ pub(crate) const CLEAR: u8 = Operation::Clear as u8;
 pub(crate) const SHUTDOWN: u8 = Operation::Shutdown as u8;
 pub(crate) const CONTROL: u8 = Operation::Control as u8;
 pub(crate) const SET_HOST_NAME: u8 = Operation::SetHostName as u8;
+pub(crate) const RUSTLS_ENCRYPT: u8 = Operation::RustlsEncrypt as u8;
+pub(crate) const RUSTLS_DECRYPT: u8 = Operation::RustlsDecrypt as u8;
 
 /// 0 = write, 1 = read.
 #[inline(always)]
