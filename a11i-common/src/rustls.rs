@@ -15,7 +15,7 @@ pub struct RustlsKey {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RustlsKeyState {
-    /// The connection's session: a number with its highest bit set, which no pointer has.
+    /// The connection's session: a number with [`SESSION_BIT`].
     pub session: u64,
     /// Tells the object's content from that of a later one at its address.
     pub fingerprint: u64,
@@ -27,8 +27,15 @@ pub struct RustlsKeyState {
     pub attachment: u64,
     /// Bytes of the object.
     pub object_size: u32,
-    /// A closure alert has passed in this direction.
-    pub is_closed: u32,
+    pub reserved: u32,
+}
+
+/// Set in the numbers of rustls sessions.
+pub const SESSION_BIT: u64 = 1 << 63;
+
+/// Whether a session is one of rustls: other sessions are known by pointers.
+pub const fn is_session(session: u64) -> bool {
+    session & SESSION_BIT != 0
 }
 
 /// See [`RustlsKeyState::next_sequence`]. No key encrypts so many records.

@@ -5,7 +5,7 @@ use a11i_common::probe::Operation;
 use super::{Probe, ProbeKind, ProgramName};
 use crate::capture::{
     features::AttachMode,
-    loader::{MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE, SINGLE_PROGRAMS, SINGLE_RETURN},
+    loader::{MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE, MULTI_RUSTLS_ENTER, MULTI_RUSTLS_EXIT, SINGLE_PROGRAMS, SINGLE_RETURN},
 };
 
 /// Probes that one link (or, without uprobe-multi, one program) serves.
@@ -15,7 +15,7 @@ pub(super) struct Group {
     pub(super) points: Vec<(u64, Operation)>,
 }
 
-/// The plan's probes by kernel program, in the order of attachment: returns, session life, entries.
+/// The plan's probes by kernel program, in the order of attachment: returns and exits, session life, entries.
 pub(super) fn groups(mode: AttachMode, probes: &[Probe]) -> Vec<Group> {
     let mut groups: Vec<(u8, Group)> = Vec::new();
     for probe in probes {
@@ -23,11 +23,18 @@ pub(super) fn groups(mode: AttachMode, probes: &[Probe]) -> Vec<Group> {
         let (rank, program) = match (mode, probe.kind) {
             (AttachMode::Multi, ProbeKind::Return) => (0, MULTI_LEAVE),
             (AttachMode::PerfEvent, ProbeKind::Return) => (0, SINGLE_RETURN),
+            (AttachMode::Multi, ProbeKind::Exit) => (0, MULTI_RUSTLS_EXIT),
+            (AttachMode::Multi, ProbeKind::Entry) if is_rustls(probe.program) => (2, MULTI_RUSTLS_ENTER),
             (AttachMode::Multi, ProbeKind::Entry) if operation.has_return() => (2, MULTI_ENTER),
             (AttachMode::Multi, ProbeKind::Entry) => (1, MULTI_LIFE),
-            (AttachMode::PerfEvent, ProbeKind::Entry) => {
+            (AttachMode::PerfEvent, kind) => {
                 let Some((name, _)) = SINGLE_PROGRAMS.iter().find(|(_, known)| *known == operation) else { continue };
-                (if operation.has_return() { 2 } else { 1 }, *name)
+                let rank = match kind {
+                    ProbeKind::Exit | ProbeKind::Return => 0,
+                    ProbeKind::Entry if operation.has_return() || is_rustls(probe.program) => 2,
+                    ProbeKind::Entry => 1,
+                };
+                (rank, *name)
             }
         };
         let point = (probe.offset, operation);
@@ -55,7 +62,19 @@ const fn operation(program: ProgramName) -> Operation {
         ProgramName::SessionShutdown => Operation::Shutdown,
         ProgramName::SslCtrl => Operation::Control,
         ProgramName::SetHostName => Operation::SetHostName,
+        ProgramName::RustlsEncrypt => Operation::RustlsEncrypt,
+        ProgramName::RustlsDecrypt => Operation::RustlsDecrypt,
+        ProgramName::RustlsDecryptExit => Operation::RustlsDecryptExit,
+        ProgramName::RustlsDrop => Operation::RustlsDrop,
     }
+}
+
+/// Whose arguments are the Rust compiler's.
+const fn is_rustls(program: ProgramName) -> bool {
+    matches!(
+        program,
+        ProgramName::RustlsEncrypt | ProgramName::RustlsDecrypt | ProgramName::RustlsDecryptExit | ProgramName::RustlsDrop
+    )
 }
 
 #[cfg(test)]
@@ -81,6 +100,20 @@ mod tests {
         let groups = groups(AttachMode::Multi, &plan());
         let shown: Vec<_> = groups.iter().map(|g| (g.program, g.points.len())).collect();
         assert_eq!(shown, [(MULTI_LEAVE, 2), (MULTI_LIFE, 1), (MULTI_ENTER, 2)]);
+    }
+
+    #[test]
+    fn exits_of_rustls_are_armed_before_its_entries() {
+        let plan = [
+            probe(ProgramName::RustlsEncrypt, ProbeKind::Entry, 1),
+            probe(ProgramName::RustlsDecrypt, ProbeKind::Entry, 2),
+            probe(ProgramName::RustlsDecryptExit, ProbeKind::Exit, 3),
+            probe(ProgramName::RustlsDrop, ProbeKind::Entry, 4),
+        ];
+        let shown = |mode| groups(mode, &plan).iter().map(|g| (g.program, g.points.len())).collect::<Vec<_>>();
+        assert_eq!(shown(AttachMode::Multi), [(MULTI_RUSTLS_EXIT, 1), (MULTI_RUSTLS_ENTER, 3)]);
+        let single = [("rustls_decrypt_exit", 1), ("rustls_encrypt", 1), ("rustls_decrypt", 1), ("rustls_drop", 1)];
+        assert_eq!(shown(AttachMode::PerfEvent), single);
     }
 
     #[test]

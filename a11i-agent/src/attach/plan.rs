@@ -39,10 +39,18 @@ pub enum ProgramName {
     SslCtrl,
     /// `int (session, const char *name)`.
     SetHostName,
+    /// rustls: `(result, self, message, sequence)`, a record to encrypt.
+    RustlsEncrypt,
+    /// rustls: `(result, self, message, sequence)`, a record to decrypt.
+    RustlsDecrypt,
+    /// At the return instruction of [`Self::RustlsDecrypt`].
+    RustlsDecryptExit,
+    /// rustls: `void (self)`, of a key.
+    RustlsDrop,
 }
 
 impl ProgramName {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::TlsWrite,
         Self::TlsRead,
         Self::TlsWriteEx,
@@ -56,6 +64,10 @@ impl ProgramName {
         Self::SessionShutdown,
         Self::SslCtrl,
         Self::SetHostName,
+        Self::RustlsEncrypt,
+        Self::RustlsDecrypt,
+        Self::RustlsDecryptExit,
+        Self::RustlsDrop,
     ];
 
     /// Name of the function in the kernel object.
@@ -74,6 +86,10 @@ impl ProgramName {
             Self::SessionShutdown => "session_shutdown",
             Self::SslCtrl => "ssl_ctrl",
             Self::SetHostName => "set_host_name",
+            Self::RustlsEncrypt => "rustls_encrypt",
+            Self::RustlsDecrypt => "rustls_decrypt",
+            Self::RustlsDecryptExit => "rustls_decrypt_exit",
+            Self::RustlsDrop => "rustls_drop",
         }
     }
 
@@ -87,7 +103,16 @@ impl ProgramName {
             | Self::TlsWriteEx2
             | Self::TlsWriteEarlyData
             | Self::TlsReadEarlyData => true,
-            Self::TlsReturn | Self::SessionFree | Self::SessionClear | Self::SessionShutdown | Self::SslCtrl | Self::SetHostName => false,
+            Self::TlsReturn
+            | Self::SessionFree
+            | Self::SessionClear
+            | Self::SessionShutdown
+            | Self::SslCtrl
+            | Self::SetHostName
+            | Self::RustlsEncrypt
+            | Self::RustlsDecrypt
+            | Self::RustlsDecryptExit
+            | Self::RustlsDrop => false,
         }
     }
 }
@@ -104,6 +129,8 @@ pub enum ProbeKind {
     Entry,
     /// The kernel replaces the return address.
     Return,
+    /// A plain probe at a return instruction.
+    Exit,
 }
 
 /// One probe.

@@ -1,6 +1,9 @@
 //! Loads the kernel half with the settings this kernel needs.
 
-use a11i_common::{probe::LONG_TRANSFER, settings};
+use a11i_common::{
+    probe::{LONG_TRANSFER, RUSTLS_JOIN, RUSTLS_SLICE},
+    settings,
+};
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{MapError, ProgramArray},
@@ -48,7 +51,7 @@ pub enum LoadError {
 }
 
 /// Entry programs of single probes and the operation each stands for; names of functions in `a11i-ebpf/src/tls/programs.rs`.
-pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 12] = {
+pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 16] = {
     use a11i_common::probe::Operation as O;
     [
         ("tls_write", O::Write),
@@ -63,15 +66,25 @@ pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 12] = {
         ("session_shutdown", O::Shutdown),
         ("session_control", O::Control),
         ("session_set_host_name", O::SetHostName),
+        ("rustls_encrypt", O::RustlsEncrypt),
+        ("rustls_decrypt", O::RustlsDecrypt),
+        ("rustls_decrypt_exit", O::RustlsDecryptExit),
+        ("rustls_drop", O::RustlsDrop),
     ]
 };
 pub const SINGLE_RETURN: &str = "tls_leave";
 pub const MULTI_ENTER: &str = "tls_enter_multi";
 pub const MULTI_LEAVE: &str = "tls_leave_multi";
 pub const MULTI_LIFE: &str = "session_life_multi";
-/// Where the return programs go on with long transfers; never attached.
-const MULTI_LEAVE_LONG: &str = "tls_leave_long_multi";
-const SINGLE_RETURN_LONG: &str = "tls_leave_long";
+pub const MULTI_RUSTLS_ENTER: &str = "rustls_enter_multi";
+pub const MULTI_RUSTLS_EXIT: &str = "rustls_exit_multi";
+/// Programs that others go on in, by their index there; never attached.
+const MULTI_CONTINUED: [(u32, &str); 3] =
+    [(LONG_TRANSFER, "tls_leave_long_multi"), (RUSTLS_JOIN, "rustls_join_multi"), (RUSTLS_SLICE, "rustls_slice_multi")];
+const SINGLE_CONTINUED: [(u32, &str); 3] =
+    [(LONG_TRANSFER, "tls_leave_long"), (RUSTLS_JOIN, "rustls_join"), (RUSTLS_SLICE, "rustls_slice")];
+/// Every program of uprobe-multi links.
+const MULTI_PROGRAMS: [&str; 5] = [MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE, MULTI_RUSTLS_ENTER, MULTI_RUSTLS_EXIT];
 
 pub const PROCESS_EXEC: &str = "process_exec";
 pub const PROCESS_FORK: &str = "process_fork";
@@ -82,7 +95,7 @@ const TRACEPOINTS: [(&str, &str); 3] =
 /// Every program there is; which of them are loaded depends on the kernel.
 pub fn program_names() -> impl Iterator<Item = &'static str> {
     let single = SINGLE_PROGRAMS.iter().map(|(name, _)| *name);
-    single.chain([SINGLE_RETURN, MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE]).chain(TRACEPOINTS.iter().map(|(name, _)| *name))
+    single.chain([SINGLE_RETURN]).chain(MULTI_PROGRAMS).chain(TRACEPOINTS.iter().map(|(name, _)| *name))
 }
 
 /// Loads every program this kernel's attach mode needs and attaches the process-life tracepoints. No TLS probe is attached yet.
@@ -124,16 +137,16 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
     // Both where files are attached for everyone by one, and for single processes by the other.
     let modes = [Some(mode), features.process_mode()];
     if modes.contains(&Some(AttachMode::Multi)) {
-        for name in [MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE] {
+        for name in MULTI_PROGRAMS {
             load_uprobe(&mut ebpf, name)?;
         }
-        continue_in(&mut ebpf, "PROGRAMS_MULTI", MULTI_LEAVE_LONG)?;
+        continue_in(&mut ebpf, "PROGRAMS_MULTI", &MULTI_CONTINUED)?;
     }
     if modes.contains(&Some(AttachMode::PerfEvent)) {
         for name in SINGLE_PROGRAMS.iter().map(|(name, _)| *name).chain([SINGLE_RETURN]) {
             load_uprobe(&mut ebpf, name)?;
         }
-        continue_in(&mut ebpf, "PROGRAMS", SINGLE_RETURN_LONG)?;
+        continue_in(&mut ebpf, "PROGRAMS", &SINGLE_CONTINUED)?;
     }
     for (name, tracepoint) in TRACEPOINTS {
         let program: &mut RawTracePoint =
@@ -149,15 +162,18 @@ fn load_uprobe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
     program.load().map_err(|source| LoadError::Program { name, source })
 }
 
-/// Loads a program that others go on in. The map stays with `ebpf`: the kernel empties it when nobody holds it any more.
-fn continue_in(ebpf: &mut Ebpf, map_name: &'static str, name: &'static str) -> Result<(), LoadError> {
-    load_uprobe(ebpf, name)?;
-    let refused = |source| LoadError::Program { name, source };
-    let program: &UProbe = ebpf.program(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
-    let program = program.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::from)).map_err(refused)?;
-    let map = ebpf.map_mut(map_name).ok_or(LoadError::Missing(map_name))?;
-    let mut programs: ProgramArray<_> = map.try_into().map_err(|source| LoadError::Map { name: map_name, source })?;
-    programs.set(LONG_TRANSFER, &program, 0).map_err(|source| LoadError::Map { name: map_name, source })
+/// Loads programs that others go on in. The map stays with `ebpf`: the kernel empties it when nobody holds it any more.
+fn continue_in(ebpf: &mut Ebpf, map_name: &'static str, programs: &[(u32, &'static str)]) -> Result<(), LoadError> {
+    for (index, name) in programs.iter().copied() {
+        load_uprobe(ebpf, name)?;
+        let refused = |source| LoadError::Program { name, source };
+        let program: &UProbe = ebpf.program(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
+        let program = program.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::from)).map_err(refused)?;
+        let map = ebpf.map_mut(map_name).ok_or(LoadError::Missing(map_name))?;
+        let mut programs: ProgramArray<_> = map.try_into().map_err(|source| LoadError::Map { name: map_name, source })?;
+        programs.set(index, &program, 0).map_err(|source| LoadError::Map { name: map_name, source })?;
+    }
+    Ok(())
 }
 
 /// What the verifier did with a loaded program.

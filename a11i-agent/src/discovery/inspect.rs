@@ -224,8 +224,12 @@ impl fmt::Display for Report {
             if let Some(id) = &library.build_id {
                 writeln!(f, "  build id  {id}")?;
             }
-            for probe in library.probes.iter().filter(|probe| probe.kind == ProbeKind::Entry) {
-                let kind = if probe.program.has_return() { "entry and return" } else { "entry" };
+            for probe in library.probes.iter().filter(|probe| probe.kind != ProbeKind::Return) {
+                let kind = match (probe.kind, probe.program.has_return()) {
+                    (ProbeKind::Exit, _) => "exit",
+                    (_, true) => "entry and return",
+                    (_, false) => "entry",
+                };
                 writeln!(f, "  {:<26} {:#10x}  {kind}", probe.symbol, probe.offset)?;
             }
             for refused in &library.refused {

@@ -7,7 +7,7 @@
 
 use a11i_common::{
     event::Counter,
-    rustls::{RustlsKey, RustlsKeyState, UNSEEN},
+    rustls::{RustlsKey, RustlsKeyState, SESSION_BIT, UNSEEN},
 };
 use aya_ebpf::{
     helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_user},
@@ -37,8 +37,6 @@ const METHOD: u64 = 24;
 const APART: [i64; 12] = [2, -2, 4, -4, 3, -3, 5, -5, 6, -6, -7, -8];
 /// Index of this key in its window of neighbours.
 const BEFORE: usize = 8;
-/// Set in every session number: no pointer has it.
-const NOT_A_POINTER: u64 = 1 << 63;
 
 /// Finds the connection of the record's key, and goes on with copying.
 #[inline(always)]
@@ -192,7 +190,7 @@ fn register(call: &mut RecordCall, tgid: u32) -> bool {
         peer: peer.object,
         attachment,
         object_size,
-        is_closed: 0,
+        reserved: 0,
     };
     if is_refresh && let Some(known) = RUSTLS_KEYS.get_ptr(&key) {
         // SAFETY: a live map value.
@@ -228,5 +226,5 @@ fn register(call: &mut RecordCall, tgid: u32) -> bool {
 fn new_session() -> u64 {
     // SAFETY: no arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    NOT_A_POINTER | (session::now() << 8) | u64::from(cpu & 0xff)
+    SESSION_BIT | (session::now() << 8) | u64::from(cpu & 0xff)
 }
