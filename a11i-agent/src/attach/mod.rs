@@ -9,12 +9,14 @@ pub mod links;
 mod openssl;
 mod plan;
 mod proof;
+mod rustls;
 pub mod scope;
 
 use std::sync::Arc;
 
 pub use error::AttachError;
 pub use openssl::OpenSslFamily;
+pub use rustls::Rustls;
 pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
 
 use crate::discovery::{
@@ -45,7 +47,7 @@ pub struct Found {
 }
 
 /// All that we can attach to.
-pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily];
+pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &Rustls];
 
 /// A parsed file and the functions that were asked for.
 pub struct Binary<'a> {

@@ -23,6 +23,8 @@ pub enum Evidence {
     Jvm,
     /// Source paths or names of rustls, without symbols.
     Rustls,
+    /// The method tables of rustls, but no proof of where its functions return.
+    RustlsUnproven,
     /// Source paths of BoringSSL, without symbols.
     BoringSslWithoutSymbols,
     /// Source paths of OpenSSL, without symbols.
@@ -44,7 +46,8 @@ impl Evidence {
             Self::WolfSsl => "wolfSSL: not supported",
             Self::S2n => "s2n-tls: not supported",
             Self::Jvm => "Java virtual machine: its own TLS (JSSE) cannot be probed",
-            Self::Rustls => "rustls: not supported by this version",
+            Self::Rustls => "rustls: a build whose functions were not found",
+            Self::RustlsUnproven => "rustls: its functions were found, but not proven whole",
             Self::BoringSslWithoutSymbols => "BoringSSL without symbols: not supported by this version",
             Self::OpenSslWithoutSymbols => "OpenSSL linked in without symbols: not supported by this version",
             Self::OtherClass => "32-bit program: not supported",
@@ -56,6 +59,7 @@ impl Evidence {
     /// What the user can do.
     pub const fn remedy(self) -> &'static str {
         match self {
+            Self::RustlsUnproven => "please report the program's name and version",
             Self::GoCryptoTls | Self::GnuTls | Self::Rustls => {
                 "a later version will cover it; until then instrument the program with OpenTelemetry"
             }

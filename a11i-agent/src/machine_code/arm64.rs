@@ -18,6 +18,30 @@ pub(super) fn decode(address: u64, bytes: &[u8]) -> Option<Instruction> {
     Some(Instruction { address, length: 4, kind, stack: stack(word, kind) })
 }
 
+/// The words of `bytes` with their addresses, from the first that is aligned.
+pub(super) fn words(base: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, u32)> + '_ {
+    let skip = usize::try_from(base.wrapping_neg() % 4).unwrap_or(0);
+    let words = bytes.get(skip..).unwrap_or_default().chunks_exact(4);
+    let words = words.map(|word| word.first_chunk().map_or(0, |word| u32::from_le_bytes(*word)));
+    (base.wrapping_add(skip as u64)..).step_by(4).zip(words)
+}
+
+/// Target of `bl`.
+pub(super) fn call_target(address: u64, word: u32) -> Option<u64> {
+    (word >> 26 == 0b10_0101).then(|| address.wrapping_add_signed(signed(u64::from(field(word, 0, 26)) << 2, 28)))
+}
+
+/// Of `adr` and `adrp`: whether it is a page, the address, the register.
+pub(super) fn address(address: u64, word: u32) -> Option<(bool, u64, Register)> {
+    if word & 0x1f00_0000 != 0x1000_0000 {
+        return None;
+    }
+    match immediate(address, word) {
+        Kind::Address { to, value } => Some((word >> 31 == 1, value, to)),
+        _ => None,
+    }
+}
+
 fn kind(address: u64, word: u32) -> Option<Kind> {
     // op0, bits 28..25, names the group.
     match field(word, 25, 4) {

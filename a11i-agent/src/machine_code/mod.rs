@@ -5,15 +5,24 @@
 //! is refused. Nothing here knows a library: the finders in `attach` do.
 
 mod arm64;
+mod functions;
 mod image;
 mod instruction;
+mod literals;
+mod pointers;
+mod references;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unwind;
 mod walk;
 mod x86_64;
 
+pub use functions::Functions;
 pub use image::Image;
 pub use instruction::{Indirect, Instruction, Instructions, Kind, Register, StackChange, decode};
+pub use literals::{Literal, literals};
+pub use pointers::Pointers;
+pub use references::{Reference, calls_to, references};
 pub use walk::{Function, Walk};
 
 #[cfg(test)]

