@@ -33,10 +33,10 @@ const NEAR: u64 = 256 * 1024 * 1024;
 const LARGEST_OBJECT: u64 = 8192;
 /// Words of a method table: destructor, size, alignment, and the method.
 const METHOD: u64 = 24;
-/// Where the other box is looked for, in words from this one: the nearest first.
-const APART: [i64; 12] = [2, -2, 4, -4, 3, -3, 5, -5, 6, -6, -7, -8];
 /// Index of this key in its window of neighbours.
 const BEFORE: usize = 8;
+/// A box is two words: the next one is this far away at least.
+const BOX_WORDS: usize = 2;
 
 /// Finds the connection of the record's key, and goes on with copying.
 #[inline(always)]
@@ -124,8 +124,10 @@ fn neighbour(call: &mut RecordCall, place: u64) {
         return;
     }
     let (own, function) = (launder(&raw const call.vtable), launder(&raw const call.function));
-    for apart in APART {
-        let at = (BEFORE as i64 + apart) as usize;
+    // The nearest first, behind and before.
+    for turn in 0..2 * (BEFORE - BOX_WORDS + 1) {
+        let apart = BOX_WORDS + turn / 2;
+        let at = if turn & 1 == 0 { BEFORE + apart } else { BEFORE - apart };
         if at + 1 >= NEIGHBOUR_WORDS || launder(&raw const call.peer) != 0 {
             continue;
         }
