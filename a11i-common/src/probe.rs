@@ -29,13 +29,13 @@ pub enum Operation {
     /// `int SSL_set_tlsext_host_name(SSL *, const char *name)` where it is a function (BoringSSL)
     SetHostName = 12,
     /// rustls, `MessageEncrypter::encrypt(out, self, message, sequence)`: plaintext of one record
-    RustlsEncrypt = 32,
+    RustlsEncrypt = 48,
     /// rustls, `MessageDecrypter::decrypt(out, self, message, sequence)`: the record as it came
-    RustlsDecrypt = 33,
+    RustlsDecrypt = 49,
     /// The return instruction of [`Self::RustlsDecrypt`]: the record's plaintext
-    RustlsDecryptExit = 34,
+    RustlsDecryptExit = 50,
     /// rustls, destructor of a key: `drop(self)`
-    RustlsDrop = 35,
+    RustlsDrop = 51,
 }
 
 impl Operation {
