@@ -3,6 +3,7 @@
 //! Takes a file of a process; gives a [`ProbePlan`] (data) or the evidence for a library that is not supported. Refuses
 //! offsets without proof. A new library is one file here and one line in [`LIBRARIES`].
 
+mod boringssl;
 mod error;
 mod groups;
 pub mod links;
@@ -14,6 +15,7 @@ pub mod scope;
 
 use std::sync::Arc;
 
+pub use boringssl::StrippedBoringSsl;
 pub use error::AttachError;
 pub use openssl::OpenSslFamily;
 pub use rustls::Rustls;
@@ -47,7 +49,7 @@ pub struct Found {
 }
 
 /// All that we can attach to.
-pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &Rustls];
+pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &StrippedBoringSsl, &Rustls];
 
 /// A parsed file and the functions that were asked for.
 pub struct Binary<'a> {

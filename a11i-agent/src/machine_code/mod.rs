@@ -5,6 +5,7 @@
 //! is refused. Nothing here knows a library: the finders in `attach` do.
 
 mod arm64;
+pub mod constants;
 mod functions;
 mod image;
 mod instruction;
@@ -23,7 +24,7 @@ pub use instruction::{Indirect, Instruction, Instructions, Kind, Register, Stack
 pub use literals::{Literal, literals};
 pub use pointers::Pointers;
 pub use references::{Reference, calls_to, references};
-pub use walk::{Function, Walk};
+pub use walk::{Function, Incomplete, Walk};
 
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,8 @@ pub struct Walk {
     pub returns: Vec<u64>,
     /// Targets of jumps that leave [start, limit): tail calls, or parts that the compiler put elsewhere. Ascending.
     pub tail_jumps: Vec<u64>,
+    /// Those of `tail_jumps` that are taken while the stack frame stands: they lead to more of the same function.
+    pub parts: Vec<u64>,
     /// Why this may not be all of the function; none: every path was followed to its end.
     pub incomplete: Option<Incomplete>,
     /// Every return is reached with the stack pointer where it was at the start, on every path. False also where that is not known.
@@ -73,7 +75,7 @@ impl Function {
     pub fn walk(image: &Image<'_>, start: u64, limit: u64) -> Walk {
         let code = image.bytes_up_to(start, limit.saturating_sub(start).min(MAX_BYTES)).filter(|_| image.is_code(start)).unwrap_or_default();
         let limit = limit.min(start.saturating_add(code.len() as u64));
-        Walker { machine: image.machine(), start, limit, code: &code, seen: BTreeMap::new(), leaves: BTreeSet::new(), incomplete: None }.run()
+        Walker { machine: image.machine(), start, limit, code: &code, seen: BTreeMap::new(), leaves: BTreeSet::new(), parts: BTreeSet::new(), incomplete: None }.run()
     }
 }
 
@@ -85,6 +87,7 @@ struct Walker<'c> {
     /// By address: the instruction and the stack before it.
     seen: BTreeMap<u64, (Instruction, Depth)>,
     leaves: BTreeSet<u64>,
+    parts: BTreeSet<u64>,
     incomplete: Option<Incomplete>,
 }
 
@@ -105,8 +108,8 @@ impl Walker<'_> {
         self.find_overlap();
         let instructions: Vec<_> = self.seen.values().map(|(instruction, _)| *instruction).collect();
         let returns = instructions.iter().filter(|i| i.kind == Kind::Return).map(|i| i.address).collect();
-        let tail_jumps = self.leaves.into_iter().collect();
-        Walk { start: self.start, instructions, returns, tail_jumps, incomplete: self.incomplete, is_balanced }
+        let (tail_jumps, parts) = (self.leaves.into_iter().collect(), self.parts.into_iter().collect());
+        Walk { start: self.start, instructions, returns, tail_jumps, parts, incomplete: self.incomplete, is_balanced }
     }
 
     /// Decodes from `address` until the flow ends or joins what was seen.
@@ -167,6 +170,9 @@ impl Walker<'_> {
     fn branch(&mut self, target: u64, depth: Depth, open: &mut Vec<(u64, Depth)>) {
         if !self.is_inside(target) {
             self.leaves.insert(target);
+            if depth.stack != Some(0) {
+                self.parts.insert(target);
+            }
         } else if open.len() < MAX_INSTRUCTIONS {
             open.push((target, depth));
         } else {

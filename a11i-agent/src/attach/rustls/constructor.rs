@@ -14,14 +14,12 @@ use crate::machine_code::{Functions, Image, Instructions, Kind, Register, Walk, 
 /// Pairs of encrypters and decrypters that belong together; what has no certain partner is left out.
 pub(super) fn pairs<'a>(image: &Image<'a>, functions: &Functions<'_, 'a>, encrypters: &[Encrypter]) -> Vec<Pair> {
     let pointers = functions.pointers();
-    let dbg = std::env::var_os("DBG").is_some();
     let mut targets: Vec<_> = encrypters.iter().map(|encrypter| encrypter.table.at).collect();
     targets.sort_unstable();
     targets.dedup();
     let finder = Finder { image, functions, encrypters: &targets };
     let mut constructors: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
     for reference in references(image, &targets) {
-        if dbg { println!("ref {reference:x?} start {:x?}", functions.start_of(reference.at)); }
         let Some(start) = functions.start_of(reference.at) else { continue };
         // An instruction that a decode from the function's start reaches: no look-alike bytes.
         if finder.walk(start).is_some_and(|walk| walk.at(reference.at).is_some()) {
@@ -36,7 +34,6 @@ pub(super) fn pairs<'a>(image: &Image<'a>, functions: &Functions<'_, 'a>, encryp
         let methods: BTreeSet<u64> = starts.flat_map(|start| std::iter::once(*start).chain(forwarders.of(*start))).collect();
         let next = methods.iter().flat_map(|method| pointers.slots_of(*method)).filter_map(|slot| pointers.value_at(slot.checked_add(8)?));
         let makers: BTreeSet<u64> = next.filter(|maker| image.is_code(*maker)).collect();
-        if dbg { println!("enc {:x} methods {methods:x?} makers {makers:x?}", encrypter.table.at); }
         let made: BTreeSet<u64> = makers.iter().flat_map(|maker| finder.made_by(*maker, FOLLOWED)).collect();
         let tables = made.iter().filter_map(|at| table(image, pointers, *at));
         found.extend(tables.map(|decrypter| Pair { encrypter: *encrypter, decrypter }));
