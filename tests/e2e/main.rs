@@ -34,6 +34,7 @@ mod new_process;
 mod overlay_mounts;
 mod restarts;
 mod running_process;
+mod runtimes_rust;
 mod short_lived;
 mod tiny_ring;
 mod usage;

@@ -5,7 +5,9 @@ pub mod c_program;
 pub mod curl;
 pub mod forks;
 pub mod late_client;
+pub mod program;
 pub mod python;
+pub mod rust_client;
 pub mod steady;
 
 use std::{
