@@ -16,6 +16,9 @@ async fn every_call_is_reported(provider: Provider, options: &[(&str, &str)], wo
     let Some(scene) = Scene::set().await else { return };
     let mut program = client.start(&scene.stub, options);
     let pid = program.pid;
+    // A file that the agent has never seen has to be read first.
+    let name = client.path().file_name().expect("it is a file").display().to_string();
+    scene.agent.wait_for_log(&["attached path=", &format!("{name}\"")]).await;
     for work in work {
         let answers = program.run(work).await;
         assert!(answers.iter().all(|answer| answer.get("id").is_some_and(Value::is_string)), "{answers:#?}");
