@@ -1,5 +1,7 @@
 //! Stripped Rust programs: reqwest on rustls with either provider of cryptography.
 
+use std::path::Path;
+
 use a11i_tests::{
     agent::Agent,
     provider_stub::ProviderStub,
@@ -16,15 +18,19 @@ async fn every_call_is_reported(provider: Provider, options: &[(&str, &str)], wo
     let Some(scene) = Scene::set().await else { return };
     let mut program = client.start(&scene.stub, options);
     let pid = program.pid;
-    // A file that the agent has never seen has to be read first.
-    let name = client.path().file_name().expect("it is a file").display().to_string();
-    scene.agent.wait_for_log(&["attached path=", &format!("{name}\"")]).await;
+    wait_until_attached(&scene.agent, client.path()).await;
     for work in work {
         let answers = program.run(work).await;
         assert!(answers.iter().all(|answer| answer.get("id").is_some_and(Value::is_string)), "{answers:#?}");
     }
     program.finish().await;
     scene.calls_are_reported_by(RUSTLS, pid).await;
+}
+
+/// A file that the agent has never seen has to be read first.
+async fn wait_until_attached(agent: &Agent, program: &Path) {
+    let name = program.file_name().expect("it is a file").display().to_string();
+    agent.wait_for_log(&["attached path=", &format!("{name}\"")]).await;
 }
 
 /// Whole answers and streams, one after the other on one connection; a request and an answer of many records.
@@ -79,6 +85,23 @@ async fn calls_with_chacha20() {
 async fn fifty_connections_of_one_process_are_each_joined_right() {
     for provider in [Provider::Ring, Provider::AwsLc] {
         every_call_is_reported(provider, &[], &[fifty(0), fifty(1)]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_whose_keys_change_stays_one() {
+    const CALLS: usize = 12;
+    for provider in [Provider::Ring, Provider::AwsLc] {
+        let Some(client) = requirement::met(RustClient::built(provider).await) else { return };
+        let Some(scene) = Scene::set().await else { return };
+        let mut program = client.start_key_update(&scene.stub, CALLS);
+        let pid = program.pid;
+        wait_until_attached(&scene.agent, client.key_update_path()).await;
+        // Its answers come one by one for the one line.
+        let answers = program.run(&json!(vec![json!({}); CALLS])).await;
+        assert_eq!(answers.len(), CALLS, "{answers:#?}");
+        program.finish().await;
+        scene.calls_are_reported_by(RUSTLS, pid).await;
     }
 }
 

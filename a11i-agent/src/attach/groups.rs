@@ -71,10 +71,7 @@ const fn operation(program: ProgramName) -> Operation {
 
 /// Whose arguments are the Rust compiler's.
 const fn is_rustls(program: ProgramName) -> bool {
-    matches!(
-        program,
-        ProgramName::RustlsEncrypt | ProgramName::RustlsDecrypt | ProgramName::RustlsDecryptExit | ProgramName::RustlsDrop
-    )
+    matches!(program, ProgramName::RustlsEncrypt | ProgramName::RustlsDecrypt | ProgramName::RustlsDecryptExit | ProgramName::RustlsDrop)
 }
 
 #[cfg(test)]

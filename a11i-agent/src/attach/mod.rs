@@ -18,8 +18,8 @@ use std::sync::Arc;
 pub use boringssl::StrippedBoringSsl;
 pub use error::AttachError;
 pub use openssl::OpenSslFamily;
-pub use rustls::Rustls;
 pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
+pub use rustls::Rustls;
 
 use crate::discovery::{
     elf::{Elf, ElfError, Functions, Machine, RefusedSymbol},

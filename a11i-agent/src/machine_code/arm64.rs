@@ -124,7 +124,7 @@ fn branch(address: u64, word: u32) -> Option<Kind> {
         }
         0b110 if field(word, 24, 2) == 0b00 => match (field(word, 21, 3), field(word, 0, 2)) {
             (0b000, 0b01..=0b11) => Kind::Other { destination: Some(Register(0)) }, // SVC, HVC, SMC
-            (0b001 | 0b010, 0b00) => Kind::Trap,                                     // BRK, HLT
+            (0b001 | 0b010, 0b00) => Kind::Trap,                                    // BRK, HLT
             _ => return None,
         },
         0b110 if field(word, 24, 2) == 0b01 => system(word),

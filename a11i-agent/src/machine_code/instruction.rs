@@ -60,7 +60,10 @@ pub enum Kind {
     Call(u64),
     CallRegister(Register),
     /// Through a word at `base + displacement`: a method table.
-    CallMemory { base: Option<Register>, displacement: i64 },
+    CallMemory {
+        base: Option<Register>,
+        displacement: i64,
+    },
     /// Through the word at this address: a slot of the global offset table.
     CallSlot(u64),
     Jump(u64),
@@ -73,22 +76,54 @@ pub enum Kind {
     /// Does nothing; landing pads (`endbr64`, `bti`) count.
     Nop,
     /// `to` = an address near the instruction; arm64 `adrp`: a page, to which an [`Kind::Add`] or a load adds.
-    Address { to: Register, value: u64 },
-    Constant { to: Register, value: u64 },
+    Address {
+        to: Register,
+        value: u64,
+    },
+    Constant {
+        to: Register,
+        value: u64,
+    },
     /// `to` = `from` + `value` (wrapping).
-    Add { to: Register, from: Register, value: i64 },
-    Move { to: Register, from: Register },
+    Add {
+        to: Register,
+        from: Register,
+        value: i64,
+    },
+    Move {
+        to: Register,
+        from: Register,
+    },
     /// From `base + displacement`; `size` in bytes, 0 where it is not a plain load of an integer.
-    Load { to: Register, base: Register, displacement: i64, size: u8 },
-    LoadAbsolute { to: Register, address: u64, size: u8 },
+    Load {
+        to: Register,
+        base: Register,
+        displacement: i64,
+        size: u8,
+    },
+    LoadAbsolute {
+        to: Register,
+        address: u64,
+        size: u8,
+    },
     /// To `base + displacement`, also by instructions that change memory in place. `from` is none for constants, vectors and pairs.
-    Store { from: Option<Register>, base: Register, displacement: i64, size: u8 },
+    Store {
+        from: Option<Register>,
+        base: Register,
+        displacement: i64,
+        size: u8,
+    },
     /// With a constant.
-    Compare { register: Register, value: i64 },
+    Compare {
+        register: Register,
+        value: i64,
+    },
     Push(Option<Register>),
     PushConstant(u64),
     Pop(Register),
-    Other { destination: Option<Register> },
+    Other {
+        destination: Option<Register>,
+    },
 }
 
 /// Where an indirect jump reads its target.
@@ -96,7 +131,10 @@ pub enum Kind {
 pub enum Indirect {
     Register(Register),
     /// The word at `base + displacement`: a method's last call.
-    Memory { base: Register, displacement: i64 },
+    Memory {
+        base: Register,
+        displacement: i64,
+    },
     /// The word at this address: a linkage stub.
     Slot(u64),
     /// By an index: a jump table; or something else that is not followed.

@@ -6,8 +6,7 @@
 use memchr::{memchr_iter, memchr2_iter};
 
 use super::{
-    Image, Register,
-    arm64,
+    Image, Register, arm64,
     instruction::{Instructions, Kind},
 };
 use crate::discovery::elf::{Machine, Segment};
@@ -104,7 +103,9 @@ fn x86_64(image: &Image<'_>, segment: &Segment, targets: &[u64], found: &mut Vec
         }
         let mut constant = |at: usize| {
             // `at`: the third byte of the constant.
-            let Some(window) = at.checked_sub(5).and_then(|start| bytes.get(start..)).and_then(|rest| rest.first_chunk::<7>()) else { return };
+            let Some(window) = at.checked_sub(5).and_then(|start| bytes.get(start..)).and_then(|rest| rest.first_chunk::<7>()) else {
+                return;
+            };
             let [rex, prefix, opcode, c0, c1, c2, c3] = *window;
             let target = u32::from_le_bytes([c0, c1, c2, c3]);
             if !is_target(target.into()) {
@@ -141,7 +142,8 @@ fn x86_64(image: &Image<'_>, segment: &Segment, targets: &[u64], found: &mut Vec
 
 /// The third byte of each target that a 32-bit constant can name: of the four the one that says most and varies least.
 fn third_bytes(targets: &[u64]) -> Vec<u8> {
-    let mut bytes: Vec<u8> = targets.iter().filter_map(|target| u32::try_from(*target).ok()).map(|target| target.to_le_bytes()[2]).collect();
+    let mut bytes: Vec<u8> =
+        targets.iter().filter_map(|target| u32::try_from(*target).ok()).map(|target| target.to_le_bytes()[2]).collect();
     bytes.sort_unstable();
     bytes.dedup();
     bytes

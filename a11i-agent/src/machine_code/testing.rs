@@ -33,9 +33,10 @@ pub(crate) fn elf(machine: Machine, is_position_independent: bool, parts: &[Part
     }
     for (kind, vaddr, size) in extra {
         let part = parts.iter().position(|part| (part.vaddr..part.vaddr + part.bytes.len() as u64).contains(vaddr)).unwrap();
-        let offset = parts[..part].iter().fold(0x1000, |at, part| {
-            ((at as u64).next_multiple_of(0x1000) + part.vaddr % 0x1000) as usize + part.bytes.len()
-        }) as u64;
+        let offset = parts[..part]
+            .iter()
+            .fold(0x1000, |at, part| ((at as u64).next_multiple_of(0x1000) + part.vaddr % 0x1000) as usize + part.bytes.len())
+            as u64;
         let offset = offset.next_multiple_of(0x1000) + vaddr % 0x1000 + ((vaddr & !0xfff) - (parts[part].vaddr & !0xfff));
         header(*kind, 4, offset, *vaddr, *size);
     }

@@ -73,9 +73,20 @@ impl Walk {
 impl Function {
     /// Decodes the function at `start`, which is proven to be one; `limit` is an address that it does not reach (the next function).
     pub fn walk(image: &Image<'_>, start: u64, limit: u64) -> Walk {
-        let code = image.bytes_up_to(start, limit.saturating_sub(start).min(MAX_BYTES)).filter(|_| image.is_code(start)).unwrap_or_default();
+        let code =
+            image.bytes_up_to(start, limit.saturating_sub(start).min(MAX_BYTES)).filter(|_| image.is_code(start)).unwrap_or_default();
         let limit = limit.min(start.saturating_add(code.len() as u64));
-        Walker { machine: image.machine(), start, limit, code: &code, seen: BTreeMap::new(), leaves: BTreeSet::new(), parts: BTreeSet::new(), incomplete: None }.run()
+        Walker {
+            machine: image.machine(),
+            start,
+            limit,
+            code: &code,
+            seen: BTreeMap::new(),
+            leaves: BTreeSet::new(),
+            parts: BTreeSet::new(),
+            incomplete: None,
+        }
+        .run()
     }
 }
 

@@ -31,9 +31,10 @@ impl Provider {
     }
 }
 
-/// The built client.
+/// The built client, and a program on the same rustls that changes its keys.
 pub struct RustClient {
     program: PathBuf,
+    key_update: PathBuf,
 }
 
 /// Two to four minutes where two cores have other work too; it happens once.
@@ -46,18 +47,19 @@ impl RustClient {
     /// When cargo cannot build it, with its own words.
     pub async fn built(provider: Provider) -> Result<Self, Unmet> {
         let folder = clients().join("rust");
-        let program = cache().join(format!("rust-client-{}", provider.as_str()));
-        let sources = ["Cargo.toml", "Cargo.lock", "src/main.rs"].map(|source| folder.join(source));
-        if is_newer(&program, &sources) {
-            return Ok(Self { program });
+        let built = |name: &str| cache().join(format!("{name}-{}", provider.as_str()));
+        let client = Self { program: built("rust-client"), key_update: built("key-update") };
+        let sources = ["Cargo.toml", "Cargo.lock", "src/main.rs", "src/bin/key-update.rs"].map(|source| folder.join(source));
+        if is_newer(&client.key_update, &sources) {
+            return Ok(client);
         }
         let cargo = requirement::program("cargo", "install Rust")?;
         fs::create_dir_all(cache())
             .map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
         let lock = File::create(cache().join("rust-client.lock")).expect("the cache folder is writable");
         lock.lock().expect("a file can be locked");
-        if is_newer(&program, &sources) {
-            return Ok(Self { program });
+        if is_newer(&client.key_update, &sources) {
+            return Ok(client);
         }
         let target = cache().join("rust");
         let mut build = Command::new(cargo);
@@ -77,21 +79,37 @@ impl RustClient {
             }
             Ok(Ok(_)) => {}
         }
-        let fresh = cache().join(format!("rust-client.{}", std::process::id()));
-        fs::copy(target.join("release/rust-client"), &fresh).expect("cargo has built it");
-        fs::rename(&fresh, &program).expect("the cache folder is writable");
-        Ok(Self { program })
+        // The one that is asked about comes last.
+        for (name, program) in [("rust-client", &client.program), ("key-update", &client.key_update)] {
+            let fresh = cache().join(format!("rust-client.{}", std::process::id()));
+            fs::copy(target.join("release").join(name), &fresh).expect("cargo has built it");
+            fs::rename(&fresh, program).expect("the cache folder is writable");
+        }
+        Ok(client)
     }
 
-    /// The file.
+    /// The client's file.
     pub fn path(&self) -> &Path {
         &self.program
+    }
+
+    /// The file of the program that changes its keys.
+    pub fn key_update_path(&self) -> &Path {
+        &self.key_update
     }
 
     /// Starts it: `options` are its environment (`TLS_VERSION`, `CIPHER`).
     pub fn start(&self, stub: &ProviderStub, options: &[(&str, &str)]) -> Program {
         let mut command = Command::new(&self.program);
         command.env("STAND_IN_PORT", stub.port().to_string()).env("SSL_CERT_FILE", stub.ca_file()).envs(options.iter().copied());
+        Program::start(&mut command)
+    }
+
+    /// Starts the program that makes so many calls on one connection and changes the keys of both directions between them. It waits for a
+    /// line of work, whatever it says.
+    pub fn start_key_update(&self, stub: &ProviderStub, calls: usize) -> Program {
+        let mut command = Command::new(&self.key_update);
+        command.arg(calls.to_string()).env("STAND_IN_PORT", stub.port().to_string()).env("SSL_CERT_FILE", stub.ca_file());
         Program::start(&mut command)
     }
 }

@@ -12,8 +12,7 @@ pub(super) fn find(functions: &Functions<'_, '_>, image: &Image<'_>, known: &[u6
     let mut known = known.to_vec();
     known.sort_unstable();
     let is_near = |target: u64| known.iter().any(|start| start.abs_diff(target) <= NEIGHBOURHOOD);
-    let callers: BTreeSet<u64> =
-        calls_to(image, &known).into_iter().take(MAX_CALLS).filter_map(|(at, _)| functions.start_of(at)).collect();
+    let callers: BTreeSet<u64> = calls_to(image, &known).into_iter().take(MAX_CALLS).filter_map(|(at, _)| functions.start_of(at)).collect();
     let mut targets = BTreeSet::new();
     for caller in callers {
         let Some(walk) = functions.walk(caller) else { continue };
@@ -72,7 +71,11 @@ fn frees(image: &Image<'_>, walk: &Walk) -> bool {
                 _ => (false, false, false),
             };
             for (set, belongs) in [(&mut sessions, session), (&mut tables, table), (&mut methods, method)] {
-                if belongs { set.insert(to) } else { set.remove(&to) };
+                if belongs {
+                    set.insert(to)
+                } else {
+                    set.remove(&to)
+                };
             }
         }
     }

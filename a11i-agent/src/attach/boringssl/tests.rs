@@ -15,11 +15,22 @@ fn debug_roles() {
         eprintln!("unwindable {} refs {} functions {}", functions.unwindable(), refs.len(), reporting.len());
         for r in &refs {
             if !reporting.values().any(|f| f.walk.at(r.at).is_some()) {
-                eprintln!("  unowned {:x} start {:x?} {:x?}", r.at, functions.start_of(r.at), functions.walk(functions.start_of(r.at).unwrap_or(0)).map(|w| (w.incomplete, w.is_balanced)));
+                eprintln!(
+                    "  unowned {:x} start {:x?} {:x?}",
+                    r.at,
+                    functions.start_of(r.at),
+                    functions.walk(functions.start_of(r.at).unwrap_or(0)).map(|w| (w.incomplete, w.is_balanced))
+                );
             }
         }
         for (start, f) in &reporting {
-            eprintln!("{start:x} {:?} balanced {} {:?} insns {}", f.reasons, f.walk.is_balanced, f.walk.incomplete, f.walk.instructions.len());
+            eprintln!(
+                "{start:x} {:?} balanced {} {:?} insns {}",
+                f.reasons,
+                f.walk.is_balanced,
+                f.walk.incomplete,
+                f.walk.instructions.len()
+            );
         }
         let roles = roles::tell(&functions, &image, &reporting);
         let starts: Vec<u64> = roles.iter().map(|r| r.1).collect();

@@ -129,7 +129,8 @@ impl Finder<'_, '_, '_> {
 
     /// A table of an object with content, of the same kind as an encrypter's.
     fn is_decrypter(&self, at: u64) -> bool {
-        at % 8 == 0 && table(self.image, self.functions.pointers(), at).is_some_and(|MethodTable { size, align, .. }| size > 0 && align >= 8)
+        at % 8 == 0
+            && table(self.image, self.functions.pointers(), at).is_some_and(|MethodTable { size, align, .. }| size > 0 && align >= 8)
     }
 }
 

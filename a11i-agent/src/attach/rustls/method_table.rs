@@ -71,7 +71,6 @@ struct Words {
 }
 
 impl Words {
-
     fn word(&mut self, image: &Image<'_>, at: u64) -> Option<u64> {
         let held = at.checked_sub(self.start).filter(|into| into.saturating_add(8) <= self.window.len() as u64);
         if held.is_none() {

@@ -290,7 +290,12 @@ impl<'a> Elf<'a> {
             }
             _ => None,
         };
-        Ok(Dynamic { soname: values.soname.and_then(name), needed: values.needed.iter().filter_map(|at| name(*at)).collect(), symbols, relocations })
+        Ok(Dynamic {
+            soname: values.soname.and_then(name),
+            needed: values.needed.iter().filter_map(|at| name(*at)).collect(),
+            symbols,
+            relocations,
+        })
     }
 }
 

@@ -8,7 +8,11 @@ use std::{env, error::Error, net::SocketAddr, sync::Arc};
 
 use futures_util::StreamExt as _;
 use reqwest::Client;
-use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider, pki_types::{CertificateDer, pem::PemObject as _}};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
@@ -55,11 +59,8 @@ fn config() -> Result<ClientConfig, Box<dyn Error>> {
     if env::var("CIPHER").is_ok_and(|cipher| cipher == "chacha20") {
         provider.cipher_suites.retain(|suite| format!("{:?}", suite.suite()).contains("CHACHA20"));
     }
-    let versions: &[_] = if env::var("TLS_VERSION").is_ok_and(|version| version == "1.2") {
-        &[&rustls::version::TLS12]
-    } else {
-        &[&rustls::version::TLS13]
-    };
+    let versions: &[_] =
+        if env::var("TLS_VERSION").is_ok_and(|version| version == "1.2") { &[&rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
     let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(versions)?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
