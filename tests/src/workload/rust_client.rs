@@ -47,8 +47,8 @@ impl RustClient {
     /// When cargo cannot build it, with its own words.
     pub async fn built(provider: Provider) -> Result<Self, Unmet> {
         let folder = clients().join("rust");
-        let built = |name: &str| cache().join(format!("{name}-{}", provider.as_str()));
-        let client = Self { program: built("rust-client"), key_update: built("key-update") };
+        let kept = |name: &str| cache().join(format!("{name}-{}", provider.as_str()));
+        let client = Self { program: kept("rust-client"), key_update: kept("key-update") };
         let sources = ["Cargo.toml", "Cargo.lock", "src/main.rs", "src/bin/key-update.rs"].map(|source| folder.join(source));
         if is_newer(&client.key_update, &sources) {
             return Ok(client);

@@ -84,10 +84,11 @@ impl Finder<'_, '_, '_> {
     fn forwards_to(&self, method: u64) -> Option<u64> {
         let code = self.image.bytes_up_to(method, FORWARDER_BYTES)?;
         for instruction in Instructions::new(self.image.machine(), method, &code).take(FORWARDER_INSTRUCTIONS) {
-            match instruction.kind {
-                Kind::Jump(target) => return Some(target),
-                _ if instruction.ends_flow() => return None,
-                _ => {}
+            if let Kind::Jump(target) = instruction.kind {
+                return Some(target);
+            }
+            if instruction.ends_flow() {
+                return None;
             }
         }
         None
@@ -109,10 +110,12 @@ impl Finder<'_, '_, '_> {
         let mut held: BTreeMap<Register, u64> = BTreeMap::new();
         let mut found = BTreeSet::new();
         for instruction in &walk.instructions {
-            let loaded = match instruction.kind {
-                Kind::Address { to, value } | Kind::Constant { to, value } => Some((to, value)),
-                Kind::Add { to, from, value } => held.get(&from).map(|base| (to, base.wrapping_add_signed(value))),
-                _ => None,
+            let loaded = if let Kind::Address { to, value } | Kind::Constant { to, value } = instruction.kind {
+                Some((to, value))
+            } else if let Kind::Add { to, from, value } = instruction.kind {
+                held.get(&from).map(|base| (to, base.wrapping_add_signed(value)))
+            } else {
+                None
             };
             if let Some(to) = instruction.destination() {
                 held.remove(&to);
@@ -129,7 +132,7 @@ impl Finder<'_, '_, '_> {
 
     /// A table of an object with content, of the same kind as an encrypter's.
     fn is_decrypter(&self, at: u64) -> bool {
-        at % 8 == 0
+        at.is_multiple_of(8)
             && table(self.image, self.functions.pointers(), at).is_some_and(|MethodTable { size, align, .. }| size > 0 && align >= 8)
     }
 }

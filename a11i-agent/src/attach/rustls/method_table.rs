@@ -102,24 +102,31 @@ fn growth(image: &Image<'_>, start: u64) -> Option<u64> {
     let mut known: Vec<(Register, i64)> = vec![(Register::argument(machine, 1)?, 0)];
     let value = |known: &[(Register, i64)], of: Register| known.iter().find(|(register, _)| *register == of).map(|(_, plus)| *plus);
     for instruction in Instructions::new(machine, start, &code).take(LEAF_INSTRUCTIONS) {
-        match instruction.kind {
-            Kind::Return => {
-                return value(&known, Register::result(machine)).and_then(|plus| u64::try_from(plus).ok());
-            }
-            Kind::Nop | Kind::Push(_) => {}
-            Kind::Add { to, from, value: more } => {
-                let sum = value(&known, from).and_then(|plus| plus.checked_add(more));
-                known.retain(|(register, _)| *register != to);
-                known.extend(sum.map(|sum| (to, sum)));
-            }
-            Kind::Move { to, from } => {
-                let moved = value(&known, from);
-                known.retain(|(register, _)| *register != to);
-                known.extend(moved.map(|moved| (to, moved)));
-            }
-            Kind::Pop(to) => known.retain(|(register, _)| *register != to),
-            _ => return None,
-        }
+        let (to, held) = match instruction.kind {
+            Kind::Return => return value(&known, Register::result(machine)).and_then(|plus| u64::try_from(plus).ok()),
+            Kind::Nop | Kind::Push(_) => continue,
+            Kind::Add { to, from, value: more } => (to, value(&known, from).and_then(|plus| plus.checked_add(more))),
+            Kind::Move { to, from } => (to, value(&known, from)),
+            Kind::Pop(to) => (to, None),
+            Kind::Call(_)
+            | Kind::CallRegister(_)
+            | Kind::CallMemory { .. }
+            | Kind::CallSlot(_)
+            | Kind::Jump(_)
+            | Kind::JumpIndirect(_)
+            | Kind::Branch(_)
+            | Kind::Trap
+            | Kind::Address { .. }
+            | Kind::Constant { .. }
+            | Kind::Load { .. }
+            | Kind::LoadAbsolute { .. }
+            | Kind::Store { .. }
+            | Kind::Compare { .. }
+            | Kind::PushConstant(_)
+            | Kind::Other { .. } => return None,
+        };
+        known.retain(|(register, _)| *register != to);
+        known.extend(held.map(|plus| (to, plus)));
     }
     None
 }

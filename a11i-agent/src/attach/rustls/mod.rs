@@ -16,7 +16,10 @@ use self::method_table::{Encrypter, MethodTable};
 use super::{Binary, Found, Planned, Probe, ProbeKind, ProbePlan, ProgramName, TlsLibrary};
 use crate::{
     call::{CaptureLibrary, CaptureMethod},
-    discovery::evidence::Evidence,
+    discovery::{
+        elf::{Refusal, RefusedSymbol},
+        evidence::Evidence,
+    },
     machine_code::{Functions, Image, Incomplete, Instructions, Kind, Walk, literals},
 };
 
@@ -40,13 +43,13 @@ impl TlsLibrary for Rustls {
             return Found::default();
         }
         let pairs = constructor::pairs(&image, &functions, &encrypters);
-        let probes = probes(&image, &functions, &pairs);
+        let (probes, refused) = probes(&image, &functions, &pairs);
         let has = |program| probes.iter().any(|probe| probe.program == program);
         if !has(ProgramName::RustlsEncrypt) || !has(ProgramName::RustlsDecryptExit) {
             return Found { evidence: vec![Evidence::RustlsUnproven], ..Found::default() };
         }
         let plan = ProbePlan { file: binary.file, library: CaptureLibrary::Rustls, method: CaptureMethod::Structure, probes };
-        let planned = Planned { plan: Arc::new(plan), version: version(&image, &pairs), refused: Vec::new() };
+        let planned = Planned { plan: Arc::new(plan), version: version(&image, &pairs), refused };
         Found { plans: vec![planned], ..Found::default() }
     }
 }
@@ -60,23 +63,26 @@ struct Pair {
 
 /// Entries of both methods and of the keys' destructors, and every return of `decrypt`. A decryption is left out when one of its returns
 /// is not certain; an address that would be two things is left out too.
-fn probes(image: &Image<'_>, functions: &Functions<'_, '_>, pairs: &[Pair]) -> Vec<Probe> {
+fn probes(image: &Image<'_>, functions: &Functions<'_, '_>, pairs: &[Pair]) -> (Vec<Probe>, Vec<RefusedSymbol>) {
     let starts = pairs.iter().flat_map(|Pair { encrypter, decrypter }| {
         [Some(encrypter.table.method), encrypter.table.drop, Some(decrypter.method), decrypter.drop].into_iter().flatten()
     });
     let proven = functions.proven(&starts.collect::<Vec<_>>());
     let is_proven = |start: u64| proven.binary_search(&start).is_ok();
     let mut wanted: BTreeMap<u64, Option<(ProgramName, ProbeKind)>> = BTreeMap::new();
+    let mut refused = Vec::new();
     let mut want = |vaddr: u64, program, kind| {
         wanted.entry(vaddr).and_modify(|known| *known = known.filter(|known| *known == (program, kind))).or_insert(Some((program, kind)));
     };
     for pair in pairs {
-        if !is_proven(pair.encrypter.table.method) || !is_proven(pair.decrypter.method) {
+        let (encrypt, decrypt) = (pair.encrypter.table.method, pair.decrypter.method);
+        let exits = if is_proven(encrypt) && is_proven(decrypt) { exits(image, functions, decrypt) } else { None };
+        let Some(exits) = exits else {
+            refused.push(RefusedSymbol { name: name(ProgramName::RustlsDecrypt), vaddr: decrypt, why: Refusal::NotWhole });
             continue;
-        }
-        let Some(exits) = exits(image, functions, pair.decrypter.method) else { continue };
-        want(pair.encrypter.table.method, ProgramName::RustlsEncrypt, ProbeKind::Entry);
-        want(pair.decrypter.method, ProgramName::RustlsDecrypt, ProbeKind::Entry);
+        };
+        want(encrypt, ProgramName::RustlsEncrypt, ProbeKind::Entry);
+        want(decrypt, ProgramName::RustlsDecrypt, ProbeKind::Entry);
         for exit in exits {
             want(exit, ProgramName::RustlsDecryptExit, ProbeKind::Exit);
         }
@@ -90,7 +96,7 @@ fn probes(image: &Image<'_>, functions: &Functions<'_, '_>, pairs: &[Pair]) -> V
     };
     let mut probes: Vec<_> = wanted.into_iter().filter_map(probe).collect();
     probes.sort_by_key(|probe| (probe.offset, probe.kind));
-    probes
+    (probes, refused)
 }
 
 /// Where a function returns; none when that is not certain.
@@ -115,10 +121,9 @@ fn linear(image: &Image<'_>, end: u64, walk: &Walk) -> Option<Vec<u64>> {
     let code = image.bytes(walk.start, end.checked_sub(walk.start)?)?;
     let instructions: Vec<_> = Instructions::new(image.machine(), walk.start, &code).collect();
     let begins = |address: u64| instructions.binary_search_by_key(&address, |instruction| instruction.address).is_ok();
-    let targets = instructions.iter().filter_map(|instruction| match instruction.kind {
-        Kind::Jump(target) | Kind::Branch(target) => Some(target),
-        _ => None,
-    });
+    let targets = instructions
+        .iter()
+        .filter_map(|instruction| if let Kind::Jump(target) | Kind::Branch(target) = instruction.kind { Some(target) } else { None });
     let is_whole = instructions.last().is_some_and(|last| last.next() == end)
         && walk.instructions.iter().map(|instruction| instruction.address).all(begins)
         && targets.into_iter().all(begins);
@@ -127,11 +132,14 @@ fn linear(image: &Image<'_>, end: u64, walk: &Walk) -> Option<Vec<u64>> {
 
 /// For messages.
 const fn name(program: ProgramName) -> &'static str {
-    match program {
-        ProgramName::RustlsEncrypt => "MessageEncrypter::encrypt",
-        ProgramName::RustlsDecryptExit => "MessageDecrypter::decrypt, return",
-        ProgramName::RustlsDrop => "a key's destructor",
-        _ => "MessageDecrypter::decrypt",
+    if matches!(program, ProgramName::RustlsEncrypt) {
+        "MessageEncrypter::encrypt"
+    } else if matches!(program, ProgramName::RustlsDecryptExit) {
+        "MessageDecrypter::decrypt, return"
+    } else if matches!(program, ProgramName::RustlsDrop) {
+        "a key's destructor"
+    } else {
+        "MessageDecrypter::decrypt"
     }
 }
 
