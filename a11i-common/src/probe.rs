@@ -28,6 +28,21 @@ pub enum Operation {
     Control = 11,
     /// `int SSL_set_tlsext_host_name(SSL *, const char *name)` where it is a function (BoringSSL)
     SetHostName = 12,
+    /// `ssize_t gnutls_record_send(session, const void *data, size_t size)` and its kin: bytes taken, or a negative error
+    GnuTlsSend = 32,
+    /// `ssize_t gnutls_record_send2(session, const void *data, size_t size, …)`, to which newer versions' `gnutls_record_send` jumps: apart
+    /// from it, because one function that is entered twice without a return was left without one
+    GnuTlsSend2 = 33,
+    /// `ssize_t gnutls_record_recv(session, void *data, size_t size)` and its kin: bytes read, 0 at the end, or a negative error
+    GnuTlsRecv = 34,
+    /// `ssize_t gnutls_record_send_early_data(session, const void *data, size_t size)`: 0 when all was taken
+    GnuTlsSendEarlyData = 35,
+    /// `int gnutls_record_uncork(session, unsigned flags)`: sends what earlier calls took, through `gnutls_record_send`
+    GnuTlsUncork = 36,
+    /// `ssize_t gnutls_record_recv_packet(session, gnutls_packet_t *)`: bytes in a packet whose inside is the library's own
+    GnuTlsRecvPacket = 37,
+    /// `int gnutls_server_name_set(session, gnutls_server_name_type_t, const void *name, size_t length)`
+    GnuTlsServerName = 38,
     /// rustls, `MessageEncrypter::encrypt(out, self, message, sequence)`: plaintext of one record
     RustlsEncrypt = 48,
     /// rustls, `MessageDecrypter::decrypt(out, self, message, sequence)`: the record as it came
@@ -41,7 +56,7 @@ pub enum Operation {
 impl Operation {
     /// Whether a return probe is needed too: only then is it known what was transferred.
     pub const fn has_return(self) -> bool {
-        (self as u8) < Self::Free as u8
+        (self as u8) < Self::Free as u8 || (Self::GnuTlsSend as u8 <= self as u8 && (self as u8) < Self::GnuTlsServerName as u8)
     }
 }
 

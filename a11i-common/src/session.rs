@@ -68,12 +68,16 @@ pub struct Session {
     pub decision: u16,
     /// Bytes of the present request and its answer that may still be copied while it is undecided.
     pub undecided_left: u32,
+    /// Bytes counted in the offset of writes that GnuTLS has taken into its own buffer while their call failed with *try again*: the call
+    /// that succeeds says how many they really were.
+    pub queued: u16,
+    pub reserved: [u16; 3],
 }
 
 const _: () = {
     use core::mem::{offset_of, size_of};
     assert!(size_of::<SessionKey>() == 16);
-    assert!(size_of::<Session>() == 48);
+    assert!(size_of::<Session>() == 56);
     assert!(offset_of!(Session, process) == 16);
     assert!(offset_of!(Session, generation) == 24);
     assert!(offset_of!(Session, start) == 32);

@@ -74,8 +74,11 @@ pub(crate) fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut S
 
 /// Whether the call that is entered will be of no interest, whatever it transfers: decided here, most calls of other programs cost a look at
 /// two tables. What begins a request when it is written lies in the buffer already.
+///
+/// `waits_beside`: the library lets one thread read while another writes, so that this read may return the answer to a request that is
+/// written after it was entered.
 #[inline(always)]
-pub(crate) fn is_of_no_interest(key: &SessionKey, direction: usize, buffer: u64, capacity: u64) -> bool {
+pub(crate) fn is_of_no_interest(key: &SessionKey, direction: usize, buffer: u64, capacity: u64, waits_beside: bool) -> bool {
     let Some(session) = crate::maps::SESSIONS.get_ptr(key) else {
         return false;
     };
@@ -84,7 +87,7 @@ pub(crate) fn is_of_no_interest(key: &SessionKey, direction: usize, buffer: u64,
     let uninteresting = match protocol {
         protocol::IGNORED => true,
         // Requests of a client are written, of a server read; of a program that was not seen to do either, nobody knows.
-        protocol::OTHER if request_direction == 1 - direction as u8 => true,
+        protocol::OTHER if request_direction == 1 - direction as u8 => !waits_beside,
         protocol::OTHER if direction == 0 => !may_begin_request(buffer, capacity),
         _ => false,
     };

@@ -127,7 +127,11 @@ fn last_chunk(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch)
     } else {
         chunk::<LARGEST_TIER>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
     }
-    session.offsets[direction] += launder(&raw const scratch.length);
+    let length = launder(&raw const scratch.length);
+    session.offsets[direction] += length;
+    if launder(&raw const scratch.queued) != 0 {
+        session.queued = length as u16;
+    }
 }
 
 /// Counts what is left out, and leaves the numbers where the verifier does not follow them.

@@ -5,6 +5,7 @@
 
 mod boringssl;
 mod error;
+mod gnutls;
 mod groups;
 pub mod links;
 mod openssl;
@@ -12,13 +13,16 @@ mod plan;
 mod proof;
 mod rustls;
 pub mod scope;
+mod static_openssl;
 
 use std::sync::Arc;
 
 pub use boringssl::StrippedBoringSsl;
 pub use error::AttachError;
+pub use gnutls::GnuTls;
 pub use openssl::OpenSslFamily;
 pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
+pub use static_openssl::StaticOpenSsl;
 pub use rustls::Rustls;
 
 use crate::discovery::{
@@ -49,7 +53,7 @@ pub struct Found {
 }
 
 /// All that we can attach to.
-pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &StrippedBoringSsl, &Rustls];
+pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &GnuTls, &StrippedBoringSsl, &StaticOpenSsl, &Rustls];
 
 /// A parsed file and the functions that were asked for.
 pub struct Binary<'a> {

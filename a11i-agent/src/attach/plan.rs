@@ -39,6 +39,20 @@ pub enum ProgramName {
     SslCtrl,
     /// `int (session, const char *name)`.
     SetHostName,
+    /// `ssize_t (session, buf, size_t len)`: bytes written, or a negative error.
+    GnuTlsSend,
+    /// As [`Self::GnuTlsSend`], which may jump to it.
+    GnuTlsSend2,
+    /// `ssize_t (session, buf, size_t len)`: bytes read, or a negative error.
+    GnuTlsRecv,
+    /// `ssize_t (session, buf, size_t len)`: 0 when all was taken.
+    GnuTlsSendEarlyData,
+    /// `int (session, unsigned flags)`: sends what was taken before.
+    GnuTlsUncork,
+    /// `ssize_t (session, packet *)`: bytes in the packet.
+    GnuTlsRecvPacket,
+    /// `int (session, type, name, size_t len)`.
+    GnuTlsServerName,
     /// rustls: `(result, self, message, sequence)`, a record to encrypt.
     RustlsEncrypt,
     /// rustls: `(result, self, message, sequence)`, a record to decrypt.
@@ -50,7 +64,7 @@ pub enum ProgramName {
 }
 
 impl ProgramName {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 24] = [
         Self::TlsWrite,
         Self::TlsRead,
         Self::TlsWriteEx,
@@ -64,6 +78,13 @@ impl ProgramName {
         Self::SessionShutdown,
         Self::SslCtrl,
         Self::SetHostName,
+        Self::GnuTlsSend,
+        Self::GnuTlsSend2,
+        Self::GnuTlsRecv,
+        Self::GnuTlsSendEarlyData,
+        Self::GnuTlsUncork,
+        Self::GnuTlsRecvPacket,
+        Self::GnuTlsServerName,
         Self::RustlsEncrypt,
         Self::RustlsDecrypt,
         Self::RustlsDecryptExit,
@@ -86,6 +107,13 @@ impl ProgramName {
             Self::SessionShutdown => "session_shutdown",
             Self::SslCtrl => "ssl_ctrl",
             Self::SetHostName => "set_host_name",
+            Self::GnuTlsSend => "gnutls_send",
+            Self::GnuTlsSend2 => "gnutls_send2",
+            Self::GnuTlsRecv => "gnutls_recv",
+            Self::GnuTlsSendEarlyData => "gnutls_send_early_data",
+            Self::GnuTlsUncork => "gnutls_uncork",
+            Self::GnuTlsRecvPacket => "gnutls_recv_packet",
+            Self::GnuTlsServerName => "gnutls_server_name",
             Self::RustlsEncrypt => "rustls_encrypt",
             Self::RustlsDecrypt => "rustls_decrypt",
             Self::RustlsDecryptExit => "rustls_decrypt_exit",
@@ -93,7 +121,7 @@ impl ProgramName {
         }
     }
 
-    /// The program transfers plaintext, so [`Self::TlsReturn`] belongs to its function too.
+    /// What a call did is known at its end only, so [`Self::TlsReturn`] belongs to its function too.
     pub const fn has_return(self) -> bool {
         match self {
             Self::TlsWrite
@@ -102,13 +130,20 @@ impl ProgramName {
             | Self::TlsReadEx
             | Self::TlsWriteEx2
             | Self::TlsWriteEarlyData
-            | Self::TlsReadEarlyData => true,
+            | Self::TlsReadEarlyData
+            | Self::GnuTlsSend
+            | Self::GnuTlsSend2
+            | Self::GnuTlsRecv
+            | Self::GnuTlsSendEarlyData
+            | Self::GnuTlsUncork
+            | Self::GnuTlsRecvPacket => true,
             Self::TlsReturn
             | Self::SessionFree
             | Self::SessionClear
             | Self::SessionShutdown
             | Self::SslCtrl
             | Self::SetHostName
+            | Self::GnuTlsServerName
             | Self::RustlsEncrypt
             | Self::RustlsDecrypt
             | Self::RustlsDecryptExit
@@ -158,7 +193,8 @@ pub struct ProbePlan {
 /// Whether the probes transfer plaintext in both directions: otherwise a plan is no use.
 pub(super) fn reads_and_writes(probes: &[Probe]) -> bool {
     let has = |programs: &[ProgramName]| probes.iter().any(|probe| programs.contains(&probe.program));
-    has(&[ProgramName::TlsRead, ProgramName::TlsReadEx]) && has(&[ProgramName::TlsWrite, ProgramName::TlsWriteEx])
+    has(&[ProgramName::TlsRead, ProgramName::TlsReadEx, ProgramName::GnuTlsRecv])
+        && has(&[ProgramName::TlsWrite, ProgramName::TlsWriteEx, ProgramName::TlsWriteEx2, ProgramName::GnuTlsSend])
 }
 
 /// Turns functions into probes: an address under several names gets one probe; an address whose names ask for different

@@ -242,6 +242,8 @@ mod tests {
             request: 0,
             decision: 0,
             undecided_left: 0,
+            queued: 0,
+            reserved: [0; 3],
         };
         assert!(is_of(&entry, process, session));
         assert!(!is_of(&Session { generation: 4, ..entry }, process, session));

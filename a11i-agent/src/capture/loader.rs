@@ -51,7 +51,7 @@ pub enum LoadError {
 }
 
 /// Entry programs of single probes and the operation each stands for; names of functions in `a11i-ebpf/src/tls/programs.rs`.
-pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 16] = {
+pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 23] = {
     use a11i_common::probe::Operation as O;
     [
         ("tls_write", O::Write),
@@ -66,6 +66,13 @@ pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 16] = {
         ("session_shutdown", O::Shutdown),
         ("session_control", O::Control),
         ("session_set_host_name", O::SetHostName),
+        ("gnutls_send", O::GnuTlsSend),
+        ("gnutls_send2", O::GnuTlsSend2),
+        ("gnutls_recv", O::GnuTlsRecv),
+        ("gnutls_send_early_data", O::GnuTlsSendEarlyData),
+        ("gnutls_uncork", O::GnuTlsUncork),
+        ("gnutls_recv_packet", O::GnuTlsRecvPacket),
+        ("gnutls_server_name", O::GnuTlsServerName),
         ("rustls_encrypt", O::RustlsEncrypt),
         ("rustls_decrypt", O::RustlsDecrypt),
         ("rustls_decrypt_exit", O::RustlsDecryptExit),

@@ -155,6 +155,6 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
             false
         }
     };
-    line(true, "not seen by this version", "JVM TLS (JSSE), QUIC/HTTP/3, HTTP/2 bodies, Go, GnuTLS, stripped static TLS, clear text");
+    line(true, "not seen by this version", "JVM TLS (JSSE), QUIC/HTTP/3, HTTP/2 bodies, Go, stripped static TLS, clear text");
     Diagnosis { text, works }
 }

@@ -14,8 +14,6 @@ use super::{
 pub enum Evidence {
     /// `crypto/tls` in the function table of a Go program.
     GoCryptoTls,
-    /// The library defines `gnutls_record_send`.
-    GnuTls,
     MbedTls,
     WolfSsl,
     S2n,
@@ -41,15 +39,16 @@ impl Evidence {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::GoCryptoTls => "Go crypto/tls: not supported by this version",
-            Self::GnuTls => "GnuTLS: not supported by this version",
             Self::MbedTls => "mbedTLS: not supported",
             Self::WolfSsl => "wolfSSL: not supported",
             Self::S2n => "s2n-tls: not supported",
             Self::Jvm => "Java virtual machine: its own TLS (JSSE) cannot be probed",
             Self::Rustls => "rustls: a build whose functions were not found",
             Self::RustlsUnproven => "rustls: its functions were found, but not proven whole",
-            Self::BoringSslWithoutSymbols => "BoringSSL without symbols: not supported by this version",
-            Self::OpenSslWithoutSymbols => "OpenSSL linked in without symbols: not supported by this version",
+            Self::BoringSslWithoutSymbols => "BoringSSL without symbols: its functions could not be told apart in this build",
+            Self::OpenSslWithoutSymbols => {
+                "OpenSSL linked in without symbols: its functions could not be found in this build (only OpenSSL 3 names them)"
+            }
             Self::OtherClass => "32-bit program: not supported",
             Self::OtherMachine => "program for another machine: not supported",
             Self::SymbolsRefused => "TLS functions are named, but their addresses are not proven to be code",
@@ -60,9 +59,7 @@ impl Evidence {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::RustlsUnproven => "please report the program's name and version",
-            Self::GoCryptoTls | Self::GnuTls | Self::Rustls => {
-                "a later version will cover it; until then instrument the program with OpenTelemetry"
-            }
+            Self::GoCryptoTls | Self::Rustls => "a later version will cover it; until then instrument the program with OpenTelemetry",
             Self::BoringSslWithoutSymbols | Self::OpenSslWithoutSymbols => "keep the symbols (do not strip), or link the shared library",
             Self::MbedTls | Self::WolfSsl | Self::S2n | Self::Jvm => "instrument the program with OpenTelemetry",
             Self::OtherClass | Self::OtherMachine => "use a 64-bit build for this machine",
@@ -72,17 +69,12 @@ impl Evidence {
 }
 
 /// Functions whose definition proves a library.
-pub const SYMBOLS: &[&str] = &["gnutls_record_send", "mbedtls_ssl_write", "wolfSSL_write", "s2n_send", "JNI_CreateJavaVM"];
+pub const SYMBOLS: &[&str] = &["mbedtls_ssl_write", "wolfSSL_write", "s2n_send", "JNI_CreateJavaVM"];
 
 /// Cheap signs: defined symbols and Go's own sections.
 pub fn in_file(elf: &Elf<'_>, functions: &Functions) -> Vec<Evidence> {
     let mut evidence = Vec::new();
-    for (name, sign) in [
-        ("gnutls_record_send", Evidence::GnuTls),
-        ("mbedtls_ssl_write", Evidence::MbedTls),
-        ("wolfSSL_write", Evidence::WolfSsl),
-        ("s2n_send", Evidence::S2n),
-    ] {
+    for (name, sign) in [("mbedtls_ssl_write", Evidence::MbedTls), ("wolfSSL_write", Evidence::WolfSsl), ("s2n_send", Evidence::S2n)] {
         if functions.has(name) {
             evidence.push(sign);
         }
@@ -102,11 +94,8 @@ pub fn in_file(elf: &Elf<'_>, functions: &Functions) -> Vec<Evidence> {
 
 /// Signs that need a pass over the whole file: for `inspect`, where a person waits for the answer.
 pub fn by_strings(elf: &Elf<'_>) -> Vec<Evidence> {
-    let signs: [(&[u8], Evidence); 3] = [
-        (b"ssl/ssl_lib.cc", Evidence::BoringSslWithoutSymbols),
-        (b"ssl/record/rec_layer_s3.c", Evidence::OpenSslWithoutSymbols),
-        (b"/rustls-0.", Evidence::Rustls),
-    ];
+    let signs: [(&[u8], Evidence); 2] =
+        [(b"ssl/record/rec_layer_s3.c", Evidence::OpenSslWithoutSymbols), (b"/rustls-0.", Evidence::Rustls)];
     let needles: Vec<&[u8]> = signs.iter().map(|(needle, _)| *needle).collect();
     let source = elf.source();
     let hits = contains(source, 0, source.len(), &needles);

@@ -55,6 +55,8 @@ pub struct State {
     registers: [Value; REGISTERS],
     /// On the top of the stack: size-optimised code pushes a constant and pops it into a register.
     pushed: Value,
+    /// Words of the stack frame, by register and displacement: compilers keep arguments there.
+    slots: BTreeMap<(Register, i64), Value>,
 }
 
 impl State {
@@ -74,11 +76,19 @@ impl State {
             *mine = mine.join(*theirs);
         }
         self.pushed = self.pushed.join(other.pushed);
+        self.slots.retain(|slot, value| other.slots.get(slot) == Some(value));
         *self != before
     }
 
     fn step(&mut self, machine: Machine, instruction: &super::Instruction) {
         let pushed = std::mem::take(&mut self.pushed);
+        let (stack, frame) = (Register::stack(machine), Register::frame(machine));
+        if instruction.stack != StackChange::None {
+            self.slots.retain(|(base, _), _| *base != stack);
+        }
+        if instruction.destination() == Some(frame) {
+            self.slots.retain(|(base, _), _| *base != frame);
+        }
         match instruction.kind {
             Kind::Constant { to, value } | Kind::Address { to, value } => self.set(to, Value::one(value)),
             Kind::Move { to, from } => self.set(to, self.of(from)),
@@ -86,7 +96,20 @@ impl State {
             Kind::PushConstant(value) => self.pushed = Value::one(value),
             Kind::Pop(to) => self.set(to, pushed),
             Kind::Call(_) | Kind::CallRegister(_) | Kind::CallMemory { .. } | Kind::CallSlot(_) => self.forget_scratch(machine),
+            Kind::Load { to, base, displacement, size: 8 } if base == stack || base == frame => {
+                self.set(to, self.slots.get(&(base, displacement)).copied().unwrap_or_default());
+            }
             _ => {
+                if let Kind::Store { from, base, displacement, size } = instruction.kind
+                    && (base == stack || base == frame)
+                {
+                    self.slots.retain(|(other, at), _| *other != base || at.abs_diff(displacement) >= 8);
+                    if let Some(value) = from.filter(|_| size == 8).map(|from| self.of(from)).filter(|value| *value != Value::Unknown)
+                        && self.slots.len() < MAX_SLOTS
+                    {
+                        self.slots.insert((base, displacement), value);
+                    }
+                }
                 if let Some(register) = instruction.destination() {
                     self.set(register, Value::Unknown);
                 }
@@ -120,7 +143,12 @@ pub struct Constants<'w> {
 
 impl<'w> Constants<'w> {
     pub fn of(machine: Machine, walk: &'w Walk) -> Self {
-        Self { machine, walk, before: states(machine, walk) }
+        Self::with(machine, walk, &[])
+    }
+
+    /// As [`Self::of`], where registers hold these values at the start: numbers that stand for arguments are so followed through copies.
+    pub fn with(machine: Machine, walk: &'w Walk, start: &[(Register, u64)]) -> Self {
+        Self { machine, walk, before: states(machine, walk, start) }
     }
 
     /// Before the instruction at `address`, on whatever path.
@@ -151,10 +179,13 @@ impl<'w> Constants<'w> {
 }
 
 /// Registers before each instruction that is reached.
-fn states(machine: Machine, walk: &Walk) -> BTreeMap<u64, State> {
+fn states(machine: Machine, walk: &Walk, start: &[(Register, u64)]) -> BTreeMap<u64, State> {
     let mut before: BTreeMap<u64, State> = BTreeMap::new();
-    let unknown = State { registers: [Value::Unknown; REGISTERS], pushed: Value::Unknown };
-    let mut open = VecDeque::from([(walk.start, unknown)]);
+    let mut first = State { registers: [Value::Unknown; REGISTERS], pushed: Value::Unknown, slots: BTreeMap::new() };
+    for (register, value) in start {
+        first.set(*register, Value::one(*value));
+    }
+    let mut open = VecDeque::from([(walk.start, first)]);
     let mut steps = 0_usize;
     while let Some((mut address, mut state)) = open.pop_front() {
         while let Some(instruction) = walk.at(address) {
@@ -188,5 +219,7 @@ const MAX_BEFORE_CALL: usize = 40;
 /// Reasons that one merged error report has; more are no constants of interest.
 const MAX_VALUES: usize = 8;
 const REGISTERS: usize = 32;
+/// Arguments kept in memory are few.
+const MAX_SLOTS: usize = 32;
 /// Each instruction is visited again when more is known to arrive there: at most a few times. Time, not memory, is what this bounds.
 const MAX_STEPS: usize = 400_000;

@@ -121,12 +121,6 @@ impl<'i, 'a> Functions<'i, 'a> {
         proven
     }
 
-    /// The next candidate after `address`.
-    fn end(&self, marks: &Marks, address: u64) -> u64 {
-        let last = address.saturating_add(MAX_FUNCTION).min(marks.segment.vaddr.saturating_add(marks.segment.file_size));
-        marks.up_from(address.saturating_add(1)).take_while(|start| *start < last).find(|start| self.may_begin(*start)).unwrap_or(last)
-    }
-
     /// Whether decoding the instructions before `at` one after the other arrives there.
     pub fn is_boundary(&self, at: u64) -> bool {
         let begin = match self.unwind.bounds(self.image, at) {

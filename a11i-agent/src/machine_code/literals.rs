@@ -3,6 +3,7 @@
 use memchr::memmem;
 
 use super::Image;
+use crate::discovery::elf::Segment;
 
 /// A string that holds what was searched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,7 +20,10 @@ pub fn literals(image: &Image<'_>, needle: &[u8]) -> Vec<Literal> {
     let finder = memmem::Finder::new(needle);
     let mut found: Vec<Literal> = Vec::new();
     let overlap = MAX_BEFORE.saturating_add(needle.len() as u64);
-    for segment in image.segments().iter().filter(|segment| !segment.writable) {
+    // Linkers put text beside the code only where they make no segment that is neither written nor executed.
+    let is_text = |segment: &&Segment| !segment.writable && !segment.executable && segment.file_size > HEADERS;
+    let beside_code = !image.segments().iter().any(|segment| is_text(&segment));
+    for segment in image.segments().iter().filter(|segment| !segment.writable && (beside_code || is_text(segment))) {
         image.windows(segment, overlap, |base, bytes| {
             for hit in finder.find_iter(bytes) {
                 let before = bytes.get(hit.saturating_sub(usize::try_from(MAX_BEFORE).unwrap_or(0))..hit).unwrap_or_default();
@@ -39,6 +43,8 @@ pub fn literals(image: &Image<'_>, needle: &[u8]) -> Vec<Literal> {
     found
 }
 
+/// A segment this small holds the headers of the file and no text.
+const HEADERS: u64 = 4_096;
 /// Source paths of build systems are some hundred bytes.
 const MAX_BEFORE: u64 = 512;
 /// A string is in a program once, or once per merged copy of the library.

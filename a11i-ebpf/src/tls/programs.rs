@@ -97,6 +97,13 @@ single! {
     session_shutdown: life, SHUTDOWN;
     session_control: life, CONTROL;
     session_set_host_name: life, SET_HOST_NAME;
+    gnutls_send: buffer_call, GNUTLS_SEND;
+    gnutls_send2: buffer_call, GNUTLS_SEND2;
+    gnutls_recv: buffer_call, GNUTLS_RECV;
+    gnutls_send_early_data: buffer_call, GNUTLS_SEND_EARLY_DATA;
+    gnutls_uncork: buffer_call, GNUTLS_UNCORK;
+    gnutls_recv_packet: buffer_call, GNUTLS_RECV_PACKET;
+    gnutls_server_name: life, GNUTLS_SERVER_NAME;
 }
 
 /// Entry of any rustls function, through a multi link.

@@ -4,7 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::machine_code::{Function, Functions, Image, Kind, Register, Walk, calls_to};
+use crate::{
+    discovery::elf::Machine,
+    machine_code::{Functions, Image, Kind, Register, Walk, calls_to, decode},
+};
 
 /// Called near the calls of `known`, in their neighbourhood, and calling the third method of the table that its argument begins with
 /// (`ssl_free` of `SSL_PROTOCOL_METHOD`). None unless there is exactly one.
@@ -12,25 +15,22 @@ pub(super) fn find(functions: &Functions<'_, '_>, image: &Image<'_>, known: &[u6
     let mut known = known.to_vec();
     known.sort_unstable();
     let is_near = |target: u64| known.iter().any(|start| start.abs_diff(target) <= NEIGHBOURHOOD);
-    let callers: BTreeSet<u64> = calls_to(image, &known).into_iter().take(MAX_CALLS).filter_map(|(at, _)| functions.start_of(at)).collect();
     let mut targets = BTreeSet::new();
-    for caller in callers {
-        let Some(walk) = functions.walk(caller) else { continue };
-        let calls: Vec<(u64, u64)> = walk.calls().collect();
-        let beside = |at: u64| calls.iter().any(|(other, target)| known.binary_search(target).is_ok() && other.abs_diff(at) <= BESIDE);
-        targets.extend(calls.iter().filter(|(at, _)| beside(*at)).map(|(_, target)| *target));
+    for (at, _) in calls_to(image, &known).into_iter().take(MAX_CALLS) {
+        targets.extend(calls_beside(image, at).into_iter().filter(|target| functions.may_begin(*target)));
     }
     // What uses the library often wraps the end in a function of its own.
     let starts: Vec<u64> = targets.into_iter().filter(|target| known.binary_search(target).is_err()).take(MAX_TARGETS).collect();
     let mut found = BTreeSet::new();
     for start in starts {
-        let walk = short(image, start);
+        let Some(walk) = functions.walk(start) else { continue };
         if is_near(start) && frees(image, &walk) {
             found.insert(start);
         }
-        let inner = walk.calls().map(|(_, target)| target).chain(walk.tail_jumps.iter().copied());
         if walk.instructions.len() <= WRAPPER {
-            found.extend(inner.filter(|target| is_near(*target) && frees(image, &short(image, *target))));
+            let inner = walk.calls().map(|(_, target)| target).chain(walk.tail_jumps.iter().copied());
+            let inner = inner.filter(|target| is_near(*target)).filter_map(|target| functions.walk(target));
+            found.extend(inner.filter(|walk| frees(image, walk)).map(|walk| walk.start));
         }
     }
     let mut found = found.into_iter();
@@ -38,8 +38,17 @@ pub(super) fn find(functions: &Functions<'_, '_>, image: &Image<'_>, known: &[u6
     found.next().is_none().then_some(first)
 }
 
-fn short(image: &Image<'_>, start: u64) -> Walk {
-    Function::walk(image, start, start.saturating_add(LONGEST))
+/// What is called in the bytes around `at`: some are no calls, which what follows sorts out.
+fn calls_beside(image: &Image<'_>, at: u64) -> BTreeSet<u64> {
+    let begin = image.code().find(|segment| segment.holds(at)).map_or(at, |segment| segment.vaddr.max(at.saturating_sub(BESIDE)));
+    let bytes = image.bytes_up_to(begin, BESIDE.saturating_mul(2)).unwrap_or_default();
+    let step = if image.machine() == Machine::X86_64 { 1 } else { 4 };
+    let offsets = (usize::try_from(at.wrapping_sub(begin) % 4).unwrap_or(0) * usize::from(step == 4)..bytes.len()).step_by(step);
+    let calls = offsets.filter_map(|into| match decode(image.machine(), begin.wrapping_add(into as u64), bytes.get(into..)?)?.kind {
+        Kind::Call(target) if image.is_code(target) => Some(target),
+        _ => None,
+    });
+    calls.collect()
 }
 
 /// `method = *arg0; … (*method)[2](arg0)`.
@@ -91,6 +100,5 @@ const NEIGHBOURHOOD: u64 = 128 * 1024;
 const WRAPPER: usize = 12;
 /// The method is called at the beginning.
 const LOOKED_AT: usize = 64;
-const LONGEST: u64 = 4_096;
 const MAX_CALLS: usize = 512;
 const MAX_TARGETS: usize = 1_024;

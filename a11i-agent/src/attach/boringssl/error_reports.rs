@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::machine_code::{Functions, Image, Literal, Reference, Register, Walk, constants::Constants, references};
+use crate::machine_code::{Functions, Image, Literal, Reference, Register, Walk, constants::Constants, literals, references};
 
 /// A function that reports errors.
 #[derive(Clone, Debug)]
@@ -12,18 +12,25 @@ pub(super) struct Reporting {
     pub(super) reasons: BTreeSet<u64>,
 }
 
-/// Addresses that may be loaded to name one source file, ascending: merged literals are mentioned from their middle.
-pub(super) type SourceFile = Vec<u64>;
+/// Where the name of one source file stands.
+pub(super) struct SourceFile {
+    /// Addresses that may be loaded to name it, ascending: merged literals are mentioned from their middle.
+    addresses: Vec<u64>,
+    /// It is C++.
+    pub(super) is_boringssl: bool,
+}
 
 /// One for each place where the name stands.
-pub(super) fn files(literals: Vec<Literal>) -> Vec<SourceFile> {
-    literals.into_iter().map(|literal| (literal.start..=literal.at).collect()).collect()
+pub(super) fn files(image: &Image<'_>, name: &[u8]) -> Vec<SourceFile> {
+    let is_cpp = |at: u64| at.checked_add(name.len() as u64).and_then(|end| image.bytes(end, 1)).is_some_and(|next| next == *b"c");
+    let file = |literal: Literal| SourceFile { addresses: (literal.start..=literal.at).collect(), is_boringssl: is_cpp(literal.at) };
+    literals(image, name).into_iter().map(file).collect()
 }
 
 /// The functions that report errors from `file`, by their start.
 pub(super) fn functions(functions: &Functions<'_, '_>, image: &Image<'_>, file: &SourceFile) -> BTreeMap<u64, Reporting> {
     let mut reporting: BTreeMap<u64, Reporting> = BTreeMap::new();
-    let references = references(image, file);
+    let references = references(image, &file.addresses);
     for Reference { at, .. } in &references {
         if reporting.values().any(|known| known.walk.at(*at).is_some()) || reporting.len() >= MAX_FUNCTIONS {
             continue;
@@ -53,7 +60,7 @@ fn reasons(image: &Image<'_>, walk: &Walk, file: &SourceFile, references: &[Refe
         }
         let is_file = |register| {
             let value = state.of(register);
-            !value.constants().is_empty() && value.constants().iter().all(|address| file.binary_search(address).is_ok())
+            !value.constants().is_empty() && value.constants().iter().all(|address| file.addresses.binary_search(address).is_ok())
         };
         if is_file(fourth) {
             reasons.extend(state.of(third).constants());

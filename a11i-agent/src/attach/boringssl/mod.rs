@@ -17,7 +17,7 @@ use super::{
 use crate::{
     call::{CaptureLibrary, CaptureMethod},
     discovery::{elf::FunctionSymbol, evidence::Evidence},
-    machine_code::{Functions, Image, literals},
+    machine_code::{Functions, Image},
 };
 
 /// See the module.
@@ -34,7 +34,7 @@ impl TlsLibrary for StrippedBoringSsl {
 
     fn find(&self, binary: &Binary<'_>) -> Found {
         let image = Image::of(binary.elf);
-        let files = error_reports::files(literals(&image, SOURCE_FILE));
+        let files = error_reports::files(&image, SOURCE_FILE);
         if files.is_empty() || !OpenSslFamily.find(binary).plans.is_empty() {
             return Found::default();
         }
@@ -45,8 +45,9 @@ impl TlsLibrary for StrippedBoringSsl {
             let roles = roles::tell(&functions, &image, &reporting);
             match plan(binary, &functions, &image, &roles) {
                 Some(planned) => found.plans.push(planned),
-                // The name alone is in other libraries too (OpenSSL's file is called the same); BoringSSL's own number is not.
-                None => found.evidence.push(Evidence::BoringSslWithoutSymbols),
+                // OpenSSL's file is called the same until the last letter; its number is another.
+                None if file.is_boringssl || !reporting.is_empty() => found.evidence.push(Evidence::BoringSslWithoutSymbols),
+                None => {}
             }
         }
         if !found.plans.is_empty() {

@@ -73,7 +73,6 @@ fn read(functions: &Functions<'_, '_>, image: &Image<'_>, reporting: &BTreeMap<u
 /// After the data was copied, something of the session is changed: what was read is no longer pending. `from`: the call that made data
 /// available; the copy is the next.
 fn consumes(image: &Image<'_>, walk: &Walk, from: Option<u64>) -> bool {
-    let is_stack = |register: Register| register == Register::stack(image.machine()) || register == Register::frame(image.machine());
     let begin = match from {
         Some(common) => walk.calls().filter(|(_, target)| *target == common).map(|(at, _)| at).collect(),
         None => vec![walk.start],
@@ -84,7 +83,7 @@ fn consumes(image: &Image<'_>, walk: &Walk, from: Option<u64>) -> bool {
     while let Some((mut address, mut copied)) = open.pop() {
         while let Some(instruction) = walk.at(address).filter(|_| seen.insert((address, copied))) {
             match instruction.kind {
-                Kind::Store { base, .. } if copied && !is_stack(base) => return true,
+                Kind::Store { base, .. } if copied && !is_local(image, walk, base) => return true,
                 Kind::Call(_) | Kind::CallRegister(_) | Kind::CallMemory { .. } | Kind::CallSlot(_) => copied = true,
                 Kind::Jump(target) | Kind::Branch(target) => open.push((target, copied)),
                 _ => {}
@@ -98,6 +97,16 @@ fn consumes(image: &Image<'_>, walk: &Walk, from: Option<u64>) -> bool {
     false
 }
 
+/// The register points to the function's own stack frame. The frame pointer is a register like any other where no frame is kept in it.
+fn is_local(image: &Image<'_>, walk: &Walk, register: Register) -> bool {
+    let (stack, frame) = (Register::stack(image.machine()), Register::frame(image.machine()));
+    let points_to_stack = |kind: Kind| match kind {
+        Kind::Move { to, from } | Kind::Add { to, from, .. } => to == frame && from == stack,
+        _ => false,
+    };
+    register == stack || (register == frame && walk.instructions.iter().any(|instruction| points_to_stack(instruction.kind)))
+}
+
 /// A function that hands its three arguments on to `peek` and then consumes.
 fn is_read_of(image: &Image<'_>, walk: &Walk, peek: u64) -> bool {
     let Some(at) = only(walk.calls().filter(|(_, target)| *target == peek).map(|(at, _)| at)) else { return false };
@@ -107,7 +116,7 @@ fn is_read_of(image: &Image<'_>, walk: &Walk, peek: u64) -> bool {
     let keeps = before.clone().all(|i| i.destination().is_none_or(|register| !arguments.contains(&register)));
     let after = walk.at(at).map(|call| call.next());
     let stores = walk.instructions.iter().filter(|i| after.is_some_and(|after| i.address >= after)).any(|i| match i.kind {
-        Kind::Store { base, .. } => base != Register::stack(image.machine()) && base != Register::frame(image.machine()),
+        Kind::Store { base, .. } => !is_local(image, walk, base),
         _ => false,
     });
     is_straight && keeps && stores
