@@ -312,7 +312,7 @@ fn known(call: &mut RecordCall, tgid: u32) -> Known {
 #[inline(always)]
 pub(crate) fn fingerprint(object: u64, size: u64) -> Option<u64> {
     let first = user_memory::read::<Words>(object)?;
-    let last = user_memory::read::<Words>(object + size.saturating_sub(core::mem::size_of::<Words>() as u64))?;
+    let last = user_memory::read::<Words>(object + size.saturating_sub(size_of::<Words>() as u64))?;
     let sum = mix(mix(mix(mix(size, first.0), first.1), first.2), first.3);
     Some(mix(mix(mix(mix(sum, last.0), last.1), last.2), last.3))
 }
