@@ -4,6 +4,7 @@ pub mod bun;
 pub mod c_client;
 pub mod c_program;
 pub mod curl;
+pub mod deno;
 pub mod forks;
 pub mod gnutls_client;
 pub mod late_client;
