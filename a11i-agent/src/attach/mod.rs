@@ -22,8 +22,8 @@ pub use error::AttachError;
 pub use gnutls::GnuTls;
 pub use openssl::OpenSslFamily;
 pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
-pub use static_openssl::StaticOpenSsl;
 pub use rustls::Rustls;
+pub use static_openssl::StaticOpenSsl;
 
 use crate::discovery::{
     elf::{Elf, ElfError, Functions, Machine, RefusedSymbol},
