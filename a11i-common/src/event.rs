@@ -218,6 +218,12 @@ pub enum Counter {
     SocketShapeUnreadable = 23,
     /// Beginnings of TLS connections that could not be told.
     ClientHellosLost = 24,
+    /// rustls keys whose other direction was not found beside them: their connection is seen as two halves.
+    RustlsUnjoined = 25,
+    /// rustls records whose arguments did not have the expected layout, or that failed to decrypt: not copied.
+    RustlsLayout = 26,
+    /// rustls records not followed because `RUSTLS_KEYS` or `RUSTLS_CALLS` was full.
+    RustlsFull = 27,
 }
 
 impl Counter {
@@ -226,7 +232,7 @@ impl Counter {
         Self::ALL.iter().find(|(counter, _)| *counter == self).map_or("", |(_, name)| name)
     }
 
-    pub const COUNT: u32 = 25;
+    pub const COUNT: u32 = 28;
     pub const ALL: [(Self, &'static str); Self::COUNT as usize] = [
         (Self::RingFullRecords, "ring_full_records"),
         (Self::RingFullBytes, "ring_full_bytes"),
@@ -253,6 +259,9 @@ impl Counter {
         (Self::VerdictsTaken, "verdicts_taken"),
         (Self::SocketShapeUnreadable, "socket_shape_unreadable"),
         (Self::ClientHellosLost, "client_hellos_lost"),
+        (Self::RustlsUnjoined, "rustls_unjoined"),
+        (Self::RustlsLayout, "rustls_layout"),
+        (Self::RustlsFull, "rustls_full"),
     ];
 }
 

@@ -38,6 +38,19 @@ pub const GO_CALLS: u32 = SESSIONS;
 /// Go connections between their handshake and their first write: milliseconds, so that this is thousands of handshakes in a second.
 pub const GO_HANDSHAKES: u32 = 4_096;
 
+/// Traffic keys of rustls connections, two of each: they outnumber connections only while keys change.
+pub const RUSTLS_KEYS: u32 = SESSIONS;
+
+/// Threads inside (or recently inside) rustls: its programs have a thread per core, as a rule.
+pub const RUSTLS_THREADS: u32 = 8_192;
+
+/// Longest plaintext of a TLS record (RFC 8446 section 5.1).
+pub const TLS_RECORD_BYTES: u64 = 16_384;
+
+/// Slices of one record's plaintext that are copied, each by a run of a program that the one before goes on in: the kernel allows 33 in a
+/// row, and one of them may have looked for the connection.
+pub const RUSTLS_SLICES: u32 = 31;
+
 /// Processes in the watched set.
 pub const PROCESSES: u32 = 32_768;
 

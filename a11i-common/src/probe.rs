@@ -43,6 +43,14 @@ pub enum Operation {
     GnuTlsRecvPacket = 37,
     /// `int gnutls_server_name_set(session, gnutls_server_name_type_t, const void *name, size_t length)`
     GnuTlsServerName = 38,
+    /// rustls, `MessageEncrypter::encrypt(out, self, message, sequence)`: plaintext of one record
+    RustlsEncrypt = 48,
+    /// rustls, `MessageDecrypter::decrypt(out, self, message, sequence)`: the record as it came
+    RustlsDecrypt = 49,
+    /// The return instruction of [`Self::RustlsDecrypt`]: the record's plaintext
+    RustlsDecryptExit = 50,
+    /// rustls, destructor of a key: `drop(self)`
+    RustlsDrop = 51,
     /// `func (c *crypto/tls.Conn) Write(b []byte) (int, error)` of Go
     GoWrite = 64,
     /// `func (c *crypto/tls.Conn) Read(b []byte) (int, error)` of Go
@@ -78,8 +86,12 @@ pub const fn cookie(attachment: u64, operation: Operation) -> u64 {
 
 /// Indexes into the maps `PROGRAMS` and `PROGRAMS_MULTI`: the program that copies calls which take several records.
 pub const LONG_TRANSFER: u32 = 0;
+/// The program that finds the connection of a rustls key.
+pub const RUSTLS_JOIN: u32 = 1;
+/// The program that copies a slice of a rustls record, and goes on in itself with the next.
+pub const RUSTLS_SLICE: u32 = 2;
 /// How many there are.
-pub const PROGRAMS: u32 = 1;
+pub const PROGRAMS: u32 = 3;
 /// Index into the maps of programs of sockets, beside [`LONG_TRANSFER`]: the program that copies the next piece of a vectored call.
 pub const NEXT_SEGMENT: u32 = 1;
 /// How many there are of sockets.

@@ -5,6 +5,7 @@ use a11i_common::{
     event::Counter,
     limits,
     probe::{PROGRAMS as PROGRAM_COUNT, SOCKET_PROGRAMS},
+    rustls::{RustlsKey, RustlsKeyState},
     session::{GoCall, GoCallKey, Session, SessionKey},
 };
 use aya_ebpf::{
@@ -12,7 +13,10 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 
-use crate::{socket::call::Call, tls::frame::Frames};
+use crate::{
+    socket::call::Call,
+    tls::{frame::Frames, record_call::RecordCall},
+};
 
 /// Records to the agent. The agent sets the size before load; it reads and frees.
 #[map]
@@ -98,3 +102,16 @@ pub(crate) static PROGRAMS_SOCKET_PROBE: ProgramArray = ProgramArray::with_max_e
 /// The same for raw tracepoints.
 #[map]
 pub(crate) static PROGRAMS_SOCKET_TRACE: ProgramArray = ProgramArray::with_max_entries(SOCKET_PROGRAMS, 0);
+
+/// rustls traffic keys. Removed by their destructor where they have one, with their session, and by the key that takes their address; by the
+/// agent when their process ends.
+#[map]
+pub(crate) static RUSTLS_KEYS: HashMap<RustlsKey, RustlsKeyState> = HashMap::with_max_entries(limits::RUSTLS_KEYS, 0);
+
+/// The rustls record that a thread is in. Removed when the thread ends or runs another program.
+#[map]
+pub(crate) static RUSTLS_CALLS: HashMap<u64, RecordCall> = HashMap::with_max_entries(limits::RUSTLS_THREADS, 0);
+
+/// One element, all zeros: what a new entry of `RUSTLS_CALLS` begins as. It is too large for a stack.
+#[map]
+pub(crate) static RUSTLS_FRESH: Array<RecordCall> = Array::with_max_entries(1, 0);

@@ -38,6 +38,7 @@ mod programs;
 mod restarts;
 mod running_process;
 mod runtimes;
+mod runtimes_rust;
 mod short_lived;
 mod tiny_ring;
 mod usage;

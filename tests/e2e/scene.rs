@@ -125,6 +125,7 @@ pub(crate) fn assert_whole_by(library: &str, call: &ObservedCall) {
 fn method(library: &str) -> &'static str {
     match library {
         "boringssl" => "anchor",
+        RUSTLS => "structure",
         _ => "symbol",
     }
 }
@@ -151,6 +152,7 @@ pub(crate) fn words(output: &Output) -> String {
 
 /// What `a11i.capture.library` calls it.
 pub(crate) const OPENSSL: &str = "openssl";
+pub(crate) const RUSTLS: &str = "rustls";
 
 pub(crate) const OPENAI_CHAT: &str = "https://api.openai.com/v1/chat/completions";
 pub(crate) const OPENAI_RESPONSES: &str = "https://api.openai.com/v1/responses";

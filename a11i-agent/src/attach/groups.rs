@@ -5,7 +5,10 @@ use a11i_common::probe::Operation;
 use super::{Probe, ProbeKind, ProgramName};
 use crate::capture::{
     features::AttachMode,
-    loader::{MULTI_ENTER, MULTI_GO_ENTER, MULTI_GO_LEAVE, MULTI_GO_LIFE, MULTI_LEAVE, MULTI_LIFE, SINGLE_PROGRAMS, SINGLE_RETURN},
+    loader::{
+        MULTI_ENTER, MULTI_GO_ENTER, MULTI_GO_LEAVE, MULTI_GO_LIFE, MULTI_LEAVE, MULTI_LIFE, MULTI_RUSTLS_ENTER, MULTI_RUSTLS_EXIT,
+        SINGLE_PROGRAMS, SINGLE_RETURN,
+    },
 };
 
 /// Probes that one link (or, without uprobe-multi, one program) serves.
@@ -23,7 +26,9 @@ pub(super) fn groups(mode: AttachMode, probes: &[Probe]) -> Vec<Group> {
         let (rank, program) = match (mode, probe.kind) {
             (AttachMode::Multi, ProbeKind::Return) => (0, MULTI_LEAVE),
             (AttachMode::PerfEvent, ProbeKind::Return) => (0, SINGLE_RETURN),
+            (AttachMode::Multi, ProbeKind::Exit) if is_rustls(probe.program) => (0, MULTI_RUSTLS_EXIT),
             (AttachMode::Multi, ProbeKind::Exit) => (0, MULTI_GO_LEAVE),
+            (AttachMode::Multi, ProbeKind::Entry) if is_rustls(probe.program) => (2, MULTI_RUSTLS_ENTER),
             (AttachMode::Multi, ProbeKind::Entry) if matches!(operation, Operation::GoWrite | Operation::GoRead) => (2, MULTI_GO_ENTER),
             (AttachMode::Multi, ProbeKind::Entry)
                 if matches!(operation, Operation::GoClose | Operation::GoCloseWrite | Operation::GoHandshake) =>
@@ -34,7 +39,8 @@ pub(super) fn groups(mode: AttachMode, probes: &[Probe]) -> Vec<Group> {
             (AttachMode::Multi, ProbeKind::Entry) => (1, MULTI_LIFE),
             (AttachMode::PerfEvent, ProbeKind::Entry | ProbeKind::Exit) => {
                 let Some((name, _)) = SINGLE_PROGRAMS.iter().find(|(_, known)| *known == operation) else { continue };
-                let transfers = operation.has_return() || matches!(operation, Operation::GoWrite | Operation::GoRead);
+                let transfers =
+                    operation.has_return() || is_rustls(probe.program) || matches!(operation, Operation::GoWrite | Operation::GoRead);
                 (if probe.kind == ProbeKind::Exit { 0 } else { 1 + u8::from(transfers) }, *name)
             }
         };
@@ -78,7 +84,16 @@ const fn operation(program: ProgramName) -> Operation {
         ProgramName::GnuTlsUncork => Operation::GnuTlsUncork,
         ProgramName::GnuTlsRecvPacket => Operation::GnuTlsRecvPacket,
         ProgramName::GnuTlsServerName => Operation::GnuTlsServerName,
+        ProgramName::RustlsEncrypt => Operation::RustlsEncrypt,
+        ProgramName::RustlsDecrypt => Operation::RustlsDecrypt,
+        ProgramName::RustlsDecryptExit => Operation::RustlsDecryptExit,
+        ProgramName::RustlsDrop => Operation::RustlsDrop,
     }
+}
+
+/// Whose arguments are the Rust compiler's.
+const fn is_rustls(program: ProgramName) -> bool {
+    matches!(program, ProgramName::RustlsEncrypt | ProgramName::RustlsDecrypt | ProgramName::RustlsDecryptExit | ProgramName::RustlsDrop)
 }
 
 #[cfg(test)]
@@ -104,6 +119,20 @@ mod tests {
         let groups = groups(AttachMode::Multi, &plan());
         let shown: Vec<_> = groups.iter().map(|g| (g.program, g.points.len())).collect();
         assert_eq!(shown, [(MULTI_LEAVE, 2), (MULTI_LIFE, 1), (MULTI_ENTER, 2)]);
+    }
+
+    #[test]
+    fn exits_of_rustls_are_armed_before_its_entries() {
+        let plan = [
+            probe(ProgramName::RustlsEncrypt, ProbeKind::Entry, 1),
+            probe(ProgramName::RustlsDecrypt, ProbeKind::Entry, 2),
+            probe(ProgramName::RustlsDecryptExit, ProbeKind::Exit, 3),
+            probe(ProgramName::RustlsDrop, ProbeKind::Entry, 4),
+        ];
+        let shown = |mode| groups(mode, &plan).iter().map(|g| (g.program, g.points.len())).collect::<Vec<_>>();
+        assert_eq!(shown(AttachMode::Multi), [(MULTI_RUSTLS_EXIT, 1), (MULTI_RUSTLS_ENTER, 3)]);
+        let single = [("rustls_decrypt_exit", 1), ("rustls_encrypt", 1), ("rustls_decrypt", 1), ("rustls_drop", 1)];
+        assert_eq!(shown(AttachMode::PerfEvent), single);
     }
 
     #[test]

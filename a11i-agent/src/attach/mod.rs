@@ -12,6 +12,7 @@ pub mod links;
 mod openssl;
 mod plan;
 mod proof;
+mod rustls;
 pub mod scope;
 mod static_openssl;
 
@@ -23,6 +24,7 @@ pub use gnutls::GnuTls;
 pub use go::GoCryptoTls;
 pub use openssl::OpenSslFamily;
 pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
+pub use rustls::Rustls;
 pub use static_openssl::StaticOpenSsl;
 
 use crate::discovery::{
@@ -53,7 +55,7 @@ pub struct Found {
 }
 
 /// All that we can attach to.
-pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &GnuTls, &GoCryptoTls, &StrippedBoringSsl, &StaticOpenSsl];
+pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &GnuTls, &GoCryptoTls, &StrippedBoringSsl, &StaticOpenSsl, &Rustls];
 
 /// A parsed file and the functions that were asked for.
 pub struct Binary<'a> {

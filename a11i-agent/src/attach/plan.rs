@@ -70,10 +70,18 @@ pub enum ProgramName {
     GnuTlsRecvPacket,
     /// `int (session, type, name, size_t len)`.
     GnuTlsServerName,
+    /// rustls: `(result, self, message, sequence)`, a record to encrypt.
+    RustlsEncrypt,
+    /// rustls: `(result, self, message, sequence)`, a record to decrypt.
+    RustlsDecrypt,
+    /// At the return instruction of [`Self::RustlsDecrypt`].
+    RustlsDecryptExit,
+    /// rustls: `void (self)`, of a key.
+    RustlsDrop,
 }
 
 impl ProgramName {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::TlsWrite,
         Self::TlsRead,
         Self::TlsWriteEx,
@@ -102,6 +110,10 @@ impl ProgramName {
         Self::GnuTlsUncork,
         Self::GnuTlsRecvPacket,
         Self::GnuTlsServerName,
+        Self::RustlsEncrypt,
+        Self::RustlsDecrypt,
+        Self::RustlsDecryptExit,
+        Self::RustlsDrop,
     ];
 
     /// Name of the function in the kernel object.
@@ -135,6 +147,10 @@ impl ProgramName {
             Self::GnuTlsUncork => "gnutls_uncork",
             Self::GnuTlsRecvPacket => "gnutls_recv_packet",
             Self::GnuTlsServerName => "gnutls_server_name",
+            Self::RustlsEncrypt => "rustls_encrypt",
+            Self::RustlsDecrypt => "rustls_decrypt",
+            Self::RustlsDecryptExit => "rustls_decrypt_exit",
+            Self::RustlsDrop => "rustls_drop",
         }
     }
 
@@ -169,7 +185,11 @@ impl ProgramName {
             | Self::GoReadReturnKept
             | Self::GoClose
             | Self::GoCloseWrite
-            | Self::GoHandshake => false,
+            | Self::GoHandshake
+            | Self::RustlsEncrypt
+            | Self::RustlsDecrypt
+            | Self::RustlsDecryptExit
+            | Self::RustlsDrop => false,
         }
     }
 }

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use a11i_common::{
     decision::{Decision, DuplicateKey, HitKey, PathTail, server_name_hash},
     decode::SessionId,
-    identity::{Pid, ProcessId},
+    identity::{Pid, ProcessId, TlsSession},
+    rustls::{self, RustlsKey, RustlsKeyState},
     session::{GoCall, GoCallKey, Session, SessionKey},
 };
 use aya::{
@@ -23,6 +24,9 @@ pub struct KernelTables {
     go_calls: HashMap<MapData, Plain<GoCallKey>, Plain<GoCall>>,
     /// Ended, with calls that may still be in the table: a walk of it is too much for each of them.
     exited: HashSet<Pid>,
+    rustls_keys: HashMap<MapData, Plain<RustlsKey>, Plain<RustlsKeyState>>,
+    /// Sessions whose keys are to be forgotten.
+    rustls_over: HashSet<(Pid, TlsSession)>,
     llm_paths: HashMap<MapData, Plain<PathTail>, u8>,
     llm_names: HashMap<MapData, u64, u8>,
     /// Of the last decision; 0 is none.
@@ -59,6 +63,13 @@ unsafe impl Pod for Plain<HitKey> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<DuplicateKey> {}
 
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
+unsafe impl Pod for Plain<RustlsKey> {}
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
+unsafe impl Pod for Plain<RustlsKeyState> {}
+
 impl KernelTables {
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
         Ok(Self {
@@ -67,6 +78,8 @@ impl KernelTables {
             decisions: table(ebpf, "DECISIONS")?,
             go_calls: table(ebpf, "GO_CALLS")?,
             exited: HashSet::new(),
+            rustls_keys: table(ebpf, "RUSTLS_KEYS")?,
+            rustls_over: HashSet::new(),
             llm_paths: table(ebpf, "LLM_PATHS")?,
             llm_names: table(ebpf, "LLM_NAMES")?,
             serial: 0,
@@ -128,6 +141,9 @@ impl KernelTables {
     /// Drops a session that is followed no longer. A later one at the same address stays; an entry already gone is as good.
     pub fn forget_session(&mut self, process: ProcessId, session: SessionId) {
         let key = Plain(key_of(process, session));
+        if rustls::is_session(session.session.0) {
+            self.rustls_over.insert((process.pid, session.session));
+        }
         if self.decisions.get(&key, 0).is_ok_and(|Plain(decision)| decision.generation == session.generation) {
             self.forget_decision(&key);
         }
@@ -156,6 +172,8 @@ impl KernelTables {
             self.forget_decision(&key);
         }
         self.forget_go_calls(|_| true);
+        // Records that nobody saw would be missed in their numbers.
+        self.forget_rustls_keys(|_, _| true);
     }
 
     /// The process has ended: what it was in the middle of is forgotten by [`Self::sweep_exited`].
@@ -181,6 +199,26 @@ impl KernelTables {
         }
     }
 
+    /// Removes the keys of rustls sessions that were forgotten: asked now and then, since it is a pass over all keys.
+    pub fn sweep_rustls_keys(&mut self) {
+        if !self.rustls_over.is_empty() {
+            let over = std::mem::take(&mut self.rustls_over);
+            self.forget_rustls_keys(|pid, session| over.contains(&(pid, session)));
+        }
+    }
+
+    /// Forgets rustls keys: what is still in use is found again with its next record.
+    fn forget_rustls_keys(&mut self, is_over: impl Fn(Pid, TlsSession) -> bool) {
+        let entries = self.rustls_keys.iter().filter_map(Result::ok);
+        let over = entries.filter(|(Plain(key), Plain(state))| is_over(Pid(key.tgid), TlsSession(state.session)));
+        let keys: Vec<_> = over.map(|(key, _)| key).collect();
+        for key in keys {
+            if let Err(error) = self.rustls_keys.remove(&key) {
+                tracing::trace!(%error, "rustls key already gone");
+            }
+        }
+    }
+
     /// Processes that have sessions, each once.
     pub fn processes(&self) -> HashSet<ProcessId> {
         self.sessions.iter().filter_map(Result::ok).map(|(_, Plain(session))| session.process).collect()
@@ -198,6 +236,7 @@ impl KernelTables {
         }
         let pids: HashSet<Pid> = ended.iter().map(|process| process.pid).collect();
         self.forget_go_calls(|pid| pids.contains(&pid));
+        self.forget_rustls_keys(|pid, _| pids.contains(&pid));
         dead.len()
     }
 }

@@ -1,6 +1,9 @@
 //! Loads the kernel half with the settings this kernel needs.
 
-use a11i_common::{probe::LONG_TRANSFER, settings};
+use a11i_common::{
+    probe::{LONG_TRANSFER, RUSTLS_JOIN, RUSTLS_SLICE},
+    settings,
+};
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{MapError, ProgramArray},
@@ -53,7 +56,7 @@ pub enum LoadError {
 }
 
 /// Entry (and exit) programs of single probes and the operation each stands for; names of functions in `a11i-ebpf/src/tls/programs.rs`.
-pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 27] = {
+pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 31] = {
     use a11i_common::probe::Operation as O;
     [
         ("tls_write", O::Write),
@@ -83,6 +86,10 @@ pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 27] = {
         ("gnutls_uncork", O::GnuTlsUncork),
         ("gnutls_recv_packet", O::GnuTlsRecvPacket),
         ("gnutls_server_name", O::GnuTlsServerName),
+        ("rustls_encrypt", O::RustlsEncrypt),
+        ("rustls_decrypt", O::RustlsDecrypt),
+        ("rustls_decrypt_exit", O::RustlsDecryptExit),
+        ("rustls_drop", O::RustlsDrop),
     ]
 };
 pub const SINGLE_RETURN: &str = "tls_leave";
@@ -92,11 +99,16 @@ pub const MULTI_LIFE: &str = "session_life_multi";
 pub const MULTI_GO_ENTER: &str = "go_enter_multi";
 pub const MULTI_GO_LEAVE: &str = "go_leave_multi";
 pub const MULTI_GO_LIFE: &str = "go_life_multi";
-/// Those of uprobe-multi links.
-const MULTI_PROGRAMS: [&str; 6] = [MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE, MULTI_GO_ENTER, MULTI_GO_LEAVE, MULTI_GO_LIFE];
-/// Where the return programs go on with long transfers; never attached.
-const MULTI_LEAVE_LONG: &str = "tls_leave_long_multi";
-const SINGLE_RETURN_LONG: &str = "tls_leave_long";
+pub const MULTI_RUSTLS_ENTER: &str = "rustls_enter_multi";
+pub const MULTI_RUSTLS_EXIT: &str = "rustls_exit_multi";
+/// Programs that others go on in, by their index there; never attached.
+const MULTI_CONTINUED: [(u32, &str); 3] =
+    [(LONG_TRANSFER, "tls_leave_long_multi"), (RUSTLS_JOIN, "rustls_join_multi"), (RUSTLS_SLICE, "rustls_slice_multi")];
+const SINGLE_CONTINUED: [(u32, &str); 3] =
+    [(LONG_TRANSFER, "tls_leave_long"), (RUSTLS_JOIN, "rustls_join"), (RUSTLS_SLICE, "rustls_slice")];
+/// Every program of uprobe-multi links.
+const MULTI_PROGRAMS: [&str; 8] =
+    [MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE, MULTI_GO_ENTER, MULTI_GO_LEAVE, MULTI_GO_LIFE, MULTI_RUSTLS_ENTER, MULTI_RUSTLS_EXIT];
 
 pub const PROCESS_EXEC: &str = "process_exec";
 pub const PROCESS_FORK: &str = "process_fork";
@@ -155,13 +167,13 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
         for name in MULTI_PROGRAMS {
             load_uprobe(&mut ebpf, name)?;
         }
-        continue_in(&mut ebpf, "PROGRAMS_MULTI", MULTI_LEAVE_LONG)?;
+        continue_in(&mut ebpf, "PROGRAMS_MULTI", &MULTI_CONTINUED)?;
     }
     if modes.contains(&Some(AttachMode::PerfEvent)) {
         for name in SINGLE_PROGRAMS.iter().map(|(name, _)| *name).chain([SINGLE_RETURN]) {
             load_uprobe(&mut ebpf, name)?;
         }
-        continue_in(&mut ebpf, "PROGRAMS", SINGLE_RETURN_LONG)?;
+        continue_in(&mut ebpf, "PROGRAMS", &SINGLE_CONTINUED)?;
     }
     for (name, tracepoint) in TRACEPOINTS {
         let program: &mut RawTracePoint =
@@ -183,15 +195,18 @@ fn load_uprobe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
     program.load().map_err(|source| LoadError::Program { name, source })
 }
 
-/// Loads a program that others go on in. The map stays with `ebpf`: the kernel empties it when nobody holds it any more.
-fn continue_in(ebpf: &mut Ebpf, map_name: &'static str, name: &'static str) -> Result<(), LoadError> {
-    load_uprobe(ebpf, name)?;
-    let refused = |source| LoadError::Program { name, source };
-    let program: &UProbe = ebpf.program(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
-    let program = program.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::from)).map_err(refused)?;
-    let map = ebpf.map_mut(map_name).ok_or(LoadError::Missing(map_name))?;
-    let mut programs: ProgramArray<_> = map.try_into().map_err(|source| LoadError::Map { name: map_name, source })?;
-    programs.set(LONG_TRANSFER, &program, 0).map_err(|source| LoadError::Map { name: map_name, source })
+/// Loads programs that others go on in. The map stays with `ebpf`: the kernel empties it when nobody holds it any more.
+fn continue_in(ebpf: &mut Ebpf, map_name: &'static str, programs: &[(u32, &'static str)]) -> Result<(), LoadError> {
+    for (index, name) in programs.iter().copied() {
+        load_uprobe(ebpf, name)?;
+        let refused = |source| LoadError::Program { name, source };
+        let program: &UProbe = ebpf.program(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
+        let program = program.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::from)).map_err(refused)?;
+        let map = ebpf.map_mut(map_name).ok_or(LoadError::Missing(map_name))?;
+        let mut programs: ProgramArray<_> = map.try_into().map_err(|source| LoadError::Map { name: map_name, source })?;
+        programs.set(index, &program, 0).map_err(|source| LoadError::Map { name: map_name, source })?;
+    }
+    Ok(())
 }
 
 /// What the verifier did with a loaded program.

@@ -21,6 +21,8 @@ pub enum Evidence {
     Jvm,
     /// Source paths or names of rustls, without symbols.
     Rustls,
+    /// The method tables of rustls, but no proof of where its functions return.
+    RustlsUnproven,
     /// Source paths of BoringSSL, without symbols.
     BoringSslWithoutSymbols,
     /// Source paths of OpenSSL, without symbols.
@@ -41,7 +43,8 @@ impl Evidence {
             Self::WolfSsl => "wolfSSL: not supported",
             Self::S2n => "s2n-tls: not supported",
             Self::Jvm => "Java virtual machine: its own TLS (JSSE) cannot be probed",
-            Self::Rustls => "rustls: not supported by this version",
+            Self::Rustls => "rustls: a build whose functions were not found",
+            Self::RustlsUnproven => "rustls: its functions were found, but not proven whole",
             Self::BoringSslWithoutSymbols => "BoringSSL without symbols: its functions could not be told apart in this build",
             Self::OpenSslWithoutSymbols => {
                 "OpenSSL linked in without symbols: its functions could not be found in this build (only OpenSSL 3 names them)"
@@ -56,6 +59,7 @@ impl Evidence {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::GoCryptoTls(refusal) => refusal.remedy(),
+            Self::RustlsUnproven => "please report the program's name and version",
             Self::Rustls => "a later version will cover it; until then instrument the program with OpenTelemetry",
             Self::BoringSslWithoutSymbols | Self::OpenSslWithoutSymbols => "keep the symbols (do not strip), or link the shared library",
             Self::MbedTls | Self::WolfSsl | Self::S2n | Self::Jvm => "instrument the program with OpenTelemetry",

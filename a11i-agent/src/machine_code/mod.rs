@@ -28,7 +28,7 @@ pub use instruction::{Indirect, Instruction, Instructions, Kind, Register, Stack
 pub use literals::{Literal, literals};
 pub use pointers::Pointers;
 pub use references::{Reference, calls_to, references};
-pub use walk::{Function, Walk};
+pub use walk::{Function, Incomplete, Walk};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, macros::raw_tracepoint, programs::
 
 use crate::{
     count, filter,
-    maps::{IN_FLIGHT, RING, SOCKET_CALLS},
+    maps::{IN_FLIGHT, RING, RUSTLS_CALLS, SOCKET_CALLS},
     session, task,
 };
 
@@ -17,6 +17,7 @@ pub(crate) fn process_exec(ctx: RawTracePointContext) {
         let thread = (u64::from(tgid) << 32) | u64::from(thread);
         let _ = IN_FLIGHT.remove(&thread);
         let _ = SOCKET_CALLS.remove(&thread);
+        let _ = RUSTLS_CALLS.remove(&thread);
     }
     if !filter::follows(tgid) {
         return;

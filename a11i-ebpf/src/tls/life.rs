@@ -72,7 +72,7 @@ fn is_untouched(key: &SessionKey) -> bool {
 }
 
 #[inline(always)]
-pub(super) fn tell(kind: RecordKind, key: &SessionKey, tid: u32, attachment: u64) {
+pub(crate) fn tell(kind: RecordKind, key: &SessionKey, tid: u32, attachment: u64) {
     let Some(session) = SESSIONS.get_ptr(key) else {
         return;
     };

@@ -42,6 +42,8 @@ pub(crate) const GNUTLS_SEND_EARLY_DATA: u8 = Operation::GnuTlsSendEarlyData as 
 pub(crate) const GNUTLS_UNCORK: u8 = Operation::GnuTlsUncork as u8;
 pub(crate) const GNUTLS_RECV_PACKET: u8 = Operation::GnuTlsRecvPacket as u8;
 pub(crate) const GNUTLS_SERVER_NAME: u8 = Operation::GnuTlsServerName as u8;
+pub(crate) const RUSTLS_ENCRYPT: u8 = Operation::RustlsEncrypt as u8;
+pub(crate) const RUSTLS_DECRYPT: u8 = Operation::RustlsDecrypt as u8;
 
 /// 0 = write, 1 = read.
 #[inline(always)]

@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 
-use super::{buffer_call, go, life, operation};
+use super::{buffer_call, go, life, operation, rustls, rustls_join};
 use crate::{
     maps::{PROGRAMS, PROGRAMS_MULTI},
     settings,
@@ -151,4 +151,69 @@ single_go! {
     go_close: GO_CLOSE;
     go_close_write: GO_CLOSE_WRITE;
     go_handshake: GO_HANDSHAKE;
+}
+
+/// Entry of any rustls function, through a multi link.
+#[uprobe(multi)]
+pub(crate) fn rustls_enter_multi(ctx: ProbeContext) {
+    keep_own_stack(&ctx, &PROGRAMS_MULTI);
+    let cookie = operation::cookie(&ctx);
+    let (operation, attachment) = ((cookie & ((1 << OPERATION_BITS) - 1)) as u8, buffer_call::attachment_of(cookie));
+    if operation == operation::RUSTLS_ENCRYPT {
+        rustls::encrypt(&ctx, &PROGRAMS_MULTI, attachment);
+    } else if operation == operation::RUSTLS_DECRYPT {
+        rustls::decrypt(&ctx, attachment);
+    } else {
+        rustls::drop_key(&ctx, attachment);
+    }
+}
+
+/// The return instruction of `decrypt`, through a multi link.
+#[uprobe(multi)]
+pub(crate) fn rustls_exit_multi(ctx: ProbeContext) {
+    rustls::decrypted(&ctx, &PROGRAMS_MULTI);
+}
+
+/// Reached from the two above only.
+#[uprobe(multi)]
+pub(crate) fn rustls_join_multi(ctx: ProbeContext) {
+    rustls_join::join(&ctx, &PROGRAMS_MULTI);
+}
+
+/// Reached from those above only.
+#[uprobe(multi)]
+pub(crate) fn rustls_slice_multi(ctx: ProbeContext) {
+    rustls::slice(&ctx, &PROGRAMS_MULTI);
+}
+
+#[uprobe]
+pub(crate) fn rustls_encrypt(ctx: ProbeContext) {
+    rustls::encrypt(&ctx, &PROGRAMS, buffer_call::attachment_of(operation::cookie(&ctx)));
+}
+
+#[uprobe]
+pub(crate) fn rustls_decrypt(ctx: ProbeContext) {
+    keep_own_stack(&ctx, &PROGRAMS);
+    rustls::decrypt(&ctx, buffer_call::attachment_of(operation::cookie(&ctx)));
+}
+
+#[uprobe]
+pub(crate) fn rustls_drop(ctx: ProbeContext) {
+    keep_own_stack(&ctx, &PROGRAMS);
+    rustls::drop_key(&ctx, buffer_call::attachment_of(operation::cookie(&ctx)));
+}
+
+#[uprobe]
+pub(crate) fn rustls_decrypt_exit(ctx: ProbeContext) {
+    rustls::decrypted(&ctx, &PROGRAMS);
+}
+
+#[uprobe]
+pub(crate) fn rustls_join(ctx: ProbeContext) {
+    rustls_join::join(&ctx, &PROGRAMS);
+}
+
+#[uprobe]
+pub(crate) fn rustls_slice(ctx: ProbeContext) {
+    rustls::slice(&ctx, &PROGRAMS);
 }

@@ -1,6 +1,7 @@
 //! JavaScript runtimes with a TLS library of their own in the program, without symbols.
 
 mod bun;
+mod deno;
 
 use a11i_tests::{
     provider_stub::ProviderStub,
