@@ -75,10 +75,12 @@ impl<'a> FunctionTable<'a> {
         if let Some(section) = section {
             return Some(Self::at(elf, section.offset, section.size));
         }
-        if elf.has_sections() { None } else { Self::by_magic(elf).map(Ok) }
+        // Some linkers put the table into a section of theirs.
+        let may_be_go = !elf.has_sections() || elf.section(".go.buildinfo").is_some();
+        if may_be_go { Self::by_magic(elf).map(Ok) } else { None }
     }
 
-    /// Where sections are stripped too: the header is known by its first eight bytes and by what follows.
+    /// Where no section says it: the header is known by its first eight bytes and by what follows.
     fn by_magic(elf: &'a Elf<'a>) -> Option<Self> {
         let image = Image::of(elf);
         let mut found = None;
