@@ -36,10 +36,14 @@ use crate::discovery::{
 /// One TLS library or family with one calling convention.
 pub trait TlsLibrary: Sync {
     /// Functions whose presence it asks about.
-    fn symbols(&self) -> &'static [&'static str];
+    fn symbols(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// Beginnings of the sonames of its shared libraries, to attach before anyone maps them.
-    fn soname_prefixes(&self) -> &'static [&'static str];
+    fn soname_prefixes(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// Whether it is looked for in the code: that takes milliseconds to a second, where names take next to nothing.
     fn searches(&self) -> bool {

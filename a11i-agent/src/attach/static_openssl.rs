@@ -33,14 +33,6 @@ impl TlsLibrary for StaticOpenSsl {
         true
     }
 
-    fn symbols(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn soname_prefixes(&self) -> &'static [&'static str] {
-        &[]
-    }
-
     fn find(&self, binary: &Binary<'_>) -> Found {
         let image = Image::of(binary.elf);
         let names = Names::of(&image);

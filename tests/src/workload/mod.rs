@@ -11,6 +11,7 @@ pub mod go;
 pub mod late_client;
 pub mod libcurl_gnutls;
 pub mod node;
+pub mod npm;
 pub mod own_hosts;
 pub mod php;
 pub mod plaintext;

@@ -29,14 +29,6 @@ impl TlsLibrary for StrippedBoringSsl {
         true
     }
 
-    fn symbols(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn soname_prefixes(&self) -> &'static [&'static str] {
-        &[]
-    }
-
     fn find(&self, binary: &Binary<'_>) -> Found {
         let image = Image::of(binary.elf);
         let files = error_reports::files(&image, SOURCE_FILE);

@@ -31,10 +31,6 @@ impl TlsLibrary for GoCryptoTls {
         NAMES
     }
 
-    fn soname_prefixes(&self) -> &'static [&'static str] {
-        &[]
-    }
-
     fn find(&self, binary: &Binary<'_>) -> Found {
         match plan(binary) {
             Ok(None) => Found::default(),

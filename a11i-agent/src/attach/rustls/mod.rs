@@ -31,14 +31,6 @@ impl TlsLibrary for Rustls {
         true
     }
 
-    fn symbols(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn soname_prefixes(&self) -> &'static [&'static str] {
-        &[]
-    }
-
     fn find(&self, binary: &Binary<'_>) -> Found {
         let image = Image::of(binary.elf);
         let functions = Functions::of(&image);

@@ -90,7 +90,6 @@ macro_rules! lenient_object {
     ($(#[$meta:meta])* struct $name:ident<$lt:lifetime> { $($key:literal => $field:ident: $ty:ty),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, Default)]
-        #[allow(clippy::struct_field_names, reason = "fields have the names of the wire")]
         pub(super) struct $name<$lt> {
             present: bool,
             $(pub(super) $field: $ty,)*

@@ -65,12 +65,12 @@ lenient_object! {
         "refusal" => refusal: Text<'a>,
         "image_url" => image_url: Raw<'a>,
         "input_audio" => input_audio: InputAudio<'a>,
-        "file" => file: File<'a>,
+        "file" => file: Attachment<'a>,
     }
 }
 
 lenient_object! {
-    struct Url<'a> {
+    struct ImageObject<'a> {
         "url" => url: Text<'a>,
     }
 }
@@ -83,7 +83,7 @@ lenient_object! {
 }
 
 lenient_object! {
-    struct File<'a> {
+    struct Attachment<'a> {
         "file_id" => file_id: Text<'a>,
         "file_data" => file_data: Text<'a>,
     }
@@ -251,7 +251,7 @@ fn content_part(part: &ContentPart<'_>, parts: &mut Vec<Part>, call: &mut CallBu
     if !call.keeps_content() {
         return;
     }
-    let image = part.image_url.text().or_else(|| part.image_url.read::<Url<'_>>().and_then(|url| url.url.0));
+    let image = part.image_url.text().or_else(|| part.image_url.read::<ImageObject<'_>>().and_then(|url| url.url.0));
     if let Some(url) = image {
         parts.extend(url_part(&url, Modality::Image, call));
     } else if let Some(data) = part.input_audio.data.filled() {

@@ -1,0 +1,168 @@
+//! Sessions that are replaced, joined late, evicted, or hit by a missed run.
+
+use super::*;
+
+#[test]
+fn a_call_open_when_its_session_is_replaced_says_that_its_end_is_missing() {
+    let mut kernel = Kernel::new();
+    kernel.transfer(Direction::Write, REQUEST);
+    kernel.transfer(Direction::Read, ANSWER.split_at(ANSWER.len() - 7).0);
+    kernel.stopped = true;
+    kernel.transfer(Direction::Write, REQUEST);
+    let calls = kernel.bench.calls();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].completeness, Completeness::Gap { lost: None, causes: LossCauses::END_UNSEEN });
+    assert_eq!(calls[0].usage.output_tokens, None);
+}
+
+#[test]
+fn what_comes_late_of_an_earlier_session_is_counted_and_makes_no_call() {
+    let mut kernel = Kernel::new();
+    kernel.transfer(Direction::Write, REQUEST);
+    kernel.transfer(Direction::Read, ANSWER);
+    kernel.end();
+    // A ring that tells everything twice.
+    kernel.time = 1_000;
+    kernel.offsets = [0; 2];
+    kernel.transfer(Direction::Write, REQUEST);
+    kernel.transfer(Direction::Read, ANSWER);
+    kernel.end();
+    assert_eq!(kernel.bench.calls().len(), 1);
+    let counters = kernel.bench.pipeline.counters();
+    assert_eq!((counters.discarded_bytes, counters.unseen_sessions), ((REQUEST.len() + ANSWER.len()) as u64, 0));
+    assert_eq!(kernel.bench.pipeline.flows(), 0);
+}
+
+#[test]
+fn a_session_of_which_only_the_end_is_told_is_counted_unless_nobody_wanted_it() {
+    for (causes, want) in [(0, 1), (cause::RING_FULL, 1), (cause::NOT_LLM, 0)] {
+        let mut kernel = Kernel::new();
+        let session = kernel.session;
+        for _ in 0..2 {
+            kernel.time = 1_000;
+            kernel.body(EventBody::SessionEnd {
+                session,
+                attachment: AttachmentId(0),
+                write_offset: 9,
+                read_offset: 0,
+                causes: [causes, 0],
+            });
+        }
+        assert_eq!(kernel.bench.pipeline.counters().unseen_sessions, want, "{causes}");
+    }
+}
+
+#[test]
+fn a_connection_joined_in_the_middle_is_counted_when_it_shows_that_it_is_http() {
+    // The rest of an answer, then the next exchange, which the kernel half makes a new generation.
+    let mut kernel = Kernel::new();
+    kernel.transfer(Direction::Read, &[b'x'; 64]);
+    kernel.stopped = true;
+    kernel.transfer(Direction::Write, REQUEST);
+    kernel.transfer(Direction::Read, ANSWER);
+    assert_eq!(kernel.bench.pipeline.counters().late_attachments, 1);
+    assert!(kernel.bench.calls()[0].completeness.is_whole());
+    // An answer whose request was before our time.
+    let mut kernel = Kernel::new();
+    kernel.transfer(Direction::Read, ANSWER);
+    assert_eq!(kernel.bench.pipeline.counters().late_attachments, 1);
+    // Whose handshake we saw was not joined late.
+    let mut kernel = Kernel::new();
+    kernel.name("gateway.example");
+    kernel.transfer(Direction::Read, ANSWER);
+    assert_eq!(kernel.bench.pipeline.counters().late_attachments, 0);
+    // Another protocol.
+    let mut kernel = Kernel::new();
+    kernel.transfer(Direction::Write, &[1; 64]);
+    kernel.transfer(Direction::Read, &[2; 64]);
+    kernel.end();
+    assert_eq!(kernel.bench.pipeline.counters().late_attachments, 0);
+}
+
+#[test]
+fn a_missed_program_run_marks_every_open_call_and_disturbs_none() {
+    let mut bench = Bench::new(ContentPolicy::None);
+    bench.owner(named("python3"));
+    bench.exchange();
+    bench.event(data(Direction::Write, REQUEST.len() as u64, REQUEST));
+    bench.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, &mut []);
+    bench.event(data(Direction::Read, ANSWER.len() as u64, ANSWER));
+    let calls = bench.calls();
+    assert_eq!((calls.len(), bench.pipeline.counters().calls_marked), (2, 1));
+    assert!(calls[0].completeness.is_whole());
+    assert_eq!(calls[1].completeness, Completeness::Gap { lost: None, causes: LossCauses::PROGRAM_MISSED });
+    assert_eq!(calls[1].usage, calls[0].usage);
+}
+
+#[test]
+fn a_call_whose_flow_is_evicted_or_expires_did_not_end_and_says_so() {
+    for expires in [true, false] {
+        let mut kernel = Kernel::new();
+        kernel.transfer(Direction::Write, REQUEST);
+        kernel.verdicts();
+        // The kernel knows how far it came, and that nothing is missing.
+        kernel.bench.table = Some(FinalOffsets { write: REQUEST.len() as u64, read: 0, causes: [LossCauses(0); 2] });
+        if expires {
+            kernel.bench.time(kernel.time + crate::flow::IDLE_NANOS);
+        } else {
+            // As many other calls as there is room for: flows without any would have gone first.
+            for session in 10..12 {
+                kernel.session = SessionId { session: TlsSession(session), generation: 1 };
+                kernel.offsets = [0; 2];
+                kernel.time += 1;
+                let body = EventBody::Data {
+                    session: kernel.session,
+                    attachment: AttachmentId(0),
+                    direction: Direction::Write,
+                    offset: 0,
+                    skipped: 0,
+                    causes: 0,
+                    request: 1,
+                    payload: REQUEST,
+                };
+                let event = Event { time: BootTime(kernel.time), process: PROCESS, tid: Tid(7), body };
+                let (table, out) = (kernel.bench.table, &mut kernel.bench.out);
+                kernel.bench.pipeline.handle_event(&event, &mut |_| table, &mut |output| out.push(output));
+            }
+        }
+        assert!(kernel.bench.out.iter().any(|output| matches!(output, Output::Forgotten(_))), "{expires}");
+        let calls = kernel.bench.calls();
+        assert_eq!(calls.len(), 1, "{expires}");
+        assert_eq!(calls[0].completeness, Completeness::Gap { lost: None, causes: LossCauses::END_UNSEEN }, "{expires}");
+    }
+}
+
+#[test]
+fn what_has_no_call_under_way_makes_room_first() {
+    let mut kernel = Kernel::new();
+    kernel.transfer(Direction::Write, REQUEST);
+    for session in 10..100 {
+        kernel.session = SessionId { session: TlsSession(session), generation: 1 };
+        kernel.offsets = [0; 2];
+        kernel.transfer(Direction::Write, b"not http");
+    }
+    assert_eq!(kernel.bench.calls().len(), 0);
+    (kernel.session, kernel.offsets) = (SESSION, [REQUEST.len() as u64, 0]);
+    kernel.transfer(Direction::Read, ANSWER);
+    let calls = kernel.bench.calls();
+    assert_eq!(calls.len(), 1);
+    assert!(calls[0].completeness.is_whole());
+}
+
+#[test]
+fn a_missed_run_marks_calls_that_are_finished_and_have_not_left() {
+    let mut bench = Bench::new(ContentPolicy::None);
+    // One waits for its owner, one has just come out.
+    bench.exchange();
+    let mut other = Bench::new(ContentPolicy::None);
+    other.owner(named("python3"));
+    other.exchange();
+    let mut left = std::mem::take(&mut other.out);
+    bench.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, &mut left);
+    bench.owner(named("python3"));
+    other.out = left;
+    for call in [bench.calls(), other.calls()].concat() {
+        assert_eq!(call.completeness, Completeness::Gap { lost: None, causes: LossCauses::PROGRAM_MISSED });
+    }
+    assert_eq!(bench.pipeline.counters().calls_marked, 2);
+}

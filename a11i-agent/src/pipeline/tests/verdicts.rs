@@ -1,0 +1,198 @@
+//! What the kernel half is told.
+
+use super::*;
+
+#[test]
+fn a_request_is_decided_by_the_record_that_completes_its_head() {
+    for (request, verdict) in [(REQUEST, Verdict::Llm), (OTHER, Verdict::NotLlm)] {
+        let end = request.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        for cut in 1..request.len() {
+            let mut kernel = Kernel::new();
+            let (first, second) = request.split_at(cut);
+            let (one, two) = (kernel.transfer(Direction::Write, first), kernel.transfer(Direction::Write, second));
+            let want = if cut < end { (vec![], vec![verdict]) } else { (vec![verdict], vec![]) };
+            assert_eq!((one, two), want, "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_new_generation_follows_what_nobody_wanted_and_keeps_the_server_name() {
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.name("gateway.example"), []);
+    for _ in 0..3 {
+        assert_eq!(kernel.transfer(Direction::Write, OTHER), [Verdict::NotLlm]);
+        assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n..."), []);
+        assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::Llm]);
+        assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
+    }
+    kernel.end();
+    let calls = kernel.bench.calls();
+    assert_eq!(calls.len(), 3);
+    assert!(calls.iter().all(|call| call.completeness.is_whole() && call.usage.input_tokens == Some(5)));
+    let counters = kernel.bench.pipeline.counters();
+    assert_eq!((counters.lost_bytes, counters.unknown_gaps, counters.late_attachments, counters.unseen_sessions), (0, 0, 0, 0));
+    assert_eq!((counters.flows_evicted, kernel.bench.pipeline.flows()), (0, 0));
+}
+
+#[test]
+fn every_call_at_an_llm_host_says_so_again_since_a_verdict_may_be_replaced_before_it_is_taken() {
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.name("API.openai.com"), [Verdict::LlmHost]);
+    assert_eq!(kernel.name("api.openai.com"), []);
+    assert_eq!(kernel.transfer(Direction::Write, b"GET /v1/models HTTP/1.1\r\nHost: api.openai.com\r\n\r\n"), [Verdict::NotLlm]);
+    assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::LlmHost]);
+    assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
+    assert_eq!(kernel.bench.calls()[0].server.address.as_deref(), Some("api.openai.com"));
+}
+
+#[test]
+fn while_a_call_is_open_nothing_stops_the_copying() {
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::Llm]);
+    // Pipelined. What is told of it keeps the answer to the call coming.
+    assert_eq!(kernel.transfer(Direction::Write, OTHER), [Verdict::Llm]);
+    assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
+    assert_eq!(kernel.bench.calls().len(), 1);
+}
+
+#[test]
+fn a_head_behind_another_in_one_record_is_waited_for() {
+    let mut kernel = Kernel::new();
+    let (begun, rest) = REQUEST.split_at(30);
+    assert_eq!(kernel.transfer(Direction::Write, &[OTHER, begun].concat()), []);
+    assert_eq!(kernel.transfer(Direction::Write, rest), [Verdict::Llm]);
+    assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), []);
+    assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
+    assert_eq!(kernel.bench.calls().len(), 1);
+}
+
+#[test]
+fn a_request_whose_body_is_no_call_is_none_after_all() {
+    let mut kernel = Kernel::new();
+    let head = b"POST /v1/responses HTTP/1.1\r\nHost: survey.example\r\nContent-Length: 9\r\n\r\n";
+    assert_eq!(kernel.transfer(Direction::Write, head), [Verdict::Llm]);
+    assert_eq!(kernel.transfer(Direction::Write, b"{\"age\":9}"), [Verdict::NotLlm]);
+    assert_eq!(kernel.bench.pipeline.counters().exchanges.unlike, 1);
+}
+
+#[test]
+fn what_cannot_be_read_is_ignored_for_good_and_what_is_malformed_until_the_next_request() {
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.transfer(Direction::Write, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), [Verdict::Ignore]);
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.transfer(Direction::Write, b"GET /chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n"), [Verdict::NotLlm]);
+    // A kernel half that was too late to hear it.
+    kernel.stopped = false;
+    assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), [Verdict::Ignore]);
+    // Never HTTP, though its bytes made the kernel half begin anew.
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.transfer(Direction::Write, b"\x00\x01\x02\x03"), []);
+    assert_eq!(kernel.transfer(Direction::Read, b"\x00\x01\x02\x03"), [Verdict::NotLlm]);
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.transfer(Direction::Write, b"GET / HTTP/1.1\r\n\x01 no field\r\n\r\n"), [Verdict::NotLlm]);
+    assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::Llm]);
+    assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
+    assert_eq!(kernel.bench.calls().len(), 1);
+}
+
+#[test]
+fn the_answer_to_a_request_that_was_lost_is_copied_on() {
+    for lossy in [false, true] {
+        let mut kernel = Kernel::new();
+        assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::Llm]);
+        assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
+        // The ring was full: nothing came of the second request, which only the third will tell.
+        kernel.request += 1;
+        kernel.offsets[0] += REQUEST.len() as u64;
+        kernel.causes = [cause::RING_FULL, if lossy { cause::RING_FULL } else { 0 }];
+        kernel.offsets[1] += if lossy { 20 } else { 0 };
+        assert_eq!(kernel.transfer(Direction::Read, &ANSWER[if lossy { 20 } else { 0 }..]), []);
+        assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"age\":9}"), []);
+        assert!(!kernel.stopped && !kernel.ignored);
+        assert_eq!(kernel.transfer(Direction::Write, OTHER), [Verdict::NotLlm], "a request that is seen is decided");
+    }
+}
+
+#[test]
+fn time_that_passes_decides_nothing() {
+    let mut bench = Bench::new(ContentPolicy::None);
+    // The hole before it is given up by time alone, and the head behind it is no call's.
+    bench.event(data(Direction::Write, 100, OTHER));
+    bench.time(10_000_000_000);
+    assert!(!bench.out.iter().any(|output| matches!(output, Output::Verdict { .. })));
+    assert_eq!(bench.pipeline.counters().lost_bytes, 100);
+}
+
+/// Notices so far of upgraded connections, by whether they name an LLM host.
+fn upgrades(bench: &Bench) -> Vec<bool> {
+    let upgraded = bench.out.iter().filter_map(|output| match output {
+        Output::Notice(notice) if notice.kind == NoticeKind::Upgraded => Some(notice.llm_host),
+        Output::Notice(_) | Output::Call(_) | Output::Estimate(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {
+            None
+        }
+    });
+    upgraded.collect()
+}
+
+#[test]
+fn a_websocket_to_an_llm_host_is_reported_and_then_ignored() {
+    const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+    let head = b"GET /v1/realtime?model=gpt-4o HTTP/1.1\r\nHost: api.openai.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for named in [true, false] {
+        for cut in 0..SWITCH.len() {
+            let mut kernel = Kernel::new();
+            if named {
+                kernel.name("api.openai.com");
+            }
+            assert_eq!(kernel.transfer(Direction::Write, head), []);
+            let (first, second) = SWITCH.split_at(cut);
+            if cut > 0 {
+                assert_eq!(kernel.transfer(Direction::Read, first), []);
+            }
+            assert_eq!(kernel.transfer(Direction::Read, second), [Verdict::Ignore], "cut at {cut}");
+            assert_eq!(upgrades(&kernel.bench), [true]);
+        }
+    }
+    // Refused: the connection goes on with HTTP.
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.transfer(Direction::Write, head), []);
+    assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n"), [Verdict::NotLlm]);
+    assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::Llm]);
+    assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
+    assert_eq!((upgrades(&kernel.bench).len(), kernel.bench.calls().len()), (0, 1));
+}
+
+#[test]
+fn a_tunnel_to_an_llm_host_is_ignored_without_a_warning() {
+    let mut kernel = Kernel::new();
+    let head = b"CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\n\r\n";
+    assert_eq!(kernel.transfer(Direction::Write, head), []);
+    assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 200 Connection established\r\n\r\n"), [Verdict::Ignore]);
+    assert_eq!(upgrades(&kernel.bench), [false]);
+}
+
+#[test]
+fn a_verdict_that_could_not_be_delivered_is_said_again_with_the_next_record_of_its_request() {
+    let (head, body) = OTHER.split_at(OTHER.len() - 4);
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.transfer(Direction::Write, head), [Verdict::NotLlm]);
+    let id = FlowId { process: PROCESS, session: SESSION };
+    for piece in body.chunks(1).take(2) {
+        kernel.stopped = false;
+        kernel.bench.pipeline.verdict_undelivered(&id, kernel.request, Verdict::NotLlm);
+        assert_eq!(kernel.transfer(Direction::Write, piece), [Verdict::NotLlm]);
+    }
+    kernel.stopped = false;
+    assert_eq!(kernel.transfer(Direction::Write, &body[2..3]), []);
+    // What a newer request or verdict has overtaken is not said again.
+    kernel.bench.pipeline.verdict_undelivered(&id, kernel.request, Verdict::NotLlm);
+    assert_eq!(kernel.transfer(Direction::Write, &[&body[3..], REQUEST].concat()), [Verdict::Llm]);
+    kernel.bench.pipeline.verdict_undelivered(&id, kernel.request, Verdict::NotLlm);
+    assert_eq!(kernel.transfer(Direction::Read, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), []);
+    let mut kernel = Kernel::new();
+    assert_eq!(kernel.name("api.openai.com"), [Verdict::LlmHost]);
+    kernel.bench.pipeline.verdict_undelivered(&id, 0, Verdict::LlmHost);
+    assert_eq!(kernel.transfer(Direction::Write, &REQUEST[..10]), [Verdict::LlmHost]);
+    assert_eq!(kernel.transfer(Direction::Write, &REQUEST[10..20]), []);
+}
