@@ -14,6 +14,7 @@ pub(crate) fn call(provider: &'static str, model: &str) -> LlmCall {
         role: Role::Client,
         operation: Operation::Chat,
         provider: ProviderName::of(provider),
+        peer: None,
         server: ServerAddress { known_host: true, ..ServerAddress::default() },
         request: RequestFacts { model: Some(model.to_owned()), ..RequestFacts::default() },
         response: ResponseFacts { status: Some(200), ..ResponseFacts::default() },

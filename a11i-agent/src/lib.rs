@@ -27,6 +27,8 @@ pub mod owner;
 pub mod attach;
 #[cfg(feature = "host")]
 pub mod discovery;
+#[cfg(feature = "host")]
+pub mod machine_code;
 
 // The pure stages, in the order of the data.
 pub mod cost;

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::{
-    event::RecordKind,
+    event::{RecordKind, SocketEnds},
     identity::{AttachmentId, BootTime, Direction, Pid, ProcessId, Tid, TlsSession},
 };
 
@@ -60,6 +60,16 @@ pub enum EventBody<'a> {
         parent: Pid,
     },
     Exit,
+    Peer {
+        session: SessionId,
+        attachment: AttachmentId,
+        socket: SocketEnds,
+        path: &'a [u8],
+    },
+    ClientHello {
+        socket: SocketEnds,
+        bytes: &'a [u8],
+    },
 }
 
 impl fmt::Debug for EventBody<'_> {
@@ -101,6 +111,16 @@ impl fmt::Debug for EventBody<'_> {
             Self::Exec => f.write_str("Exec"),
             Self::Fork { parent } => f.debug_struct("Fork").field("parent", parent).finish(),
             Self::Exit => f.write_str("Exit"),
+            Self::Peer { session, attachment, socket, path } => f
+                .debug_struct("Peer")
+                .field("session", session)
+                .field("attachment", attachment)
+                .field("socket", socket)
+                .field("path_len", &path.len())
+                .finish(),
+            Self::ClientHello { socket, bytes } => {
+                f.debug_struct("ClientHello").field("socket", socket).field("length", &bytes.len()).finish()
+            }
         }
     }
 }
@@ -188,6 +208,17 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         k if k == RecordKind::Exec as u16 => EventBody::Exec,
         k if k == RecordKind::Fork as u16 => EventBody::Fork { parent: Pid(r.u32()?) },
         k if k == RecordKind::Exit as u16 => EventBody::Exit,
+        k if k == RecordKind::Peer as u16 => {
+            let session = TlsSession(r.u64()?);
+            let attachment = AttachmentId(r.u64()?);
+            let session = SessionId { session, generation: r.u16()? };
+            EventBody::Peer { session, attachment, socket: r.socket()?, path: r.payload(payload_len)? }
+        }
+        k if k == RecordKind::ClientHello as u16 => {
+            let socket = r.socket()?;
+            r.u16()?;
+            EventBody::ClientHello { socket, bytes: r.payload(payload_len)? }
+        }
         other => return Err(DecodeError::UnknownKind(other)),
     };
     Ok(Event { time, process, tid, body })
@@ -220,6 +251,16 @@ impl<'a> Reader<'a> {
 
     fn u64(&mut self) -> Result<u64, DecodeError> {
         self.array().map(u64::from_ne_bytes)
+    }
+
+    fn socket(&mut self) -> Result<SocketEnds, DecodeError> {
+        Ok(SocketEnds {
+            family: self.u16()?,
+            local_port: self.u16()?,
+            remote_port: self.u16()?,
+            local: self.array()?,
+            remote: self.array()?,
+        })
     }
 
     fn payload(&self, len: u32) -> Result<&'a [u8], DecodeError> {
@@ -294,6 +335,47 @@ mod tests {
         let mut record = data_record(b"hello", 8);
         record[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
         assert_eq!(decode(&record), Err(DecodeError::PayloadBeyondRecord { claimed: u32::MAX, have: 8 }));
+    }
+
+    fn socket_record(kind: RecordKind, fixed: &[u8], payload: &[u8]) -> Vec<u8> {
+        let mut out = data_record(b"", 0);
+        out.truncate(32);
+        out[0..2].copy_from_slice(&(kind as u16).to_ne_bytes());
+        out[4..8].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_ne_bytes());
+        out.extend(fixed);
+        for word in [2_u16, 4_000, 443] {
+            out.extend(word.to_ne_bytes());
+        }
+        out.extend([1; 16]);
+        out.extend([2; 16]);
+        out
+    }
+
+    const ENDS: SocketEnds = SocketEnds { family: 2, local_port: 4_000, remote_port: 443, local: [1; 16], remote: [2; 16] };
+
+    #[test]
+    fn both_ends_of_a_socket_are_told_and_truncations_are_errors() {
+        let mut fixed = Vec::new();
+        fixed.extend(0xabcd_u64.to_ne_bytes());
+        fixed.extend(5_u64.to_ne_bytes());
+        fixed.extend(9_u16.to_ne_bytes());
+        let mut record = socket_record(RecordKind::Peer, &fixed, b"/run/x");
+        record.extend(b"/run/x");
+        let session = SessionId { session: TlsSession(0xabcd), generation: 9 };
+        let expected = EventBody::Peer { session, attachment: AttachmentId(5), socket: ENDS, path: b"/run/x" };
+        assert_eq!(decode(&record).unwrap().body, expected);
+        for cut in 0..record.len() {
+            assert!(decode(record.get(..cut).unwrap()).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_handshake_is_told_with_its_socket() {
+        let mut record = socket_record(RecordKind::ClientHello, &[], b"\x16\x03\x01");
+        record.extend([0; 2]);
+        record.extend(b"\x16\x03\x01rest");
+        assert_eq!(decode(&record).unwrap().body, EventBody::ClientHello { socket: ENDS, bytes: b"\x16\x03\x01" });
+        assert!(decode(&record[..74]).is_err());
     }
 
     #[test]

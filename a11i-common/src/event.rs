@@ -1,6 +1,9 @@
 //! The records on the ring buffer.
 
-use crate::{identity::ProcessId, limits::SERVER_NAME_BYTES};
+use crate::{
+    identity::ProcessId,
+    limits::{CLIENT_HELLO_BYTES, SERVER_NAME_BYTES, UNIX_PATH_BYTES},
+};
 
 /// Every record starts with this. 32 bytes.
 #[repr(C)]
@@ -36,6 +39,10 @@ pub enum RecordKind {
     Fork = 6,
     /// [`ProcessRecord`], `other` = 0.
     Exit = 7,
+    /// [`PeerRecord`]: which ends the session's socket has.
+    Peer = 8,
+    /// [`ClientHelloRecord`]: a process begins a TLS connection.
+    ClientHello = 9,
 }
 
 /// Why bytes of a direction were not copied: bits of `causes`.
@@ -124,6 +131,41 @@ pub struct ProcessRecord {
     pub reserved: u32,
 }
 
+/// Both ends of a session's socket. The path of a Unix socket is the payload: that of the server, whichever end this is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PeerRecord {
+    pub header: RecordHeader,
+    pub session: u64,
+    pub attachment: u64,
+    pub generation: u16,
+    pub socket: SocketEnds,
+    pub path: [u8; UNIX_PATH_BYTES],
+}
+
+/// Addresses as the socket has them; an IPv4 address is in the first four bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SocketEnds {
+    /// `AF_UNIX` 1, `AF_INET` 2, `AF_INET6` 10.
+    pub family: u16,
+    /// In host byte order.
+    pub local_port: u16,
+    pub remote_port: u16,
+    pub local: [u8; 16],
+    pub remote: [u8; 16],
+}
+
+/// First bytes of an outgoing stream that begins a TLS handshake: they are the payload.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ClientHelloRecord {
+    pub header: RecordHeader,
+    pub socket: SocketEnds,
+    pub reserved: u16,
+    pub bytes: [u8; CLIENT_HELLO_BYTES],
+}
+
 /// Kernel-side counters: indexes into the map `COUNTERS` (per-CPU, u64).
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -172,6 +214,16 @@ pub enum Counter {
     DecidedInKernel = 21,
     /// Verdicts of the agent that were taken.
     VerdictsTaken = 22,
+    /// Socket calls that carried bytes of a followed connection in a shape that cannot be read (`sendfile`, `splice`, `sendmmsg`, kernel memory).
+    SocketShapeUnreadable = 23,
+    /// Beginnings of TLS connections that could not be told.
+    ClientHellosLost = 24,
+    /// rustls keys whose other direction was not found beside them: their connection is seen as two halves.
+    RustlsUnjoined = 25,
+    /// rustls records whose arguments did not have the expected layout, or that failed to decrypt: not copied.
+    RustlsLayout = 26,
+    /// rustls records not followed because `RUSTLS_KEYS` or `RUSTLS_CALLS` was full.
+    RustlsFull = 27,
 }
 
 impl Counter {
@@ -180,7 +232,7 @@ impl Counter {
         Self::ALL.iter().find(|(counter, _)| *counter == self).map_or("", |(_, name)| name)
     }
 
-    pub const COUNT: u32 = 23;
+    pub const COUNT: u32 = 28;
     pub const ALL: [(Self, &'static str); Self::COUNT as usize] = [
         (Self::RingFullRecords, "ring_full_records"),
         (Self::RingFullBytes, "ring_full_bytes"),
@@ -205,6 +257,11 @@ impl Counter {
         (Self::Requests, "requests"),
         (Self::DecidedInKernel, "decided_in_kernel"),
         (Self::VerdictsTaken, "verdicts_taken"),
+        (Self::SocketShapeUnreadable, "socket_shape_unreadable"),
+        (Self::ClientHellosLost, "client_hellos_lost"),
+        (Self::RustlsUnjoined, "rustls_unjoined"),
+        (Self::RustlsLayout, "rustls_layout"),
+        (Self::RustlsFull, "rustls_full"),
     ];
 }
 
@@ -227,4 +284,10 @@ const _: () = {
     assert!(offset_of!(ServerNameRecord, name) == 56);
     assert!(size_of::<ServerNameRecord>() == 56 + SERVER_NAME_BYTES);
     assert!(size_of::<ProcessRecord>() == 40);
+    assert!(size_of::<SocketEnds>() == 38);
+    assert!(offset_of!(PeerRecord, socket) == 50);
+    assert!(offset_of!(PeerRecord, path) == 88);
+    assert!(size_of::<PeerRecord>() == 88 + UNIX_PATH_BYTES);
+    assert!(offset_of!(ClientHelloRecord, bytes) == 72);
+    assert!(size_of::<ClientHelloRecord>() == 72 + CLIENT_HELLO_BYTES);
 };

@@ -23,6 +23,7 @@ pub mod event;
 pub mod identity;
 pub mod limits;
 pub mod probe;
+pub mod rustls;
 pub mod session;
 pub mod settings;
 

@@ -32,6 +32,25 @@ pub const THREADS: u32 = 32_768;
 /// Nested or interleaved calls remembered per thread: TLS inside TLS is two, callbacks rarely add a third.
 pub const FRAMES_PER_THREAD: usize = 4;
 
+/// Calls of Go functions between entry and return: as many as sessions, since each may have a reader that waits.
+pub const GO_CALLS: u32 = SESSIONS;
+
+/// Go connections between their handshake and their first write: milliseconds, so that this is thousands of handshakes in a second.
+pub const GO_HANDSHAKES: u32 = 4_096;
+
+/// Traffic keys of rustls connections, two of each: they outnumber connections only while keys change.
+pub const RUSTLS_KEYS: u32 = SESSIONS;
+
+/// Threads inside (or recently inside) rustls: its programs have a thread per core, as a rule.
+pub const RUSTLS_THREADS: u32 = 8_192;
+
+/// Longest plaintext of a TLS record (RFC 8446 section 5.1).
+pub const TLS_RECORD_BYTES: u64 = 16_384;
+
+/// Slices of one record's plaintext that are copied, each by a run of a program that the one before goes on in: the kernel allows 33 in a
+/// row, and one of them may have looked for the connection.
+pub const RUSTLS_SLICES: u32 = 31;
+
 /// Processes in the watched set.
 pub const PROCESSES: u32 = 32_768;
 
@@ -57,3 +76,17 @@ pub const UNDECIDED_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
 
 /// Bytes of a request's first line in which the end of its path is looked for: they lie on a stack of 512. A longer path is left to the agent.
 pub const REQUEST_LINE_BYTES: usize = 128;
+
+/// `sun_path` of Linux (108 bytes), rounded up so that the record ends at a word.
+pub const UNIX_PATH_BYTES: usize = 112;
+
+/// What is copied of a ClientHello: with post-quantum key shares it may be longer, but server name and ALPN come before those in what
+/// clients send, and what does not fit is a name unknown.
+pub const CLIENT_HELLO_BYTES: usize = 1_024;
+
+/// Sockets that carry HTTP followed at once, so that their end is told: one session each.
+pub const SOCKETS: u32 = SESSIONS;
+
+/// Pieces of one vectored socket call that are copied: each is a tail call, of which the kernel follows 33, and long ones take two more.
+/// What comes after is a gap.
+pub const SOCKET_SEGMENTS: u64 = 28;

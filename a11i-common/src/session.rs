@@ -38,6 +38,10 @@ pub mod protocol {
 pub mod flag {
     /// The server name is that of an LLM provider: every request is taken for LLM traffic until the agent says otherwise.
     pub const LLM_HOST: u8 = 1;
+    /// The agent knows the ends of the session's socket.
+    pub const PEER_TOLD: u8 = 2;
+    /// Go: a call that reads was seen to begin. One that returns without was under way before there were probes, which happens once.
+    pub const READER_SEEN: u8 = 4;
 }
 
 /// Value of the map `SESSIONS`. Two threads may read and write one session at the same time, so what belongs to one direction is apart.
@@ -68,12 +72,48 @@ pub struct Session {
     pub decision: u16,
     /// Bytes of the present request and its answer that may still be copied while it is undecided.
     pub undecided_left: u32,
+    /// Bytes counted in the offset of writes that GnuTLS has taken into its own buffer while their call failed with *try again*: the call
+    /// that succeeds says how many they really were.
+    pub queued: u16,
+    pub reserved: [u16; 3],
+}
+
+/// Key of the map `GO_CALLS`: a call of a Go function between its entry and its return. The thread is no part of it (goroutines change
+/// threads), nor is an address on the stack (the runtime moves stacks): the distance from the stack's upper end stays.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct GoCallKey {
+    /// Address of the runtime's `g`.
+    pub goroutine: u64,
+    /// Bytes from the stack pointer at entry up to the stack's end.
+    pub depth: u32,
+    pub tgid: u32,
+}
+
+/// Value of the map `GO_CALLS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct GoCall {
+    pub session: u64,
+    pub buffer: u64,
+    /// Bytes from the buffer up to the stack's end, of a buffer on the goroutine's own stack: it moves with it. 0: it lies elsewhere.
+    pub buffer_depth: u64,
+    /// Bytes the buffer has.
+    pub capacity: u64,
+    pub attachment: u64,
+    /// [`crate::identity::Direction`].
+    pub direction: u8,
+    /// Not 0: what is written was copied when the call began.
+    pub is_copied: u8,
+    pub reserved: [u8; 6],
 }
 
 const _: () = {
     use core::mem::{offset_of, size_of};
     assert!(size_of::<SessionKey>() == 16);
-    assert!(size_of::<Session>() == 48);
+    assert!(size_of::<Session>() == 56);
+    assert!(size_of::<GoCallKey>() == 16);
+    assert!(size_of::<GoCall>() == 48);
     assert!(offset_of!(Session, process) == 16);
     assert!(offset_of!(Session, generation) == 24);
     assert!(offset_of!(Session, start) == 32);

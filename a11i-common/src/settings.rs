@@ -26,3 +26,40 @@ pub const ONLY_WATCHED: &str = "ONLY_WATCHED";
 pub const CALL_LIMIT: &str = "CALL_LIMIT";
 /// u32: unread bytes in the ring from which the reader is woken.
 pub const WAKE_BYTES: &str = "WAKE_BYTES";
+
+/// Byte offset of `socket.sk`.
+pub const SOCKET_SK: &str = "SOCKET_SK";
+/// Byte offset of `inode.i_ino` from the `socket` that lies before it in `socket_alloc`.
+pub const SOCKET_INODE: &str = "SOCKET_INODE";
+/// Byte offsets in `struct sock` (those of its `__sk_common` included).
+pub const SOCK_FAMILY: &str = "SOCK_FAMILY";
+pub const SOCK_TYPE: &str = "SOCK_TYPE";
+pub const SOCK_SOCKET: &str = "SOCK_SOCKET";
+pub const SOCK_LOCAL_PORT: &str = "SOCK_LOCAL_PORT";
+pub const SOCK_REMOTE_PORT: &str = "SOCK_REMOTE_PORT";
+pub const SOCK_LOCAL_V4: &str = "SOCK_LOCAL_V4";
+pub const SOCK_REMOTE_V4: &str = "SOCK_REMOTE_V4";
+pub const SOCK_LOCAL_V6: &str = "SOCK_LOCAL_V6";
+pub const SOCK_REMOTE_V6: &str = "SOCK_REMOTE_V6";
+/// Byte offsets in `struct unix_sock` and `struct unix_address`.
+pub const UNIX_ADDRESS: &str = "UNIX_ADDRESS";
+pub const UNIX_PEER: &str = "UNIX_PEER";
+pub const UNIX_ADDRESS_LENGTH: &str = "UNIX_ADDRESS_LENGTH";
+pub const UNIX_ADDRESS_NAME: &str = "UNIX_ADDRESS_NAME";
+/// Byte offset of `msghdr.msg_iter`.
+pub const MESSAGE_ITERATOR: &str = "MESSAGE_ITERATOR";
+/// Byte offsets in `struct iov_iter`; its type is one byte (of a `u8`, or of a little-endian word before 5.14).
+pub const ITERATOR_TYPE: &str = "ITERATOR_TYPE";
+pub const ITERATOR_OFFSET: &str = "ITERATOR_OFFSET";
+pub const ITERATOR_SEGMENTS: &str = "ITERATOR_SEGMENTS";
+/// `__iov`; `iov` before 6.4.
+pub const ITERATOR_VECTOR: &str = "ITERATOR_VECTOR";
+/// `ubuf` (6.0+).
+pub const ITERATOR_BUFFER: &str = "ITERATOR_BUFFER";
+/// Values of `enum iter_type`; they differ between kernels. [`UNKNOWN_OFFSET`]: this kernel has no such kind.
+pub const KIND_VECTOR: &str = "KIND_VECTOR";
+pub const KIND_BUFFER: &str = "KIND_BUFFER";
+/// u32: a bit of the type that says the direction (before 5.14); 0 where there is none.
+pub const KIND_DIRECTION: &str = "KIND_DIRECTION";
+/// u32: attachment id of everything that sockets tell.
+pub const SOCKET_ATTACHMENT: &str = "SOCKET_ATTACHMENT";

@@ -74,8 +74,11 @@ pub(crate) fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut S
 
 /// Whether the call that is entered will be of no interest, whatever it transfers: decided here, most calls of other programs cost a look at
 /// two tables. What begins a request when it is written lies in the buffer already.
+///
+/// `waits_beside`: the library lets one thread read while another writes, so that this read may return the answer to a request that is
+/// written after it was entered.
 #[inline(always)]
-pub(crate) fn is_of_no_interest(key: &SessionKey, direction: usize, buffer: u64, capacity: u64) -> bool {
+pub(crate) fn is_of_no_interest(key: &SessionKey, direction: usize, buffer: u64, capacity: u64, waits_beside: bool) -> bool {
     let Some(session) = crate::maps::SESSIONS.get_ptr(key) else {
         return false;
     };
@@ -84,7 +87,7 @@ pub(crate) fn is_of_no_interest(key: &SessionKey, direction: usize, buffer: u64,
     let uninteresting = match protocol {
         protocol::IGNORED => true,
         // Requests of a client are written, of a server read; of a program that was not seen to do either, nobody knows.
-        protocol::OTHER if request_direction == 1 - direction as u8 => true,
+        protocol::OTHER if request_direction == 1 - direction as u8 => !waits_beside,
         protocol::OTHER if direction == 0 => !may_begin_request(buffer, capacity),
         _ => false,
     };
@@ -265,6 +268,12 @@ fn first_word(transfer: &Transfer, session: &mut Session, direction: usize, leng
 fn short_word(buffer: u64, length: u64) -> u32 {
     let byte = |at: u64| if at < length { u32::from(user_memory::read::<u8>(buffer + at).unwrap_or(0)) } else { 0 };
     (byte(0) | (byte(1) << 8) | (byte(2) << 16)).to_le()
+}
+
+/// Whether a stream that begins so may be HTTP: a request, an answer to one that was not seen, or the preface of HTTP/2.
+#[inline(always)]
+pub(crate) fn begins_http(word: u32) -> bool {
+    begins_request(word) || word == u32::from_le_bytes(*b"HTTP") || word == u32::from_le_bytes(*b"PRI ")
 }
 
 /// A request line's method.

@@ -61,6 +61,19 @@ pub(crate) fn transfer<C: EbpfContext>(
     last_chunk(transfer, session, scratch);
 }
 
+/// As [`transfer`], for what is known to fit one record of the ring: a TLS record or a part of one.
+#[inline(always)]
+pub(crate) fn record(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch) {
+    let direction = usize::from(launder(&raw const scratch.direction) & 1);
+    if !decide::decide(transfer, session, scratch, direction) {
+        return;
+    }
+    scratch.cursor = 0;
+    scratch.faulted = 0;
+    note_skipped(scratch);
+    last_chunk(transfer, session, scratch);
+}
+
 /// The rest of [`transfer`] for calls that take several records. What there is to copy lies in the thread's scratch.
 #[inline(always)]
 pub(crate) fn long_transfer(tgid: u32, tid: u32, scratch: &mut Scratch) {
@@ -114,7 +127,11 @@ fn last_chunk(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch)
     } else {
         chunk::<LARGEST_TIER>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
     }
-    session.offsets[direction] += launder(&raw const scratch.length);
+    let length = launder(&raw const scratch.length);
+    session.offsets[direction] += length;
+    if launder(&raw const scratch.queued) != 0 {
+        session.queued = length as u16;
+    }
 }
 
 /// Counts what is left out, and leaves the numbers where the verifier does not follow them.

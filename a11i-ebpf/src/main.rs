@@ -20,6 +20,7 @@ mod registers;
 mod request_line;
 mod session;
 mod settings;
+mod socket;
 mod task;
 mod tls;
 mod user_memory;

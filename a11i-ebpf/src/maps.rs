@@ -4,15 +4,19 @@ use a11i_common::{
     decision::{Decision, DuplicateKey, HitKey, PathTail},
     event::Counter,
     limits,
-    probe::PROGRAMS as PROGRAM_COUNT,
-    session::{Session, SessionKey},
+    probe::{PROGRAMS as PROGRAM_COUNT, SOCKET_PROGRAMS},
+    rustls::{RustlsKey, RustlsKeyState},
+    session::{GoCall, GoCallKey, Session, SessionKey},
 };
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 
-use crate::tls::frame::Frames;
+use crate::{
+    socket::call::Call,
+    tls::{frame::Frames, record_call::RecordCall},
+};
 
 /// Records to the agent. The agent sets the size before load; it reads and frees.
 #[map]
@@ -25,6 +29,19 @@ pub(crate) static SESSIONS: HashMap<SessionKey, Session> = HashMap::with_max_ent
 /// Calls between entry and return, by thread. Removed when the thread ends or runs another program.
 #[map]
 pub(crate) static IN_FLIGHT: HashMap<u64, Frames> = HashMap::with_max_entries(limits::THREADS, 0);
+
+/// One element, all zeros, never written: what a thread's entry of [`IN_FLIGHT`] begins as, where a program has no stack left to make one.
+#[map]
+pub(crate) static NO_FRAMES: Array<Frames> = Array::with_max_entries(1, 0);
+
+/// Calls of Go functions between entry and return, by goroutine. Removed by the return; by the agent when their process ends or probes come
+/// back after they were away.
+#[map]
+pub(crate) static GO_CALLS: HashMap<GoCallKey, GoCall> = HashMap::with_max_entries(limits::GO_CALLS, 0);
+
+/// Go connections that have begun and have written nothing yet. A cache: of one that falls out, the first write is copied when it returns.
+#[map]
+pub(crate) static GO_HANDSHAKES: LruHashMap<SessionKey, u8> = LruHashMap::with_max_entries(limits::GO_HANDSHAKES, 0);
 
 /// Processes to follow when only some are (`a11i exec`): filled by the agent, grown by fork, shrunk by exit.
 #[map]
@@ -69,3 +86,32 @@ pub(crate) static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(PROGRA
 /// The same for uprobe-multi links: the kernel wants all programs of one such map to be of one kind.
 #[map]
 pub(crate) static PROGRAMS_MULTI: ProgramArray = ProgramArray::with_max_entries(PROGRAM_COUNT, 0);
+
+/// Socket calls under way and the place of their copying, by thread. Removed when the thread ends or runs another program.
+#[map]
+pub(crate) static SOCKET_CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::THREADS, 0);
+
+/// TCP sockets that carry HTTP, and the process that was seen to use them. Removed when they close.
+#[map]
+pub(crate) static SOCKETS: HashMap<u64, u32> = HashMap::with_max_entries(limits::SOCKETS, 0);
+
+/// Where the programs of kprobes go on. Filled by the agent before anything is attached.
+#[map]
+pub(crate) static PROGRAMS_SOCKET_PROBE: ProgramArray = ProgramArray::with_max_entries(SOCKET_PROGRAMS, 0);
+
+/// The same for raw tracepoints.
+#[map]
+pub(crate) static PROGRAMS_SOCKET_TRACE: ProgramArray = ProgramArray::with_max_entries(SOCKET_PROGRAMS, 0);
+
+/// rustls traffic keys. Removed by their destructor where they have one, with their session, and by the key that takes their address; by the
+/// agent when their process ends.
+#[map]
+pub(crate) static RUSTLS_KEYS: HashMap<RustlsKey, RustlsKeyState> = HashMap::with_max_entries(limits::RUSTLS_KEYS, 0);
+
+/// The rustls record that a thread is in. Removed when the thread ends or runs another program.
+#[map]
+pub(crate) static RUSTLS_CALLS: HashMap<u64, RecordCall> = HashMap::with_max_entries(limits::RUSTLS_THREADS, 0);
+
+/// One element, all zeros: what a new entry of `RUSTLS_CALLS` begins as. It is too large for a stack.
+#[map]
+pub(crate) static RUSTLS_FRESH: Array<RecordCall> = Array::with_max_entries(1, 0);

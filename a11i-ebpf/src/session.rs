@@ -41,6 +41,8 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
         request: 0,
         decision: 0,
         undecided_left: 0,
+        queued: 0,
+        reserved: [0; 3],
     };
     // Another thread may be faster; then its entry counts.
     let _ = SESSIONS.insert(key, &fresh, u64::from(BPF_NOEXIST));
@@ -51,8 +53,10 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
     found
 }
 
-/// What follows has nothing to do with what was seen before: a request after traffic that nobody followed. Libraries of this family allow
-/// one thread in a session at a time, so nobody else counts in it now.
+/// What follows has nothing to do with what was seen before: a request after traffic that nobody followed. Nobody else counts in the session
+/// now: OpenSSL's family allows one thread in it at a time. Where a reader may run beside a writer (GnuTLS, Go), it counts when it returns;
+/// of traffic that is not followed nothing is counted, and a request that follows one that was does not begin before that one's answer has
+/// returned.
 #[inline(always)]
 pub(crate) fn begin_generation(session: &mut Session) {
     session.generation = session.generation.wrapping_add(1);
@@ -60,6 +64,7 @@ pub(crate) fn begin_generation(session: &mut Session) {
     session.causes = [0; 2];
     session.start = [[0; 4]; 2];
     session.last_direction = 2;
+    session.queued = 0;
 }
 
 #[inline(always)]

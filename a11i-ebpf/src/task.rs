@@ -42,6 +42,11 @@ pub(crate) fn read_member<T>(object: u64, offset: u32) -> Option<T> {
     if offset == UNKNOWN_OFFSET {
         return None;
     }
+    read_kernel(object + u64::from(offset))
+}
+
+#[inline(always)]
+pub(crate) fn read_kernel<T>(address: u64) -> Option<T> {
     // SAFETY: the helper checks the address and fails instead of faulting.
-    unsafe { bpf_probe_read_kernel((object + u64::from(offset)) as *const T) }.ok()
+    unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
 }

@@ -8,6 +8,9 @@ use aya_ebpf::helpers::{bpf_probe_read_user, generated};
 /// `destination` points to `N` writable bytes.
 #[inline(always)]
 pub(crate) unsafe fn copy<const N: usize>(destination: *mut u8, len: u64, source: u64) -> bool {
+    // SAFETY: a local. Volatile: a caller's own comparison may make this one superfluous to the compiler, and be one of another register to the
+    // verifier (seen on 5.10 and 6.1).
+    let len = unsafe { core::ptr::read_volatile(&raw const len) };
     let len = if len > N as u64 { N as u64 } else { len };
     // SAFETY: the caller gives N bytes and len does not exceed them; the helper checks the source.
     unsafe { generated::bpf_probe_read_user(destination.cast(), len as u32, source as *const _) == 0 }

@@ -12,6 +12,7 @@ use a11i_tests::{
     workload::{
         c_client::{RawTls, post},
         curl::{chat, chat_stream},
+        gnutls_client::RawGnuTls,
         python::{Python, Script},
     },
 };
@@ -20,13 +21,16 @@ use tokio::process::Command;
 
 use crate::{
     fork,
+    plaintext::shapes,
     restarts::{self, Load},
-    scene::{OPENAI_CHAT, Scene, words},
+    scene::{OPENAI_CHAT, Scene, matched_by, words},
 };
 
 /// What one of our programs may cost the verifier, of the million instructions that the kernel allows: another kernel's verifier, or the
 /// next feature, must not be the last straw.
 const VERIFIER_BUDGET: u64 = 700_000;
+const HOST: &str = "api.openai.com";
+const PATH: &str = "/v1/chat/completions";
 /// Once killed, once stopped, and started once more.
 const CYCLES: usize = 2;
 const LOAD: Load = Load { threads: 1, calls_of_a_cycle: 4, pause: "pause=500" };
@@ -63,6 +67,16 @@ async fn guest_a_call_and_a_stream_of_python() {
     program.run_one(&json!({"api": "chat", "stream": true})).await;
     program.finish().await;
     scene.calls_are_reported(pid).await;
+}
+
+#[tokio::test]
+async fn guest_calls_without_tls_are_seen_at_both_ends_by_kprobes() {
+    shapes::each_shape_once("kprobes", kernel::has_kprobes(), AgentOptions::guest()).await;
+}
+
+#[tokio::test]
+async fn guest_calls_without_tls_are_seen_at_both_ends_by_tracepoints() {
+    shapes::each_shape_once("tracepoints", kernel::has_socket_tracepoints(), AgentOptions::guest()).await;
 }
 
 #[tokio::test]
@@ -107,5 +121,24 @@ async fn guest_every_program_is_loaded_within_the_verifiers_budget() {
         println!("{name}: {cost:?} of {VERIFIER_BUDGET}");
         assert_eq!(cost.is_some(), kernel::tells_verified_instructions(), "{name}: {report:#}");
         assert!(cost.unwrap_or(0) <= VERIFIER_BUDGET, "{name} costs the verifier {cost:?} instructions, more than {VERIFIER_BUDGET}");
+    }
+}
+
+#[tokio::test]
+async fn guest_a_call_and_a_stream_of_gnutls() {
+    let Some(scene) = scene().await else { return };
+    let Some(client) = requirement::met(RawGnuTls::compiled().await) else { return };
+    let large = chat("gpt-4o-mini", &"tokens ".repeat(20_000));
+    // Sends that are repeated without their data.
+    let options = ["nonblocking", "null", "sndbuf=16384"];
+    let done = client.send(&scene.stub, HOST, &post(HOST, PATH, &[("x-stub-read-pause-ms", "200")], &large), &options).await;
+    scene.agent.calls_of(done.pid, 1).await;
+    let stream = post(HOST, PATH, &[("x-stub-chunks", "20")], &chat_stream("gpt-4o-mini", "hello"));
+    let second = client.send(&scene.stub, HOST, &stream, &[]).await;
+    let expected = scene.stub.expected();
+    scene.agent.calls_of(second.pid, 1).await;
+    let finished = scene.agent.stop().await;
+    for (pid, expected) in [done.pid, second.pid].into_iter().zip(expected.chunks(1)) {
+        matched_by("gnutls", expected, &finished, pid);
     }
 }

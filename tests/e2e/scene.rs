@@ -61,10 +61,15 @@ impl Scene {
     /// Every call that the stand-in answered is reported of process `pid`, exactly and once; returns them in the stand-in's
     /// order, with what the agent wrote until its end.
     pub(crate) async fn calls_are_reported(self, pid: u32) -> (Vec<ObservedCall>, Finished) {
+        self.calls_are_reported_by(OPENSSL, pid).await
+    }
+
+    /// The same for a program of another library.
+    pub(crate) async fn calls_are_reported_by(self, library: &str, pid: u32) -> (Vec<ObservedCall>, Finished) {
         let expected = self.stub.expected();
         self.agent.calls_of(pid, expected.len()).await;
         let finished = self.agent.stop().await;
-        let calls = matched(&expected, &finished, pid);
+        let calls = matched_by(library, &expected, &finished, pid);
         (calls, finished)
     }
 }
@@ -75,6 +80,12 @@ impl Scene {
 /// With all that differs, and when there are more or fewer reports than calls.
 #[track_caller]
 pub(crate) fn matched(expected: &[Expected], finished: &Finished, pid: u32) -> Vec<ObservedCall> {
+    matched_by(OPENSSL, expected, finished, pid)
+}
+
+/// The same for a program of another library.
+#[track_caller]
+pub(crate) fn matched_by(library: &str, expected: &[Expected], finished: &Finished, pid: u32) -> Vec<ObservedCall> {
     let mut reports: Vec<&ObservedCall> = finished.calls.iter().filter(|call| call.pid() == Some(pid)).collect();
     reports.sort_by_key(|call| call.start_time_unix_nano);
     assert_eq!(reports.len(), expected.len(), "reports of process {pid}: {reports:#?}\nagent's log:\n{}", finished.log);
@@ -86,7 +97,7 @@ pub(crate) fn matched(expected: &[Expected], finished: &Finished, pid: u32) -> V
             .unwrap_or_else(|| panic!("{:?} is not among {reports:#?}\nagent's log:\n{}", expected.response_id, finished.log));
         let call = reports.remove(at);
         expected.assert_reported_as(call);
-        assert_whole(call);
+        assert_whole_by(library, call);
         ordered.push(call.clone());
     }
     ordered
@@ -95,13 +106,28 @@ pub(crate) fn matched(expected: &[Expected], finished: &Finished, pid: u32) -> V
 /// Nothing of the call was lost, and the agent says so; the peer is named.
 #[track_caller]
 pub(crate) fn assert_whole(call: &ObservedCall) {
+    assert_whole_by(OPENSSL, call);
+}
+
+/// The same for a program of another library.
+#[track_caller]
+pub(crate) fn assert_whole_by(library: &str, call: &ObservedCall) {
     assert_eq!(call.attribute("a11i.capture.complete"), Some(&json!(true)), "{call:#?}");
     assert_eq!(call.attribute("a11i.capture.lost_bytes"), None, "{call:#?}");
-    let by = |name: &'static str| kernel::has_attach_cookies().then_some(name);
-    assert_eq!(call.text("a11i.capture.library"), by("openssl"), "{call:#?}");
-    assert_eq!(call.text("a11i.capture.method"), by("symbol"), "{call:#?}");
+    let by = |name| kernel::has_attach_cookies().then_some(name);
+    assert_eq!(call.text("a11i.capture.library"), by(library), "{call:#?}");
+    assert_eq!(call.text("a11i.capture.method"), by(method(library)), "{call:#?}");
     let host = if call.text("gen_ai.provider.name") == Some("anthropic") { "api.anthropic.com" } else { "api.openai.com" };
     assert_eq!(call.text("server.address"), Some(host), "{call:#?}");
+}
+
+/// How the functions of such programs are found.
+fn method(library: &str) -> &'static str {
+    match library {
+        "boringssl" => "anchor",
+        RUSTLS => "structure",
+        _ => "symbol",
+    }
 }
 
 /// The cost is this many dollars, to a nano-dollar.
@@ -123,6 +149,10 @@ pub(crate) async fn run(command: &mut Command) -> Output {
 pub(crate) fn words(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
+
+/// What `a11i.capture.library` calls it.
+pub(crate) const OPENSSL: &str = "openssl";
+pub(crate) const RUSTLS: &str = "rustls";
 
 pub(crate) const OPENAI_CHAT: &str = "https://api.openai.com/v1/chat/completions";
 pub(crate) const OPENAI_RESPONSES: &str = "https://api.openai.com/v1/responses";

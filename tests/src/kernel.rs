@@ -23,6 +23,16 @@ pub fn tells_verified_instructions() -> bool {
     version() >= (5, 16)
 }
 
+/// Whether the kernel can probe its own functions. The machines of CI cannot.
+pub fn has_kprobes() -> bool {
+    std::path::Path::new("/sys/bus/event_source/devices/kprobe").exists()
+}
+
+/// From 6.3 on there are tracepoints of socket calls.
+pub fn has_socket_tracepoints() -> bool {
+    version() >= (6, 3)
+}
+
 fn version_of(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().expect("a release begins with numbers"));
     (numbers.next().expect("a number"), numbers.next().expect("another"))

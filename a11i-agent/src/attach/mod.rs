@@ -3,19 +3,29 @@
 //! Takes a file of a process; gives a [`ProbePlan`] (data) or the evidence for a library that is not supported. Refuses
 //! offsets without proof. A new library is one file here and one line in [`LIBRARIES`].
 
+mod boringssl;
 mod error;
+mod gnutls;
+mod go;
 mod groups;
 pub mod links;
 mod openssl;
 mod plan;
 mod proof;
+mod rustls;
 pub mod scope;
+mod static_openssl;
 
 use std::sync::Arc;
 
+pub use boringssl::StrippedBoringSsl;
 pub use error::AttachError;
+pub use gnutls::GnuTls;
+pub use go::GoCryptoTls;
 pub use openssl::OpenSslFamily;
 pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
+pub use rustls::Rustls;
+pub use static_openssl::StaticOpenSsl;
 
 use crate::discovery::{
     elf::{Elf, ElfError, Functions, Machine, RefusedSymbol},
@@ -45,7 +55,7 @@ pub struct Found {
 }
 
 /// All that we can attach to.
-pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily];
+pub const LIBRARIES: &[&dyn TlsLibrary] = &[&OpenSslFamily, &GnuTls, &GoCryptoTls, &StrippedBoringSsl, &StaticOpenSsl, &Rustls];
 
 /// A parsed file and the functions that were asked for.
 pub struct Binary<'a> {

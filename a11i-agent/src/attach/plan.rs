@@ -39,10 +39,49 @@ pub enum ProgramName {
     SslCtrl,
     /// `int (session, const char *name)`.
     SetHostName,
+    /// Go: `(*Conn) ([]byte) (int, error)`, bytes written.
+    GoWrite,
+    /// Go: `(*Conn) ([]byte) (int, error)`, bytes read.
+    GoRead,
+    /// At the returns of [`Self::GoWrite`].
+    GoWriteReturn,
+    /// At the returns of [`Self::GoRead`].
+    GoReadReturn,
+    /// The same, of a function that keeps its arguments above the return address: a call that was under way before there were probes is
+    /// understood too.
+    GoReadReturnKept,
+    /// Go: `(*Conn) () error`.
+    GoClose,
+    /// Go: `(*Conn) () error`: nothing more is written.
+    GoCloseWrite,
+    /// Go: `(*Conn) (…) error`: a connection begins.
+    GoHandshake,
+    /// `ssize_t (session, buf, size_t len)`: bytes written, or a negative error.
+    GnuTlsSend,
+    /// As [`Self::GnuTlsSend`], which may jump to it.
+    GnuTlsSend2,
+    /// `ssize_t (session, buf, size_t len)`: bytes read, or a negative error.
+    GnuTlsRecv,
+    /// `ssize_t (session, buf, size_t len)`: 0 when all was taken.
+    GnuTlsSendEarlyData,
+    /// `int (session, unsigned flags)`: sends what was taken before.
+    GnuTlsUncork,
+    /// `ssize_t (session, packet *)`: bytes in the packet.
+    GnuTlsRecvPacket,
+    /// `int (session, type, name, size_t len)`.
+    GnuTlsServerName,
+    /// rustls: `(result, self, message, sequence)`, a record to encrypt.
+    RustlsEncrypt,
+    /// rustls: `(result, self, message, sequence)`, a record to decrypt.
+    RustlsDecrypt,
+    /// At the return instruction of [`Self::RustlsDecrypt`].
+    RustlsDecryptExit,
+    /// rustls: `void (self)`, of a key.
+    RustlsDrop,
 }
 
 impl ProgramName {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 32] = [
         Self::TlsWrite,
         Self::TlsRead,
         Self::TlsWriteEx,
@@ -56,6 +95,25 @@ impl ProgramName {
         Self::SessionShutdown,
         Self::SslCtrl,
         Self::SetHostName,
+        Self::GoWrite,
+        Self::GoRead,
+        Self::GoWriteReturn,
+        Self::GoReadReturn,
+        Self::GoReadReturnKept,
+        Self::GoClose,
+        Self::GoCloseWrite,
+        Self::GoHandshake,
+        Self::GnuTlsSend,
+        Self::GnuTlsSend2,
+        Self::GnuTlsRecv,
+        Self::GnuTlsSendEarlyData,
+        Self::GnuTlsUncork,
+        Self::GnuTlsRecvPacket,
+        Self::GnuTlsServerName,
+        Self::RustlsEncrypt,
+        Self::RustlsDecrypt,
+        Self::RustlsDecryptExit,
+        Self::RustlsDrop,
     ];
 
     /// Name of the function in the kernel object.
@@ -74,10 +132,29 @@ impl ProgramName {
             Self::SessionShutdown => "session_shutdown",
             Self::SslCtrl => "ssl_ctrl",
             Self::SetHostName => "set_host_name",
+            Self::GoWrite => "go_write",
+            Self::GoRead => "go_read",
+            Self::GoWriteReturn => "go_write_return",
+            Self::GoReadReturn => "go_read_return",
+            Self::GoReadReturnKept => "go_read_return_kept",
+            Self::GoClose => "go_close",
+            Self::GoCloseWrite => "go_close_write",
+            Self::GoHandshake => "go_handshake",
+            Self::GnuTlsSend => "gnutls_send",
+            Self::GnuTlsSend2 => "gnutls_send2",
+            Self::GnuTlsRecv => "gnutls_recv",
+            Self::GnuTlsSendEarlyData => "gnutls_send_early_data",
+            Self::GnuTlsUncork => "gnutls_uncork",
+            Self::GnuTlsRecvPacket => "gnutls_recv_packet",
+            Self::GnuTlsServerName => "gnutls_server_name",
+            Self::RustlsEncrypt => "rustls_encrypt",
+            Self::RustlsDecrypt => "rustls_decrypt",
+            Self::RustlsDecryptExit => "rustls_decrypt_exit",
+            Self::RustlsDrop => "rustls_drop",
         }
     }
 
-    /// The program transfers plaintext, so [`Self::TlsReturn`] belongs to its function too.
+    /// What a call did is known at its end only, so [`Self::TlsReturn`] belongs to its function too.
     pub const fn has_return(self) -> bool {
         match self {
             Self::TlsWrite
@@ -86,8 +163,33 @@ impl ProgramName {
             | Self::TlsReadEx
             | Self::TlsWriteEx2
             | Self::TlsWriteEarlyData
-            | Self::TlsReadEarlyData => true,
-            Self::TlsReturn | Self::SessionFree | Self::SessionClear | Self::SessionShutdown | Self::SslCtrl | Self::SetHostName => false,
+            | Self::TlsReadEarlyData
+            | Self::GnuTlsSend
+            | Self::GnuTlsSend2
+            | Self::GnuTlsRecv
+            | Self::GnuTlsSendEarlyData
+            | Self::GnuTlsUncork
+            | Self::GnuTlsRecvPacket => true,
+            Self::TlsReturn
+            | Self::SessionFree
+            | Self::SessionClear
+            | Self::SessionShutdown
+            | Self::SslCtrl
+            | Self::SetHostName
+            | Self::GnuTlsServerName
+            // The returns of Go's functions are probed where they are.
+            | Self::GoWrite
+            | Self::GoRead
+            | Self::GoWriteReturn
+            | Self::GoReadReturn
+            | Self::GoReadReturnKept
+            | Self::GoClose
+            | Self::GoCloseWrite
+            | Self::GoHandshake
+            | Self::RustlsEncrypt
+            | Self::RustlsDecrypt
+            | Self::RustlsDecryptExit
+            | Self::RustlsDrop => false,
         }
     }
 }
@@ -104,6 +206,8 @@ pub enum ProbeKind {
     Entry,
     /// The kernel replaces the return address.
     Return,
+    /// A uprobe at a return instruction of the function.
+    Exit,
 }
 
 /// One probe.
@@ -131,7 +235,8 @@ pub struct ProbePlan {
 /// Whether the probes transfer plaintext in both directions: otherwise a plan is no use.
 pub(super) fn reads_and_writes(probes: &[Probe]) -> bool {
     let has = |programs: &[ProgramName]| probes.iter().any(|probe| programs.contains(&probe.program));
-    has(&[ProgramName::TlsRead, ProgramName::TlsReadEx]) && has(&[ProgramName::TlsWrite, ProgramName::TlsWriteEx])
+    has(&[ProgramName::TlsRead, ProgramName::TlsReadEx, ProgramName::GnuTlsRecv])
+        && has(&[ProgramName::TlsWrite, ProgramName::TlsWriteEx, ProgramName::TlsWriteEx2, ProgramName::GnuTlsSend])
 }
 
 /// Turns functions into probes: an address under several names gets one probe; an address whose names ask for different

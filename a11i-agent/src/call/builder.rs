@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     CacheApartUsage, CaptureFacts, Completeness, Content, Correlation, EstimationText, LlmCall, Message, Operation, Outcome, Part,
-    PartKind, PartSlot, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, Timing, ToolDefinition, Usage, choice::Choice,
+    PartKind, PartSlot, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, SocketPeer, Timing, ToolDefinition, Usage,
+    choice::Choice,
 };
 use crate::owner::Owner;
 
@@ -50,6 +51,7 @@ pub struct CallFrame {
     pub owner: Arc<Owner>,
     pub role: Role,
     pub server: ServerAddress,
+    pub peer: Option<SocketPeer>,
     pub timing: Timing,
     pub completeness: Completeness,
     pub capture: CaptureFacts,
@@ -317,6 +319,7 @@ impl CallBuilder {
             operation: self.operation,
             provider: self.provider,
             server: frame.server,
+            peer: frame.peer,
             request: self.request,
             response: self.response,
             usage: self.usage,

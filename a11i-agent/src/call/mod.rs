@@ -17,6 +17,6 @@ pub use completeness::{Completeness, LossCauses};
 pub use message::{Message, Modality, Part, ToolDefinition};
 pub use record::{
     CaptureFacts, CaptureLibrary, CaptureMethod, Content, Correlation, EstimationText, LlmCall, Operation, Outcome, OutputType,
-    ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, TextSample, Timing, TraceParent,
+    ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, SocketPeer, TextSample, Timing, TraceParent,
 };
 pub use usage::{CacheApartUsage, ModalityTokens, NanoUsd, Usage, UsageSource};

@@ -15,6 +15,8 @@ pub struct LlmCall {
     pub operation: Operation,
     pub provider: ProviderName,
     pub server: ServerAddress,
+    /// The other end of the socket, where it was seen.
+    pub peer: Option<SocketPeer>,
     pub request: RequestFacts,
     pub response: ResponseFacts,
     pub usage: Usage,
@@ -82,6 +84,14 @@ pub struct ServerAddress {
     pub port: Option<u16>,
     /// The host is one of the table's or a configured gateway: list prices apply.
     pub known_host: bool,
+}
+
+/// `network.peer.address` and `network.peer.port`: the other end of the connection's socket, as the kernel has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SocketPeer {
+    Internet(core::net::SocketAddr),
+    /// A Unix socket's path, that of the server; an abstract name begins with `@`.
+    Unix(String),
 }
 
 /// What the request asked for.

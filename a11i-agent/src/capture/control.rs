@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use a11i_common::{
     decision::{Decision, DuplicateKey, HitKey, PathTail, server_name_hash},
     decode::SessionId,
-    identity::{Pid, ProcessId},
-    session::{Session, SessionKey},
+    identity::{Pid, ProcessId, TlsSession},
+    rustls::{self, RustlsKey, RustlsKeyState},
+    session::{GoCall, GoCallKey, Session, SessionKey},
 };
 use aya::{
     Ebpf, Pod,
@@ -20,6 +21,12 @@ pub struct KernelTables {
     watched: HashMap<MapData, u32, u8>,
     sessions: HashMap<MapData, Plain<SessionKey>, Plain<Session>>,
     decisions: HashMap<MapData, Plain<SessionKey>, Plain<Decision>>,
+    go_calls: HashMap<MapData, Plain<GoCallKey>, Plain<GoCall>>,
+    /// Ended, with calls that may still be in the table: a walk of it is too much for each of them.
+    exited: HashSet<Pid>,
+    rustls_keys: HashMap<MapData, Plain<RustlsKey>, Plain<RustlsKeyState>>,
+    /// Sessions whose keys are to be forgotten.
+    rustls_over: HashSet<(Pid, TlsSession)>,
     llm_paths: HashMap<MapData, Plain<PathTail>, u8>,
     llm_names: HashMap<MapData, u64, u8>,
     /// Of the last decision; 0 is none.
@@ -42,6 +49,12 @@ unsafe impl Pod for Plain<Session> {}
 unsafe impl Pod for Plain<Decision> {}
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
 // SAFETY: as above.
+unsafe impl Pod for Plain<GoCallKey> {}
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
+unsafe impl Pod for Plain<GoCall> {}
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
 unsafe impl Pod for Plain<PathTail> {}
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
 // SAFETY: as above.
@@ -50,12 +63,23 @@ unsafe impl Pod for Plain<HitKey> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<DuplicateKey> {}
 
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
+unsafe impl Pod for Plain<RustlsKey> {}
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
+unsafe impl Pod for Plain<RustlsKeyState> {}
+
 impl KernelTables {
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
         Ok(Self {
             watched: table(ebpf, "WATCHED")?,
             sessions: table(ebpf, "SESSIONS")?,
             decisions: table(ebpf, "DECISIONS")?,
+            go_calls: table(ebpf, "GO_CALLS")?,
+            exited: HashSet::new(),
+            rustls_keys: table(ebpf, "RUSTLS_KEYS")?,
+            rustls_over: HashSet::new(),
             llm_paths: table(ebpf, "LLM_PATHS")?,
             llm_names: table(ebpf, "LLM_NAMES")?,
             serial: 0,
@@ -117,6 +141,9 @@ impl KernelTables {
     /// Drops a session that is followed no longer. A later one at the same address stays; an entry already gone is as good.
     pub fn forget_session(&mut self, process: ProcessId, session: SessionId) {
         let key = Plain(key_of(process, session));
+        if rustls::is_session(session.session.0) {
+            self.rustls_over.insert((process.pid, session.session));
+        }
         if self.decisions.get(&key, 0).is_ok_and(|Plain(decision)| decision.generation == session.generation) {
             self.forget_decision(&key);
         }
@@ -144,6 +171,52 @@ impl KernelTables {
             }
             self.forget_decision(&key);
         }
+        self.forget_go_calls(|_| true);
+        // Records that nobody saw would be missed in their numbers.
+        self.forget_rustls_keys(|_, _| true);
+    }
+
+    /// The process has ended: what it was in the middle of is forgotten by [`Self::sweep_exited`].
+    pub fn handle_exit(&mut self, process: ProcessId) {
+        self.exited.insert(process.pid);
+    }
+
+    /// To be called once a second.
+    pub fn sweep_exited(&mut self) {
+        let exited = std::mem::take(&mut self.exited);
+        if !exited.is_empty() {
+            self.forget_go_calls(|pid| exited.contains(&pid));
+        }
+    }
+
+    /// Calls of Go functions whose return will not be seen, or whose goroutine has made others meanwhile.
+    fn forget_go_calls(&mut self, which: impl Fn(Pid) -> bool) {
+        let gone: Vec<_> = self.go_calls.keys().filter_map(Result::ok).filter(|Plain(key)| which(Pid(key.tgid))).collect();
+        for key in gone {
+            if let Err(error) = self.go_calls.remove(&key) {
+                tracing::trace!(%error, "the call has returned");
+            }
+        }
+    }
+
+    /// Removes the keys of rustls sessions that were forgotten: asked now and then, since it is a pass over all keys.
+    pub fn sweep_rustls_keys(&mut self) {
+        if !self.rustls_over.is_empty() {
+            let over = std::mem::take(&mut self.rustls_over);
+            self.forget_rustls_keys(|pid, session| over.contains(&(pid, session)));
+        }
+    }
+
+    /// Forgets rustls keys: what is still in use is found again with its next record.
+    fn forget_rustls_keys(&mut self, is_over: impl Fn(Pid, TlsSession) -> bool) {
+        let entries = self.rustls_keys.iter().filter_map(Result::ok);
+        let over = entries.filter(|(Plain(key), Plain(state))| is_over(Pid(key.tgid), TlsSession(state.session)));
+        let keys: Vec<_> = over.map(|(key, _)| key).collect();
+        for key in keys {
+            if let Err(error) = self.rustls_keys.remove(&key) {
+                tracing::trace!(%error, "rustls key already gone");
+            }
+        }
     }
 
     /// Processes that have sessions, each once.
@@ -161,6 +234,9 @@ impl KernelTables {
             }
             self.forget_decision(key);
         }
+        let pids: HashSet<Pid> = ended.iter().map(|process| process.pid).collect();
+        self.forget_go_calls(|pid| pids.contains(&pid));
+        self.forget_rustls_keys(|pid, _| pids.contains(&pid));
         dead.len()
     }
 }
@@ -202,6 +278,8 @@ mod tests {
             request: 0,
             decision: 0,
             undecided_left: 0,
+            queued: 0,
+            reserved: [0; 3],
         };
         assert!(is_of(&entry, process, session));
         assert!(!is_of(&Session { generation: 4, ..entry }, process, session));

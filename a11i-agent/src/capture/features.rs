@@ -14,6 +14,7 @@ use super::{
     btf::{self, Layouts, MemberOffsets as _},
     hazards::Hazards,
     mmap_events::MmapEvents,
+    sockets,
 };
 
 /// How uprobes are attached.
@@ -41,6 +42,8 @@ pub struct Features {
     #[serde(skip)]
     pub task_offsets: Vec<(&'static str, u32)>,
     pub btf: bool,
+    /// How traffic without TLS can be seen.
+    pub sockets: sockets::SocketFeatures,
     /// Why BTF is not there.
     pub btf_problem: Option<String>,
     /// Why mappings of code are not told by the kernel; None when they are.
@@ -72,7 +75,11 @@ impl Features {
     }
 
     pub fn probe() -> Self {
-        let (task_offsets, btf_problem) = task_offsets();
+        let (layouts, btf_problem) = match layouts() {
+            Ok(layouts) => (layouts, None),
+            Err(problem) => (Layouts::default(), Some(problem)),
+        };
+        let task_offsets = offsets(&layouts);
         Self {
             kernel_release: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             ring_buffer: is_map_supported(aya::maps::MapType::RingBuf).unwrap_or(false),
@@ -82,6 +89,7 @@ impl Features {
                 .unwrap_or(false),
             raw_tracepoint: is_program_supported(ProgramType::RawTracePoint).unwrap_or(false),
             btf: btf_problem.is_none(),
+            sockets: sockets::SocketFeatures::probe(&layouts, &task_offsets),
             task_offsets,
             btf_problem,
             mapping_events_problem: MmapEvents::try_out().err().map(|error| error.to_string()),
@@ -122,19 +130,20 @@ const MEMBERS: [(&str, &str, &str); 6] = [
     (settings::SIGNAL_LIVE, "signal_struct", "live"),
 ];
 
-fn task_offsets() -> (Vec<(&'static str, u32)>, Option<String>) {
+/// What the running kernel's BTF says of the structures that are read, or why it says nothing.
+fn layouts() -> Result<Layouts, String> {
     let mut blob = Vec::new();
-    let read = fs::File::open(Path::new(btf::VMLINUX)).and_then(|file| file.take(btf::MAX_BYTES).read_to_end(&mut blob));
-    if let Err(error) = read {
-        return (Vec::new(), Some(format!("{}: {error}", btf::VMLINUX)));
-    }
-    match Layouts::parse(&blob, &["task_struct", "signal_struct"]) {
-        Ok(layouts) => {
-            let offsets = MEMBERS.iter().filter_map(|(global, s, m)| layouts.member(s, m).map(|offset| (*global, offset))).collect();
-            (offsets, None)
-        }
-        Err(error) => (Vec::new(), Some(format!("{}: {error}", btf::VMLINUX))),
-    }
+    let said = |error: String| format!("{}: {error}", btf::VMLINUX);
+    fs::File::open(Path::new(btf::VMLINUX))
+        .and_then(|file| file.take(btf::MAX_BYTES).read_to_end(&mut blob))
+        .map_err(|error| said(error.to_string()))?;
+    let wanted: Vec<&str> = ["task_struct", "signal_struct"].into_iter().chain(sockets::TYPES).collect();
+    Layouts::parse(&blob, &wanted).map_err(|error| said(error.to_string()))
+}
+
+fn offsets(layouts: &Layouts) -> Vec<(&'static str, u32)> {
+    let of_tasks = MEMBERS.iter().filter_map(|(global, s, m)| layouts.member(s, m).map(|offset| (*global, offset)));
+    of_tasks.chain(sockets::offsets(layouts)).collect()
 }
 
 impl Capabilities {

@@ -1,6 +1,9 @@
 //! Loads the kernel half with the settings this kernel needs.
 
-use a11i_common::{probe::LONG_TRANSFER, settings};
+use a11i_common::{
+    probe::{LONG_TRANSFER, RUSTLS_JOIN, RUSTLS_SLICE},
+    settings,
+};
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{MapError, ProgramArray},
@@ -8,7 +11,10 @@ use aya::{
 };
 use thiserror::Error;
 
-use super::features::{AttachMode, Features};
+use super::{
+    features::{AttachMode, Features},
+    sockets::{self, SocketFrontEnd},
+};
 
 /// The kernel half, compiled by `cargo xtask build` and embedded by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("A11I_EBPF_OBJECT"));
@@ -23,6 +29,8 @@ pub struct LoadSettings {
     pub only_watched: bool,
     /// Unread bytes from which the reader is woken.
     pub wake_bytes: u32,
+    /// How traffic without TLS is seen; None: not at all.
+    pub sockets: Option<SocketFrontEnd>,
 }
 
 #[derive(Debug, Error)]
@@ -47,8 +55,8 @@ pub enum LoadError {
     Map { name: &'static str, source: MapError },
 }
 
-/// Entry programs of single probes and the operation each stands for; names of functions in `a11i-ebpf/src/tls/programs.rs`.
-pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 12] = {
+/// Entry (and exit) programs of single probes and the operation each stands for; names of functions in `a11i-ebpf/src/tls/programs.rs`.
+pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 31] = {
     use a11i_common::probe::Operation as O;
     [
         ("tls_write", O::Write),
@@ -63,15 +71,44 @@ pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 12] = {
         ("session_shutdown", O::Shutdown),
         ("session_control", O::Control),
         ("session_set_host_name", O::SetHostName),
+        ("go_write", O::GoWrite),
+        ("go_read", O::GoRead),
+        ("go_write_return", O::GoWriteReturn),
+        ("go_read_return", O::GoReadReturn),
+        ("go_read_return_kept", O::GoReadReturnKept),
+        ("go_close", O::GoClose),
+        ("go_close_write", O::GoCloseWrite),
+        ("go_handshake", O::GoHandshake),
+        ("gnutls_send", O::GnuTlsSend),
+        ("gnutls_send2", O::GnuTlsSend2),
+        ("gnutls_recv", O::GnuTlsRecv),
+        ("gnutls_send_early_data", O::GnuTlsSendEarlyData),
+        ("gnutls_uncork", O::GnuTlsUncork),
+        ("gnutls_recv_packet", O::GnuTlsRecvPacket),
+        ("gnutls_server_name", O::GnuTlsServerName),
+        ("rustls_encrypt", O::RustlsEncrypt),
+        ("rustls_decrypt", O::RustlsDecrypt),
+        ("rustls_decrypt_exit", O::RustlsDecryptExit),
+        ("rustls_drop", O::RustlsDrop),
     ]
 };
 pub const SINGLE_RETURN: &str = "tls_leave";
 pub const MULTI_ENTER: &str = "tls_enter_multi";
 pub const MULTI_LEAVE: &str = "tls_leave_multi";
 pub const MULTI_LIFE: &str = "session_life_multi";
-/// Where the return programs go on with long transfers; never attached.
-const MULTI_LEAVE_LONG: &str = "tls_leave_long_multi";
-const SINGLE_RETURN_LONG: &str = "tls_leave_long";
+pub const MULTI_GO_ENTER: &str = "go_enter_multi";
+pub const MULTI_GO_LEAVE: &str = "go_leave_multi";
+pub const MULTI_GO_LIFE: &str = "go_life_multi";
+pub const MULTI_RUSTLS_ENTER: &str = "rustls_enter_multi";
+pub const MULTI_RUSTLS_EXIT: &str = "rustls_exit_multi";
+/// Programs that others go on in, by their index there; never attached.
+const MULTI_CONTINUED: [(u32, &str); 3] =
+    [(LONG_TRANSFER, "tls_leave_long_multi"), (RUSTLS_JOIN, "rustls_join_multi"), (RUSTLS_SLICE, "rustls_slice_multi")];
+const SINGLE_CONTINUED: [(u32, &str); 3] =
+    [(LONG_TRANSFER, "tls_leave_long"), (RUSTLS_JOIN, "rustls_join"), (RUSTLS_SLICE, "rustls_slice")];
+/// Every program of uprobe-multi links.
+const MULTI_PROGRAMS: [&str; 8] =
+    [MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE, MULTI_GO_ENTER, MULTI_GO_LEAVE, MULTI_GO_LIFE, MULTI_RUSTLS_ENTER, MULTI_RUSTLS_EXIT];
 
 pub const PROCESS_EXEC: &str = "process_exec";
 pub const PROCESS_FORK: &str = "process_fork";
@@ -82,7 +119,8 @@ const TRACEPOINTS: [(&str, &str); 3] =
 /// Every program there is; which of them are loaded depends on the kernel.
 pub fn program_names() -> impl Iterator<Item = &'static str> {
     let single = SINGLE_PROGRAMS.iter().map(|(name, _)| *name);
-    single.chain([SINGLE_RETURN, MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE]).chain(TRACEPOINTS.iter().map(|(name, _)| *name))
+    let socket = sockets::program_names();
+    single.chain([SINGLE_RETURN]).chain(MULTI_PROGRAMS).chain(TRACEPOINTS.iter().map(|(name, _)| *name)).chain(socket)
 }
 
 /// Loads every program this kernel's attach mode needs and attaches the process-life tracepoints. No TLS probe is attached yet.
@@ -101,6 +139,7 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
     raise_memlock_limit();
 
     let own_pid = std::process::id();
+    let socket_attachment = sockets::attachment();
     let (only_watched, has_cookie) = (u32::from(settings.only_watched), u32::from(features.attach_cookie));
     // The object's own BTF names its maps' types; the kernel's is only needed to check it, and may be absent.
     let kernel_btf = Btf::from_sys_fs().ok();
@@ -108,6 +147,7 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
     loader
         .verifier_log_level(VerifierLogLevel::STATS)
         .map_max_entries("RING", settings.ring_bytes)
+        .override_global(settings::SOCKET_ATTACHMENT, &socket_attachment, true)
         .override_global(settings::OWN_PID, &own_pid, true)
         .override_global(settings::ONLY_WATCHED, &only_watched, true)
         .override_global(settings::HAS_ATTACH_COOKIE, &has_cookie, true)
@@ -124,21 +164,27 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
     // Both where files are attached for everyone by one, and for single processes by the other.
     let modes = [Some(mode), features.process_mode()];
     if modes.contains(&Some(AttachMode::Multi)) {
-        for name in [MULTI_ENTER, MULTI_LEAVE, MULTI_LIFE] {
+        for name in MULTI_PROGRAMS {
             load_uprobe(&mut ebpf, name)?;
         }
-        continue_in(&mut ebpf, "PROGRAMS_MULTI", MULTI_LEAVE_LONG)?;
+        continue_in(&mut ebpf, "PROGRAMS_MULTI", &MULTI_CONTINUED)?;
     }
     if modes.contains(&Some(AttachMode::PerfEvent)) {
         for name in SINGLE_PROGRAMS.iter().map(|(name, _)| *name).chain([SINGLE_RETURN]) {
             load_uprobe(&mut ebpf, name)?;
         }
-        continue_in(&mut ebpf, "PROGRAMS", SINGLE_RETURN_LONG)?;
+        continue_in(&mut ebpf, "PROGRAMS", &SINGLE_CONTINUED)?;
     }
     for (name, tracepoint) in TRACEPOINTS {
         let program: &mut RawTracePoint =
             ebpf.program_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(|source| LoadError::Program { name, source })?;
         program.load().and_then(|()| program.attach(tracepoint)).map_err(|source| LoadError::Program { name, source })?;
+    }
+    if let Some(front_end) = settings.sockets {
+        // What they miss is clear text: no reason not to see the rest.
+        if let Err(error) = sockets::attach(&mut ebpf, front_end) {
+            tracing::warn!(%error, "traffic without TLS is not seen, or not all of it");
+        }
     }
     Ok(ebpf)
 }
@@ -149,15 +195,18 @@ fn load_uprobe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
     program.load().map_err(|source| LoadError::Program { name, source })
 }
 
-/// Loads a program that others go on in. The map stays with `ebpf`: the kernel empties it when nobody holds it any more.
-fn continue_in(ebpf: &mut Ebpf, map_name: &'static str, name: &'static str) -> Result<(), LoadError> {
-    load_uprobe(ebpf, name)?;
-    let refused = |source| LoadError::Program { name, source };
-    let program: &UProbe = ebpf.program(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
-    let program = program.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::from)).map_err(refused)?;
-    let map = ebpf.map_mut(map_name).ok_or(LoadError::Missing(map_name))?;
-    let mut programs: ProgramArray<_> = map.try_into().map_err(|source| LoadError::Map { name: map_name, source })?;
-    programs.set(LONG_TRANSFER, &program, 0).map_err(|source| LoadError::Map { name: map_name, source })
+/// Loads programs that others go on in. The map stays with `ebpf`: the kernel empties it when nobody holds it any more.
+fn continue_in(ebpf: &mut Ebpf, map_name: &'static str, programs: &[(u32, &'static str)]) -> Result<(), LoadError> {
+    for (index, name) in programs.iter().copied() {
+        load_uprobe(ebpf, name)?;
+        let refused = |source| LoadError::Program { name, source };
+        let program: &UProbe = ebpf.program(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
+        let program = program.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::from)).map_err(refused)?;
+        let map = ebpf.map_mut(map_name).ok_or(LoadError::Missing(map_name))?;
+        let mut programs: ProgramArray<_> = map.try_into().map_err(|source| LoadError::Map { name: map_name, source })?;
+        programs.set(index, &program, 0).map_err(|source| LoadError::Map { name: map_name, source })?;
+    }
+    Ok(())
 }
 
 /// What the verifier did with a loaded program.

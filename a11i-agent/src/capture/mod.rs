@@ -14,4 +14,5 @@ pub mod missed;
 pub mod mmap_events;
 mod perf_buffer;
 pub mod ring;
+pub mod sockets;
 pub mod switch;

@@ -17,7 +17,10 @@ use tokio::{
 use super::Common;
 use crate::{
     admin::{AdminServer, Asked, HostLock, KernelLock, LockError, Place, PullBrake, Request},
-    capture::features::Features,
+    capture::{
+        features::Features,
+        sockets::{self, SocketFrontEnd},
+    },
     config::Config,
     contain,
     observe::{AdminLink, Brake, Prepared, Scope, Summary},
@@ -124,7 +127,9 @@ pub(super) fn give_up_capabilities(config: &Config) -> contain::Steps {
     if !config.containment {
         return contain::Steps::default();
     }
-    contain::give_up_capabilities(contain::Needs::of(Features::once(), [config.health_port, config.metrics_port]))
+    let features = Features::once();
+    let kprobes = sockets::choose(config.capture.sockets, features) == Some(SocketFrontEnd::Kprobes);
+    contain::give_up_capabilities(contain::Needs::of(features, kprobes, [config.health_port, config.metrics_port]))
 }
 
 /// The next such signal; never, without one.

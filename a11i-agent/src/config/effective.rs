@@ -50,7 +50,13 @@ impl fmt::Display for Config {
                 writeln!(f, "    - {{host: {}, provider: {}}}", quoted(&host.host), quoted(&host.provider))?;
             }
         }
-        writeln!(f, "capture:\n  ring_bytes: {}\n  call_limit_bytes: {}", self.capture.ring_bytes, self.capture.call_limit_bytes)?;
+        writeln!(
+            f,
+            "capture:\n  ring_bytes: {}\n  call_limit_bytes: {}\n  sockets: {}",
+            self.capture.ring_bytes,
+            self.capture.call_limit_bytes,
+            self.capture.sockets.as_str()
+        )?;
         writeln!(f, "guard:\n  hits_per_second: {}", self.guard.hits_per_second)?;
         if !self.resource_attributes.is_empty() {
             writeln!(f, "resource_attributes:")?;

@@ -9,6 +9,7 @@ pub(super) const KEYS: &[&str] = &[
     "bind_address",
     "capture.call_limit_bytes",
     "capture.ring_bytes",
+    "capture.sockets",
     "containment",
     "content",
     "cost.enabled",
@@ -134,7 +135,6 @@ pub(super) const ANSWERED: &[(&str, &str)] = &[
 
 /// Public names whose feature is not in this version: accepted with a value that changes nothing, answered otherwise.
 pub(super) const NOT_YET: &[(&str, &[&str], &str)] = &[
-    ("A11I_CAPTURE_SOCKETS", &["auto", "off"], "capture from sockets"),
     ("A11I_PII_DETECTION", &["false", "0", "off", "no"], "redaction"),
     ("A11I_PII_PATTERNS", &[], "redaction"),
     ("A11I_PII_REDACTION", &["none"], "redaction"),

@@ -124,6 +124,34 @@ pub struct CaptureConfig {
     /// A power of two and a multiple of the page size, as the kernel asks of a ring buffer.
     pub ring_bytes: u32,
     pub call_limit_bytes: u64,
+    pub sockets: SocketCapture,
+}
+
+/// How traffic without TLS is seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SocketCapture {
+    /// By kprobes where the kernel has them, else not.
+    #[default]
+    Auto,
+    Kprobes,
+    /// By the tracepoints of socket calls (6.3+).
+    Tracepoints,
+    Off,
+}
+
+impl SocketCapture {
+    pub const CHOICES: &[(&str, Self)] =
+        &[("auto", Self::Auto), ("kprobes", Self::Kprobes), ("tracepoints", Self::Tracepoints), ("off", Self::Off)];
+
+    /// As the file names it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Kprobes => "kprobes",
+            Self::Tracepoints => "tracepoints",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// The bystander guard.

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
-    BatchConfig, CaptureConfig, Config, CostConfig, GuardConfig, LogLevel, Output, ProviderHost,
+    BatchConfig, CaptureConfig, Config, CostConfig, GuardConfig, LogLevel, Output, ProviderHost, SocketCapture,
     env::{DEPLOYMENT_ENVIRONMENT, SERVICE_NAME},
     otlp,
     raw::{Entry, Mistake, Mistakes, NodeKind, Origin, RawConfig},
@@ -274,6 +274,7 @@ fn capture(c: &mut Checker<'_>) -> CaptureConfig {
         ring_bytes: ring as u32,
         // The programs cut a call into at most CHUNKS_PER_CALL chunks: more cannot be asked for.
         call_limit_bytes: c.size("capture.call_limit_bytes", call_limit, 4096..=call_limit),
+        sockets: c.choice("capture.sockets", SocketCapture::CHOICES, SocketCapture::default()),
     }
 }
 

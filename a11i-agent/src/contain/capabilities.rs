@@ -18,6 +18,8 @@ use crate::capture::features::{AttachMode, Features};
 pub struct Needs {
     /// Perf events need CAP_SYS_ADMIN, uprobe-multi links do not (6.6).
     pub attach_mode: AttachMode,
+    /// Kprobes are perf events, too.
+    pub kprobes: bool,
     /// Maps count against RLIMIT_MEMLOCK, which has to be raised (below 5.11).
     pub locked_memory: bool,
     /// A configured port is below 1024.
@@ -25,9 +27,10 @@ pub struct Needs {
 }
 
 impl Needs {
-    pub fn of(features: &Features, ports: [u16; 2]) -> Self {
+    pub fn of(features: &Features, kprobes: bool, ports: [u16; 2]) -> Self {
         Self {
             attach_mode: features.attach_mode(),
+            kprobes,
             locked_memory: counts_maps_as_locked(&features.kernel_release),
             low_port: ports.into_iter().any(|port| (1..FIRST_FREE_PORT).contains(&port)),
         }
@@ -38,7 +41,7 @@ impl Needs {
         let own = CapabilitySet::BPF | CapabilitySet::PERFMON;
         let mut wanted = own | CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::CHECKPOINT_RESTORE;
         // CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON (capabilities(7)).
-        if self.attach_mode == AttachMode::PerfEvent || !permitted.contains(own) {
+        if self.attach_mode == AttachMode::PerfEvent || self.kprobes || !permitted.contains(own) {
             wanted |= CapabilitySet::SYS_ADMIN;
         }
         if self.locked_memory {
@@ -122,7 +125,7 @@ fn counts_maps_as_locked(release: &str) -> bool {
 mod tests {
     use super::*;
 
-    const NEW: Needs = Needs { attach_mode: AttachMode::Multi, locked_memory: false, low_port: false };
+    const NEW: Needs = Needs { attach_mode: AttachMode::Multi, kprobes: false, locked_memory: false, low_port: false };
     const FIVE: CapabilitySet = CapabilitySet::BPF
         .union(CapabilitySet::PERFMON)
         .union(CapabilitySet::SYS_PTRACE)
@@ -133,7 +136,7 @@ mod tests {
     fn a_new_kernel_takes_five_and_an_old_one_more() {
         let all = CapabilitySet::from_bits_retain((1 << 41) - 1);
         assert_eq!(NEW.kept(all), FIVE);
-        let old = Needs { attach_mode: AttachMode::PerfEvent, locked_memory: true, low_port: true };
+        let old = Needs { attach_mode: AttachMode::PerfEvent, kprobes: true, locked_memory: true, low_port: true };
         assert_eq!(old.kept(all), FIVE | CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_RESOURCE | CapabilitySet::NET_BIND_SERVICE);
     }
 

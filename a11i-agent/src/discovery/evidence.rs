@@ -12,10 +12,8 @@ use super::{
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Evidence {
-    /// `crypto/tls` in the function table of a Go program.
-    GoCryptoTls,
-    /// The library defines `gnutls_record_send`.
-    GnuTls,
+    /// `crypto/tls` in a Go program, whose functions are not probed.
+    GoCryptoTls(GoRefusal),
     MbedTls,
     WolfSsl,
     S2n,
@@ -23,6 +21,8 @@ pub enum Evidence {
     Jvm,
     /// Source paths or names of rustls, without symbols.
     Rustls,
+    /// The method tables of rustls, but no proof of where its functions return.
+    RustlsUnproven,
     /// Source paths of BoringSSL, without symbols.
     BoringSslWithoutSymbols,
     /// Source paths of OpenSSL, without symbols.
@@ -38,15 +38,17 @@ impl Evidence {
     /// Why it is not covered.
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::GoCryptoTls => "Go crypto/tls: not supported by this version",
-            Self::GnuTls => "GnuTLS: not supported by this version",
+            Self::GoCryptoTls(refusal) => refusal.reason(),
             Self::MbedTls => "mbedTLS: not supported",
             Self::WolfSsl => "wolfSSL: not supported",
             Self::S2n => "s2n-tls: not supported",
             Self::Jvm => "Java virtual machine: its own TLS (JSSE) cannot be probed",
-            Self::Rustls => "rustls: not supported by this version",
-            Self::BoringSslWithoutSymbols => "BoringSSL without symbols: not supported by this version",
-            Self::OpenSslWithoutSymbols => "OpenSSL linked in without symbols: not supported by this version",
+            Self::Rustls => "rustls: a build whose functions were not found",
+            Self::RustlsUnproven => "rustls: its functions were found, but not proven whole",
+            Self::BoringSslWithoutSymbols => "BoringSSL without symbols: its functions could not be told apart in this build",
+            Self::OpenSslWithoutSymbols => {
+                "OpenSSL linked in without symbols: its functions could not be found in this build (only OpenSSL 3 names them)"
+            }
             Self::OtherClass => "32-bit program: not supported",
             Self::OtherMachine => "program for another machine: not supported",
             Self::SymbolsRefused => "TLS functions are named, but their addresses are not proven to be code",
@@ -56,9 +58,9 @@ impl Evidence {
     /// What the user can do.
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::GoCryptoTls | Self::GnuTls | Self::Rustls => {
-                "a later version will cover it; until then instrument the program with OpenTelemetry"
-            }
+            Self::GoCryptoTls(refusal) => refusal.remedy(),
+            Self::RustlsUnproven => "please report the program's name and version",
+            Self::Rustls => "a later version will cover it; until then instrument the program with OpenTelemetry",
             Self::BoringSslWithoutSymbols | Self::OpenSslWithoutSymbols => "keep the symbols (do not strip), or link the shared library",
             Self::MbedTls | Self::WolfSsl | Self::S2n | Self::Jvm => "instrument the program with OpenTelemetry",
             Self::OtherClass | Self::OtherMachine => "use a 64-bit build for this machine",
@@ -67,18 +69,61 @@ impl Evidence {
     }
 }
 
-/// Functions whose definition proves a library.
-pub const SYMBOLS: &[&str] = &["gnutls_record_send", "mbedtls_ssl_write", "wolfSSL_write", "s2n_send", "JNI_CreateJavaVM"];
+/// Why the functions of a Go program are not probed: an address that is not proven could crash it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GoRefusal {
+    /// Before Go 1.17 (on arm64, 1.18), or with that experiment.
+    StackAbi,
+    VersionUnknown,
+    /// Another magic number than those that are known.
+    UnknownTable,
+    /// What it says contradicts itself or the file.
+    Table,
+    /// It is nowhere said where code begins.
+    TextStart,
+    /// Not all bytes of a function are instructions.
+    Decode,
+    /// A function jumps out of itself: its returns are not all there are.
+    Leaves,
+    /// The check of the stack's size is not as it is known.
+    Prologue,
+}
 
-/// Cheap signs: defined symbols and Go's own sections.
+impl GoRefusal {
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::StackAbi => "Go crypto/tls: made by a Go that passes arguments on the stack (before 1.17; on arm64, before 1.18)",
+            Self::VersionUnknown => {
+                "Go crypto/tls: it cannot be told whether arguments are in registers (the Go version is not in the file)"
+            }
+            Self::UnknownTable => "Go crypto/tls: the function table has a form that this version does not know",
+            Self::Table => "Go crypto/tls: the function table contradicts itself",
+            Self::TextStart => "Go crypto/tls: where the program's code begins is not proven",
+            Self::Decode => "Go crypto/tls: a function could not be decoded whole",
+            Self::Leaves => "Go crypto/tls: a function has ends that were not found",
+            Self::Prologue => "Go crypto/tls: a function begins in a way that this version does not know",
+        }
+    }
+
+    const fn remedy(self) -> &'static str {
+        match self {
+            Self::StackAbi => "build the program with a newer Go",
+            Self::VersionUnknown => "build the program with Go 1.18 or newer",
+            Self::UnknownTable | Self::Table | Self::TextStart | Self::Decode | Self::Leaves | Self::Prologue => {
+                "update a11i, or instrument the program with OpenTelemetry"
+            }
+        }
+    }
+}
+
+/// Functions whose definition proves a library.
+pub const SYMBOLS: &[&str] = &["mbedtls_ssl_write", "wolfSSL_write", "s2n_send", "JNI_CreateJavaVM"];
+
+/// Cheap signs: defined symbols.
 pub fn in_file(elf: &Elf<'_>, functions: &Functions) -> Vec<Evidence> {
     let mut evidence = Vec::new();
-    for (name, sign) in [
-        ("gnutls_record_send", Evidence::GnuTls),
-        ("mbedtls_ssl_write", Evidence::MbedTls),
-        ("wolfSSL_write", Evidence::WolfSsl),
-        ("s2n_send", Evidence::S2n),
-    ] {
+    for (name, sign) in [("mbedtls_ssl_write", Evidence::MbedTls), ("wolfSSL_write", Evidence::WolfSsl), ("s2n_send", Evidence::S2n)] {
         if functions.has(name) {
             evidence.push(sign);
         }
@@ -86,23 +131,13 @@ pub fn in_file(elf: &Elf<'_>, functions: &Functions) -> Vec<Evidence> {
     if functions.has("JNI_CreateJavaVM") && elf.soname().is_none_or(|soname| soname.starts_with("libjvm")) {
         evidence.push(Evidence::Jvm);
     }
-    let is_go = elf.section(".go.buildinfo").is_some();
-    let table = elf.section(".gopclntab").or_else(|| elf.section(".data.rel.ro.gopclntab"));
-    if let Some(table) = table.filter(|_| is_go)
-        && contains(elf.source(), table.offset, table.size, &[GO_TLS_WRITE]).first() == Some(&true)
-    {
-        evidence.push(Evidence::GoCryptoTls);
-    }
     evidence
 }
 
 /// Signs that need a pass over the whole file: for `inspect`, where a person waits for the answer.
 pub fn by_strings(elf: &Elf<'_>) -> Vec<Evidence> {
-    let signs: [(&[u8], Evidence); 3] = [
-        (b"ssl/ssl_lib.cc", Evidence::BoringSslWithoutSymbols),
-        (b"ssl/record/rec_layer_s3.c", Evidence::OpenSslWithoutSymbols),
-        (b"/rustls-0.", Evidence::Rustls),
-    ];
+    let signs: [(&[u8], Evidence); 2] =
+        [(b"ssl/record/rec_layer_s3.c", Evidence::OpenSslWithoutSymbols), (b"/rustls-0.", Evidence::Rustls)];
     let needles: Vec<&[u8]> = signs.iter().map(|(needle, _)| *needle).collect();
     let source = elf.source();
     let hits = contains(source, 0, source.len(), &needles);
@@ -110,7 +145,7 @@ pub fn by_strings(elf: &Elf<'_>) -> Vec<Evidence> {
 }
 
 /// Which of `needles` occur in `size` bytes from `offset`. What cannot be read does not occur.
-fn contains(source: &dyn ByteSource, offset: u64, size: u64, needles: &[&[u8]]) -> Vec<bool> {
+pub(crate) fn contains(source: &dyn ByteSource, offset: u64, size: u64, needles: &[&[u8]]) -> Vec<bool> {
     let mut found = vec![false; needles.len()];
     let finders: Vec<_> = needles.iter().map(memmem::Finder::new).collect();
     let overlap = needles.iter().map(|needle| needle.len()).max().unwrap_or(0) as u64;
@@ -134,8 +169,6 @@ fn contains(source: &dyn ByteSource, offset: u64, size: u64, needles: &[&[u8]]) 
     found
 }
 
-/// Go's name of the method; the function table has all names in plain text.
-const GO_TLS_WRITE: &[u8] = b"crypto/tls.(*Conn).Write";
 /// A pass over this takes some 0.1 s.
 const MAX_SEARCHED: u64 = 512 * 1024 * 1024;
 const WINDOW: u64 = 256 * 1024;
@@ -143,30 +176,16 @@ const WINDOW: u64 = 256 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::discovery::testing::{TempDir, compile};
 
-    #[test]
-    fn go_is_told_by_its_function_table_only_when_it_has_crypto_tls() {
-        let dir = TempDir::new("go");
-        let program = |name: &str, functions: &str| {
-            let source = format!(
-                "__attribute__((section(\".go.buildinfo\"),used)) char const b[]=\"Go buildinf:\";\n\
-                 __attribute__((section(\".gopclntab\"),used)) char const t[]=\"{functions}\";\nint main(void){{return 0;}}"
-            );
-            let bytes = std::fs::read(compile(&dir, name, &source, &["-s"])).unwrap();
-            in_file(&Elf::parse(&bytes).unwrap(), &Functions::default())
-        };
-        assert_eq!(program("client", "main.main crypto/tls.(*Conn).Write"), [Evidence::GoCryptoTls]);
-        assert_eq!(program("other", "main.main fmt.Println"), []);
-    }
+    const NEEDLE: &[u8] = b"crypto/tls.(*Conn).Write";
 
     #[test]
     fn a_needle_across_two_windows_is_found() {
         let mut bytes = vec![b'.'; usize::try_from(WINDOW).unwrap() * 2];
         let at = usize::try_from(WINDOW).unwrap() - 5;
-        bytes[at..at + GO_TLS_WRITE.len()].copy_from_slice(GO_TLS_WRITE);
+        bytes[at..at + NEEDLE.len()].copy_from_slice(NEEDLE);
         let size = bytes.len() as u64;
-        assert_eq!(contains(&bytes, 0, size, &[GO_TLS_WRITE, b"absent"]), [true, false]);
-        assert_eq!(contains(&bytes, size, u64::MAX, &[GO_TLS_WRITE]), [false]);
+        assert_eq!(contains(&bytes, 0, size, &[NEEDLE, b"absent"]), [true, false]);
+        assert_eq!(contains(&bytes, size, u64::MAX, &[NEEDLE]), [false]);
     }
 }

@@ -225,7 +225,12 @@ impl fmt::Display for Report {
                 writeln!(f, "  build id  {id}")?;
             }
             for probe in library.probes.iter().filter(|probe| probe.kind == ProbeKind::Entry) {
-                let kind = if probe.program.has_return() { "entry and return" } else { "entry" };
+                let exits = library.probes.iter().filter(|exit| exit.kind == ProbeKind::Exit && exit.symbol == probe.symbol).count();
+                let kind = match (probe.program.has_return(), exits) {
+                    (true, _) => "entry and return".to_owned(),
+                    (false, 0) => "entry".to_owned(),
+                    (false, exits) => format!("entry and {exits} return instructions"),
+                };
                 writeln!(f, "  {:<26} {:#10x}  {kind}", probe.symbol, probe.offset)?;
             }
             for refused in &library.refused {

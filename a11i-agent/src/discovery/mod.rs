@@ -6,6 +6,7 @@
 //! touches the kernel's probes: `attach::links` executes the plans.
 
 mod budget;
+pub mod client_hello;
 pub(crate) mod deadline;
 pub mod elf;
 pub mod empty_files;

@@ -7,7 +7,7 @@ use super::{
     value::{Attributes, Value},
 };
 use crate::{
-    call::{Completeness, Content, LlmCall, ModalityTokens, NanoUsd, Operation, OutputType, RequestFacts, UsageSource},
+    call::{Completeness, Content, LlmCall, ModalityTokens, NanoUsd, Operation, OutputType, RequestFacts, SocketPeer, UsageSource},
     redaction::RedactedCall,
 };
 
@@ -16,6 +16,7 @@ pub fn span_attributes(redacted: &RedactedCall, layer: Semconv) -> Attributes {
     let call = redacted.call();
     let mut out = Attributes::default();
     identity(call, layer, &mut out);
+    peer(call, &mut out);
     request(call, layer, &mut out);
     response(call, layer, &mut out);
     usage(call, layer, &mut out);
@@ -41,6 +42,18 @@ pub(super) fn identity(call: &LlmCall, layer: Semconv, out: &mut Attributes) {
     if let Some(address) = &call.server.address {
         out.push(general::SERVER_ADDRESS, Value::foreign(address));
         out.push_some(general::SERVER_PORT, call.server.port.map(i64::from));
+    }
+}
+
+/// Of a span only: it would make a series of metrics for each connection.
+fn peer(call: &LlmCall, out: &mut Attributes) {
+    match &call.peer {
+        Some(SocketPeer::Internet(address)) => {
+            out.push(general::NETWORK_PEER_ADDRESS, address.ip().to_string());
+            out.push(general::NETWORK_PEER_PORT, i64::from(address.port()));
+        }
+        Some(SocketPeer::Unix(path)) => out.push(general::NETWORK_PEER_ADDRESS, Value::foreign(path)),
+        None => {}
     }
 }
 

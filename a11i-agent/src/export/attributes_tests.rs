@@ -25,6 +25,8 @@ fn a_chat_has_the_attributes_of_the_default_layer() {
         "gen_ai.response.model": "gpt-4o-2024-08-06",
         "server.address": "api.openai.com",
         "server.port": 443,
+        "network.peer.address": "203.0.113.7",
+        "network.peer.port": 443,
         "gen_ai.request.top_k": 5.0,
         "gen_ai.request.stream": true,
         "http.response.status_code": 200,

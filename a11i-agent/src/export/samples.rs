@@ -11,7 +11,7 @@ use super::{
 use crate::{
     call::{
         CaptureFacts, CaptureLibrary, CaptureMethod, Completeness, Content, Correlation, EstimationText, LlmCall, NanoUsd, Operation,
-        Outcome, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, Timing, Usage,
+        Outcome, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, SocketPeer, Timing, Usage,
     },
     cost::{Cost, CostParts, CostSource, PricedCall},
     owner::Owner,
@@ -30,6 +30,7 @@ pub(crate) fn chat() -> PricedCall {
             role: Role::Client,
             operation: Operation::Chat,
             provider: ProviderName::of("openai"),
+            peer: Some(SocketPeer::Internet(([203, 0, 113, 7], 443).into())),
             server: ServerAddress { address: Some("api.openai.com".to_owned()), port: Some(443), known_host: true },
             request: RequestFacts {
                 model: Some("gpt-4o".to_owned()),

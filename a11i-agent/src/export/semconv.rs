@@ -105,6 +105,8 @@ pub mod general {
     pub const ERROR_TYPE: &str = "error.type";
     pub const SERVER_ADDRESS: &str = "server.address";
     pub const SERVER_PORT: &str = "server.port";
+    pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
+    pub const NETWORK_PEER_PORT: &str = "network.peer.port";
     pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
     pub const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
     pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";

@@ -19,7 +19,7 @@ use super::{
     event_loop::{Observer, RECORDS_PER_TURN},
     hidden::{HiddenTrees, Hider},
     reload::{take_over, take_over_settings},
-    setup,
+    setup, unseen,
 };
 use crate::{
     admin::{Asked, Reply, Request, Status},
@@ -190,7 +190,7 @@ impl Observer {
     }
 
     fn report(&self, replies: mpsc::Sender<Reply>) {
-        let (status, tally) = (self.status(), self.out.tally.clone());
+        let (status, tally, missed) = (self.status(), self.out.tally.clone(), self.unseen.missed());
         let (done, report) = oneshot::channel();
         if self.coverage.try_send(CoverageCommand::Report { done }).is_err() {
             return answer(&replies, Reply::refused("the thread that attaches is busy; ask again"));
@@ -199,6 +199,7 @@ impl Observer {
             let reply = match timeout(REPORT_TIME, report).await {
                 Ok(Ok(mut coverage)) => {
                     tally.complete(&mut coverage);
+                    unseen::complete(missed, &mut coverage);
                     Reply::Processes { status, coverage }
                 }
                 Ok(Err(_)) | Err(_) => Reply::refused("the thread that attaches does not answer: a file it looks at stands still"),

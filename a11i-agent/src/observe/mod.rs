@@ -17,6 +17,7 @@ mod resolver;
 mod setup;
 mod stall;
 mod tally;
+mod unseen;
 
 pub use admin::{AdminLink, ReadConfig};
 pub use brake::Brake;

@@ -7,7 +7,9 @@ use thiserror::Error;
 use crate::{
     capture::{
         control::KernelTables,
+        features::Features,
         loader::{LoadError, LoadSettings},
+        sockets,
     },
     clock::Clock,
     config::{Config, price_file},
@@ -70,6 +72,7 @@ pub fn load_settings(config: &Config, scope: Scope) -> LoadSettings {
         ring_bytes: config.capture.ring_bytes,
         call_limit: u32::try_from(config.capture.call_limit_bytes).unwrap_or(u32::MAX),
         only_watched: scope == Scope::Tree,
+        sockets: sockets::choose(config.capture.sockets, Features::once()),
         wake_bytes: WAKE_BYTES.min(config.capture.ring_bytes / 8),
     }
 }

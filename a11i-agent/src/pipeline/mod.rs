@@ -12,6 +12,7 @@ mod desk;
 mod leaving;
 mod opening;
 mod output;
+mod socket;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -32,6 +33,7 @@ use self::{
     counters::add,
     desk::{Desk, Flow},
     opening::{Opening, open},
+    socket::connection_socket,
 };
 use crate::{
     call::{Completeness, LlmCall, LossCauses},
@@ -127,6 +129,17 @@ impl Pipeline {
                     }
                 }
             }
+            EventBody::Peer { session, attachment, socket, path } => {
+                let id = FlowId { process, session };
+                let opening = Opening { id, attachment, time, rearmed: false };
+                if !self.is_over(&id, time)
+                    && let Some(flow) = open(&mut self.flows, &mut self.desk, &opening, ends, sink)
+                {
+                    flow.context.socket = connection_socket(&socket, path);
+                }
+            }
+            // Bytes of a handshake: whom they concern knows what to do.
+            EventBody::ClientHello { .. } => {}
             EventBody::WriteShutdown { session, attachment, write_offset, causes: [write, _], .. } => {
                 let id = FlowId { process, session };
                 let opening = Opening { id, attachment, time, rearmed: false };

@@ -14,7 +14,7 @@ use crate::{
     flow::{FlowId, Reassembly, Table},
     http::Connection,
     owner::{Owner, cache::Known},
-    provider::{ConnectionContext, ExchangeLimits, Exchanges},
+    provider::{ConnectionContext, ConnectionSocket, ExchangeLimits, Exchanges},
     redaction::ContentPolicy,
     verdict::Told,
 };
@@ -44,10 +44,11 @@ pub(super) fn open<'f>(
         match gone {
             // The kernel half began anew at a request, after what nobody wanted; or the address was used again and the end was lost.
             Some((old_id, old)) if old_id.process == id.process && old_id.session.session == id.session.session => {
-                let server_name = desk.supersede(old, rearmed, time, sink);
+                let (server_name, socket) = desk.supersede(old, rearmed, time, sink);
                 if let Some(flow) = flows.get_mut(&id, time) {
                     flow.told.host = server_name.as_deref().is_some_and(|name| desk.settings.routes.is_llm_host(name));
                     flow.context.server_name = server_name;
+                    flow.context.socket = socket;
                 }
             }
             Some((id, flow)) => desk.leave_alone(&id, flow, time, ends, sink),
@@ -76,7 +77,7 @@ impl Desk {
             reassembly: Reassembly::new(),
             http: Connection::new(Arc::clone(&self.settings.http)),
             exchanges: Exchanges::new(Arc::clone(&self.settings.routes), limits),
-            context: ConnectionContext { owner, capture: CaptureFacts::of_attachment(attachment), server_name: None },
+            context: ConnectionContext { owner, capture: CaptureFacts::of_attachment(attachment), server_name: None, socket: None },
             owner_open,
             since: time,
             told: Told::default(),
@@ -85,13 +86,13 @@ impl Desk {
         }
     }
 
-    /// Another generation has taken a flow's place. Its server name stays that of the connection.
-    fn supersede(&mut self, flow: Flow, rearmed: bool, time: BootTime, sink: Sink<'_>) -> Option<String> {
-        let server_name = flow.context.server_name.clone();
+    /// Another generation has taken a flow's place. Its server name and its socket stay those of the connection.
+    fn supersede(&mut self, flow: Flow, rearmed: bool, time: BootTime, sink: Sink<'_>) -> (Option<String>, Option<ConnectionSocket>) {
+        let (server_name, socket) = (flow.context.server_name.clone(), flow.context.socket.clone());
         if rearmed && server_name.is_none() && flow.http.is_unrecognised() {
             add(&mut self.counters.late_attachments, 1);
         }
         self.close(flow, None, time, sink);
-        server_name
+        (server_name, socket)
     }
 }

@@ -1,5 +1,6 @@
 //! [`Exchanges`]: pairs the requests and responses of one connection and feeds them to their dialects.
 
+use core::net::SocketAddr;
 use std::sync::Arc;
 
 use a11i_common::identity::BootTime;
@@ -8,7 +9,7 @@ use super::{Route, Routes, StreamFrame, body::BodyBuffer, trace_context};
 use crate::{
     call::{
         CallBuilder, CallFrame, CaptureFacts, CaptureLibrary, Completeness, Correlation, Ending, LlmCall, LossCauses, Role, ServerAddress,
-        Timing,
+        SocketPeer, Timing,
     },
     http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead, sse::SseParser},
     owner::Owner,
@@ -29,6 +30,19 @@ pub struct ConnectionContext {
     pub capture: CaptureFacts,
     /// The name asked for in the TLS handshake (SNI).
     pub server_name: Option<String>,
+    /// Its socket, where it was seen.
+    pub socket: Option<ConnectionSocket>,
+}
+
+/// Both ends of a connection's socket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ConnectionSocket {
+    Internet {
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
+    /// The server's path, whichever end this is; None: it has none, or nobody can say.
+    Unix(Option<String>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -269,6 +283,7 @@ impl Exchange {
             owner: Arc::clone(&context.owner),
             role: self.role,
             server: self.server(context),
+            peer: self.peer(context),
             timing: self.timing,
             completeness: self.completeness,
             capture: context.capture,
@@ -335,11 +350,31 @@ impl Exchange {
         }
     }
 
+    /// By the request's host field, else the name asked for in the handshake, else the server's end of the socket.
     fn server(&self, context: &ConnectionContext) -> ServerAddress {
         let default_port = if context.capture.library == Some(CaptureLibrary::Plaintext) { 80 } else { 443 };
-        let address = self.host.clone().or_else(|| context.server_name.clone());
-        let port = address.as_ref().map(|_| self.port.unwrap_or(default_port));
-        ServerAddress { address, port, known_host: self.route.known_host }
+        let known_host = self.route.known_host;
+        if let Some(name) = self.host.clone().or_else(|| context.server_name.clone()) {
+            return ServerAddress { address: Some(name), port: Some(self.port.unwrap_or(default_port)), known_host };
+        }
+        let (address, port) = match &context.socket {
+            Some(ConnectionSocket::Internet { local, remote }) => {
+                let server = if self.role == Role::Server { local } else { remote };
+                (Some(server.ip().to_string()), Some(server.port()))
+            }
+            Some(ConnectionSocket::Unix(path)) => (path.clone(), None),
+            None => (None, None),
+        };
+        ServerAddress { address, port, known_host }
+    }
+
+    /// The other end. A client's end of a Unix socket has no name.
+    fn peer(&self, context: &ConnectionContext) -> Option<SocketPeer> {
+        match context.socket.as_ref()? {
+            ConnectionSocket::Internet { remote, .. } => Some(SocketPeer::Internet(*remote)),
+            ConnectionSocket::Unix(path) if self.role == Role::Client => path.clone().map(SocketPeer::Unix),
+            ConnectionSocket::Unix(_) => None,
+        }
     }
 }
 

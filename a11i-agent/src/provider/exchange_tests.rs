@@ -21,7 +21,12 @@ impl Peer {
     fn new() -> Self {
         Self {
             exchanges: Exchanges::new(Arc::new(Routes::default()), ExchangeLimits { keep_content: true, exchanges: 3 }),
-            context: ConnectionContext { owner: Arc::new(Owner::default()), capture: CaptureFacts::default(), server_name: None },
+            context: ConnectionContext {
+                owner: Arc::new(Owner::default()),
+                capture: CaptureFacts::default(),
+                server_name: None,
+                socket: None,
+            },
             time: 0,
         }
     }

@@ -22,7 +22,7 @@ mod openai_embeddings;
 mod openai_responses;
 
 pub use body::{BODY_CAP, TAIL_CAP};
-pub use exchange::{ConnectionContext, ExchangeCounters, ExchangeLimits, Exchanges, MAX_EXCHANGES};
+pub use exchange::{ConnectionContext, ConnectionSocket, ExchangeCounters, ExchangeLimits, Exchanges, MAX_EXCHANGES};
 pub use lenient::Unreadable;
 pub use route::{Route, RouteSettings, Routes, UnknownDialect};
 

@@ -65,6 +65,8 @@ pub struct Instruments {
     pub guard_limited_files: Count,
     /// Times that the bystander guard limited a file.
     pub guard_limits: Count,
+    /// Times that TLS with an LLM host showed no plaintext.
+    pub tls_without_plaintext: Count,
     /// Spans an endpoint took.
     pub spans_exported: Count,
     /// Calls that sampling left out of the traces.
@@ -189,6 +191,12 @@ impl Instruments {
             level("a11i.capture.switched_off", "1", "1 while copying is switched off.", &self.switched_off),
             counter("a11i.attach.failures", "{attachment}", "Attachments that failed.", &self.attach_failures),
             level("a11i.guard.limited_files", "{file}", "Files that busy bystanders are kept from.", &self.guard_limited_files),
+            counter(
+                "a11i.coverage.tls_without_plaintext",
+                "{process}",
+                "Times that a process began TLS with an LLM host and no plaintext of it was seen.",
+                &self.tls_without_plaintext,
+            ),
             counter("a11i.guard.limits", "{limit}", "Times that a file was kept from busy bystanders.", &self.guard_limits),
             counter("a11i.export.spans", "{span}", "Spans an endpoint took.", &self.spans_exported),
             counter("a11i.export.sampled_out", "{span}", "Calls that sampling left out of the traces.", &self.spans_sampled_out),

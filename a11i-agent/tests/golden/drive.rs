@@ -61,7 +61,12 @@ impl Stage {
             reassembly: Reassembly::new(),
             connection: Connection::new(Arc::new(HttpSettings::new(&[1; 32]))),
             exchanges: Exchanges::new(Arc::new(Routes::default()), limits),
-            context: ConnectionContext { owner: Arc::new(Owner::default()), capture: CaptureFacts::default(), server_name: None },
+            context: ConnectionContext {
+                owner: Arc::new(Owner::default()),
+                capture: CaptureFacts::default(),
+                server_name: None,
+                socket: None,
+            },
             calls: Vec::new(),
         }
     }

@@ -5,7 +5,7 @@ use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, macros::raw_tracepoint, programs::
 
 use crate::{
     count, filter,
-    maps::{IN_FLIGHT, RING},
+    maps::{IN_FLIGHT, RING, RUSTLS_CALLS, SOCKET_CALLS},
     session, task,
 };
 
@@ -14,7 +14,10 @@ pub(crate) fn process_exec(ctx: RawTracePointContext) {
     let (tgid, tid) = task::current_ids();
     // The old program's calls will not return. A thread that was not the leader has the leader's id by now: args[1] is its old one.
     for thread in [tid, ctx.arg::<u32>(1)] {
-        let _ = IN_FLIGHT.remove(&((u64::from(tgid) << 32) | u64::from(thread)));
+        let thread = (u64::from(tgid) << 32) | u64::from(thread);
+        let _ = IN_FLIGHT.remove(&thread);
+        let _ = SOCKET_CALLS.remove(&thread);
+        let _ = RUSTLS_CALLS.remove(&thread);
     }
     if !filter::follows(tgid) {
         return;

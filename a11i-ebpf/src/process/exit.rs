@@ -5,14 +5,17 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
 use crate::{
     emit, filter,
-    maps::{IN_FLIGHT, WATCHED},
+    maps::{IN_FLIGHT, RUSTLS_CALLS, SOCKET_CALLS, WATCHED},
     session, settings, task,
 };
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub(crate) fn process_exit(_ctx: RawTracePointContext) {
     let (tgid, tid) = task::current_ids();
-    let _ = IN_FLIGHT.remove(&((u64::from(tgid) << 32) | u64::from(tid)));
+    let thread = (u64::from(tgid) << 32) | u64::from(tid);
+    let _ = IN_FLIGHT.remove(&thread);
+    let _ = SOCKET_CALLS.remove(&thread);
+    let _ = RUSTLS_CALLS.remove(&thread);
     if !is_last_thread(tgid, tid) {
         return;
     }

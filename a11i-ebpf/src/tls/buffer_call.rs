@@ -12,7 +12,7 @@ use aya_ebpf::{
 
 use super::{
     frame::{FREE_FRAME, FRESH_SCRATCH, Frame, Frames},
-    operation,
+    gnutls, operation,
 };
 use crate::{count, decide, emit, filter, hits, maps::IN_FLIGHT, registers, session, task, user_memory};
 
@@ -27,9 +27,14 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
     }
     hits::add(attachment, tgid);
     let key = session::key(tgid, registers::argument::<0>(ctx.regs));
-    let buffer = registers::argument::<1>(ctx.regs);
-    let capacity = capacity(registers::argument::<2>(ctx.regs), operation);
-    if decide::is_of_no_interest(&key, operation::direction(operation), buffer, capacity) {
+    let (buffer, capacity) = if gnutls::has_no_buffer(operation) {
+        (0, 0)
+    } else {
+        (registers::argument::<1>(ctx.regs), capacity(registers::argument::<2>(ctx.regs), operation))
+    };
+    if !gnutls::has_no_buffer(operation)
+        && decide::is_of_no_interest(&key, operation::direction(operation), buffer, capacity, operation == operation::GNUTLS_RECV)
+    {
         return;
     }
     let (fourth, fifth) = (registers::argument::<3>(ctx.regs), registers::argument::<4>(ctx.regs));
@@ -81,7 +86,8 @@ fn place(frames: &mut [Frame; FRAMES_PER_THREAD], frame: &Frame, tgid: u32) {
         }
         // One entry point of the library calling another for the same transfer: the outer one reports it.
         let above = live.stack_pointer.wrapping_sub(frame.stack_pointer);
-        if same_transfer && above != 0 && above < NESTING_BYTES && live.buffer == frame.buffer {
+        let same_bytes = live.buffer == frame.buffer || live.operation == operation::GNUTLS_UNCORK;
+        if same_transfer && above != 0 && above < NESTING_BYTES && same_bytes {
             count::add(Counter::DuplicateHits, 1);
             return;
         }
@@ -128,7 +134,14 @@ pub(crate) fn leave(ctx: &RetProbeContext, programs: &ProgramArray) {
     }
     count::add(Counter::Calls, 1);
     let key = session::key(tgid, frame.session);
-    let Some(transferred) = transferred(&key, &frame, ctx.ret::<u64>() as i32) else {
+    scratch.queued = 0;
+    let result = ctx.ret::<u64>();
+    let transferred = if gnutls::is_of(frame.operation) {
+        gnutls::transferred(&key, &frame, result as i64, scratch)
+    } else {
+        transferred(&key, &frame, result as i32)
+    };
+    let Some(transferred) = transferred else {
         return;
     };
     if let Some(session) = session::find_or_insert(&key) {
@@ -168,8 +181,13 @@ fn transferred(key: &SessionKey, frame: &Frame, result: i32) -> Option<u64> {
         }
         n?
     };
+    within_capacity(key, frame, n)
+}
+
+/// A count larger than the buffer is no count.
+#[inline(always)]
+pub(super) fn within_capacity(key: &SessionKey, frame: &Frame, n: u64) -> Option<u64> {
     if n > frame.capacity {
-        // A count larger than the buffer is no count.
         count::add(Counter::CountUnreadable, 1);
         session::note_uncounted_call(key, operation::direction(frame.operation));
         return None;
@@ -184,7 +202,7 @@ fn capacity(argument: u64, operation: u8) -> u64 {
 }
 
 #[inline(always)]
-fn thread_key(tgid: u32, tid: u32) -> u64 {
+pub(super) fn thread_key(tgid: u32, tid: u32) -> u64 {
     (u64::from(tgid) << 32) | u64::from(tid)
 }
 

@@ -56,7 +56,9 @@ pub(crate) struct Scratch {
     /// Where the path of a request line lies.
     pub(crate) path_start: u8,
     pub(crate) path_end: u8,
-    pub(crate) reserved: [u8; 3],
+    /// The library has taken the bytes although the call failed: see [`super::gnutls`].
+    pub(crate) queued: u8,
+    pub(crate) reserved: [u8; 2],
 }
 
 pub(crate) const FRESH_SCRATCH: Scratch = Scratch {
@@ -73,5 +75,6 @@ pub(crate) const FRESH_SCRATCH: Scratch = Scratch {
     skip_cause: 0,
     path_start: 0,
     path_end: 0,
-    reserved: [0; 3],
+    queued: 0,
+    reserved: [0; 2],
 };

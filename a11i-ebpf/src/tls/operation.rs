@@ -27,9 +27,33 @@ pub(crate) const CLEAR: u8 = Operation::Clear as u8;
 pub(crate) const SHUTDOWN: u8 = Operation::Shutdown as u8;
 pub(crate) const CONTROL: u8 = Operation::Control as u8;
 pub(crate) const SET_HOST_NAME: u8 = Operation::SetHostName as u8;
+pub(crate) const GO_WRITE: u8 = Operation::GoWrite as u8;
+pub(crate) const GO_READ: u8 = Operation::GoRead as u8;
+pub(crate) const GO_WRITE_RETURN: u8 = Operation::GoWriteReturn as u8;
+pub(crate) const GO_READ_RETURN: u8 = Operation::GoReadReturn as u8;
+pub(crate) const GO_READ_RETURN_KEPT: u8 = Operation::GoReadReturnKept as u8;
+pub(crate) const GO_CLOSE: u8 = Operation::GoClose as u8;
+pub(crate) const GO_CLOSE_WRITE: u8 = Operation::GoCloseWrite as u8;
+pub(crate) const GO_HANDSHAKE: u8 = Operation::GoHandshake as u8;
+pub(crate) const GNUTLS_SEND: u8 = Operation::GnuTlsSend as u8;
+pub(crate) const GNUTLS_SEND2: u8 = Operation::GnuTlsSend2 as u8;
+pub(crate) const GNUTLS_RECV: u8 = Operation::GnuTlsRecv as u8;
+pub(crate) const GNUTLS_SEND_EARLY_DATA: u8 = Operation::GnuTlsSendEarlyData as u8;
+pub(crate) const GNUTLS_UNCORK: u8 = Operation::GnuTlsUncork as u8;
+pub(crate) const GNUTLS_RECV_PACKET: u8 = Operation::GnuTlsRecvPacket as u8;
+pub(crate) const GNUTLS_SERVER_NAME: u8 = Operation::GnuTlsServerName as u8;
+pub(crate) const RUSTLS_ENCRYPT: u8 = Operation::RustlsEncrypt as u8;
+pub(crate) const RUSTLS_DECRYPT: u8 = Operation::RustlsDecrypt as u8;
 
 /// 0 = write, 1 = read.
 #[inline(always)]
 pub(crate) fn direction(operation: u8) -> usize {
-    (operation == READ || operation == READ_EX || operation == READ_EARLY_DATA) as usize
+    (operation == READ
+        || operation == READ_EX
+        || operation == READ_EARLY_DATA
+        || operation == GO_READ
+        || operation == GO_READ_RETURN
+        || operation == GO_READ_RETURN_KEPT
+        || operation == GNUTLS_RECV
+        || operation == GNUTLS_RECV_PACKET) as usize
 }

@@ -13,6 +13,7 @@ mod exchange;
 mod openai_chat;
 mod openai_responses;
 mod other;
+mod plaintext;
 mod prompt;
 mod server;
 
@@ -32,6 +33,7 @@ pub use self::{
     certificates::NAMES,
     content_coding::Coding,
     exchange::{End, Exchange, Exchanges},
+    plaintext::Plaintext,
 };
 
 /// How to start.
@@ -41,12 +43,15 @@ pub struct Options {
     pub http2: bool,
     /// Loopback port; 0 takes a free one.
     pub port: u16,
+    /// Serve without TLS, too: on a loopback port of IPv4 and IPv6 and on a Unix socket.
+    pub plaintext: bool,
 }
 
 /// A running stand-in; it ends when dropped.
 pub struct ProviderStub {
     port: u16,
     ca_file: PathBuf,
+    plaintext: Option<Plaintext>,
     exchanges: Exchanges,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -66,6 +71,8 @@ impl ProviderStub {
         let listener = std::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port))).expect("a loopback port");
         listener.set_nonblocking(true).expect("a socket can be non-blocking");
         let port = listener.local_addr().expect("a bound socket has an address").port();
+        let plain = options.plaintext.then(|| plaintext::Listeners::bind(&name));
+        let plaintext = plain.as_ref().map(plaintext::Listeners::place);
         let exchanges = Exchanges::default();
         let (stop, stopped) = oneshot::channel();
         let service = server::Service::new(&name, exchanges.clone());
@@ -75,17 +82,26 @@ impl ProviderStub {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
                 runtime.block_on(async {
                     tokio::select! {
-                        () = server::accept(listener, tls, service) => {}
+                        () = server::accept(listener, tls, service.clone()) => {}
+                        () = plaintext::accept(plain, service) => {}
                         _ = stopped => {}
                     }
                 });
             })
             .expect("a thread");
-        Self { port, ca_file, exchanges, stop: Some(stop), thread: Some(thread) }
+        Self { port, ca_file, plaintext, exchanges, stop: Some(stop), thread: Some(thread) }
     }
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where it serves without TLS.
+    ///
+    /// # Panics
+    /// When it was not asked to.
+    pub fn plaintext(&self) -> &Plaintext {
+        self.plaintext.as_ref().expect("started with `plaintext`")
     }
 
     /// The authority that signed the stand-in's certificate, in PEM: for `SSL_CERT_FILE` and `--cacert`.
@@ -111,6 +127,9 @@ impl Drop for ProviderStub {
         }
         if let Some(thread) = self.thread.take() {
             thread.join().ok(); // its panic was printed; dropping must not panic again
+        }
+        if let Some(plaintext) = &self.plaintext {
+            std::fs::remove_file(&plaintext.path).ok(); // as below
         }
         std::fs::remove_file(&self.ca_file).ok(); // a leftover in the temporary folder is harmless
     }

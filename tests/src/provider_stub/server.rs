@@ -17,7 +17,10 @@ use hyper_util::{
 };
 use rustls::ServerConfig;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -62,14 +65,19 @@ pub(super) async fn accept(listener: std::net::TcpListener, tls: Arc<ServerConfi
         let (tls, service) = (tls.clone(), service.clone());
         tokio::spawn(async move {
             let Ok(stream) = tls.accept(socket).await else { return };
-            let answer = service_fn(move |request| {
-                let service = service.clone();
-                async move { service.answer(connection, request).await }
-            });
-            // An error here is a client that went away or an answer that was cut on purpose: the exchange says which.
-            auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await.ok();
+            serve(stream, connection, service).await;
         });
     }
+}
+
+/// One connection to its end.
+pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, connection: u64, service: Service) {
+    let answer = service_fn(move |request| {
+        let service = service.clone();
+        async move { service.answer(connection, request).await }
+    });
+    // An error here is a client that went away or an answer that was cut on purpose: the exchange says which.
+    auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await.ok();
 }
 
 /// The stand-in breaks the connection on purpose.

@@ -1,6 +1,9 @@
 //! A small C program on libssl, for what no high-level client does on purpose: see `clients/c/raw_tls.c`.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{
+    path::PathBuf,
+    process::{Output, Stdio},
+};
 
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt as _, process::Command};
@@ -19,7 +22,7 @@ pub struct Done {
     pub pid: u32,
     /// Everything that came back, head and body.
     pub answer: Vec<u8>,
-    /// Calls of `SSL_write`, and how many of them had to be repeated.
+    /// Calls of the library's write, and how many of them had to be repeated.
     pub writes: u64,
     pub retries: u64,
 }
@@ -46,14 +49,20 @@ impl RawTls {
         let mut input = child.stdin.take().expect("piped");
         input.write_all(request).await.expect("the client reads its input first");
         drop(input);
-        let output = ended("raw_tls", child).await;
+        Done::of("raw_tls", pid, &ended("raw_tls", child).await)
+    }
+}
+
+impl Done {
+    /// What a raw client of this name told of its run.
+    pub(super) fn of(program: &str, pid: u32, output: &Output) -> Self {
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "raw_tls ended with {}: {words}", output.status);
+        assert!(output.status.success(), "{program} ended with {}: {words}", output.status);
         let count = |name: &str| {
             let value = words.split([' ', '\n']).find_map(|word| word.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {words}"));
             value.parse().unwrap_or_else(|_| panic!("{value} is no number"))
         };
-        Done { pid, answer: output.stdout, writes: count("writes="), retries: count("retries=") }
+        Self { pid, answer: output.stdout.clone(), writes: count("writes="), retries: count("retries=") }
     }
 }
 

@@ -1,4 +1,4 @@
-//! C programs of the tests, compiled once (`clients/c`).
+//! C and C++ programs of the tests, compiled once (`clients/c`, `clients/cpp`).
 
 use std::{
     fs::{self, File},
@@ -15,12 +15,20 @@ use crate::requirement::{self, Unmet};
 /// # Errors
 /// When there is no C compiler or not what it needs.
 pub async fn compiled(name: &str, libraries: &[&str]) -> Result<PathBuf, Unmet> {
-    let source = clients().join("c").join(format!("{name}.c"));
+    compiled_by("cc", &format!("c/{name}.c"), name, libraries).await
+}
+
+/// The program of `clients/SOURCE` by this compiler, kept as NAME.
+///
+/// # Errors
+/// When there is no such compiler or not what it needs.
+pub async fn compiled_by(compiler: &str, source: &str, name: &str, libraries: &[&str]) -> Result<PathBuf, Unmet> {
+    let source = clients().join(source);
     let program = cache().join(name);
     if newer(&program, &source) {
         return Ok(program);
     }
-    let compiler = requirement::program("cc", "install a C compiler")?;
+    let compiler = requirement::program(compiler, "install the packages `gcc` and `g++`")?;
     fs::create_dir_all(cache()).map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
     let lock = File::create(cache().join(format!("{name}.lock"))).expect("the cache folder is writable");
     lock.lock().expect("a file can be locked");
@@ -30,7 +38,8 @@ pub async fn compiled(name: &str, libraries: &[&str]) -> Result<PathBuf, Unmet> 
     let output = compile.output().await.expect("the compiler can be started");
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
-        return Err(Unmet::new(format!("{name}.c does not compile: {words}"), "install the packages `libc6-dev` and `libssl-dev`"));
+        let remedy = "install the packages `libc6-dev`, `libssl-dev` and `libgnutls28-dev`";
+        return Err(Unmet::new(format!("{name} does not compile: {words}"), remedy));
     }
     fs::rename(&fresh, &program).expect("the cache folder is writable");
     Ok(program)

@@ -1,12 +1,26 @@
 //! Real clients as child processes: what a user's programs are to the agent.
 
+pub mod bun;
 pub mod c_client;
 pub mod c_program;
 pub mod curl;
+pub mod deno;
 pub mod forks;
+pub mod gnutls_client;
+pub mod go;
 pub mod late_client;
+pub mod libcurl_gnutls;
+pub mod node;
+pub mod own_hosts;
+pub mod php;
+pub mod plaintext;
+pub mod program;
 pub mod python;
+pub mod ruby;
+pub mod rust_client;
+pub mod static_openssl;
 pub mod steady;
+pub mod wget;
 
 use std::{
     path::{Path, PathBuf},

@@ -1,6 +1,6 @@
 //! CPython with the real `openai`, `anthropic` and `aiohttp` packages.
 //!
-//! A program takes jobs on its input and says on its output what the client saw of each ([`Program::run`]).
+//! Jobs and answers: [`Program`].
 
 use std::{
     fs::{self, File},
@@ -9,15 +9,11 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
-    process::{Child, ChildStdin, ChildStdout, Command},
-};
+use tokio::process::Command;
 
-use super::{cache, clients, ended};
+pub use super::program::Program;
+use super::{cache, clients};
 use crate::{
-    agent::GUEST_PATIENCE,
     provider_stub::ProviderStub,
     requirement::{self, Unmet},
 };
@@ -30,6 +26,7 @@ pub enum Script {
     AnthropicSync,
     AnthropicAsync,
     Aiohttp,
+    PyOpenSsl,
 }
 
 impl Script {
@@ -40,6 +37,7 @@ impl Script {
             Self::AnthropicSync => "anthropic_sync.py",
             Self::AnthropicAsync => "anthropic_async.py",
             Self::Aiohttp => "aiohttp_chat.py",
+            Self::PyOpenSsl => "pyopenssl_chat.py",
         }
     }
 }
@@ -87,10 +85,7 @@ impl Python {
 
     /// Starts a program whose every name resolves to the stand-in.
     pub fn start(&self, script: Script, stub: &ProviderStub) -> Program {
-        let mut child = self.command(script, stub).kill_on_drop(true).spawn().expect("python can be started");
-        let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().expect("piped")).lines();
-        Program { pid: child.id().expect("it was just started"), child, input, output }
+        Program::start(&mut self.command(script, stub))
     }
 
     /// The interpreter, the script's path and the environment it needs: for commands that another program starts.
@@ -108,56 +103,7 @@ impl Python {
         let (line, environment) = self.command_line(script, stub);
         let mut command = Command::new(&self.program);
         command.args(line.into_iter().skip(1)).envs(environment);
-        for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"] {
-            command.env_remove(name);
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
-    }
-}
-
-/// A running program.
-pub struct Program {
-    pub pid: u32,
-    child: Child,
-    input: Option<ChildStdin>,
-    output: Lines<BufReader<ChildStdout>>,
-}
-
-impl Program {
-    /// Gives it one line of work (a job, or a list of concurrent jobs) and returns what the client saw of each, in order.
-    ///
-    /// # Panics
-    /// With the program's standard error when it ends instead.
-    pub async fn run(&mut self, work: &Value) -> Vec<Value> {
-        let count = work.as_array().map_or(1, Vec::len);
-        let input = self.input.as_mut().expect("the input is open");
-        input.write_all(format!("{work}\n").as_bytes()).await.expect("the program reads its input");
-        let mut answers = Vec::with_capacity(count);
-        while answers.len() < count {
-            let line = tokio::time::timeout(GUEST_PATIENCE, self.output.next_line()).await.expect("the program answers in the end");
-            let Some(line) = line.expect("output of the program is text") else {
-                let mut words = String::new();
-                if let Some(mut errors) = self.child.stderr.take() {
-                    errors.read_to_string(&mut words).await.expect("standard error is text");
-                }
-                panic!("the program ended after {} of {count} answers: {words}", answers.len());
-            };
-            answers.push(serde_json::from_str(&line).expect("the program answers in JSON"));
-        }
-        answers
-    }
-
-    /// One job, one answer.
-    pub async fn run_one(&mut self, job: &Value) -> Value {
-        self.run(job).await.pop().expect("one job has one answer")
-    }
-
-    /// Lets it end, and checks that it ended well.
-    pub async fn finish(mut self) {
-        drop(self.input.take());
-        let output = ended("the python program", self.child).await;
-        assert!(output.status.success(), "the program ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     }
 }
 

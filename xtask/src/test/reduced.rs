@@ -23,8 +23,23 @@ use crate::{
 const GUEST_SECONDS: &str = "1800";
 /// The module of the end-to-end tests that is the list for guests.
 const GUEST_TESTS: &str = "guest::";
-/// What the clients of the tests need, beside Node and the like that they ask for themselves.
-const PACKAGES: [&str; 6] = ["curl", "gcc", "libc6-dev", "libssl-dev", "python3", "python3-venv"];
+/// What the clients of the tests need, beside what they fetch themselves.
+const PACKAGES: [&str; 14] = [
+    "curl",
+    "g++",
+    "gcc",
+    "libc6-dev",
+    "libcurl3-gnutls",
+    "libgnutls28-dev",
+    "libssl-dev",
+    "nodejs",
+    "php-cli",
+    "php-curl",
+    "python3",
+    "python3-venv",
+    "ruby",
+    "wget",
+];
 /// What a test writes on standard error when something it needs is missing (a11i-tests, requirement.rs): `TEST: WHAT; REMEDY`.
 const UNMET: &str = "requirement not met: ";
 /// Where the end-to-end tests look for the agent.

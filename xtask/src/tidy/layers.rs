@@ -36,6 +36,9 @@ const IMPURE: [&[&str]; 16] = [
     &["std", "io", "stdout"],
     &["std", "io", "stderr"],
 ];
+/// Of those, what is a value: addresses.
+const VALUES: [&[&str]; 4] =
+    [&["std", "net", "SocketAddr"], &["std", "net", "IpAddr"], &["std", "net", "Ipv4Addr"], &["std", "net", "Ipv6Addr"]];
 /// The places in the agent that talk to the kernel through aya.
 const KERNEL_SIDE: [&[&str]; 4] = [&["capture"], &["attach", "links"], &["attach", "error"], &["cli", "doctor"]];
 
@@ -110,7 +113,11 @@ fn absolute(module: &[String], path: &NamedPath) -> Vec<String> {
 fn complaint(module: &[String], path: &[String]) -> Option<String> {
     let own = module.first()?.as_str();
     let pure = PURE.contains(&own);
-    if pure && let Some(impure) = IMPURE.iter().find(|impure| starts_with(path, impure)) {
+    let is_value = VALUES.iter().any(|value| starts_with(path, value));
+    if pure
+        && !is_value
+        && let Some(impure) = IMPURE.iter().find(|impure| starts_with(path, impure))
+    {
         return Some(format!("`{own}` is pure: {} belongs to the rim, and time is an argument", impure.join("::")));
     }
     if starts_with(path, &["aya"]) && !KERNEL_SIDE.iter().any(|place| starts_with(module, place)) {

@@ -68,7 +68,7 @@ pub(super) fn launch(common: &Common, command: &[OsString]) -> Result<ExitCode> 
     let ended = block_on(async {
         let mut signals = Signals::hold()?;
         if rustix::process::geteuid().is_root() {
-            observed_here(&mut signals, config, &program, command).await
+            Box::pin(observed_here(&mut signals, config, &program, command)).await
         } else {
             observed_through_sudo(&mut signals, common, &program, command).await
         }

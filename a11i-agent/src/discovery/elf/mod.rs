@@ -10,6 +10,7 @@ use object::{LittleEndian as LE, elf, pod};
 use super::file::ByteSource;
 
 mod symbols;
+pub(crate) use symbols::PROVEN_BYTES;
 pub use symbols::{FunctionSymbol, Functions, Refusal, RefusedSymbol};
 
 /// Why a file is not read as ELF.
@@ -54,10 +55,18 @@ impl Machine {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Segment {
     pub executable: bool,
+    pub writable: bool,
     pub offset: u64,
     pub vaddr: u64,
     /// Bytes in the file.
     pub file_size: u64,
+}
+
+impl Segment {
+    /// The file has the byte at `vaddr` in it.
+    pub fn holds(&self, vaddr: u64) -> bool {
+        vaddr.checked_sub(self.vaddr).is_some_and(|into| into < self.file_size)
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,7 +82,9 @@ pub struct Section {
 pub struct Elf<'a> {
     source: &'a dyn ByteSource,
     machine: Machine,
+    is_position_independent: bool,
     segments: Vec<Segment>,
+    unwind_table: Option<u64>,
     sections: Vec<Section>,
     build_id: Option<Vec<u8>>,
     interpreter: Option<String>,
@@ -86,6 +97,16 @@ struct Dynamic {
     soname: Option<String>,
     needed: Vec<String>,
     symbols: Option<symbols::SymbolTable>,
+    relocations: Relocations,
+}
+
+/// Tables by which the loader corrects addresses: offset in the file and size in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Relocations {
+    /// `DT_RELA`: entries of 24 bytes.
+    pub rela: Option<(u64, u64)>,
+    /// `DT_RELR`: words of 8 bytes.
+    pub relr: Option<(u64, u64)>,
 }
 
 impl<'a> Elf<'a> {
@@ -118,12 +139,23 @@ impl<'a> Elf<'a> {
         let program_headers = program_headers(source, &header)?;
         let segments = loadable(&program_headers);
         let sections = sections(source, &header).unwrap_or_default();
-        let mut parsed = Self { source, machine, segments, sections, build_id: None, interpreter: None, dynamic: Dynamic::default() };
+        let mut parsed = Self {
+            source,
+            machine,
+            is_position_independent: kind == elf::ET_DYN,
+            segments,
+            unwind_table: None,
+            sections,
+            build_id: None,
+            interpreter: None,
+            dynamic: Dynamic::default(),
+        };
         for segment in &program_headers {
             let (offset, size) = (segment.p_offset.get(LE), segment.p_filesz.get(LE));
             match segment.p_type.get(LE) {
                 elf::PT_NOTE if parsed.build_id.is_none() => parsed.build_id = build_id(source, offset, size, segment.p_align.get(LE)),
                 elf::PT_INTERP => parsed.interpreter = string(source, offset, size).ok(),
+                elf::PT_GNU_EH_FRAME => parsed.unwind_table = Some(segment.p_vaddr.get(LE)),
                 elf::PT_DYNAMIC => parsed.dynamic = parsed.read_dynamic(offset, size)?,
                 _ => {}
             }
@@ -161,6 +193,25 @@ impl<'a> Elf<'a> {
 
     pub fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// The loader chooses where it lies, so addresses in its data are relocated.
+    pub fn is_position_independent(&self) -> bool {
+        self.is_position_independent
+    }
+
+    /// Address of `.eh_frame_hdr`.
+    pub fn unwind_table(&self) -> Option<u64> {
+        self.unwind_table
+    }
+
+    pub fn relocations(&self) -> Relocations {
+        self.dynamic.relocations
+    }
+
+    /// False where the section table was stripped, or is damaged.
+    pub fn has_sections(&self) -> bool {
+        !self.sections.is_empty()
     }
 
     pub fn section(&self, name: &str) -> Option<&Section> {
@@ -217,10 +268,18 @@ impl<'a> Elf<'a> {
                 elf::DT_SYMTAB => values.symbols = self.data_offset(value),
                 elf::DT_HASH => values.hash = self.data_offset(value),
                 elf::DT_GNU_HASH => values.gnu_hash = self.data_offset(value),
+                elf::DT_RELA => values.rela = self.data_offset(value),
+                elf::DT_RELASZ => values.rela_size = value,
+                elf::DT_RELR => values.relr = self.data_offset(value),
+                elf::DT_RELRSZ => values.relr_size = value,
                 _ => {}
             }
         }
-        let Some(strings) = values.strings else { return Ok(Dynamic::default()) };
+        let relocations = Relocations {
+            rela: values.rela.map(|offset| (offset, values.rela_size)),
+            relr: values.relr.map(|offset| (offset, values.relr_size)),
+        };
+        let Some(strings) = values.strings else { return Ok(Dynamic { relocations, ..Dynamic::default() }) };
         let name = |at: u64| {
             let room = values.strings_size.checked_sub(at)?;
             string(self.source, strings.checked_add(at)?, room).ok()
@@ -236,7 +295,12 @@ impl<'a> Elf<'a> {
             }
             _ => None,
         };
-        Ok(Dynamic { soname: values.soname.and_then(name), needed: values.needed.iter().filter_map(|at| name(*at)).collect(), symbols })
+        Ok(Dynamic {
+            soname: values.soname.and_then(name),
+            needed: values.needed.iter().filter_map(|at| name(*at)).collect(),
+            symbols,
+            relocations,
+        })
     }
 }
 
@@ -249,6 +313,10 @@ struct DynamicValues {
     symbols: Option<u64>,
     hash: Option<u64>,
     gnu_hash: Option<u64>,
+    rela: Option<u64>,
+    rela_size: u64,
+    relr: Option<u64>,
+    relr_size: u64,
 }
 
 fn program_headers(source: &dyn ByteSource, header: &elf::FileHeader64<LE>) -> Result<Vec<elf::ProgramHeader64<LE>>, ElfError> {
@@ -265,6 +333,7 @@ fn loadable(headers: &[elf::ProgramHeader64<LE>]) -> Vec<Segment> {
         .filter(|header| header.p_type.get(LE) == elf::PT_LOAD)
         .map(|header| Segment {
             executable: header.p_flags.get(LE).0 & elf::PF_X.0 != 0,
+            writable: header.p_flags.get(LE).0 & elf::PF_W.0 != 0,
             offset: header.p_offset.get(LE),
             vaddr: header.p_vaddr.get(LE),
             file_size: header.p_filesz.get(LE),

@@ -39,6 +39,8 @@ pub enum Refusal {
     Indirect,
     #[error("another function with other arguments has the same address")]
     SharedAddress,
+    #[error("not every way through its code could be followed")]
+    NotWhole,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

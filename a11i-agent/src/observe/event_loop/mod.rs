@@ -33,6 +33,7 @@ use super::{
     resolver::{Answer, Resolver},
     setup::{self, Scope},
     stall::StallWatch,
+    unseen::{Missed, UnseenTls},
 };
 use crate::{
     call::LossCauses,
@@ -42,6 +43,7 @@ use crate::{
     clock::Clock,
     config::Config,
     discovery::{
+        client_hello::ClientHello,
         file::Device,
         late_mappings::MappedFile,
         scanner::{ScanRequest, Scanner},
@@ -89,6 +91,7 @@ pub struct Observer {
     /// notes the thread may be waiting to deliver.
     pub(super) coverage: mpsc::Sender<CoverageCommand>,
     talkers: Talkers,
+    pub(super) unseen: UnseenTls,
     notes: mpsc::Receiver<Note>,
     watcher: Watcher,
     resolver: Resolver,
@@ -181,13 +184,13 @@ impl Observer {
 
     /// Hands waiting records to the pipeline, a bounded number; how many there were.
     pub(super) fn drain(&mut self) -> usize {
-        let Self { ring, pipeline, tables, watcher, talkers, instruments, admin, .. } = self;
-        let mut outputs = Vec::new();
+        let Self { ring, pipeline, tables, watcher, talkers, unseen, instruments, admin, .. } = self;
+        let (mut outputs, mut missed) = (Vec::new(), Vec::new());
         let mut traffic = false;
         let count = ring.drain(RECORDS_PER_TURN, |record| match decode(record) {
             Ok(event) => {
                 traffic |= matches!(event.body, EventBody::Data { .. });
-                feed(&event, pipeline, tables, watcher, talkers, &mut admin.hidden, &mut outputs);
+                missed.extend(feed(&event, pipeline, tables, watcher, talkers, unseen, &mut admin.hidden, &mut outputs));
             }
             Err(error) => {
                 instruments.dropped(DropReason::RecordMalformed, 1);
@@ -199,6 +202,7 @@ impl Observer {
         }
         self.more = count == RECORDS_PER_TURN;
         self.take_outputs(outputs);
+        self.tell_missed(missed);
         count
     }
 
@@ -243,6 +247,8 @@ impl Observer {
             self.next_housekeeping = now.plus_nanos(HOUSEKEEPING_NANOS);
             self.read_counters();
             self.read_missed_runs(now);
+            let missed = self.unseen.handle_timeout(now);
+            self.tell_missed(missed);
             self.pipeline.settings_mut().cost.today = setup::today();
             if self.stall.observe(self.scanner.progress(), now) {
                 tracing::warn!(
@@ -258,13 +264,14 @@ impl Observer {
             return;
         }
         let ended = std::mem::take(&mut self.ended);
-        let Self { pipeline, tables, watcher, talkers, admin, .. } = self;
-        let mut outputs = Vec::new();
+        let Self { pipeline, tables, watcher, talkers, unseen, admin, .. } = self;
+        let (mut outputs, mut missed) = (Vec::new(), Vec::new());
         for process in &ended {
             let exit = Event { time: now, process: *process, tid: Tid(process.pid.0), body: EventBody::Exit };
-            feed(&exit, pipeline, tables, watcher, talkers, &mut admin.hidden, &mut outputs);
+            missed.extend(feed(&exit, pipeline, tables, watcher, talkers, unseen, &mut admin.hidden, &mut outputs));
         }
         self.take_outputs(outputs);
+        self.tell_missed(missed);
         let swept = self.tables.remove_sessions_of(&ended);
         tracing::debug!(processes = ended.len(), swept, "processes whose end was missed");
     }
@@ -295,6 +302,19 @@ impl Observer {
         }
     }
 
+    /// Says whose plaintext is missing.
+    fn tell_missed(&self, missed: Vec<Missed>) {
+        for Missed { process, host, connections } in missed {
+            self.instruments.tls_without_plaintext.add(1);
+            tracing::warn!(
+                pid = process.pid.0,
+                host,
+                connections,
+                "TLS with an LLM host, and no plaintext of it was seen: its calls are not; `a11i inspect` and `a11i processes` say why"
+            );
+        }
+    }
+
     pub const fn scope(&self) -> Scope {
         self.scope
     }
@@ -312,17 +332,20 @@ async fn mapped(events: Option<&MmapEvents>) -> std::io::Result<()> {
     }
 }
 
-/// One record into everything that wants to know of it.
+/// One record into everything that wants to know of it; what it shows not to have been seen.
+#[expect(clippy::too_many_arguments, reason = "parts of the observer, which is borrowed in part")]
 fn feed(
     event: &Event<'_>,
     pipeline: &mut Pipeline,
     tables: &mut KernelTables,
     watcher: &mut Watcher,
     talkers: &mut Talkers,
+    unseen: &mut UnseenTls,
     hidden: &mut HiddenTrees,
     outputs: &mut Vec<Output>,
-) {
+) -> Vec<Missed> {
     let (process, time) = (event.process, event.time);
+    let mut missed = Vec::new();
     match event.body {
         EventBody::Exec => watcher.handle_exec(process, time),
         EventBody::Fork { parent } => {
@@ -337,24 +360,45 @@ fn feed(
             hidden.handle_exit(process, time);
             watcher.handle_exit(process, time);
             talkers.handle_exit(process);
+            tables.handle_exit(process);
+            missed = unseen.handle_end(process);
         }
         // Somebody else reports these, and copies them: once is enough.
         EventBody::Data { session, .. } if hidden.contains(process) => {
             if hidden.is_to_be_ignored(process, session) && !tables.decide(process, session, 0, Verdict::Ignore.code()) {
                 hidden.forget(process, session);
             }
-            return;
+            return missed;
         }
-        EventBody::SessionEnd { session, .. } if hidden.contains(process) => return hidden.forget(process, session),
-        EventBody::WriteShutdown { .. } | EventBody::ServerName { .. } if hidden.contains(process) => return,
+        EventBody::SessionEnd { session, .. } if hidden.contains(process) => {
+            hidden.forget(process, session);
+            return missed;
+        }
+        EventBody::WriteShutdown { .. } | EventBody::ServerName { .. } | EventBody::Peer { .. } | EventBody::ClientHello { .. }
+            if hidden.contains(process) =>
+        {
+            return missed;
+        }
         EventBody::ServerName { name, .. } => {
             if std::str::from_utf8(name).is_ok_and(|name| pipeline.settings().routes.is_llm_host(name)) {
                 talkers.handle_talk(process);
             }
         }
-        EventBody::Data { .. } | EventBody::SessionEnd { .. } | EventBody::WriteShutdown { .. } => {}
+        EventBody::Data { .. } | EventBody::SessionEnd { .. } | EventBody::WriteShutdown { .. } | EventBody::Peer { .. } => {}
+        EventBody::ClientHello { bytes, .. } => {
+            let name = ClientHello::parse(bytes).and_then(|hello| hello.server_name);
+            let llm_host = name.as_deref().filter(|name| pipeline.settings().routes.is_llm_host(name));
+            if llm_host.is_some() {
+                talkers.handle_talk(process);
+            }
+            // Its library may be new: a round trip is left until its first request.
+            if unseen.handle_hello(process, llm_host, time) {
+                watcher.handle_first_data(process, time);
+            }
+        }
     }
     pipeline.handle_event(event, &mut |flow| final_offsets(tables, flow), &mut |output| outputs.push(output));
+    missed
 }
 
 /// What the kernel's table says of a session whose end it does not tell.

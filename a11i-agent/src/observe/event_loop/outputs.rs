@@ -27,7 +27,13 @@ impl Observer {
     fn take_output(&mut self, output: Output) {
         match output {
             Output::Call(_) | Output::Estimate(_) => self.leaving.push(output),
-            Output::Notice(notice) => self.take_notice(&notice),
+            Output::Notice(notice) => {
+                if notice.llm_host {
+                    // What it says is why nothing is seen.
+                    self.unseen.handle_seen(notice.owner.process);
+                }
+                self.take_notice(&notice);
+            }
             Output::WhoIs(process) => {
                 if !self.resolver.ask(Question::WhoIs(process)) {
                     self.instruments.dropped(DropReason::OwnerQuestion, 1);
@@ -36,6 +42,9 @@ impl Observer {
             }
             Output::Forgotten(flow) => self.tables.forget_session(flow.process, flow.session),
             Output::Verdict { flow, request, verdict } => {
+                if verdict == Verdict::Llm {
+                    self.unseen.handle_seen(flow.process);
+                }
                 match verdict {
                     Verdict::Llm | Verdict::LlmHost => self.talkers.handle_talk(flow.process),
                     Verdict::NotLlm | Verdict::Ignore => {}

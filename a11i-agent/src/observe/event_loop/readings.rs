@@ -31,10 +31,12 @@ impl Observer {
             self.watcher.scan_soon(now);
         }
         self.ends_missed |= grown.ends;
+        self.tables.sweep_exited();
         // The kernel's session table, for processes that ended without a word.
         let pause = if self.ends_missed { MISSED_ENDS_NANOS } else { SWEEP_NANOS };
         if self.last_sweep.plus_nanos(pause) <= now {
             (self.ends_missed, self.last_sweep) = (false, now);
+            self.tables.sweep_rustls_keys();
             if !self.resolver.ask(Question::Ended(self.tables.processes())) {
                 self.ends_missed = true;
                 tracing::debug!("too busy to look for processes whose end was missed");

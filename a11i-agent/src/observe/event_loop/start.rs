@@ -17,6 +17,7 @@ use super::{
         setup::{self, Scope, StartError},
         stall::StallWatch,
         tally::ProcessTally,
+        unseen::UnseenTls,
     },
     Observer,
 };
@@ -143,6 +144,7 @@ impl Prepared {
             scanner,
             coverage: commands,
             talkers,
+            unseen: UnseenTls::default(),
             notes,
             watcher,
             resolver,

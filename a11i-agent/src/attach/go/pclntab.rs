@@ -1,0 +1,399 @@
+//! Go's function table (`pclntab`): names, starts and ends of all functions. The runtime needs it, so stripping leaves it.
+//!
+//! Of a hostile or damaged table every offset and count is checked before it is used, and a walk is bounded.
+
+use std::cell::OnceCell;
+
+use memchr::memmem;
+
+use crate::{
+    discovery::{
+        elf::{Elf, Machine, Segment},
+        evidence::GoRefusal,
+    },
+    machine_code::Image,
+};
+
+/// A function table in a file.
+pub(super) struct FunctionTable<'a> {
+    elf: &'a Elf<'a>,
+    /// In the file; and of which as many bytes may belong to the table.
+    offset: u64,
+    size: u64,
+    address: u64,
+    layout: Layout,
+    functions: u64,
+    /// As the header says; 0: it does not (Go 1.26 and newer).
+    text: u64,
+    names: (u64, u64),
+    /// Index and functions, which offsets of the index count from.
+    index: u64,
+    /// Words that the loader sets, and the addresses it sets them to.
+    relocations: OnceCell<Vec<(u64, u64)>>,
+}
+
+/// A function by the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct TableFunction {
+    pub(super) name: &'static str,
+    pub(super) start: u64,
+    /// Of the next function: padding included.
+    pub(super) end: u64,
+}
+
+/// By the magic number, which changes with the layout.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Layout {
+    /// Go 1.16 and 1.17: addresses.
+    V116,
+    /// Go 1.18 to the newest: offsets from the text's start. The magic of 1.20 says that something else changed.
+    V118,
+}
+
+impl Layout {
+    fn of(magic: u32) -> Option<Self> {
+        match magic {
+            0xffff_fffa => Some(Self::V116),
+            0xffff_fff0 | 0xffff_fff1 => Some(Self::V118),
+            _ => None,
+        }
+    }
+
+    /// Bytes of one number in the index.
+    const fn number(self) -> u64 {
+        match self {
+            Self::V116 => 8,
+            Self::V118 => 4,
+        }
+    }
+}
+
+impl<'a> FunctionTable<'a> {
+    /// The file's table; `None`: it is no Go program, as far as can be told.
+    pub(super) fn of(elf: &'a Elf<'a>) -> Option<Result<Self, GoRefusal>> {
+        let section = SECTIONS.iter().find_map(|name| elf.section(name));
+        if let Some(section) = section {
+            return Some(Self::at(elf, section.offset, section.size));
+        }
+        // Some linkers put the table into a section of theirs.
+        let may_be_go = !elf.has_sections() || elf.section(".go.buildinfo").is_some();
+        if may_be_go { Self::by_magic(elf).map(Ok) } else { None }
+    }
+
+    /// Where no section says it: the header is known by its first eight bytes and by what follows.
+    fn by_magic(elf: &'a Elf<'a>) -> Option<Self> {
+        let image = Image::of(elf);
+        let mut found = None;
+        for segment in elf.segments().iter().filter(|segment| !segment.executable) {
+            image.windows(segment, HEADER_BYTES as u64, |address, window| {
+                for at in memmem::find_iter(window, &MAGIC_TAIL) {
+                    let Some(offset) = address.checked_add(at as u64).and_then(|tail| tail.checked_sub(1)?.checked_sub(segment.vaddr))
+                    else {
+                        continue;
+                    };
+                    let size = segment.file_size.saturating_sub(offset);
+                    if offset % ALIGNMENT == 0
+                        && let Some(offset) = segment.offset.checked_add(offset)
+                        && let Ok(table) = Self::at(elf, offset, size)
+                    {
+                        found = Some(table);
+                        return false;
+                    }
+                }
+                true
+            });
+            if found.is_some() {
+                break;
+            }
+        }
+        found
+    }
+
+    fn at(elf: &'a Elf<'a>, offset: u64, size: u64) -> Result<Self, GoRefusal> {
+        let mut header = [0; HEADER_BYTES];
+        elf.source().read_exact_at(offset, &mut header).map_err(|_| GoRefusal::Table)?;
+        let magic = u32::from_le_bytes(*header.first_chunk().ok_or(GoRefusal::Table)?);
+        let layout = Layout::of(magic).ok_or(GoRefusal::UnknownTable)?;
+        let [_, _, _, _, 0, 0, 1 | 2 | 4, 8, ..] = header else { return Err(GoRefusal::UnknownTable) };
+        let word = |index: usize| -> Option<u64> {
+            let at = 8_usize.checked_add(index.checked_mul(8)?)?;
+            header.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+        };
+        let words = match layout {
+            Layout::V116 => [Some(0), word(2), word(3), word(6)],
+            Layout::V118 => [word(2), word(3), word(4), word(7)],
+        };
+        let ([Some(text), Some(names), Some(names_end), Some(index)], Some(functions)) = (words, word(0)) else {
+            return Err(GoRefusal::Table);
+        };
+        let size = size.min(elf.source().len().saturating_sub(offset)).min(MAX_TABLE_BYTES);
+        let table = Self {
+            elf,
+            offset,
+            size,
+            address: address_of(elf, offset)?,
+            layout,
+            functions,
+            text,
+            names: (names, names_end),
+            index,
+            relocations: OnceCell::new(),
+        };
+        let index_bytes = functions.checked_mul(2 * layout.number()).and_then(|bytes| bytes.checked_add(layout.number()));
+        let is_inside = names < names_end
+            && names_end <= index
+            && index_bytes.and_then(|bytes| bytes.checked_add(index)).is_some_and(|end| end <= size);
+        if functions == 0 || functions > MAX_FUNCTIONS || !is_inside {
+            return Err(GoRefusal::Table);
+        }
+        Ok(table)
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The functions of these names, given with their places ([`Self::names`]).
+    pub(super) fn functions(&self, names: &[(u64, &'static str)]) -> Result<Vec<TableFunction>, GoRefusal> {
+        let base = match self.layout {
+            Layout::V116 => 0,
+            Layout::V118 => self.text_start()?,
+        };
+        let mut found: Vec<TableFunction> = Vec::new();
+        let (mut index, mut bodies) = (Window::default(), Window::default());
+        for number in 0..self.functions {
+            let (start, body) = self.entry(&mut index, number).ok_or(GoRefusal::Table)?;
+            // The function's own record: where it starts, and where its name is.
+            let record = self.index.checked_add(body).ok_or(GoRefusal::Table)?;
+            let at_name = record.checked_add(self.layout.number()).ok_or(GoRefusal::Table)?;
+            let name = bodies.number(self, at_name, 4).ok_or(GoRefusal::Table)?;
+            let Some((_, name)) = names.iter().find(|(at, _)| *at == name) else { continue };
+            let end = self.start(&mut index, number.saturating_add(1)).ok_or(GoRefusal::Table)?;
+            let start = match self.layout {
+                // In position-independent programs these are relocated.
+                Layout::V116 => self.relocated(self.address_in_index(number)?, start),
+                Layout::V118 if bodies.number(self, record, 4) == Some(start) => base.checked_add(start),
+                Layout::V118 => None,
+            };
+            let end = match self.layout {
+                Layout::V116 => self.relocated(self.address_in_index(number.saturating_add(1))?, end),
+                Layout::V118 => base.checked_add(end),
+            };
+            let (Some(start), Some(end)) = (start, end) else { return Err(GoRefusal::Table) };
+            if start >= end || found.iter().any(|other| other.name == *name) {
+                return Err(GoRefusal::Table);
+            }
+            found.push(TableFunction { name, start, end });
+        }
+        Ok(found)
+    }
+
+    /// Which of the names there are, and their offsets in the table of names.
+    pub(super) fn names(&self, wanted: &[&'static str]) -> Result<Vec<(u64, &'static str)>, GoRefusal> {
+        let finder = memmem::Finder::new(PREFIX);
+        let longest = wanted.iter().map(|name| name.len()).max().unwrap_or(0).saturating_add(2) as u64;
+        let (from, to) = self.names;
+        let mut found = Vec::new();
+        let mut window = Vec::new();
+        let mut at = from;
+        while at < to {
+            // One byte before, which ends the name before.
+            let first = at.saturating_sub(1).max(from);
+            let length = (to - first).min(WINDOW.saturating_add(longest));
+            window.resize(usize::try_from(length).unwrap_or(0), 0);
+            self.read(first, &mut window)?;
+            for hit in finder.find_iter(&window) {
+                let here = first.saturating_add(hit as u64);
+                let begins = here == from || hit.checked_sub(1).and_then(|before| window.get(before)) == Some(&0);
+                let text = window.get(hit..).unwrap_or_default();
+                let is_here = |name: &&&'static str| text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0));
+                if begins
+                    && let Some(name) = wanted.iter().find(is_here)
+                    && !found.contains(&(here - from, *name))
+                {
+                    found.push((here - from, *name));
+                }
+            }
+            if found.len() > MAX_NAMES {
+                return Err(GoRefusal::Table);
+            }
+            at = at.saturating_add(WINDOW);
+        }
+        Ok(found)
+    }
+
+    /// Address that offsets in the index count from.
+    fn text_start(&self) -> Result<u64, GoRefusal> {
+        let image = Image::of(self.elf);
+        if self.text != 0 && image.is_code(self.text) {
+            return Ok(self.text);
+        }
+        self.module_text().ok_or(GoRefusal::TextStart)
+    }
+
+    /// By the runtime's description of the module: it points to this header and repeats what it says. From Go 1.26 on it has a section.
+    fn module_text(&self) -> Option<u64> {
+        let image = Image::of(self.elf);
+        let needle = self.address.to_le_bytes();
+        let mut text = None;
+        for segment in self.elf.segments().iter().filter(|segment| segment.writable) {
+            image.windows(segment, MODULE_BYTES, |address, window| {
+                text = memmem::find_iter(window, &needle)
+                    .filter_map(|at| address.checked_add(at as u64))
+                    .filter(|module| module % ALIGNMENT == 0)
+                    .find_map(|module| self.text_of_module(&image, module));
+                text.is_none()
+            });
+            if text.is_some() {
+                break;
+            }
+        }
+        // Where the linker left the addresses to the loader alone.
+        text.or_else(|| {
+            self.relocations()
+                .iter()
+                .filter(|(_, value)| *value == self.address)
+                .find_map(|(module, _)| self.text_of_module(&image, *module))
+        })
+    }
+
+    fn text_of_module(&self, image: &Image<'_>, module: u64) -> Option<u64> {
+        let word = |index: u64| -> Option<u64> {
+            let at = module.checked_add(index.checked_mul(8)?)?;
+            self.relocated(at, image.word(at)?)
+        };
+        let index = self.address.checked_add(self.index)?;
+        let mut window = Window::default();
+        let first = self.start(&mut window, 0)?;
+        let last = self.start(&mut window, self.functions)?;
+        let text = word(MODULE_TEXT)?;
+        let repeats =
+            word(MODULE_TABLE)? == index && word(MODULE_INDEX)? == index && word(MODULE_INDEX + 1)? == self.functions.checked_add(1)?;
+        let bounds = word(MODULE_TEXT - 2)? == text.checked_add(first)? && word(MODULE_TEXT - 1)? == text.checked_add(last)?;
+        (repeats && bounds && image.is_code(text)).then_some(text)
+    }
+
+    /// The word at `address` when the program runs, before it is moved as a whole.
+    fn relocated(&self, address: u64, in_file: u64) -> Option<u64> {
+        if in_file != 0 || !self.elf.is_position_independent() {
+            return Some(in_file);
+        }
+        self.relocations().iter().find(|(slot, _)| *slot == address).map(|(_, value)| *value)
+    }
+
+    fn relocations(&self) -> &[(u64, u64)] {
+        self.relocations.get_or_init(|| relative_relocations(self.elf).unwrap_or_default())
+    }
+
+    fn address_in_index(&self, number: u64) -> Result<u64, GoRefusal> {
+        let at = number.checked_mul(2 * self.layout.number()).and_then(|at| at.checked_add(self.index)?.checked_add(self.address));
+        at.ok_or(GoRefusal::Table)
+    }
+
+    /// An entry of the index: start, and where the function's record lies.
+    fn entry(&self, window: &mut Window, number: u64) -> Option<(u64, u64)> {
+        let size = self.layout.number();
+        let at = self.index.checked_add(number.checked_mul(2 * size)?)?;
+        Some((window.number(self, at, size)?, window.number(self, at.checked_add(size)?, size)?))
+    }
+
+    /// Start of a function; that of the one after the last is where the last ends.
+    fn start(&self, window: &mut Window, number: u64) -> Option<u64> {
+        let size = self.layout.number();
+        window.number(self, self.index.checked_add(number.checked_mul(2 * size)?)?, size)
+    }
+
+    /// From `at` bytes into the table.
+    fn read(&self, at: u64, into: &mut [u8]) -> Result<(), GoRefusal> {
+        let end = at.checked_add(into.len() as u64).ok_or(GoRefusal::Table)?;
+        let offset = self.offset.checked_add(at).filter(|_| end <= self.size).ok_or(GoRefusal::Table)?;
+        self.elf.source().read_exact_at(offset, into).map_err(|_| GoRefusal::Table)
+    }
+}
+
+/// A piece of the table: what is read next lies near, as a rule.
+#[derive(Default)]
+struct Window {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    /// Little-endian, of 4 or 8 bytes.
+    fn number(&mut self, table: &FunctionTable<'_>, at: u64, size: u64) -> Option<u64> {
+        let is_here = at >= self.at && at.checked_add(size)? <= self.at.checked_add(self.bytes.len() as u64)?;
+        if !is_here {
+            let length = table.size.checked_sub(at)?.min(WINDOW);
+            self.bytes.resize(usize::try_from(length).ok()?, 0);
+            self.at = at;
+            if table.read(at, &mut self.bytes).is_err() {
+                self.bytes.clear();
+                return None;
+            }
+        }
+        let bytes = self.bytes.get(usize::try_from(at.checked_sub(self.at)?).ok()?..)?;
+        if size == 8 {
+            bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+        } else {
+            bytes.first_chunk().map(|bytes| u64::from(u32::from_le_bytes(*bytes)))
+        }
+    }
+}
+
+/// Slots and values of the table `DT_RELA`. Go's own linker writes the values into the file as well, others leave zeros there.
+fn relative_relocations(elf: &Elf<'_>) -> Option<Vec<(u64, u64)>> {
+    let relative = match elf.machine() {
+        Machine::X86_64 => R_X86_64_RELATIVE,
+        Machine::Aarch64 => R_AARCH64_RELATIVE,
+    };
+    let (offset, size) = elf.relocations().rela?;
+    let size = size.min(elf.source().len().saturating_sub(offset)).min(MAX_RELOCATION_BYTES);
+    let (mut found, mut window, mut at) = (Vec::new(), Vec::new(), 0);
+    while at < size {
+        window.resize(usize::try_from((size - at).min(RELOCATION_BYTES as u64 * 8_192)).ok()?, 0);
+        elf.source().read_exact_at(offset.checked_add(at)?, &mut window).ok()?;
+        at = at.checked_add(window.len() as u64)?;
+        let (entries, _) = window.as_chunks::<RELOCATION_BYTES>();
+        for entry in entries {
+            let (slot, rest) = entry.split_first_chunk::<8>()?;
+            let (info, value) = rest.split_first_chunk::<8>()?;
+            // Symbol in the upper half, type in the lower.
+            if u64::from_le_bytes(*info) == relative {
+                found.push((u64::from_le_bytes(*slot), u64::from_le_bytes(*value.first_chunk()?)));
+            }
+        }
+    }
+    Some(found)
+}
+
+fn address_of(elf: &Elf<'_>, offset: u64) -> Result<u64, GoRefusal> {
+    let into = |segment: &&Segment| offset.checked_sub(segment.offset).is_some_and(|into| into < segment.file_size);
+    let segment = elf.segments().iter().find(into).ok_or(GoRefusal::Table)?;
+    segment.vaddr.checked_add(offset - segment.offset).ok_or(GoRefusal::Table)
+}
+
+/// Position-independent programs before Go 1.26 have it among what is relocated.
+const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
+/// The magic numbers but for their first byte (little-endian), which differs, and the two zeros after them.
+const MAGIC_TAIL: [u8; 5] = [0xff, 0xff, 0xff, 0, 0];
+const ALIGNMENT: u64 = 8;
+/// Magic, sizes, and eight words.
+const HEADER_BYTES: usize = 72;
+/// Words of the runtime's `moduledata`: `pclntable`, `ftab`, and `text`, which `minpc` and `maxpc` go before (Go 1.18 to 1.27).
+const MODULE_TABLE: u64 = 13;
+const MODULE_INDEX: u64 = 16;
+const MODULE_TEXT: u64 = 22;
+const MODULE_BYTES: u64 = 24 * 8;
+/// What all wanted names begin with.
+const PREFIX: &[u8] = b"crypto/tls.(*Conn).";
+/// The largest Go programs have some hundred thousand functions.
+const MAX_FUNCTIONS: u64 = 1 << 22;
+const MAX_TABLE_BYTES: u64 = 512 * 1024 * 1024;
+/// The linker writes each name once.
+const MAX_NAMES: usize = 64;
+const WINDOW: u64 = 256 * 1024;
+const R_X86_64_RELATIVE: u64 = 8;
+const R_AARCH64_RELATIVE: u64 = 1027;
+const RELOCATION_BYTES: usize = 24;
+/// The largest programs have some million.
+const MAX_RELOCATION_BYTES: u64 = 64 * 1024 * 1024;

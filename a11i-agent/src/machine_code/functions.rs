@@ -1,0 +1,244 @@
+//! Where functions begin and end.
+//!
+//! Best proof first: the unwind table; else an address that seems called or pointed to, that follows what ends a function, and from which
+//! a decode reaches what was asked about and leaves the stack as it was. What only looks like a call (a byte scan finds many) does not begin
+//! a function: before a probe goes in, [`Functions::proven`] decodes the callers too.
+
+use std::cell::OnceCell;
+
+use super::{
+    Function, Image, Kind, Pointers, Walk,
+    instruction::Instructions,
+    references::{calls_to, each_call},
+    unwind::UnwindTable,
+    walk::Incomplete,
+};
+use crate::discovery::elf::{Machine, Segment};
+
+/// The functions of one file. Tables are made when first needed and kept.
+pub struct Functions<'i, 'a> {
+    image: &'i Image<'a>,
+    unwind: UnwindTable,
+    pointers: OnceCell<Pointers>,
+    marks: OnceCell<Vec<Marks>>,
+}
+
+/// Addresses of one segment that look called or pointed to: a bit each.
+struct Marks {
+    segment: Segment,
+    bits: Vec<u64>,
+}
+
+impl<'i, 'a> Functions<'i, 'a> {
+    pub fn of(image: &'i Image<'a>) -> Self {
+        Self { image, unwind: UnwindTable::of(image), pointers: OnceCell::new(), marks: OnceCell::new() }
+    }
+
+    /// Functions in the unwind table.
+    pub fn unwindable(&self) -> usize {
+        self.unwind.len()
+    }
+
+    /// The file's pointers, shared.
+    pub fn pointers(&self) -> &Pointers {
+        self.pointers.get_or_init(|| Pointers::of(self.image))
+    }
+
+    /// Start of the function with `address` in it; none where none is found. [`Self::proven`] says which starts may be probed.
+    pub fn start_of(&self, address: u64) -> Option<u64> {
+        self.bounds(address).map(|(start, _)| start)
+    }
+
+    /// An address that the function at `start` does not reach.
+    pub fn end_of(&self, start: u64) -> Option<u64> {
+        self.bounds(start).filter(|(found, _)| *found == start).map(|(_, end)| end)
+    }
+
+    /// The function at `start`, decoded; none where none is found to begin there.
+    pub fn walk(&self, start: u64) -> Option<Walk> {
+        Some(Function::walk(self.image, start, self.end_of(start)?))
+    }
+
+    /// The function with `address` in it, decoded; none where the decode does not reach `address`.
+    pub fn walk_around(&self, address: u64) -> Option<Walk> {
+        let (start, end) = self.bounds(address)?;
+        let walk = Function::walk(self.image, start, end);
+        walk.at(address).is_some().then_some(walk)
+    }
+
+    /// Start and end of the function with `address` in it.
+    pub fn bounds(&self, address: u64) -> Option<(u64, u64)> {
+        if !self.image.is_code(address) {
+            return None;
+        }
+        self.unwind.bounds(self.image, address).or_else(|| self.without_table(address))
+    }
+
+    /// The nearest candidate from which a decode reaches `address`.
+    fn without_table(&self, address: u64) -> Option<(u64, u64)> {
+        let marks = self.marks().iter().find(|marks| marks.segment.holds(address))?;
+        let near = marks.down_from(address).take_while(|start| address.wrapping_sub(*start) < MAX_FUNCTION);
+        near.take(MAX_CANDIDATES).filter(|start| self.may_begin(*start)).take(MAX_TRIES).find_map(|start| {
+            let (walk, end) = self.whole(marks, start, address)?;
+            (walk.is_balanced && walk.at(address).is_some()).then_some((start, end))
+        })
+    }
+
+    /// Decodes from `start` to the nearest candidate after `address` that is not in the middle of what begins at `start`.
+    fn whole(&self, marks: &Marks, start: u64, address: u64) -> Option<(Walk, u64)> {
+        let last = address.saturating_add(MAX_FUNCTION).min(marks.segment.vaddr.saturating_add(marks.segment.file_size));
+        let above = marks.up_from(address.saturating_add(1)).take(MAX_CANDIDATES).take_while(|end| *end < last);
+        let ends = above.filter(|end| self.may_begin(*end)).take(MAX_TRIES).chain([last]);
+        let mut found = None;
+        for end in ends {
+            let walk = Function::walk(self.image, start, end);
+            let goes_on = walk.parts.iter().any(|part| (end..end.saturating_add(MAX_FUNCTION)).contains(part))
+                || walk.incomplete == Some(Incomplete::RunsOut(end));
+            found = Some((walk, end));
+            if !goes_on {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Those of `starts` that may be probed: the unwind table has them; or their code keeps a stack frame and gives it back, and a direct
+    /// call of them stands at an instruction boundary, or data points to them. In ascending order. Costs one pass over the code.
+    pub fn proven(&self, starts: &[u64]) -> Vec<u64> {
+        let mut wanted = starts.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let is_in_table = |start: &u64| self.unwind.bounds(self.image, *start).is_some_and(|(found, _)| found == *start);
+        let (mut proven, mut open): (Vec<u64>, Vec<u64>) = wanted.into_iter().partition(is_in_table);
+        // Labels of a switch are pointed to as well, in the middle of their function: there the frame is given back without being made.
+        open.retain(|start| self.may_begin(*start) && self.walk(*start).is_some_and(|walk| walk.is_balanced && walk.keeps_frame()));
+        let calls = if open.is_empty() { Vec::new() } else { calls_to(self.image, &open) };
+        proven.extend(open.into_iter().filter(|start| {
+            self.pointers().slots_of(*start).next().is_some()
+                || calls.iter().filter(|(_, target)| target == start).take(MAX_CALLERS).any(|(at, _)| self.is_boundary(*at))
+        }));
+        proven.sort_unstable();
+        proven
+    }
+
+    /// Whether decoding the instructions before `at` one after the other arrives there.
+    pub fn is_boundary(&self, at: u64) -> bool {
+        let in_table = self.unwind.bounds(self.image, at).map(|(start, _)| start);
+        let Some(begin) = in_table.or_else(|| {
+            let marks = self.marks().iter().find(|marks| marks.segment.holds(at))?;
+            let mut near = marks.down_from(at).take_while(|start| at.wrapping_sub(*start) < MAX_FUNCTION).take(MAX_CANDIDATES);
+            near.find(|start| self.may_begin(*start))
+        }) else {
+            return false;
+        };
+        let Some(code) = self.image.bytes(begin, at.wrapping_sub(begin).saturating_add(1)) else { return false };
+        // The last instruction is cut: all that is asked is whether one ends before it.
+        Instructions::new(self.image.machine(), begin, &code).last().map_or(begin == at, |last| last.next() == at || last.address == at)
+    }
+
+    /// What stands before `start` ends a function: padding, a jump, a return, a trap, or a call of what does not return.
+    pub fn may_begin(&self, start: u64) -> bool {
+        let before = start.saturating_sub(LOOK_BACK);
+        let Some(segment) = self.image.code().find(|segment| segment.holds(start)) else { return false };
+        let before = before.max(segment.vaddr);
+        if before == start {
+            return true; // the first in its segment
+        }
+        let Some(bytes) = self.image.bytes(before, start.wrapping_sub(before)) else { return false };
+        match self.image.machine() {
+            Machine::X86_64 => ends_function_x86_64(before, &bytes, start.is_multiple_of(16)),
+            Machine::Aarch64 => start.is_multiple_of(4) && ends_function(Instructions::new(Machine::Aarch64, before, &bytes).last()),
+        }
+    }
+
+    fn marks(&self) -> &[Marks] {
+        self.marks.get_or_init(|| {
+            let mut all: Vec<Marks> = self.image.code().filter_map(Marks::of).collect();
+            for segment in self.image.code() {
+                each_call(self.image, segment, |_, target| mark(&mut all, target));
+            }
+            for (_, value) in self.pointers().iter() {
+                mark(&mut all, value);
+            }
+            all
+        })
+    }
+}
+
+fn mark(all: &mut [Marks], address: u64) {
+    if let Some(marks) = all.iter_mut().find(|marks| marks.segment.holds(address)) {
+        marks.set(address);
+    }
+}
+
+impl Marks {
+    fn of(segment: &Segment) -> Option<Self> {
+        (segment.file_size <= MAX_CODE).then_some(())?;
+        let words = usize::try_from(segment.file_size.div_ceil(64)).ok()?;
+        Some(Self { segment: *segment, bits: vec![0; words] })
+    }
+
+    fn set(&mut self, address: u64) {
+        let into = address.wrapping_sub(self.segment.vaddr);
+        if let Some(word) = usize::try_from(into / 64).ok().and_then(|index| self.bits.get_mut(index)) {
+            *word |= 1 << (into % 64);
+        }
+    }
+
+    /// Marked addresses from `address` downwards.
+    fn down_from(&self, address: u64) -> impl Iterator<Item = u64> + '_ {
+        let into = address.wrapping_sub(self.segment.vaddr);
+        let last = usize::try_from(into / 64).unwrap_or(0);
+        let words = self.bits.get(..=last).unwrap_or_default();
+        words.iter().enumerate().rev().flat_map(move |(index, word)| {
+            let word = if index == last { word & (u64::MAX >> (63 - into % 64)) } else { *word };
+            let base = self.segment.vaddr.wrapping_add(index as u64 * 64);
+            (0..64_u64).rev().filter(move |bit| word >> bit & 1 == 1).map(move |bit| base.wrapping_add(bit))
+        })
+    }
+
+    /// Marked addresses from `address` upwards.
+    fn up_from(&self, address: u64) -> impl Iterator<Item = u64> + '_ {
+        let into = address.wrapping_sub(self.segment.vaddr);
+        let first = usize::try_from(into / 64).unwrap_or(usize::MAX);
+        let words = self.bits.get(first..).unwrap_or_default();
+        words.iter().enumerate().flat_map(move |(index, word)| {
+            let word = if index == 0 { word & (u64::MAX << (into % 64)) } else { *word };
+            let base = self.segment.vaddr.wrapping_add((first.saturating_add(index)) as u64 * 64);
+            (0..64_u64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| base.wrapping_add(bit))
+        })
+    }
+}
+
+/// The instructions before cannot be decoded backwards; any reading that ends with one of these counts, and aligned starts get the benefit
+/// of the doubt as to which call does not return.
+fn ends_function_x86_64(before: u64, bytes: &[u8], is_aligned: bool) -> bool {
+    let ends_with = |pattern: &[u8]| bytes.ends_with(pattern);
+    // int3; nop; ret; ud2; short and near jumps are told by decoding below.
+    if ends_with(&[0xcc]) || ends_with(&[0xc3]) || ends_with(&[0x0f, 0x0b]) || ends_with(&[0x90]) || ends_with(&[0xf4]) {
+        return true;
+    }
+    (0..bytes.len()).any(|skip| {
+        let rest = bytes.get(skip..).unwrap_or_default();
+        let Some(last) = super::decode(Machine::X86_64, before.wrapping_add(skip as u64), rest) else { return false };
+        let ends_here = usize::from(last.length) == rest.len();
+        ends_here && (ends_function(Some(last)) || (last.kind.is_call() && is_aligned))
+    })
+}
+
+fn ends_function(last: Option<super::Instruction>) -> bool {
+    last.is_some_and(|last| last.ends_flow() || last.kind == Kind::Nop || matches!(last.kind, Kind::Call(_)))
+}
+
+/// More than the longest padding in use (15 bytes), less than what would cost.
+const LOOK_BACK: u64 = 16;
+/// The largest functions we look for have some 20 KB.
+const MAX_FUNCTION: u64 = 128 * 1024;
+/// False candidates among the true ones are one in some thousand.
+const MAX_CANDIDATES: usize = 4_096;
+/// Callers that are decoded until one is found to be real.
+const MAX_CALLERS: usize = 64;
+/// Candidates that pass for a start and are decoded.
+const MAX_TRIES: usize = 64;
+/// A bit per byte: 64 MB.
+const MAX_CODE: u64 = 512 * 1024 * 1024;

@@ -1,0 +1,3 @@
+module a11i.test/client
+
+go 1.21

@@ -1,0 +1,54 @@
+// An ordinary client on Node's own modules: `chat.js PORT CA_FILE`. Jobs come as JSON, a line each:
+// {"via": "https" | "fetch", "stream": bool, "prompt": text, "headers": {}}; one line of JSON goes out for each.
+"use strict";
+
+const fs = require("node:fs");
+const https = require("node:https");
+const readline = require("node:readline");
+
+const [port, caFile] = process.argv.slice(2);
+const url = `https://api.openai.com:${port}/v1/chat/completions`;
+const agent = new https.Agent({ keepAlive: true, ca: fs.readFileSync(caFile) });
+
+function body(job) {
+  const messages = [{ role: "user", content: job.prompt ?? "Say hello." }];
+  const stream = job.stream ? { stream: true, stream_options: { include_usage: true } } : {};
+  return JSON.stringify({ model: "gpt-4o-mini", messages, ...stream });
+}
+
+function headers(job) {
+  return { "content-type": "application/json", authorization: "Bearer sk-test-not-a-real-key", ...job.headers };
+}
+
+function byHttps(job) {
+  return new Promise((resolve, reject) => {
+    const request = https.request(url, { method: "POST", agent, headers: headers(job) }, (response) => {
+      const pieces = [];
+      response.on("data", (piece) => pieces.push(piece));
+      response.on("end", () => resolve(Buffer.concat(pieces).toString()));
+      response.on("error", reject);
+    });
+    request.on("error", reject);
+    request.end(body(job));
+  });
+}
+
+async function byFetch(job) {
+  const response = await fetch(url, { method: "POST", headers: headers(job), body: body(job) });
+  let text = "";
+  const decoder = new TextDecoder();
+  for await (const piece of response.body) text += decoder.decode(piece, { stream: true });
+  return text;
+}
+
+async function main() {
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    const job = JSON.parse(line);
+    const answer = await (job.via === "fetch" ? byFetch(job) : byHttps(job));
+    const id = /"id":"([^"]*)"/.exec(answer);
+    process.stdout.write(JSON.stringify({ id: id && id[1] }) + "\n");
+  }
+  agent.destroy();
+}
+
+main().then(() => process.exit(0), (error) => { console.error(error); process.exit(1); });

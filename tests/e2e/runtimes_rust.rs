@@ -1,0 +1,129 @@
+//! Stripped Rust programs: reqwest on rustls with either provider of cryptography.
+
+use std::path::Path;
+
+use a11i_tests::{
+    agent::Agent,
+    provider_stub::ProviderStub,
+    requirement,
+    serial::one_at_a_time,
+    workload::rust_client::{Provider, RustClient},
+};
+use serde_json::{Value, json};
+
+use crate::scene::{RUSTLS, Scene, matched_by};
+
+async fn every_call_is_reported(provider: Provider, options: &[(&str, &str)], work: &[Value]) {
+    let Some(client) = requirement::met(RustClient::built(provider).await) else { return };
+    let Some(scene) = Scene::set().await else { return };
+    let mut program = client.start(&scene.stub, options);
+    let pid = program.pid;
+    wait_until_attached(&scene.agent, client.path()).await;
+    for work in work {
+        let answers = program.run(work).await;
+        assert!(answers.iter().all(|answer| answer.get("id").is_some_and(Value::is_string)), "{answers:#?}");
+    }
+    program.finish().await;
+    scene.calls_are_reported_by(RUSTLS, pid).await;
+}
+
+/// A file that the agent has never seen has to be read first.
+async fn wait_until_attached(agent: &Agent, program: &Path) {
+    let name = program.file_name().expect("it is a file").display().to_string();
+    agent.wait_for_log(&["attached path=", &format!("{name}\"")]).await;
+}
+
+/// Whole answers and streams, one after the other on one connection; a request and an answer of many records.
+fn jobs() -> Vec<Value> {
+    vec![
+        json!({"api": "chat"}),
+        json!({"api": "chat", "stream": true}),
+        json!({"api": "chat", "stream": true, "headers": {"x-stub-chunks": "300"}}),
+        json!({"api": "chat", "prompt": "word ".repeat(40_000), "headers": {"x-stub-input-tokens": "40000"}}),
+        json!({"api": "chat", "stream": true}),
+    ]
+}
+
+/// Each on a connection of its own, with numbers of its own.
+fn fifty(round: usize) -> Value {
+    let job = |n: usize| {
+        let headers = json!({
+            "x-stub-chunks": (n + 3).to_string(),
+            "x-stub-pace-ms": "5",
+            "x-stub-input-tokens": (1000 * round + n + 1).to_string(),
+        });
+        json!({"api": "chat", "stream": !n.is_multiple_of(3), "prompt": format!("stream {n}"), "headers": headers})
+    };
+    (0..50).map(job).collect()
+}
+
+#[tokio::test]
+async fn calls_with_ring() {
+    every_call_is_reported(Provider::Ring, &[], &jobs()).await;
+}
+
+#[tokio::test]
+async fn calls_with_aws_lc() {
+    every_call_is_reported(Provider::AwsLc, &[], &jobs()).await;
+}
+
+#[tokio::test]
+async fn calls_over_tls_1_2() {
+    for provider in [Provider::Ring, Provider::AwsLc] {
+        every_call_is_reported(provider, &[("TLS_VERSION", "1.2")], &jobs()).await;
+    }
+}
+
+#[tokio::test]
+async fn calls_with_chacha20() {
+    for (provider, version) in [(Provider::Ring, "1.3"), (Provider::AwsLc, "1.3"), (Provider::Ring, "1.2"), (Provider::AwsLc, "1.2")] {
+        every_call_is_reported(provider, &[("TLS_VERSION", version), ("CIPHER", "chacha20")], &jobs()).await;
+    }
+}
+
+#[tokio::test]
+async fn fifty_connections_of_one_process_are_each_joined_right() {
+    for provider in [Provider::Ring, Provider::AwsLc] {
+        every_call_is_reported(provider, &[], &[fifty(0), fifty(1)]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_whose_keys_change_stays_one() {
+    const CALLS: usize = 12;
+    for provider in [Provider::Ring, Provider::AwsLc] {
+        let Some(client) = requirement::met(RustClient::built(provider).await) else { return };
+        let Some(scene) = Scene::set().await else { return };
+        let mut program = client.start_key_update(&scene.stub, CALLS);
+        let pid = program.pid;
+        wait_until_attached(&scene.agent, client.key_update_path()).await;
+        // Its answers come one by one for the one line.
+        let answers = program.run(&json!(vec![json!({}); CALLS])).await;
+        assert_eq!(answers.len(), CALLS, "{answers:#?}");
+        program.finish().await;
+        scene.calls_are_reported_by(RUSTLS, pid).await;
+    }
+}
+
+#[tokio::test]
+async fn open_connections_of_a_running_program() {
+    for provider in [Provider::Ring, Provider::AwsLc] {
+        let Some(client) = requirement::met(RustClient::built(provider).await) else { return };
+        let _turn = one_at_a_time();
+        let stub = ProviderStub::start();
+        let mut program = client.start(&stub, &[]);
+        let pid = program.pid;
+        program.run(&fifty(0)).await;
+        let unseen = stub.expected().len();
+
+        let Some(agent) = Agent::start().await else { return };
+        program.run(&fifty(1)).await;
+        program.run_one(&json!({"api": "chat", "stream": true})).await;
+        let expected = stub.expected();
+        let seen = expected.get(unseen..).expect("there were more calls");
+        agent.calls_of(pid, seen.len()).await;
+        program.finish().await;
+        assert!(stub.exchanges().iter().all(|exchange| exchange.connection < 50), "the client kept its connections");
+        matched_by(RUSTLS, seen, &agent.stop().await, pid);
+    }
+}

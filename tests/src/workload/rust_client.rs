@@ -1,0 +1,121 @@
+//! reqwest on rustls, stripped, with either provider of cryptography (`clients/rust`). Jobs and answers: [`Program`].
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::process::Command;
+
+use super::{cache, clients, program::Program};
+use crate::{
+    provider_stub::ProviderStub,
+    requirement::{self, Unmet},
+};
+
+/// Whose cryptography rustls uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    Ring,
+    AwsLc,
+}
+
+impl Provider {
+    /// The client's feature, and its name's end.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ring => "ring",
+            Self::AwsLc => "aws-lc",
+        }
+    }
+}
+
+/// The built client, and a program on the same rustls that changes its keys.
+pub struct RustClient {
+    program: PathBuf,
+    key_update: PathBuf,
+}
+
+/// Two to four minutes where two cores have other work too; it happens once.
+const BUILD: Duration = Duration::from_mins(20);
+
+impl RustClient {
+    /// From the cache, or built now.
+    ///
+    /// # Errors
+    /// When cargo cannot build it, with its own words.
+    pub async fn built(provider: Provider) -> Result<Self, Unmet> {
+        let folder = clients().join("rust");
+        let kept = |name: &str| cache().join(format!("{name}-{}", provider.as_str()));
+        let client = Self { program: kept("rust-client"), key_update: kept("key-update") };
+        let sources = ["Cargo.toml", "Cargo.lock", "src/main.rs", "src/bin/key-update.rs"].map(|source| folder.join(source));
+        if is_newer(&client.key_update, &sources) {
+            return Ok(client);
+        }
+        let cargo = requirement::program("cargo", "install Rust")?;
+        fs::create_dir_all(cache())
+            .map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
+        let lock = File::create(cache().join("rust-client.lock")).expect("the cache folder is writable");
+        lock.lock().expect("a file can be locked");
+        if is_newer(&client.key_update, &sources) {
+            return Ok(client);
+        }
+        let target = cache().join("rust");
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--release", "--locked", "--features", provider.as_str(), "--target-dir"]).arg(&target);
+        // What cargo says to tests is not meant for another build.
+        for name in ["CARGO_TARGET_DIR", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_BOOTSTRAP"] {
+            build.env_remove(name);
+        }
+        let output = tokio::time::timeout(BUILD, build.current_dir(&folder).kill_on_drop(true).output()).await;
+        let remedy = "aws-lc needs a C compiler; offline, set A11I_TEST_CACHE to a folder where it was built before";
+        match output {
+            Err(_) => return Err(Unmet::new(format!("the Rust client was not built within {BUILD:?}"), remedy)),
+            Ok(Err(error)) => return Err(Unmet::new(format!("cargo cannot be started: {error}"), remedy)),
+            Ok(Ok(output)) if !output.status.success() => {
+                let words = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
+                return Err(Unmet::new(format!("the Rust client cannot be built: {words}"), remedy));
+            }
+            Ok(Ok(_)) => {}
+        }
+        // The one that is asked about comes last.
+        for (name, program) in [("rust-client", &client.program), ("key-update", &client.key_update)] {
+            let fresh = cache().join(format!("rust-client.{}", std::process::id()));
+            fs::copy(target.join("release").join(name), &fresh).expect("cargo has built it");
+            fs::rename(&fresh, program).expect("the cache folder is writable");
+        }
+        Ok(client)
+    }
+
+    /// The client's file.
+    pub fn path(&self) -> &Path {
+        &self.program
+    }
+
+    /// The file of the program that changes its keys.
+    pub fn key_update_path(&self) -> &Path {
+        &self.key_update
+    }
+
+    /// Starts it: `options` are its environment (`TLS_VERSION`, `CIPHER`).
+    pub fn start(&self, stub: &ProviderStub, options: &[(&str, &str)]) -> Program {
+        let mut command = Command::new(&self.program);
+        command.env("STAND_IN_PORT", stub.port().to_string()).env("SSL_CERT_FILE", stub.ca_file()).envs(options.iter().copied());
+        Program::start(&mut command)
+    }
+
+    /// Starts the program that makes so many calls on one connection and changes the keys of both directions between them. It waits for a
+    /// line of work, whatever it says.
+    pub fn start_key_update(&self, stub: &ProviderStub, calls: usize) -> Program {
+        let mut command = Command::new(&self.key_update);
+        command.arg(calls.to_string()).env("STAND_IN_PORT", stub.port().to_string()).env("SSL_CERT_FILE", stub.ca_file());
+        Program::start(&mut command)
+    }
+}
+
+fn is_newer(program: &Path, sources: &[PathBuf]) -> bool {
+    let time = |path: &Path| fs::metadata(path).ok()?.modified().ok();
+    let Some(made) = time(program) else { return false };
+    sources.iter().all(|source| time(source).is_some_and(|written| made >= written))
+}
