@@ -84,7 +84,7 @@ impl Seen {
 
 /// Requests of a multiplexed connection that are looked at before it is left alone, where none was a call and its host is none of an LLM
 /// provider.
-const REQUESTS_LOOKED_AT: u16 = 32;
+const REQUESTS_LOOKED_AT: u16 = 8;
 
 /// What was said of a flow: each verdict once per request, and again where it could not be delivered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

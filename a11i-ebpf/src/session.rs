@@ -64,6 +64,7 @@ pub(crate) fn begin_generation(session: &mut Session) {
     session.causes = [0; 2];
     session.start = [[0; 4]; 2];
     session.last_direction = 2;
+    session.flags &= !flag::HTTP2;
     session.queued = 0;
 }
 
