@@ -253,7 +253,10 @@ fn stay_within_budgets(session: &mut Session, scratch: &mut Scratch, direction: 
     let wanted = launder(&raw const scratch.limit);
     let mut left = u64::from(session.undecided_left);
     // Of the connection as a whole, less is copied of what it answers.
-    if session.flags & flag::HTTP2 != 0 && session.request_direction != direction as u8 && session.offsets[direction] > UNDECIDED_ANSWER_BYTES {
+    if session.flags & flag::HTTP2 != 0
+        && session.request_direction != direction as u8
+        && session.offsets[direction] > UNDECIDED_ANSWER_BYTES
+    {
         left = 0;
     }
     let mut allowed = if wanted > left { left } else { wanted };

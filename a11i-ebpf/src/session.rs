@@ -3,7 +3,7 @@
 use a11i_common::{
     event::{Counter, RecordHeader, RecordKind, SessionRecord, cause},
     identity::ProcessId,
-    session::{Session, SessionKey, protocol},
+    session::{Session, SessionKey, flag, protocol},
 };
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_boot_ns};
 

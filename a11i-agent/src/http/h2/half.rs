@@ -30,10 +30,18 @@ pub(super) struct Half {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Open {
     /// `left`: bytes of data before padding; `None` until the length of the padding is known.
-    Data { header: FrameHeader, left: Option<u32> },
+    Data {
+        header: FrameHeader,
+        left: Option<u32>,
+    },
     /// HEADERS, PUSH_PROMISE, CONTINUATION. `is_broken`: part of it was not seen.
-    Fields { header: FrameHeader, is_broken: bool },
-    Small { header: FrameHeader },
+    Fields {
+        header: FrameHeader,
+        is_broken: bool,
+    },
+    Small {
+        header: FrameHeader,
+    },
     Other,
 }
 

@@ -71,7 +71,8 @@ impl Bench {
     }
 
     fn response(&mut self, stream: u32, pieces: &[&str]) -> Vec<u8> {
-        let block = self.responses.block(&[(":status", "200"), ("content-type", "text/event-stream"), ("x-request-id", &stream.to_string())]);
+        let block =
+            self.responses.block(&[(":status", "200"), ("content-type", "text/event-stream"), ("x-request-id", &stream.to_string())]);
         let mut out = headers(0, stream, &block);
         for piece in pieces {
             out.extend(frame(kind::DATA, 0, stream, piece.as_bytes()));

@@ -41,7 +41,13 @@ struct Code {
 
 static CODE: Code = code();
 
-#[expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::as_conversions, clippy::cast_possible_truncation, reason = "evaluated by the compiler")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "evaluated by the compiler"
+)]
 const fn code() -> Code {
     let mut code = Code { first: [0; LONGEST + 1], count: [0; LONGEST + 1], start: [0; LONGEST + 1], symbols: [0; 256] };
     let (mut next, mut placed, mut length) = (0_u32, 0_u32, SHORTEST);

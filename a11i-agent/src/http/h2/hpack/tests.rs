@@ -78,7 +78,11 @@ fn bytes(hex: &str) -> Vec<u8> {
 #[test]
 fn the_requests_of_the_rfc_with_and_without_huffman_code() {
     // RFC 7541 appendices C.3 and C.4.
-    let plain = ["828684410f7777772e6578616d706c652e636f6d", "828684be58086e6f2d6361636865", "828785bf400a637573746f6d2d6b65790c637573746f6d2d76616c7565"];
+    let plain = [
+        "828684410f7777772e6578616d706c652e636f6d",
+        "828684be58086e6f2d6361636865",
+        "828785bf400a637573746f6d2d6b65790c637573746f6d2d76616c7565",
+    ];
     let coded = ["828684418cf1e3c2e5f23a6ba0ab90f4ff", "828684be5886a8eb10649cbf", "828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf"];
     for requests in [plain, coded] {
         let mut decoder = Decoder::new(true);
@@ -99,7 +103,10 @@ fn the_responses_of_the_rfc_evict_from_a_small_table() {
     );
     assert_eq!(decoded(&mut decoder, &first).unwrap()[0], ":status: 302");
     let second = decoded(&mut decoder, &bytes("4803333037c1c0bf")).unwrap();
-    assert_eq!(second, [":status: 307", "cache-control: private", "date: Mon, 21 Oct 2013 20:13:21 GMT", "location: https://www.example.com"]);
+    assert_eq!(
+        second,
+        [":status: 307", "cache-control: private", "date: Mon, 21 Oct 2013 20:13:21 GMT", "location: https://www.example.com"]
+    );
     let third = bytes(
         "88c1611d4d6f6e2c203231204f637420323031332032303a31333a323220474d54c05a04677a69707738666f6f3d4153444a4b48514b425a584f5157454f50495541585157454f49553b206d61782d6167653d333630303b2076657273696f6e3d31",
     );
@@ -125,7 +132,10 @@ fn what_was_inserted_unseen_is_unknown_and_what_came_since_is_certain() {
     assert_eq!(decoded(&mut seen, &encoder.block(&[("a", "1")])).unwrap(), ["a: 1"]);
     encoder.block(&[("b", "2")]);
     seen.poison();
-    assert_eq!(decoded(&mut seen, &encoder.block(&[("a", "1"), ("b", "2"), ("c", "3"), ("a", "1")])).unwrap(), ["?: ?", "?: ?", "c: 3", "?: ?"]);
+    assert_eq!(
+        decoded(&mut seen, &encoder.block(&[("a", "1"), ("b", "2"), ("c", "3"), ("a", "1")])).unwrap(),
+        ["?: ?", "?: ?", "c: 3", "?: ?"]
+    );
 }
 
 #[test]
