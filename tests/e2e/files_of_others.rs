@@ -115,7 +115,8 @@ async fn a_process_in_its_own_mount_pid_and_net_namespace_is_reported_like_any_o
     let missing = || requirement::Unmet::new("no `stub` beside the tests", "build the programs of the tests too (`--bins`)");
     let (Some(stub), true) = (requirement::met(stub.ok_or_else(missing)), needed == [true; 2]) else { return };
     let Some(scene) = Scene::set().await else { return };
-    // The library is on a file system that only this namespace has; a first call to an uninteresting path makes it known.
+    // The library is on a file system that only this namespace has; calls to an uninteresting path make it known: each is over within
+    // some ten milliseconds, so that one alone may not be.
     let script = r#"
         set -e
         mount -t tmpfs none "$ROOM" && cp "$LIBSSL" "$ROOM/libssl.so.3"
@@ -125,8 +126,7 @@ async fn a_process_in_its_own_mount_pid_and_net_namespace_is_reported_like_any_o
         export LD_LIBRARY_PATH="$ROOM"
         ask() { curl --silent --show-error --http1.1 --noproxy '*' --cacert "$(sed -n 's/^CA *//p' "$OUT")" \
             --connect-to api.openai.com:443:127.0.0.1:44443 "$@"; }
-        ask https://api.openai.com/health
-        until [ -e "$GO" ]; do sleep 0.1; done
+        until [ -e "$GO" ]; do ask https://api.openai.com/health; sleep 0.1; done
         ask https://api.openai.com/v1/chat/completions -H 'content-type: application/json' -H 'x-stub-input-tokens: 1234' \
             -d '{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hello"}]}'
         until grep -q ' -> 200' "$OUT"; do sleep 0.1; done

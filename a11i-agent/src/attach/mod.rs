@@ -41,6 +41,11 @@ pub trait TlsLibrary: Sync {
     /// Beginnings of the sonames of its shared libraries, to attach before anyone maps them.
     fn soname_prefixes(&self) -> &'static [&'static str];
 
+    /// Whether it is looked for in the code: that takes milliseconds to a second, where names take next to nothing.
+    fn searches(&self) -> bool {
+        false
+    }
+
     /// What the file offers of it; nothing where it does not define it.
     fn find(&self, binary: &Binary<'_>) -> Found;
 }
@@ -89,8 +94,22 @@ impl Analysis {
     }
 }
 
-/// Finds out what `file` offers. Costs two passes over symbol names; cached by the caller under the [`FileId`].
+/// How much is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Depth {
+    /// What has names: symbols, and Go's function table. Milliseconds.
+    Names,
+    /// The code as well: up to a second for some hundred megabytes.
+    Whole,
+}
+
+/// Finds out what `file` offers; cached by the caller under the [`FileId`].
 pub fn analyse(source: &dyn ByteSource, file: FileId) -> Result<Analysis, ElfError> {
+    analyse_to(source, file, Depth::Whole)
+}
+
+/// [`analyse`], as deep as is asked for.
+pub fn analyse_to(source: &dyn ByteSource, file: FileId, depth: Depth) -> Result<Analysis, ElfError> {
     let elf = match Elf::parse(source) {
         Err(ElfError::OtherClass) => return Ok(Analysis { evidence: vec![Evidence::OtherClass], ..Analysis::default() }),
         parsed => parsed?,
@@ -107,7 +126,7 @@ pub fn analyse(source: &dyn ByteSource, file: FileId) -> Result<Analysis, ElfErr
         plans: Vec::new(),
         evidence: evidence::in_file(&elf, &binary.functions),
     };
-    for library in LIBRARIES {
+    for library in LIBRARIES.iter().filter(|library| depth == Depth::Whole || !library.searches()) {
         let found = library.find(&binary);
         analysis.plans.extend(found.plans);
         analysis.evidence.extend(found.evidence);

@@ -29,6 +29,10 @@ enum Count {
 }
 
 impl TlsLibrary for StaticOpenSsl {
+    fn searches(&self) -> bool {
+        true
+    }
+
     fn symbols(&self) -> &'static [&'static str] {
         &[]
     }

@@ -146,6 +146,13 @@ impl OpenedFile {
     }
 }
 
+impl OpenedFile {
+    /// The same file, held open once more.
+    pub(super) fn duplicate(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()?, id: self.id })
+    }
+}
+
 impl AsFd for OpenedFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

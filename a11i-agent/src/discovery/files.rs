@@ -16,7 +16,7 @@ use super::{
     file::{Device, FileId, OpenError, OpenedFile, id_of},
     script,
 };
-use crate::attach::{Analysis, analyse};
+use crate::attach::{Analysis, Depth, analyse_to};
 
 /// See the module.
 #[derive(Default)]
@@ -24,6 +24,8 @@ pub(super) struct Files {
     worker: DeadlineWorker,
     budgets: Budgets,
     analyses: AnalysisCache,
+    /// Those of [`Depth::Names`].
+    named: AnalysisCache,
     /// What does not answer, for as long as the thread that asked is stuck in it.
     stuck: Vec<(Place, Stuck)>,
     opened: u64,
@@ -67,6 +69,7 @@ pub(super) struct Analysed {
     pub(super) analysis: Result<Arc<Analysis>, ElfError>,
     /// The file did not change while it was read.
     pub(super) is_stable: bool,
+    pub(super) depth: Depth,
 }
 
 impl Files {
@@ -89,15 +92,23 @@ impl Files {
     }
 
     pub(super) fn analyse(&mut self, file: OpenedFile, namespace: u64) -> Result<Analysed, Unanswered> {
+        self.analyse_to(file, namespace, Depth::Whole)
+    }
+
+    /// At least as deep as `depth`: what is known from earlier is given whole.
+    pub(super) fn analyse_to(&mut self, file: OpenedFile, namespace: u64, depth: Depth) -> Result<Analysed, Unanswered> {
         let id = file.id();
         if let Some(known) = self.analyses.entries.get(&id) {
-            return Ok(Analysed { file, analysis: Ok(Arc::clone(known)), is_stable: true });
+            return Ok(Analysed { file, analysis: Ok(Arc::clone(known)), is_stable: true, depth: Depth::Whole });
+        }
+        if let Some(known) = self.named.entries.get(&id).filter(|_| depth == Depth::Names) {
+            return Ok(Analysed { file, analysis: Ok(Arc::clone(known)), is_stable: true, depth });
         }
         self.analysed = self.analysed.saturating_add(1);
         let place = Place::Device(Device::of(id.dev));
         self.refuse_stuck(place)?;
         let job = move |progress: &_| {
-            let analysis = match analyse(&Metered(&file, progress), id) {
+            let analysis = match analyse_to(&Metered(&file, progress), id, depth) {
                 // Not ours to read, today and tomorrow: remembered as empty.
                 Err(ElfError::NotElf | ElfError::OtherType(_)) if !script::is_script(&file) => Ok(Analysis::default()),
                 analysis => analysis,
@@ -109,9 +120,10 @@ impl Files {
         self.budgets.read(namespace, bytes);
         let analysis = analysis.map(Arc::new);
         if let (true, Ok(analysis)) = (is_stable, &analysis) {
-            self.analyses.insert(id, Arc::clone(analysis));
+            let cache = if depth == Depth::Whole { &mut self.analyses } else { &mut self.named };
+            cache.insert(id, Arc::clone(analysis));
         }
-        Ok(Analysed { file, analysis, is_stable })
+        Ok(Analysed { file, analysis, is_stable, depth })
     }
 
     /// Which version of a file is at `path` now; `None`: none that can be told.

@@ -63,6 +63,11 @@ impl Reported {
         self.versions.remove(&key_of(before)).map(|version| version.id)
     }
 
+    /// How many plans were reported of this version.
+    pub(super) fn plans(&self, id: &FileId) -> Option<usize> {
+        self.versions.get(&key_of(id)).filter(|version| version.id == *id).map(|version| version.analysis.plans.len())
+    }
+
     /// Files that no process was seen to use for long: when they are mapped again, their version is told by opening them.
     pub(super) fn forget_unused(&mut self, generation: u64) {
         if self.versions.len() >= MAX_REPORTED {

@@ -136,10 +136,11 @@ impl Scanner {
             let mut turn = Turn::default();
             loop {
                 let mut report = |report| audience.handle_report(report);
-                match next_work(&inbox, scan.is_scanning_host(), &mut turn) {
+                match next_work(&inbox, scan.is_scanning_host(), scan.has_deep(), &mut turn) {
                     Work::Request(ScanRequest::Host) => scan.begin_host(&mut report),
-                    Work::Request(request) => scan.handle(request, &mut report),
+                    Work::Request(request) => scan.begin(request, &mut report),
                     Work::HostScan => drop(scan.step_host(&mut report)),
+                    Work::Deep => drop(scan.step_deep(&mut report)),
                     Work::Nothing => {}
                     Work::End => break,
                 }
@@ -173,6 +174,8 @@ impl Scanner {
 enum Work {
     Request(ScanRequest),
     HostScan,
+    /// The code of a file.
+    Deep,
     Nothing,
     /// Nobody will ask any more.
     End,
@@ -200,7 +203,14 @@ impl Turn {
     }
 }
 
-fn next_work(inbox: &mpsc::Receiver<ScanRequest>, scanning_host: bool, turn: &mut Turn) -> Work {
+fn next_work(inbox: &mpsc::Receiver<ScanRequest>, scanning_host: bool, has_deep: bool, turn: &mut Turn) -> Work {
+    if !scanning_host && has_deep {
+        return match inbox.try_recv() {
+            Ok(request) => Work::Request(request),
+            Err(mpsc::TryRecvError::Empty) => Work::Deep,
+            Err(mpsc::TryRecvError::Disconnected) => Work::End,
+        };
+    }
     if !scanning_host {
         return match inbox.recv_timeout(PAUSE) {
             Ok(request) => Work::Request(request),
@@ -266,7 +276,7 @@ mod tests {
         let mut steps = 0;
         for _ in 0..100 * (REQUESTS_PER_STEP + 1) {
             requests.try_send(nobody).ok();
-            steps += u32::from(matches!(next_work(&inbox, true, &mut turn), Work::HostScan));
+            steps += u32::from(matches!(next_work(&inbox, true, false, &mut turn), Work::HostScan));
         }
         assert!(steps >= 100, "{steps}");
         drop(requests);

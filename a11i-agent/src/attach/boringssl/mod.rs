@@ -25,6 +25,10 @@ use crate::{
 pub struct StrippedBoringSsl;
 
 impl TlsLibrary for StrippedBoringSsl {
+    fn searches(&self) -> bool {
+        true
+    }
+
     fn symbols(&self) -> &'static [&'static str] {
         &[]
     }

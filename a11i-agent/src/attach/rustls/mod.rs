@@ -27,6 +27,10 @@ use crate::{
 pub struct Rustls;
 
 impl TlsLibrary for Rustls {
+    fn searches(&self) -> bool {
+        true
+    }
+
     fn symbols(&self) -> &'static [&'static str] {
         &[]
     }

@@ -19,7 +19,7 @@ use super::{
     },
     KnownProcess, Mapped, Scan, soname_prefixes,
 };
-use crate::clock::Clock;
+use crate::{attach::Depth, clock::Clock};
 
 /// What became of one mapped file.
 struct Outcome {
@@ -129,8 +129,9 @@ impl Scan {
             Err(Refused::OverBudget) if is_tls_name(mapping) => return Outcome::later(vec![not_covered(NotCovered::OverBudget { path })]),
             Err(Refused::OverBudget) => return Outcome::later(Vec::new()),
         };
-        let (file, analysis, is_stable) = match self.files.analyse(file, namespace) {
-            Ok(Analysed { file, analysis, is_stable }) => (file, analysis, is_stable),
+        let depth = if self.deep.has_room() { Depth::Names } else { Depth::Whole };
+        let (file, analysis, is_stable, depth) = match self.files.analyse_to(file, namespace, depth) {
+            Ok(Analysed { file, analysis, is_stable, depth }) => (file, analysis, is_stable, depth),
             Err(source) => return Outcome::later(vec![not_covered(NotCovered::Unanswered { path, source })]),
         };
         if !is_stable {
@@ -146,12 +147,17 @@ impl Scan {
             Err(_) if !is_tls_name(mapping) => return Outcome::done(Vec::new()),
             Err(source) => return Outcome::done(vec![not_covered(NotCovered::Unreadable { path, source })]),
         };
-        if analysis.is_empty() {
+        let is_whole = depth == Depth::Whole;
+        if !is_whole {
+            self.deep.push(&file, mapping, namespace, self.is_program(process.pid, mapping));
+        }
+        if is_whole && analysis.is_empty() {
             self.empty.add(mapping.device, mapping.inode, file.id());
             return Outcome::done(Vec::new());
         }
         let unsupported = |evidence: &Evidence| not_covered(NotCovered::Unsupported { path: path.clone(), evidence: *evidence });
-        let mut reports: Vec<_> = analysis.evidence.iter().map(unsupported).collect();
+        // What is missing is said when all was looked at.
+        let mut reports: Vec<_> = analysis.evidence.iter().filter(|_| is_whole).map(unsupported).collect();
         if !analysis.plans.is_empty() {
             self.report_version(file.id(), &analysis, &mut |report| reports.push(report));
             reports.push(ScanReport::Found { process, candidate: Candidate { file, path, analysis } });

@@ -4,6 +4,7 @@
 //! small read. Runs on the scanner's thread ([`super::scanner`]); what may hang runs on a thread of its own ([`super::deadline`]).
 //! What could not be looked at now (over budget, no answer, being written) is looked at again by a later host scan.
 
+mod deep;
 mod mapped;
 mod unmapped;
 mod versions;
@@ -15,6 +16,7 @@ use std::{
 
 use a11i_common::identity::{Pid, ProcessId};
 
+use self::deep::Deep;
 use super::{
     empty_files::EmptyFiles,
     file::{Device, FileId, id_of},
@@ -36,6 +38,8 @@ pub struct Scan {
     files: Files,
     /// Files without anything, by what `maps` shows. Forgotten every [`GENERATIONS_OF_TRUST`].
     empty: EmptyFiles,
+    /// Files whose code is yet to be looked at.
+    deep: Deep,
     /// Files that were reported, and in which version.
     reported: Reported,
     mounts: Mounts,
@@ -81,6 +85,7 @@ impl Scan {
             processes: HashMap::new(),
             files: Files::default(),
             empty: EmptyFiles::default(),
+            deep: Deep::default(),
             reported: Reported::default(),
             mounts: Mounts::default(),
             namespaces: Namespaces::new(own_namespace),
@@ -106,8 +111,14 @@ impl Scan {
         self.empty.clone()
     }
 
-    /// Answers one request, a host scan included from beginning to end.
+    /// Answers one request, a host scan included from beginning to end, and looks at all code that is new with it.
     pub fn handle(&mut self, request: ScanRequest, reports: &mut dyn FnMut(ScanReport)) {
+        self.begin(request, reports);
+        while self.step_deep(reports) {}
+    }
+
+    /// Answers one request, as far as names tell. [`Self::step_deep`] goes on.
+    pub fn begin(&mut self, request: ScanRequest, reports: &mut dyn FnMut(ScanReport)) {
         match request {
             ScanRequest::Exec(process) => {
                 self.processes.remove(&process);
@@ -162,6 +173,10 @@ impl Scan {
                 self.process(process, reports);
                 self.versions_of(process, reports);
             }
+            return true;
+        }
+        // Whoever runs already is covered when the scan is over, whatever its library has of names.
+        if self.step_deep(reports) {
             return true;
         }
         self.host = None;

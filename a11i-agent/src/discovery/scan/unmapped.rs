@@ -89,7 +89,7 @@ impl Scan {
                 continue;
             }
             match self.files.analyse(file, namespace) {
-                Ok(Analysed { file, analysis: Ok(analysis), is_stable: true }) if !analysis.plans.is_empty() => {
+                Ok(Analysed { file, analysis: Ok(analysis), is_stable: true, .. }) if !analysis.plans.is_empty() => {
                     self.report_version(file.id(), &analysis, reports);
                     self.namespaces.offered(namespace, self.generation);
                     reports(ScanReport::Library { candidate: Candidate { file, path, analysis }, namespace });
