@@ -13,7 +13,8 @@ pub enum Verdict {
     NotLlm,
     /// Everything of the request and its answer is copied.
     Llm,
-    /// The connection's server name is that of an LLM provider: so is every request, until it turns out to be none.
+    /// The connection's server name is that of an LLM provider, or it is multiplexed and carries calls: every request is one, until it turns
+    /// out to be none.
     LlmHost,
     /// Nobody can read the connection any more.
     Ignore,
@@ -51,8 +52,8 @@ impl Seen {
 
     pub(crate) const fn notice(&mut self, notice: ConnectionNotice) {
         match notice {
-            // What follows an upgrade is another protocol for good, and HTTP/2 is not decoded by this version.
-            ConnectionNotice::Http2NotDecoded | ConnectionNotice::Upgraded => self.unreadable = true,
+            // What follows an upgrade is another protocol for good.
+            ConnectionNotice::Upgraded => self.unreadable = true,
             // Its request was lost, or sent before anybody looked: it may have been a call.
             ConnectionNotice::Malformed(MalformedReason::UnexpectedResponse) => {}
             // The next request may be better. What never was HTTP, the kernel half knows by itself, except where bytes began like a request by
@@ -81,6 +82,10 @@ impl Seen {
     }
 }
 
+/// Requests of a multiplexed connection that are looked at before it is left alone, where none was a call and its host is none of an LLM
+/// provider.
+const REQUESTS_LOOKED_AT: u16 = 8;
+
 /// What was said of a flow: each verdict once per request, and again where it could not be delivered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Told {
@@ -94,6 +99,9 @@ pub(crate) struct Told {
     undelivered: Option<Verdict>,
     /// The server name is that of an LLM provider.
     pub(crate) host: bool,
+    /// Of a multiplexed connection: a call was among its requests; records with a request that was none.
+    has_calls: bool,
+    others: u16,
 }
 
 impl Told {
@@ -107,6 +115,16 @@ impl Told {
                 Some(Verdict::Llm | Verdict::NotLlm) | None => None,
             };
         }
+    }
+
+    /// What follows for a connection whose requests go side by side: it is copied as a whole, or not at all.
+    pub(crate) const fn of_multiplexed(&mut self, seen: Seen) -> Option<Verdict> {
+        self.has_calls |= seen.llm;
+        if seen.llm {
+            return Some(Verdict::LlmHost);
+        }
+        self.others = self.others.saturating_add(seen.other as u16);
+        if self.others >= REQUESTS_LOOKED_AT && !self.has_calls && !self.host { Some(Verdict::Ignore) } else { None }
     }
 
     pub(crate) const fn request(self) -> u16 {

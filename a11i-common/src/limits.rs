@@ -71,6 +71,10 @@ pub const LLM_NAMES: u32 = 4_096;
 /// `POST` and `PUT` may use one call limit.
 pub const UNDECIDED_OTHER_BYTES: u32 = 4_096;
 
+/// Bytes that the server of an HTTP/2 connection may have sent when the copying of what it sends stops, while nobody has said what the connection
+/// is: some dozen heads, or a few small answers.
+pub const UNDECIDED_ANSWER_BYTES: u64 = 64 * 1024;
+
 /// Bytes of undecided exchanges that are copied in a second on the whole node; what comes beyond is a gap.
 pub const UNDECIDED_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
 

@@ -29,8 +29,7 @@ pub mod protocol {
     pub const PRESUMED_LLM: u8 = 3;
     /// Not HTTP, or no LLM traffic: neither copied nor counted until bytes begin like a request. What then begins has a new generation.
     pub const OTHER: u8 = 4;
-    /// Nobody can read it: nothing more is copied for as long as it lives. HTTP/2 after its preface, since this version does not decode
-    /// it, and what the agent said so of.
+    /// Nobody can read it, or it carries no LLM traffic and can begin nothing else: nothing more is copied for as long as it lives.
     pub const IGNORED: u8 = 5;
 }
 
@@ -40,6 +39,8 @@ pub mod flag {
     pub const LLM_HOST: u8 = 1;
     /// The agent knows the ends of the session's socket.
     pub const PEER_TOLD: u8 = 2;
+    /// HTTP/2: copied as a whole or not at all.
+    pub const HTTP2: u8 = 8;
     /// Go: a call that reads was seen to begin. One that returns without was under way before there were probes, which happens once.
     pub const READER_SEEN: u8 = 4;
 }

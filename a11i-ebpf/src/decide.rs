@@ -3,7 +3,7 @@
 use a11i_common::{
     decision::verdict,
     event::{Counter, cause},
-    limits::{PROTOCOL_PROBE_BYTES, UNDECIDED_BYTES_PER_SECOND, UNDECIDED_OTHER_BYTES},
+    limits::{PROTOCOL_PROBE_BYTES, UNDECIDED_ANSWER_BYTES, UNDECIDED_BYTES_PER_SECOND, UNDECIDED_OTHER_BYTES},
     session::{Session, SessionKey, flag, protocol},
 };
 
@@ -59,6 +59,7 @@ pub(crate) fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut S
         state => {
             // Of an undecided request nobody knows where it ends: the next may be pipelined behind it, and has its own verdict.
             if (turned || state == protocol::REQUEST)
+                && session.flags & flag::HTTP2 == 0
                 && session.request_direction == direction as u8
                 && let Some(word) = request_word(transfer, session, direction, length)
             {
@@ -67,7 +68,7 @@ pub(crate) fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut S
         }
     }
     if session.protocol == protocol::REQUEST {
-        stay_within_budgets(session, scratch);
+        stay_within_budgets(session, scratch, direction);
     }
     true
 }
@@ -141,14 +142,62 @@ fn first_sight(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch
         session.request_direction = 1 - direction as u8;
         session.protocol = if session.flags & flag::LLM_HOST != 0 { protocol::PRESUMED_LLM } else { protocol::REQUEST };
         session.undecided_left = UNDECIDED_OTHER_BYTES;
+    } else if word == u32::from_le_bytes(*b"PRI ") {
+        begin_http2(session, scratch, direction as u8);
+    } else if begins_frame(transfer, length, session.offsets[direction]) {
+        // A server's first frame, or a connection that was there before us. Who asks, the agent finds out.
+        begin_http2(session, scratch, 2);
     } else {
-        session.protocol = if word == u32::from_le_bytes(*b"PRI ") { protocol::IGNORED } else { protocol::OTHER };
+        session.protocol = protocol::OTHER;
         if scratch.limit > PROTOCOL_PROBE_BYTES {
             scratch.limit = PROTOCOL_PROBE_BYTES;
         }
         scratch.skip_cause = cause::NOT_HTTP;
     }
 }
+
+/// Until the agent has said what the connection is, it is copied within budgets, as one request.
+#[inline(always)]
+fn begin_http2(session: &mut Session, scratch: &mut Scratch, request_direction: u8) {
+    scratch.wake = 1;
+    session.flags |= flag::HTTP2;
+    session.request_direction = request_direction;
+    session.undecided_left = settings::call_limit();
+    session.protocol = if session.flags & flag::LLM_HOST != 0 { protocol::PRESUMED_LLM } else { protocol::REQUEST };
+}
+
+/// Whether the session's first bytes are the head of an HTTP/2 frame, as peers send them (RFC 9113 sections 4.1 and 6).
+#[inline(always)]
+fn begins_frame(transfer: &Transfer, length: u64, offset: u64) -> bool {
+    if length < 9 || offset != 0 {
+        return false;
+    }
+    let (Some(head), Some(last)) = (user_memory::read::<u64>(transfer.buffer), user_memory::read::<u8>(transfer.buffer + 8)) else {
+        return false;
+    };
+    let head = u64::from_le(head);
+    let size = ((head & 0xff) << 16) | (head & 0xff00) | ((head >> 16) & 0xff);
+    let (kind, flags) = ((head >> 24) & 0xff, (head >> 32) & 0xff);
+    let of_connection = head >> 40 == 0 && last == 0;
+    if size > LARGEST_FRAME || (head >> 40) & 0x80 != 0 {
+        return false;
+    }
+    match kind {
+        0 => !of_connection && flags & !0x9 == 0,
+        1 => !of_connection && flags & !0x2d == 0 && size > 0,
+        3 => !of_connection && flags == 0 && size == 4,
+        4 => of_connection && flags & !1 == 0 && size <= MOST_SETTINGS,
+        6 => of_connection && flags & !1 == 0 && size == 8,
+        8 => flags == 0 && size == 4,
+        _ => false,
+    }
+}
+
+/// `SETTINGS_MAX_FRAME_SIZE` at the beginning.
+const LARGEST_FRAME: u64 = 16_384;
+
+/// Sixteen settings of six bytes.
+const MOST_SETTINGS: u64 = 96;
 
 #[inline(always)]
 fn begin_request(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch, direction: usize, word: u32) {
@@ -200,14 +249,21 @@ fn take_verdict(key: &SessionKey, session: &mut Session) {
 
 /// What may be copied of an undecided exchange, by what is left for it and for the node.
 #[inline(always)]
-fn stay_within_budgets(session: &mut Session, scratch: &mut Scratch) {
+fn stay_within_budgets(session: &mut Session, scratch: &mut Scratch, direction: usize) {
     let wanted = launder(&raw const scratch.limit);
-    let left = u64::from(session.undecided_left);
+    let mut left = u64::from(session.undecided_left);
+    // Of the connection as a whole, less is copied of what it answers.
+    if session.flags & flag::HTTP2 != 0
+        && session.request_direction != direction as u8
+        && session.offsets[direction] > UNDECIDED_ANSWER_BYTES
+    {
+        left = 0;
+    }
     let mut allowed = if wanted > left { left } else { wanted };
     if !node_allows(allowed) {
         allowed = 0;
     }
-    session.undecided_left = (left - allowed) as u32;
+    session.undecided_left -= allowed as u32;
     if allowed < wanted {
         scratch.limit = allowed;
         scratch.skip_cause = cause::UNDECIDED_BUDGET;

@@ -3,7 +3,7 @@
 use a11i_common::{
     event::{Counter, RecordHeader, RecordKind, SessionRecord, cause},
     identity::ProcessId,
-    session::{Session, SessionKey, protocol},
+    session::{Session, SessionKey, flag, protocol},
 };
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_boot_ns};
 
@@ -64,6 +64,7 @@ pub(crate) fn begin_generation(session: &mut Session) {
     session.causes = [0; 2];
     session.start = [[0; 4]; 2];
     session.last_direction = 2;
+    session.flags &= !flag::HTTP2;
     session.queued = 0;
 }
 

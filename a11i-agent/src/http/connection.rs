@@ -7,11 +7,16 @@ use a11i_common::identity::{BootTime, Direction};
 use super::{
     ConnectionNotice, HttpEvent,
     content_coding::DecodeLimits,
+    context::Context,
     credential::Fingerprinter,
     detect::{Detector, Prefix, Verdict},
-    h1::{Context, H1},
+    h1::H1,
+    h2::H2,
 };
-use crate::flow::{Segment, SegmentBody};
+use crate::{
+    call::Completeness,
+    flow::{Segment, SegmentBody},
+};
 
 /// Shared by all connections.
 #[derive(Clone, Debug)]
@@ -45,7 +50,8 @@ pub struct Connection {
 enum State {
     Detecting(Box<Detector>),
     Http1(Box<H1>),
-    /// Not HTTP/1.x, or no longer: the rest is not looked at.
+    Http2(Box<H2>),
+    /// Not HTTP, or no longer: the rest is not looked at.
     Ignored,
 }
 
@@ -57,29 +63,32 @@ impl Connection {
     pub fn push(&mut self, segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
         match &mut self.state {
             State::Ignored => {}
-            State::Http1(_) => self.push_http1(segment, sink),
+            State::Http1(_) | State::Http2(_) => self.push_on(segment, sink),
             State::Detecting(detector) => match detector.observe(&segment) {
                 Verdict::Undecided => {}
                 Verdict::Http1 { client } => {
                     let prefixes = std::mem::take(detector.as_mut()).into_prefixes();
                     self.begin_http1(client, prefixes, segment, sink);
                 }
-                Verdict::NotHttp => self.note(ConnectionNotice::NotHttp),
-                Verdict::Http2 => {
-                    self.note(ConnectionNotice::Http2NotDecoded);
-                    self.state = State::Ignored;
+                Verdict::Http2 { client } => {
+                    let prefixes = std::mem::take(detector.as_mut()).into_prefixes();
+                    self.begin_http2(client, prefixes, segment, sink);
                 }
+                Verdict::NotHttp => self.note(ConnectionNotice::NotHttp),
             },
         }
     }
 
     /// The session is over: what is open ends as cut.
     pub fn close(&mut self, time: BootTime, sink: &mut dyn FnMut(HttpEvent<'_>)) {
-        if let State::Http1(h1) = &mut self.state {
-            let mut found = Vec::new();
-            h1.close(time, &mut Context { settings: &self.settings, notices: &mut found, sink });
-            self.note_all(found);
+        let mut found = Vec::new();
+        let mut context = Context { settings: &self.settings, notices: &mut found, sink };
+        match &mut self.state {
+            State::Http1(h1) => h1.close(time, &mut context),
+            State::Http2(h2) => h2.close(time, &mut context),
+            State::Detecting(_) | State::Ignored => {}
         }
+        self.note_all(found);
         self.state = State::Ignored;
     }
 
@@ -95,6 +104,7 @@ impl Connection {
         match &self.state {
             State::Detecting(detector) => detector.awaits_more(),
             State::Http1(h1) => h1.is_inside_request_head(),
+            State::Http2(h2) => h2.is_inside_request_head(),
             State::Ignored => false,
         }
     }
@@ -102,6 +112,11 @@ impl Connection {
     /// Its bytes began in the middle of something, and it has not shown itself since.
     pub fn is_unrecognised(&self) -> bool {
         matches!(&self.state, State::Detecting(detector) if detector.is_unrecognised())
+    }
+
+    /// Requests and responses go side by side: what is said of one is not true of the connection.
+    pub const fn is_multiplexed(&self) -> bool {
+        matches!(self.state, State::Http2(_))
     }
 
     /// It is HTTP, and what came first of it was the middle of a message, or a response. Losses that are known are not meant.
@@ -116,24 +131,49 @@ impl Connection {
         let is_answer = segment.direction != client;
         self.joined_late = (is_answer || late != [false; 2]) && write.missing.is_whole() && read.missing.is_whole();
         self.state = State::Http1(Box::new(H1::new(client, late, [write.missing, read.missing])));
-        // What was held of the directions while they were undecided. The present segment's own part of it is not given twice.
+        self.push_held([write, read], segment, sink);
+    }
+
+    fn begin_http2(&mut self, client: Option<Direction>, prefixes: [Prefix; 2], segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
+        let [write, read] = prefixes;
+        let missing = [write.missing, read.missing];
+        self.joined_late = client.is_none() && missing.iter().all(|missing| missing.is_whole());
+        let Some(client) = client else {
+            // What was held is the middle of something.
+            self.state = State::Http2(Box::new(H2::joined_late(missing)));
+            return self.push_on(segment, sink);
+        };
+        let server = if client == Direction::Write { &read } else { &write };
+        let server_missing = server.missing.join(if server.joined_late { Completeness::JoinedLate } else { Completeness::Whole });
+        self.state = State::Http2(Box::new(H2::from_the_start(client, (!server_missing.is_whole()).then_some(server_missing))));
+        self.push_held([write, read], segment, sink);
+    }
+
+    /// What was held of the directions while they were undecided, and then the segment, whose own part of it is not given twice.
+    fn push_held(&mut self, [write, read]: [Prefix; 2], segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
         for (direction, prefix) in [(Direction::Write, write), (Direction::Read, read)] {
             let held = if direction == segment.direction { prefix.before } else { prefix.bytes.len() };
             if let Some(bytes @ [_, ..]) = prefix.bytes.get(..held)
                 && (direction == segment.direction || !prefix.joined_late)
             {
-                self.push_http1(Segment { direction, time: prefix.time, body: SegmentBody::Bytes(bytes) }, sink);
+                self.push_on(Segment { direction, time: prefix.time, body: SegmentBody::Bytes(bytes) }, sink);
             }
         }
-        self.push_http1(segment, sink);
+        self.push_on(segment, sink);
     }
 
-    fn push_http1(&mut self, segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
-        let State::Http1(h1) = &mut self.state else { return };
+    fn push_on(&mut self, segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
         let mut found = Vec::new();
-        h1.push(segment, &mut Context { settings: &self.settings, notices: &mut found, sink });
-        if h1.is_over() {
-            self.state = State::Ignored;
+        let mut context = Context { settings: &self.settings, notices: &mut found, sink };
+        match &mut self.state {
+            State::Http1(h1) => {
+                h1.push(segment, &mut context);
+                if h1.is_over() {
+                    self.state = State::Ignored;
+                }
+            }
+            State::Http2(h2) => h2.push(segment, &mut context),
+            State::Detecting(_) | State::Ignored => {}
         }
         self.note_all(found);
     }

@@ -2,6 +2,7 @@
 
 use a11i_common::identity::{BootTime, Direction};
 
+use super::h2;
 use crate::{
     call::Completeness,
     flow::{Segment, SegmentBody},
@@ -13,8 +14,10 @@ const PROBE_BYTES: usize = 64;
 /// Longest method in the IANA registry (`UPDATEREDIRECTREF`) and some room.
 const METHOD_BYTES: usize = 20;
 
-const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 const STATUS_START: &[u8] = b"HTTP/1.";
+
+/// Bytes of HTTP/2's preface that no other method begins with.
+const METHOD_START: usize = 13;
 
 /// Frame headers in a row that make an HTTP/2 connection joined in the middle; a frame that ends with its segment counts double.
 const H2_SCORE: u32 = 3;
@@ -25,7 +28,10 @@ pub(super) enum Verdict {
     Http1 {
         client: Direction,
     },
-    Http2,
+    /// `client`: the connection is seen from its beginning. `None`: frames were recognised in the middle.
+    Http2 {
+        client: Option<Direction>,
+    },
     /// Neither direction begins like HTTP. Message starts are looked for all the same: it may have been joined in the middle.
     NotHttp,
 }
@@ -103,8 +109,11 @@ impl Detector {
 
     fn judge(&mut self, direction: Direction, segment: &[u8]) -> Verdict {
         let bytes = &self.prefix_mut(direction).bytes;
-        if bytes.starts_with(H2_PREFACE) {
-            return Verdict::Http2;
+        if let Some(preface) = bytes.get(..h2::PREFACE.len().min(bytes.len()))
+            && preface.len() > METHOD_START
+            && h2::PREFACE.starts_with(preface)
+        {
+            return Verdict::Http2 { client: Some(direction) };
         }
         if begins_request(bytes) {
             return Verdict::Http1 { client: direction };
@@ -112,12 +121,16 @@ impl Detector {
         if bytes.starts_with(STATUS_START) {
             return Verdict::Http1 { client: direction.opposite() };
         }
-        if may_begin_request(bytes) || may_begin_response(bytes) || H2_PREFACE.starts_with(bytes) {
+        if may_begin_request(bytes) || may_begin_response(bytes) || h2::PREFACE.starts_with(bytes) {
             return Verdict::Undecided;
         }
-        self.h2_score = self.h2_score.saturating_add(h2_frames(segment));
+        let begins_server = h2::begins_server(bytes);
+        if begins_server && !self.is_unrecognised() {
+            return Verdict::Http2 { client: Some(direction.opposite()) };
+        }
+        self.h2_score = self.h2_score.saturating_add(h2::chain(segment));
         if self.h2_score >= H2_SCORE {
-            return Verdict::Http2;
+            return Verdict::Http2 { client: None };
         }
         self.prefix_mut(direction).joined_late = true;
         if self.write.joined_late && self.read.joined_late { Verdict::NotHttp } else { Verdict::Undecided }
@@ -168,38 +181,4 @@ fn split_method(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Registered methods are upper case letters and hyphens.
 const fn is_method_byte(byte: u8) -> bool {
     byte.is_ascii_uppercase() || byte == b'-'
-}
-
-/// Plausible HTTP/2 frame headers in a row from the segment's start (RFC 9113 section 4.1), one more for a frame that ends with it.
-fn h2_frames(segment: &[u8]) -> u32 {
-    let mut rest = segment;
-    let mut score = 0_u32;
-    while let Some((&[l2, l1, l0, kind, flags, s3, s2, s1, s0], tail)) = rest.split_first_chunk::<9>() {
-        let length = usize::try_from(u32::from_be_bytes([0, l2, l1, l0])).unwrap_or(usize::MAX);
-        let stream = u32::from_be_bytes([s3, s2, s1, s0]);
-        let plausible = stream < 1 << 31
-            && length <= 16_384
-            && match kind {
-                0 => stream != 0 && flags & !0x9 == 0,
-                1 => stream != 0 && flags & !0x2d == 0 && length > 0,
-                2 => stream != 0 && length == 5,
-                3 => stream != 0 && length == 4 && flags == 0,
-                4 => stream == 0 && length.is_multiple_of(6) && flags & !1 == 0,
-                6 => stream == 0 && length == 8 && flags & !1 == 0,
-                7 => stream == 0 && length >= 8 && flags == 0,
-                8 => length == 4 && flags == 0,
-                9 => stream != 0 && flags & !4 == 0,
-                _ => false,
-            };
-        if !plausible {
-            return 0;
-        }
-        score = score.saturating_add(1);
-        match tail.get(length..) {
-            Some([]) => return score.saturating_add(1),
-            Some(next) => rest = next,
-            None => return score,
-        }
-    }
-    score
 }

@@ -6,11 +6,15 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
+mod authority;
 mod connection;
 pub mod content_coding;
+mod context;
 mod credential;
 mod detect;
 mod h1;
+mod h2;
+mod message;
 pub mod sse;
 
 pub use connection::{Connection, HttpSettings};
@@ -124,6 +128,7 @@ pub enum HttpVersion {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Headers {
     fields: Vec<(String, HeaderValue)>,
+    has_unseen: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -136,6 +141,15 @@ pub enum HeaderValue {
 impl Headers {
     pub fn push(&mut self, name: String, value: HeaderValue) {
         self.fields.push((name, value));
+    }
+
+    /// Some of what was sent refers to what was not seen (HTTP/2 joined late, or after a loss): what is absent here need not have been.
+    pub const fn has_unseen(&self) -> bool {
+        self.has_unseen
+    }
+
+    pub(crate) const fn mark_unseen(&mut self) {
+        self.has_unseen = true;
     }
 
     /// First text value of a field. `name` in lower case.
@@ -164,8 +178,6 @@ impl Headers {
 pub enum ConnectionNotice {
     /// Neither direction begins like HTTP.
     NotHttp,
-    /// HTTP/2 preface or frames: not decoded by this version.
-    Http2NotDecoded,
     /// `Upgrade` or CONNECT was accepted: what follows is another protocol.
     Upgraded,
     Malformed(MalformedReason),

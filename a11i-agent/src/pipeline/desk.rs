@@ -73,7 +73,11 @@ impl Desk {
         // Pieces that waited carry other numbers than this one: of them, nothing is said that stops anything.
         let in_order = before.is_none() && flow.reassembly.next_timeout().is_none();
         let undisturbed = in_order && !flow.lossy && flow.exchanges.is_empty() && !flow.http.is_inside_head() && flow.upgrade.is_none();
-        let verdict = seen.verdict(undisturbed, !flow.exchanges.is_empty(), flow.told.host);
+        let verdict = if flow.http.is_multiplexed() {
+            flow.told.of_multiplexed(seen)
+        } else {
+            seen.verdict(undisturbed, !flow.exchanges.is_empty(), flow.told.host)
+        };
         if let Some(verdict) = verdict.or_else(|| flow.told.again(undisturbed)) {
             flow.tell(*id, verdict, sink);
         }
@@ -96,6 +100,7 @@ impl Desk {
                 let id = event.exchange;
                 let mut asked = None;
                 let is_head = matches!(event.kind, HttpEventKind::Request(_));
+                let is_certain = !matches!(&event.kind, HttpEventKind::Request(head) if head.headers.has_unseen());
                 match &event.kind {
                     HttpEventKind::Request(head) => asked = self.upgrade_asked(id, head, context),
                     HttpEventKind::Response(_) | HttpEventKind::ResponseEnd(_) if upgrade.as_ref().is_some_and(|it| it.exchange <= id) => {
@@ -113,7 +118,11 @@ impl Desk {
                 }
                 if is_head {
                     *lossy = false;
-                    seen.head(exchanges.is_open(id));
+                    // Of a head with unseen fields, nobody knows what it would have been.
+                    let is_call = exchanges.is_open(id);
+                    if is_call || is_certain {
+                        seen.head(is_call);
+                    }
                     *upgrade = upgrade.take().or(asked);
                 }
             });
@@ -126,7 +135,6 @@ impl Desk {
         while let Some(notice) = http.take_notice() {
             seen.notice(notice);
             let kind = match notice {
-                ConnectionNotice::Http2NotDecoded => NoticeKind::Http2NotDecoded,
                 ConnectionNotice::NotHttp => NoticeKind::NotHttp,
                 ConnectionNotice::Upgraded => NoticeKind::Upgraded,
                 ConnectionNotice::Malformed(reason) => NoticeKind::Malformed(reason),

@@ -63,8 +63,6 @@ pub struct Notice {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum NoticeKind {
-    /// HTTP/2: this version reads HTTP/1.1 only.
-    Http2NotDecoded,
     NotHttp,
     /// The connection changed to another protocol (WebSocket, CONNECT).
     Upgraded,

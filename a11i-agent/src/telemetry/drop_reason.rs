@@ -12,8 +12,6 @@ pub enum DropReason {
     FlowExpired,
     /// A connection that is not HTTP.
     NotHttp,
-    /// An HTTP/2 connection: not decoded by this version.
-    Http2NotDecoded,
     /// A message that breaks the protocol or a limit.
     HttpMalformed,
     /// A request whose path looks like a model call and whose body does not.
@@ -81,12 +79,11 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    pub const ALL: [(Self, &'static str); 37] = [
+    pub const ALL: [(Self, &'static str); 36] = [
         (Self::RecordMalformed, "record_malformed"),
         (Self::FlowTableFull, "flow_table_full"),
         (Self::FlowExpired, "flow_expired"),
         (Self::NotHttp, "not_http"),
-        (Self::Http2NotDecoded, "http2_not_decoded"),
         (Self::HttpMalformed, "http_malformed"),
         (Self::NotLlm, "not_llm"),
         (Self::TooManyExchanges, "too_many_exchanges"),

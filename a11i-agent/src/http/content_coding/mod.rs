@@ -102,6 +102,14 @@ impl ContentDecoder {
     }
 }
 
+/// Adds a coding that was applied after those in `codings`: one field value for all.
+pub(super) fn push_coding(codings: &mut String, coding: &str) {
+    if !codings.is_empty() {
+        codings.push(',');
+    }
+    codings.push_str(coding);
+}
+
 /// Counts the output of every stage, so that an inner bomb is no way around the cap.
 struct Allowance<'a> {
     limits: DecodeLimits,

@@ -7,6 +7,8 @@ use crate::{
     call::Role,
     http::{
         HeaderValue, Headers, HttpVersion, MalformedReason, RequestHead, ResponseHead,
+        authority::split_authority,
+        content_coding::push_coding,
         credential::{Fingerprinter, is_secret_field, strip_query},
     },
 };
@@ -294,13 +296,6 @@ impl Fields {
     }
 }
 
-fn push_coding(codings: &mut String, coding: &str) {
-    if !codings.is_empty() {
-        codings.push(',');
-    }
-    codings.push_str(coding);
-}
-
 /// The same number several times is one number (RFC 9110 section 8.6).
 fn content_length(before: Option<u64>, text: &str) -> Result<Option<u64>, MalformedReason> {
     let mut length = before;
@@ -342,17 +337,6 @@ impl<'a> Target<'a> {
         let path = if path.is_empty() && authority.is_some() { "/" } else { path };
         Self { authority, path, query }
     }
-}
-
-/// Host in lower case and port. IPv6 addresses lose their brackets; user names and passwords are dropped.
-fn split_authority(authority: &str) -> (Option<String>, Option<u16>) {
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, rest)) => (address, rest.strip_prefix(':')),
-        None => authority.rsplit_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
-    };
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    ((!host.is_empty()).then_some(host), port.and_then(|port| port.parse().ok()))
 }
 
 #[cfg(test)]

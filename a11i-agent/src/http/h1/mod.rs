@@ -6,7 +6,6 @@
 
 mod chunked;
 mod head;
-mod message;
 mod pairing;
 mod requests;
 mod responses;
@@ -18,10 +17,13 @@ use a11i_common::identity::{BootTime, Direction};
 use self::{
     chunked::{Chunked, begins_like_chunk},
     head::{Framing, HeadBuffer, MethodKind},
-    message::Message,
     pairing::Pairing,
 };
-use super::{BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, HttpSettings, MalformedReason};
+use super::{
+    BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
+    context::{Context, emit},
+    message::Message,
+};
 use crate::{
     call::{Completeness, LossCauses, Role},
     flow::{Gap, Segment, SegmentBody},
@@ -32,13 +34,6 @@ const EXCHANGES_IN_FLIGHT: usize = 64;
 
 /// Something is missing here, and nobody counted it.
 const UNCOUNTED: Completeness = Completeness::Gap { lost: None, causes: LossCauses(0) };
-
-/// What every step needs and none owns.
-pub(super) struct Context<'a> {
-    pub(super) settings: &'a HttpSettings,
-    pub(super) notices: &'a mut Vec<ConnectionNotice>,
-    pub(super) sink: &'a mut dyn FnMut(HttpEvent<'_>),
-}
 
 #[derive(Debug)]
 pub(super) struct H1 {
@@ -404,10 +399,6 @@ fn body_phase(framing: Framing) -> Option<Phase> {
         Framing::Chunked => Some(Phase::Chunked(Chunked::new())),
         Framing::UntilClose => Some(Phase::UntilClose),
     }
-}
-
-fn emit(context: &mut Context<'_>, exchange: ExchangeId, time: BootTime, kind: HttpEventKind<'_>) {
-    (context.sink)(HttpEvent { exchange, time, kind });
 }
 
 fn skip_line_ends(bytes: &[u8]) -> &[u8] {

@@ -3,15 +3,19 @@
 use a11i_common::identity::BootTime;
 
 use super::{
-    AfterGap, BodyStep, Context, EXCHANGES_IN_FLIGHT, Exchange, H1, Phase, UNCOUNTED, body_phase, emit,
+    AfterGap, BodyStep, EXCHANGES_IN_FLIGHT, Exchange, H1, Phase, UNCOUNTED, body_phase,
     head::{Framing, ParsedRequest, parse_request},
-    message::Message,
     skip_line_ends,
 };
 use crate::{
     call::{Completeness, LossCauses},
     flow::Gap,
-    http::{BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason, detect},
+    http::{
+        BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
+        context::{Context, emit},
+        detect,
+        message::Message,
+    },
 };
 
 impl H1 {

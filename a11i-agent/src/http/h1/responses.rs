@@ -3,15 +3,19 @@
 use a11i_common::identity::BootTime;
 
 use super::{
-    AfterGap, BodyStep, Context, H1, MethodKind, Phase, UNCOUNTED, body_phase, emit,
+    AfterGap, BodyStep, H1, MethodKind, Phase, UNCOUNTED, body_phase,
     head::{Framing, ParsedResponse, parse_response},
-    message::Message,
     skip_line_ends,
 };
 use crate::{
     call::Completeness,
     flow::Gap,
-    http::{BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason, detect},
+    http::{
+        BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
+        context::{Context, emit},
+        detect,
+        message::Message,
+    },
 };
 
 impl H1 {

@@ -75,7 +75,6 @@ impl Observer {
 
     fn take_notice(&self, notice: &Notice) {
         let reason = match notice.kind {
-            NoticeKind::Http2NotDecoded => DropReason::Http2NotDecoded,
             NoticeKind::NotHttp | NoticeKind::Upgraded => DropReason::NotHttp,
             NoticeKind::Malformed(_) => DropReason::HttpMalformed,
         };
@@ -83,18 +82,10 @@ impl Observer {
         let (pid, process) = (notice.owner.process.pid.0, notice.owner.executable_name.as_deref().unwrap_or("unknown"));
         let server_name = notice.server_name.as_deref().unwrap_or("unknown");
         match notice.kind {
-            NoticeKind::Http2NotDecoded if notice.llm_host => {
-                tracing::warn!(
-                    pid,
-                    process,
-                    server_name,
-                    "HTTP/2 connection to an LLM host: not decoded by this version, its calls are not seen"
-                );
-            }
             NoticeKind::NotHttp | NoticeKind::Upgraded | NoticeKind::Malformed(_) if notice.llm_host => {
                 tracing::warn!(pid, process, server_name, kind = ?notice.kind, "connection to an LLM host cannot be followed");
             }
-            NoticeKind::Http2NotDecoded | NoticeKind::NotHttp | NoticeKind::Upgraded | NoticeKind::Malformed(_) => {
+            NoticeKind::NotHttp | NoticeKind::Upgraded | NoticeKind::Malformed(_) => {
                 tracing::debug!(pid, process, server_name, kind = ?notice.kind, "connection not followed");
             }
         }

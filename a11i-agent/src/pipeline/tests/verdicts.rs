@@ -79,8 +79,6 @@ fn a_request_whose_body_is_no_call_is_none_after_all() {
 #[test]
 fn what_cannot_be_read_is_ignored_for_good_and_what_is_malformed_until_the_next_request() {
     let mut kernel = Kernel::new();
-    assert_eq!(kernel.transfer(Direction::Write, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), [Verdict::Ignore]);
-    let mut kernel = Kernel::new();
     assert_eq!(kernel.transfer(Direction::Write, b"GET /chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n"), [Verdict::NotLlm]);
     // A kernel half that was too late to hear it.
     kernel.stopped = false;

@@ -399,13 +399,7 @@ fn a_connection_joined_in_a_request_is_followed_from_the_next_request() {
 }
 
 #[test]
-fn http2_and_other_protocols_are_named() {
-    let mut bench = Bench::new();
-    bench.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").read("x");
-    assert_eq!(bench.notices(), [ConnectionNotice::Http2NotDecoded]);
-    let mut bench = Bench::new();
-    bench.read(b"\0\0\x04\0\x01\0\0\0\x05data\0\0\x04\x08\0\0\0\0\0\0\0\x10\0");
-    assert_eq!(bench.notices(), [ConnectionNotice::Http2NotDecoded]);
+fn other_protocols_are_named() {
     let mut bench = Bench::new();
     bench.write("\0\x01binary protocol").read("\0\x02answer").write("more").read("more");
     assert_eq!(bench.notices(), [ConnectionNotice::NotHttp]);

@@ -1,0 +1,106 @@
+//! Heads of HTTP/2 messages (RFC 9113 section 8.3) from their field lines, credentials taken out.
+
+use a11i_common::identity::BootTime;
+
+use super::hpack::Field;
+use crate::{
+    call::Role,
+    http::{
+        HeaderValue, Headers, HttpVersion, RequestHead, ResponseHead,
+        authority::split_authority,
+        content_coding::push_coding,
+        credential::{Fingerprinter, is_secret_field, strip_query},
+    },
+};
+
+/// Most field lines and bytes that are kept of a head, as for HTTP/1.
+const FIELD_LINES: usize = 128;
+const HEAD_BYTES: usize = 64 * 1024;
+
+/// The field lines of one block.
+#[derive(Default)]
+pub(super) struct Lines {
+    pub(super) method: Option<String>,
+    pub(super) status: Option<u16>,
+    path: Option<String>,
+    authority: Option<String>,
+    host: Option<String>,
+    headers: Headers,
+    pub(super) codings: String,
+    kept: usize,
+    lines: usize,
+    /// A line, or its value, refers to what was missed.
+    pub(super) has_unseen: bool,
+}
+
+impl Lines {
+    pub(super) fn take(&mut self, field: Field<'_>, fingerprinter: &Fingerprinter) {
+        let (Some(name), Some(value)) = (field.name, field.value) else {
+            self.has_unseen = true;
+            return;
+        };
+        self.kept = self.kept.saturating_add(name.len()).saturating_add(value.len());
+        self.lines = self.lines.saturating_add(1);
+        if self.kept > HEAD_BYTES || self.lines > FIELD_LINES {
+            self.has_unseen = true;
+            return;
+        }
+        // Upper case is malformed (section 8.2.1); a credential hidden behind it is none the less.
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        let value = value.trim_ascii();
+        if is_secret_field(&name, value) {
+            self.headers.push(name, HeaderValue::Fingerprint(fingerprinter.fingerprint(value)));
+            return;
+        }
+        let text = String::from_utf8_lossy(value).into_owned();
+        match name.as_str() {
+            ":method" => self.method = Some(text),
+            ":path" => self.path = Some(text),
+            ":authority" => self.authority = Some(text),
+            ":status" => self.status = text.parse().ok().filter(|status| (100..1000).contains(status)),
+            name if name.starts_with(':') => {}
+            _ => {
+                match name.as_str() {
+                    "host" if self.host.is_none() => self.host = Some(text.clone()),
+                    "content-encoding" => push_coding(&mut self.codings, &text),
+                    _ => {}
+                }
+                self.headers.push(name, HeaderValue::Text(text));
+            }
+        }
+    }
+
+    /// An interim response (1xx): another follows.
+    pub(super) fn is_interim(&self) -> bool {
+        self.status.is_some_and(|status| status < 200)
+    }
+
+    pub(super) fn into_request(mut self, role: Role, first_byte: BootTime) -> RequestHead {
+        let (host, port) = self.authority.or(self.host).as_deref().map_or((None, None), split_authority);
+        let target = self.path.unwrap_or_default();
+        let target = target.split_once('#').map_or(target.as_str(), |(before, _)| before);
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        if self.has_unseen {
+            self.headers.mark_unseen();
+        }
+        RequestHead {
+            role,
+            version: HttpVersion::Http2,
+            method: self.method.unwrap_or_default(),
+            path: path.to_owned(),
+            query: query.map(strip_query),
+            host,
+            port,
+            headers: self.headers,
+            first_byte,
+        }
+    }
+
+    /// `None`: without a status it is none.
+    pub(super) fn into_response(mut self, first_byte: BootTime) -> Option<ResponseHead> {
+        if self.has_unseen {
+            self.headers.mark_unseen();
+        }
+        Some(ResponseHead { version: HttpVersion::Http2, status: self.status?, headers: self.headers, first_byte })
+    }
+}

@@ -1,0 +1,314 @@
+//! One HTTP/2 connection (RFC 9113), watched in both directions: frames, header blocks, streams.
+//!
+//! A loss within the data of one stream is that stream's. Any other loss may have taken frames of any of them: all are marked, the header
+//! tables are poisoned, and frames are looked for again. What a poisoned reference stood for stays unknown.
+
+mod frame;
+mod half;
+mod head;
+mod hpack;
+mod stream;
+
+use std::collections::BTreeMap;
+
+use a11i_common::identity::{BootTime, Direction};
+
+pub(super) use self::frame::{PREFACE, begins_server, chain};
+use self::{
+    frame::{AfterGap, FrameHeader, Step, flag, kind},
+    half::{Block, Half, Open},
+    head::Lines,
+    stream::Stream,
+};
+use super::{
+    ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
+    context::{Context, emit},
+};
+use crate::{
+    call::{Completeness, LossCauses, Role},
+    flow::{Gap, Segment, SegmentBody},
+};
+
+/// Streams followed at once. Servers allow 100 to 256 as a rule; more are those whose end was lost.
+const STREAMS: usize = 1024;
+
+/// A stream that was open at a loss, and behind which so many others began, is over: its end was lost. Ids go up in steps of two.
+const OVERTAKEN: u32 = 2 * 128;
+
+/// Something is missing here, and nobody counted it.
+const UNCOUNTED: Completeness = Completeness::Gap { lost: None, causes: LossCauses(0) };
+
+#[derive(Debug)]
+pub(super) struct H2 {
+    client: Option<Direction>,
+    /// Indexed by [`Direction`].
+    write: Half,
+    read: Half,
+    streams: BTreeMap<u32, Stream>,
+    next_id: u64,
+}
+
+impl H2 {
+    /// From the client's preface on. `missing`: of what the server sent, something came before.
+    pub(super) fn from_the_start(client: Direction, server_joined_late: Option<Completeness>) -> Self {
+        let server = server_joined_late.map_or_else(|| Half::from_the_start(false), Half::joined_late);
+        let (write, read) = match client {
+            Direction::Write => (Half::from_the_start(true), server),
+            Direction::Read => (server, Half::from_the_start(true)),
+        };
+        Self { client: Some(client), write, read, streams: BTreeMap::new(), next_id: 0 }
+    }
+
+    /// In the middle: who asks is known when a head says so.
+    pub(super) fn joined_late(missing: [Completeness; 2]) -> Self {
+        let [write, read] = missing.map(|missing| Half::joined_late(if missing.is_whole() { Completeness::JoinedLate } else { missing }));
+        Self { client: None, write, read, streams: BTreeMap::new(), next_id: 0 }
+    }
+
+    /// Fields of a request wait for more.
+    pub(super) fn is_inside_request_head(&self) -> bool {
+        self.client.is_some_and(|client| {
+            let half = if client == Direction::Write { &self.write } else { &self.read };
+            half.block.is_some() || matches!(half.open, Open::Fields { .. }) && !half.payload.is_empty()
+        })
+    }
+
+    pub(super) fn push(&mut self, segment: Segment<'_>, context: &mut Context<'_>) {
+        let Segment { direction, time, body } = segment;
+        match body {
+            SegmentBody::Bytes(bytes) => self.bytes(direction, bytes, time, context),
+            SegmentBody::Gap(gap) => self.gap(direction, gap, time, context),
+            SegmentBody::End => self.half_over(direction, time, context),
+        }
+    }
+
+    /// The connection is over: every stream is.
+    pub(super) fn close(&mut self, time: BootTime, context: &mut Context<'_>) {
+        for mut stream in std::mem::take(&mut self.streams).into_values() {
+            stream.close(FramingEnd::Cut, time, context);
+        }
+    }
+
+    const fn half_mut(&mut self, direction: Direction) -> &mut Half {
+        match direction {
+            Direction::Write => &mut self.write,
+            Direction::Read => &mut self.read,
+        }
+    }
+
+    fn is_request(&self, direction: Direction) -> Option<bool> {
+        self.client.map(|client| client == direction)
+    }
+
+    fn bytes(&mut self, direction: Direction, bytes: &[u8], time: BootTime, context: &mut Context<'_>) {
+        let mut rest = bytes;
+        if self.half_mut(direction).reader.is_lost() {
+            let Some(found) = self.half_mut(direction).reader.rejoin(bytes).and_then(|at| bytes.get(at..)) else { return };
+            rest = found;
+        }
+        loop {
+            let (step, tail) = self.half_mut(direction).reader.next(rest);
+            rest = tail;
+            match step {
+                Step::Begin(header) => self.half_mut(direction).begin_frame(header),
+                Step::Payload(payload) => {
+                    let data = self.half_mut(direction).payload(payload);
+                    if let (Open::Data { header, .. }, [_, ..]) = (self.half_mut(direction).open, data) {
+                        self.data(direction, header, data, time, context);
+                    }
+                }
+                Step::End => self.end_frame(direction, time, context),
+                Step::NeedMore => return,
+                Step::NoPreface => {
+                    // It was joined after all: the server's settings were not its first.
+                    let half = self.half_mut(direction);
+                    half.lose(Completeness::JoinedLate);
+                    let Some(found) = half.reader.rejoin(rest).and_then(|at| rest.get(at..)) else { return };
+                    rest = found;
+                }
+            }
+        }
+    }
+
+    fn data(&mut self, direction: Direction, header: FrameHeader, data: &[u8], time: BootTime, context: &mut Context<'_>) {
+        let Some(is_request) = self.is_request(direction) else { return };
+        if let Some(stream) = self.streams.get_mut(&header.stream) {
+            stream.data(is_request, data, time, context);
+        }
+    }
+
+    fn end_frame(&mut self, direction: Direction, time: BootTime, context: &mut Context<'_>) {
+        let half = self.half_mut(direction);
+        match std::mem::replace(&mut half.open, Open::Other) {
+            Open::Data { header, .. } if header.has(flag::END_STREAM) => self.end_stream(direction, header.stream, time, context),
+            Open::Fields { header, is_broken } => {
+                if let Some(block) = half.end_fields(header, is_broken, time) {
+                    self.end_block(direction, block, time, context);
+                }
+            }
+            Open::Small { header } if header.kind == kind::RST_STREAM => self.reset(header.stream, time, context),
+            Open::Small { .. } => {
+                // The server has not looked at streams above the one it names, and will not (section 6.8).
+                if let Some(last) = half.payload.first_chunk::<4>().map(|last| u32::from_be_bytes(*last) & 0x7fff_ffff)
+                    && self.is_request(direction) == Some(false)
+                {
+                    for mut stream in self.streams.split_off(&last.saturating_add(1)).into_values() {
+                        stream.close(FramingEnd::Cut, time, context);
+                    }
+                }
+            }
+            Open::Data { .. } | Open::Other => {}
+        }
+    }
+
+    /// A header block is whole, as far as it was seen.
+    fn end_block(&mut self, direction: Direction, block: Block, time: BootTime, context: &mut Context<'_>) {
+        let half = self.half_mut(direction);
+        let mut lines = Lines::default();
+        if block.is_broken {
+            half.hpack.poison();
+            half.missing = half.missing.join(UNCOUNTED);
+            lines.has_unseen = true;
+        } else {
+            let fingerprinter = &context.settings.fingerprinter;
+            if half.hpack.decode(&block.bytes, &mut |field| lines.take(field, fingerprinter)).is_err() {
+                context.notices.push(ConnectionNotice::Malformed(MalformedReason::Head));
+                half.missing = half.missing.join(UNCOUNTED);
+                lines.has_unseen = true;
+            }
+        }
+        let missing = if lines.has_unseen { half.missing } else { Completeness::Whole };
+        if block.is_promise {
+            return;
+        }
+        // Joined late: who sends a status is the server.
+        if self.client.is_none() {
+            self.client = match (&lines.method, lines.status) {
+                (_, Some(_)) => Some(direction.opposite()),
+                (Some(_), None) => Some(direction),
+                (None, None) => return,
+            };
+        }
+        let is_request = self.is_request(direction) == Some(true);
+        if is_request {
+            self.request(block.stream, lines, missing, block.first_byte, context);
+        } else {
+            self.response(block.stream, lines, missing, block.first_byte, context);
+        }
+        if block.ends_stream {
+            self.end_stream(direction, block.stream, time, context);
+        }
+    }
+
+    fn request(&mut self, id: u32, lines: Lines, missing: Completeness, first_byte: BootTime, context: &mut Context<'_>) {
+        // What comes behind the body is trailers.
+        if self.streams.contains_key(&id) {
+            return;
+        }
+        self.end_doubtful(id, first_byte, context);
+        let exchange = ExchangeId(self.next_id);
+        self.next_id = self.next_id.saturating_add(1);
+        let mut stream = Stream::new(exchange);
+        stream.begin(true, &lines.codings, missing, context);
+        self.streams.insert(id, stream);
+        let role = if self.client == Some(Direction::Read) { Role::Server } else { Role::Client };
+        emit(context, exchange, first_byte, HttpEventKind::Request(Box::new(lines.into_request(role, first_byte))));
+    }
+
+    fn response(&mut self, id: u32, lines: Lines, missing: Completeness, first_byte: BootTime, context: &mut Context<'_>) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if lines.is_interim() || stream.response.has_head {
+            return;
+        }
+        let codings = lines.codings.clone();
+        let Some(head) = lines.into_response(first_byte) else {
+            // Its status is unknown: what follows is missing too, since nobody knows its coding.
+            stream.gap(false, missing, first_byte, context);
+            return;
+        };
+        stream.begin(false, &codings, missing, context);
+        emit(context, stream.exchange, first_byte, HttpEventKind::Response(Box::new(head)));
+    }
+
+    fn end_stream(&mut self, direction: Direction, id: u32, time: BootTime, context: &mut Context<'_>) {
+        let Some(is_request) = self.is_request(direction) else { return };
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.end(is_request, FramingEnd::Finished, time, context)
+        {
+            self.streams.remove(&id);
+        }
+    }
+
+    /// Either side gave it up (section 6.4). After a whole response that says nothing of the call.
+    fn reset(&mut self, id: u32, time: BootTime, context: &mut Context<'_>) {
+        if let Some(mut stream) = self.streams.remove(&id) {
+            stream.close(FramingEnd::Cut, time, context);
+        }
+    }
+
+    fn gap(&mut self, direction: Direction, gap: Gap, time: BootTime, context: &mut Context<'_>) {
+        let missing = Completeness::Gap { lost: gap.lost, causes: gap.causes };
+        let half = self.half_mut(direction);
+        match (half.reader.gap(gap.lost), gap.lost) {
+            (AfterGap::InPayload { over }, Some(lost)) => {
+                let open = half.open;
+                let is_counted = !matches!(open, Open::Data { left: None, .. });
+                let missing = if is_counted { missing } else { Completeness::Gap { lost: None, causes: gap.causes } };
+                let is_data = half.gap_in_payload(lost);
+                if let (true, Open::Data { header, .. }, Some(is_request)) = (is_data, open, self.is_request(direction))
+                    && let Some(stream) = self.streams.get_mut(&header.stream)
+                {
+                    stream.gap(is_request, missing, time, context);
+                }
+                if over {
+                    // The frame's end needs no byte.
+                    self.bytes(direction, &[], time, context);
+                }
+            }
+            (AfterGap::InPayload { .. } | AfterGap::Lost, _) => {
+                let unknown = Completeness::Gap { lost: None, causes: gap.causes };
+                half.lose(unknown);
+                let is_request = self.is_request(direction);
+                for stream in self.streams.values_mut() {
+                    stream.is_doubtful = true;
+                    if let Some(is_request) = is_request {
+                        stream.gap(is_request, unknown, time, context);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A direction has ended: nothing more of its messages will come.
+    fn half_over(&mut self, direction: Direction, time: BootTime, context: &mut Context<'_>) {
+        let Some(is_request) = self.is_request(direction) else { return };
+        self.streams.retain(|_, stream| !stream.end(is_request, FramingEnd::Cut, time, context));
+    }
+
+    /// Ends streams whose end must have been lost, and makes room for another.
+    fn end_doubtful(&mut self, newest: u32, time: BootTime, context: &mut Context<'_>) {
+        let overtaken = newest.saturating_sub(OVERTAKEN);
+        while let Some(mut oldest) = self.streams.first_entry() {
+            let is_full = self.next_id > 0 && oldest.get().is_doubtful && *oldest.key() < overtaken;
+            if is_full {
+                oldest.get_mut().close(FramingEnd::Finished, time, context);
+                oldest.remove();
+            } else {
+                break;
+            }
+        }
+        while self.streams.len() >= STREAMS
+            && let Some((_, mut oldest)) = self.streams.pop_first()
+        {
+            oldest.gap(true, UNCOUNTED, time, context);
+            oldest.gap(false, UNCOUNTED, time, context);
+            oldest.close(FramingEnd::Finished, time, context);
+            let notice = ConnectionNotice::Malformed(MalformedReason::TooManyExchanges);
+            context.notices.push(notice);
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests count small numbers")]
+mod tests;

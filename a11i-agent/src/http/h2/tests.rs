@@ -1,0 +1,339 @@
+use std::sync::Arc;
+
+use super::{frame::tests::frame, hpack::tests::Encoder, *};
+use crate::{
+    flow::{Gap, Segment, SegmentBody},
+    http::{BodyEnd, Connection, HttpEvent, HttpSettings},
+};
+
+const CLIENT: Direction = Direction::Write;
+const SERVER: Direction = Direction::Read;
+const WHOLE: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished };
+
+/// What was told of one exchange.
+#[derive(Clone, PartialEq, Debug, Default)]
+struct Told {
+    path: String,
+    host: Option<String>,
+    unseen: bool,
+    shows_credential: bool,
+    request: String,
+    request_end: Option<BodyEnd>,
+    status: Option<u16>,
+    response: String,
+    response_end: Option<BodyEnd>,
+}
+
+struct Bench {
+    connection: Connection,
+    told: Vec<Told>,
+    requests: Encoder,
+    responses: Encoder,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let settings = Arc::new(HttpSettings::new(&[1; 32]));
+        let encoder = Encoder::with_huffman_code;
+        Self { connection: Connection::new(settings), told: Vec::new(), requests: encoder(), responses: encoder() }
+    }
+
+    fn push(&mut self, direction: Direction, body: SegmentBody<'_>) {
+        let told = &mut self.told;
+        self.connection.push(Segment { direction, time: BootTime(1), body }, &mut |event| note(told, event));
+    }
+
+    fn bytes(&mut self, direction: Direction, bytes: &[u8]) {
+        self.push(direction, SegmentBody::Bytes(bytes));
+    }
+
+    fn gap(&mut self, direction: Direction, lost: Option<u64>) {
+        self.push(direction, SegmentBody::Gap(Gap { lost, causes: LossCauses(1) }));
+    }
+
+    fn close(&mut self) {
+        let told = &mut self.told;
+        self.connection.close(BootTime(2), &mut |event| note(told, event));
+    }
+
+    /// A call's request, as a client of ours would write it.
+    fn request(&mut self, stream: u32, body: &str) -> Vec<u8> {
+        let length = body.len().to_string();
+        let block = self.requests.block(&[
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":authority", "api.openai.com"),
+            (":path", "/v1/chat/completions"),
+            ("authorization", "Bearer sk-secret"),
+            ("content-length", &length),
+        ]);
+        [headers(0, stream, &block), frame(kind::DATA, flag::END_STREAM, stream, body.as_bytes())].concat()
+    }
+
+    fn response(&mut self, stream: u32, pieces: &[&str]) -> Vec<u8> {
+        let block =
+            self.responses.block(&[(":status", "200"), ("content-type", "text/event-stream"), ("x-request-id", &stream.to_string())]);
+        let mut out = headers(0, stream, &block);
+        for piece in pieces {
+            out.extend(frame(kind::DATA, 0, stream, piece.as_bytes()));
+        }
+        out.extend(frame(kind::DATA, flag::END_STREAM, stream, b""));
+        out
+    }
+}
+
+fn headers(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
+    frame(kind::HEADERS, flags | flag::END_HEADERS, stream, block)
+}
+
+fn client_start() -> Vec<u8> {
+    [PREFACE.to_vec(), frame(4, 0, 0, &[0, 2, 0, 0, 0, 0]), frame(8, 0, 0, &[0, 1, 0, 0])].concat()
+}
+
+fn server_start() -> Vec<u8> {
+    frame(4, 0, 0, &[0, 3, 0, 0, 0, 100])
+}
+
+fn note(told: &mut Vec<Told>, event: HttpEvent<'_>) {
+    let nth = usize::try_from(event.exchange.0).unwrap();
+    if told.len() <= nth {
+        told.resize(nth + 1, Told::default());
+    }
+    let it = &mut told[nth];
+    assert_eq!(it.response_end, None, "nothing comes behind the end: {event:?}");
+    match event.kind {
+        HttpEventKind::Request(head) => {
+            it.shows_credential = format!("{head:?}").contains("sk-secret");
+            (it.path, it.host, it.unseen) = (head.path.clone(), head.host.clone(), head.headers.has_unseen());
+        }
+        HttpEventKind::RequestBody(bytes) => it.request.push_str(&String::from_utf8_lossy(bytes)),
+        HttpEventKind::RequestEnd(end) => assert_eq!(it.request_end.replace(end), None),
+        HttpEventKind::Response(head) => assert_eq!(it.status.replace(head.status), None),
+        HttpEventKind::ResponseBody(bytes) => it.response.push_str(&String::from_utf8_lossy(bytes)),
+        HttpEventKind::ResponseEnd(end) => it.response_end = Some(end),
+    }
+}
+
+fn whole(request: &str, response: &str) -> Told {
+    Told {
+        path: "/v1/chat/completions".to_owned(),
+        host: Some("api.openai.com".to_owned()),
+        unseen: false,
+        shows_credential: false,
+        request: request.to_owned(),
+        request_end: Some(WHOLE),
+        status: Some(200),
+        response: response.to_owned(),
+        response_end: Some(WHOLE),
+    }
+}
+
+#[test]
+fn an_exchange_comes_out_the_same_at_every_cut_of_either_direction() {
+    let mut bench = Bench::new();
+    let sent = [client_start(), bench.request(1, "{\"a\":1}")].concat();
+    let answered = [server_start(), bench.response(1, &["one", "two"])].concat();
+    for (direction, bytes) in [(CLIENT, &sent), (SERVER, &answered)] {
+        for cut in 0..bytes.len() {
+            let mut bench = Bench::new();
+            let (before, after) = bytes.split_at(cut);
+            if direction == SERVER {
+                bench.bytes(CLIENT, &sent);
+            }
+            bench.bytes(direction, before);
+            bench.bytes(direction, after);
+            if direction == CLIENT {
+                bench.bytes(SERVER, &answered);
+            }
+            assert_eq!(bench.told, [whole("{\"a\":1}", "onetwo")], "{direction:?} cut at {cut}");
+            assert!(!bench.connection.is_joined_late() && bench.connection.take_notice().is_none());
+        }
+    }
+}
+
+#[test]
+fn a_server_that_speaks_first_and_its_own_side_of_it() {
+    for client in [CLIENT, SERVER] {
+        let mut bench = Bench::new();
+        let (sent, answered) = (bench.request(1, "q"), bench.response(1, &["a"]));
+        bench.bytes(client.opposite(), &server_start());
+        bench.bytes(client, &[client_start(), sent].concat());
+        bench.bytes(client.opposite(), &answered);
+        assert_eq!(bench.told, [whole("q", "a")]);
+        assert!(!bench.connection.is_joined_late());
+    }
+}
+
+#[test]
+fn streams_side_by_side_keep_their_bytes_apart() {
+    let mut bench = Bench::new();
+    let mut sent = client_start();
+    for stream in [1, 3, 5, 7] {
+        sent.extend(bench.request(stream, &format!("ask {stream}")));
+    }
+    bench.bytes(CLIENT, &sent);
+    bench.bytes(SERVER, &server_start());
+    for stream in [7, 1, 5, 3] {
+        let block = bench.responses.block(&[(":status", "200")]);
+        bench.bytes(SERVER, &headers(0, stream, &block));
+    }
+    for round in 0..3 {
+        for stream in [3, 7, 1, 5] {
+            bench.bytes(SERVER, &frame(kind::DATA, 0, stream, format!("[{stream}.{round}]").as_bytes()));
+        }
+    }
+    for stream in [5, 1, 7, 3] {
+        bench.bytes(SERVER, &frame(kind::DATA, flag::END_STREAM, stream, b""));
+    }
+    let want: Vec<_> = [1, 3, 5, 7].map(|s| whole(&format!("ask {s}"), &format!("[{s}.0][{s}.1][{s}.2]"))).to_vec();
+    assert_eq!(bench.told, want);
+}
+
+#[test]
+fn padding_priorities_continuations_trailers_and_interim_responses() {
+    let mut bench = Bench::new();
+    let block = bench.requests.block(&[(":method", "POST"), (":authority", "api.openai.com"), (":path", "/v1/chat/completions")]);
+    let (one, rest) = block.split_at(3);
+    let (two, three) = rest.split_at(5);
+    let padded = [&[4, 0, 0, 0, 0, 15][..], one, &[0; 4]].concat();
+    let data = [&[3][..], b"body", &[0; 3]].concat();
+    let sent = [
+        client_start(),
+        frame(kind::HEADERS, flag::PADDED | flag::PRIORITY, 1, &padded),
+        frame(kind::CONTINUATION, 0, 1, two),
+        frame(kind::CONTINUATION, flag::END_HEADERS, 1, three),
+        frame(kind::DATA, flag::PADDED | flag::END_STREAM, 1, &data),
+        frame(0x77, 0, 9, b"unknown"),
+    ];
+    let interim = bench.responses.block(&[(":status", "103"), ("link", "x")]);
+    let promised = [&2_u32.to_be_bytes()[..], &bench.responses.block(&[(":method", "GET"), (":path", "/pushed")])].concat();
+    let last = bench.responses.block(&[(":status", "200")]);
+    let trailers = bench.responses.block(&[("grpc-status", "0")]);
+    let answered = [
+        server_start(),
+        headers(0, 1, &interim),
+        frame(kind::PUSH_PROMISE, flag::END_HEADERS, 1, &promised),
+        headers(0, 1, &last),
+        frame(kind::DATA, 0, 2, b"pushed"),
+        frame(kind::DATA, 0, 1, b"answer"),
+        headers(flag::END_STREAM, 1, &trailers),
+    ];
+    bench.bytes(CLIENT, &sent.concat());
+    bench.bytes(SERVER, &answered.concat());
+    assert_eq!(bench.told, [whole("body", "answer")]);
+}
+
+#[test]
+fn a_reset_a_goaway_and_the_end_of_the_connection_cut_what_is_open() {
+    let mut bench = Bench::new();
+    let sent: Vec<u8> = [1, 3, 5].into_iter().flat_map(|stream| bench.request(stream, "q")).collect();
+    bench.bytes(CLIENT, &[client_start(), sent].concat());
+    bench.bytes(SERVER, &server_start());
+    bench.bytes(CLIENT, &frame(kind::RST_STREAM, 0, 1, &8_u32.to_be_bytes()));
+    bench.bytes(SERVER, &frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0]));
+    assert_eq!(bench.told.iter().map(|told| told.response_end.is_some()).collect::<Vec<_>>(), [true, false, true]);
+    bench.close();
+    let cut = Some(BodyEnd { framing: FramingEnd::Cut, ..WHOLE });
+    assert!(bench.told.iter().all(|told| told.response_end == cut && told.request_end == Some(WHOLE)), "{:#?}", bench.told);
+}
+
+#[test]
+fn a_gap_in_the_data_of_a_stream_is_that_streams_alone() {
+    let mut bench = Bench::new();
+    let sent: Vec<u8> = [1, 3].into_iter().flat_map(|stream| bench.request(stream, "q")).collect();
+    bench.bytes(CLIENT, &[client_start(), sent].concat());
+    let answers = [server_start(), bench.response(1, &["0123456789"])].concat();
+    let end = answers.len() - 9;
+    bench.bytes(SERVER, &answers[..end - 6]);
+    bench.gap(SERVER, Some(4));
+    bench.bytes(SERVER, &answers[end - 2..]);
+    let other = bench.response(3, &["whole"]);
+    bench.bytes(SERVER, &other);
+    assert_eq!(bench.told[0].response, "012389");
+    let missing = Completeness::Gap { lost: Some(4), causes: LossCauses(1) };
+    assert_eq!(bench.told[0].response_end, Some(BodyEnd { completeness: missing, ..WHOLE }));
+    assert_eq!(bench.told[1], whole("q", "whole"));
+}
+
+#[test]
+fn behind_a_gap_frames_are_found_again_and_every_open_stream_says_so() {
+    let mut bench = Bench::new();
+    let sent: Vec<u8> = [1, 3].into_iter().flat_map(|stream| bench.request(stream, "q")).collect();
+    bench.bytes(CLIENT, &[client_start(), sent].concat());
+    let first = bench.response(1, &["one", "two"]);
+    bench.bytes(SERVER, &[server_start(), first[..first.len() - 20].to_vec()].concat());
+    bench.gap(SERVER, Some(500));
+    let second = bench.response(3, &["whole"]);
+    bench.bytes(SERVER, &second);
+    bench.close();
+    let unknown = Completeness::Gap { lost: None, causes: LossCauses(1) };
+    assert!(bench.told.iter().all(|told| told.response_end.is_some_and(|end| end.completeness == unknown)), "{:#?}", bench.told);
+    assert_eq!((bench.told[1].status, bench.told[1].response.as_str()), (Some(200), "whole"));
+}
+
+#[test]
+fn a_connection_joined_in_the_middle_gives_calls_whose_heads_say_what_they_lack() {
+    let mut bench = Bench::new();
+    // Before anybody looked.
+    let (_, _) = (bench.request(1, "q"), bench.response(1, &["a"]));
+    let (sent, answered) = (bench.request(3, "{\"model\":\"m\"}"), bench.response(3, &["late"]));
+    bench.bytes(CLIENT, &sent);
+    bench.bytes(SERVER, &answered);
+    let told = bench.told.first().expect("it is followed");
+    assert!(bench.connection.is_joined_late() && told.unseen && !told.shows_credential);
+    assert_eq!((told.path.as_str(), told.host.as_deref(), told.request.as_str()), ("", None, "{\"model\":\"m\"}"));
+    assert_eq!((told.status, told.response.as_str()), (Some(200), "late"));
+    assert_eq!(told.request_end.map(|end| end.completeness), Some(Completeness::JoinedLate));
+    assert_eq!(told.response_end.map(|end| end.completeness), Some(Completeness::JoinedLate));
+}
+
+#[test]
+fn a_million_streams_are_bounded() {
+    let mut bench = Bench::new();
+    bench.bytes(CLIENT, &client_start());
+    for nth in 0..5_000_u32 {
+        let block = bench.requests.block(&[(":method", "GET"), (":path", "/")]);
+        bench.bytes(CLIENT, &headers(0, 2 * nth + 1, &block));
+    }
+    let open = bench.told.iter().filter(|told| told.response_end.is_none()).count();
+    assert_eq!(open, STREAMS);
+    assert_eq!(bench.connection.take_notice(), Some(ConnectionNotice::Malformed(MalformedReason::TooManyExchanges)));
+}
+
+#[test]
+fn no_bytes_panic_and_none_make_a_second_end() {
+    let mut seed = 1_u64;
+    let mut random = move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u32::try_from(seed >> 40).unwrap()
+    };
+    for _ in 0..2_000 {
+        let mut bench = Bench::new();
+        let mut sent = client_start();
+        let mut answered = server_start();
+        for stream in [1, 3, 5] {
+            sent.extend(bench.request(stream, "a question"));
+            answered.extend(bench.response(stream, &["an", "answer"]));
+        }
+        for bytes in [&mut sent, &mut answered] {
+            for _ in 0..random() % 4 {
+                let at = usize::try_from(random()).unwrap() % bytes.len();
+                bytes[at] = u8::try_from(random() & 0xff).unwrap();
+            }
+        }
+        for (direction, bytes) in [(CLIENT, &sent), (SERVER, &answered)] {
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                let (piece, tail) = rest.split_at((usize::try_from(random()).unwrap() % 40 + 1).min(rest.len()));
+                rest = tail;
+                if random() % 16 == 0 {
+                    bench.gap(direction, if random() % 2 == 0 { None } else { Some(piece.len().try_into().unwrap()) });
+                } else {
+                    bench.bytes(direction, piece);
+                }
+            }
+        }
+        bench.close();
+        assert!(bench.told.iter().all(|told| told.response_end.is_some() && told.request_end.is_some()));
+    }
+}
