@@ -14,7 +14,9 @@ mod credential;
 mod detect;
 mod h1;
 mod h2;
+pub mod json_array;
 mod message;
+pub mod ndjson;
 pub mod sse;
 
 pub use connection::{Connection, HttpSettings};

@@ -5,13 +5,18 @@ use std::sync::Arc;
 
 use a11i_common::identity::BootTime;
 
-use super::{Route, Routes, StreamFrame, body::BodyBuffer, trace_context};
+use super::{
+    Route, Routes,
+    answer::{Answer, AnswerEnd, EventFeed, Label},
+    body::BodyBuffer,
+    trace_context,
+};
 use crate::{
     call::{
         CallBuilder, CallFrame, CaptureFacts, CaptureLibrary, Completeness, Correlation, Ending, LlmCall, LossCauses, Role, ServerAddress,
         SocketPeer, Timing,
     },
-    http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead, sse::SseParser},
+    http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead},
     owner::Owner,
 };
 
@@ -100,15 +105,6 @@ enum RequestBody {
     Read,
 }
 
-enum Answer {
-    /// No byte of the body but blanks.
-    Awaited {
-        event_stream: bool,
-    },
-    Whole(BodyBuffer),
-    Events(Box<SseParser>),
-}
-
 impl Exchanges {
     pub const fn new(routes: Arc<Routes>, limits: ExchangeLimits) -> Self {
         Self { routes, limits, open: Vec::new(), counters: ExchangeCounters { too_many: 0, unlike: 0, dropped_events: 0 } }
@@ -183,6 +179,7 @@ impl Exchanges {
         }
         let mut call = Box::new(CallBuilder::new(route.provider.clone(), route.operation, self.limits.keep_content));
         request_facts(&head, &mut call);
+        route.dialect.request_head(&head, &mut call);
         self.open.push(Exchange {
             id,
             role: head.role,
@@ -193,7 +190,7 @@ impl Exchanges {
             route,
             call,
             request: RequestBody::Arriving(BodyBuffer::default()),
-            answer: Answer::Awaited { event_stream: false },
+            answer: Answer::Awaited(Label::Absent),
             completeness: Completeness::Whole,
             response_gap: false,
         });
@@ -228,44 +225,18 @@ impl Exchange {
         let organization = text("openai-organization");
         let request = &mut self.call.request;
         request.organization = request.organization.take().or(organization);
-        let content_type = head.headers.text("content-type").unwrap_or_default();
-        let asked = content_type.is_empty() && request.stream;
-        let event_stream =
-            asked || content_type.trim_start().get(..17).is_some_and(|start| start.eq_ignore_ascii_case("text/event-stream"));
-        self.answer = Answer::Awaited { event_stream };
+        self.route.dialect.response_head(head, &mut self.call);
+        self.answer = Answer::begin(head);
     }
 
     fn response_bytes(&mut self, bytes: &[u8], time: BootTime) {
-        if let Answer::Awaited { event_stream } = self.answer {
-            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else { return };
-            // The body itself knows better than its label: failures come as JSON under any label, and labels get lost.
-            self.answer = match first {
-                b'{' | b'[' if !self.response_gap => Answer::Whole(BodyBuffer::default()),
-                b'd' | b'e' | b'i' | b'r' | b':' if !self.response_gap && self.call.request.stream => Answer::Events(Box::default()),
-                _ if event_stream => Answer::Events(Box::default()),
-                _ => Answer::Whole(BodyBuffer::default()),
-            };
-            if self.response_gap {
-                self.lose_response_bytes();
-            }
-        }
-        match &mut self.answer {
-            Answer::Awaited { .. } => {}
-            Answer::Whole(body) => body.push(bytes),
-            Answer::Events(parser) => {
-                let mut feed = EventFeed { route: &self.route, call: &mut self.call, timing: &mut self.timing, time };
-                parser.push(bytes, |event| feed.take(event.event, event.data));
-            }
-        }
+        let mut feed = EventFeed { route: &self.route, call: &mut self.call, timing: &mut self.timing, time };
+        self.answer.push(bytes, self.response_gap, &mut feed);
     }
 
     fn lose_response_bytes(&mut self) {
         self.response_gap = true;
-        match &mut self.answer {
-            Answer::Awaited { .. } => {}
-            Answer::Whole(body) => body.gap(),
-            Answer::Events(parser) => parser.reset_after_gap(),
-        }
+        self.answer.gap();
     }
 
     fn finish(mut self, end: BodyEnd, time: BootTime, context: &ConnectionContext, counters: &mut ExchangeCounters) -> LlmCall {
@@ -277,8 +248,10 @@ impl Exchange {
         self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
         self.timing.end = time;
         let lost = self.response_gap || !end.completeness.is_whole();
-        let (readable, streamed) = self.read_answer(end, lost, time, counters);
-        let ending = self.conclude(end.framing, lost, readable, streamed);
+        let feed = EventFeed { route: &self.route, call: &mut self.call, timing: &mut self.timing, time };
+        let answer = self.answer.finish(end, lost, feed);
+        counters.dropped_events = counters.dropped_events.saturating_add(answer.dropped_events);
+        let ending = self.conclude(end.framing, lost, answer);
         let frame = CallFrame {
             owner: Arc::clone(&context.owner),
             role: self.role,
@@ -292,41 +265,15 @@ impl Exchange {
         self.call.build(frame, ending)
     }
 
-    /// The rest of the response. Gives whether all of it was understood, and whether it was a stream.
-    fn read_answer(&mut self, end: BodyEnd, lost: bool, time: BootTime, counters: &mut ExchangeCounters) -> (bool, bool) {
-        match &mut self.answer {
-            Answer::Awaited { event_stream } => (false, *event_stream),
-            Answer::Whole(body) => {
-                let dialect = self.route.dialect;
-                let whole = if lost { None } else { body.whole() };
-                let readable = whole.is_some_and(|body| dialect.response(body, &mut self.call).is_ok());
-                if !readable {
-                    if body.is_over_cap() {
-                        self.call.mark_content_truncated();
-                    }
-                    let salvaged = body.salvage(end.framing == FramingEnd::Finished);
-                    let _nothing_to_read = dialect.response(&salvaged, &mut self.call).is_err();
-                }
-                (readable, false)
-            }
-            Answer::Events(parser) => {
-                let mut feed = EventFeed { route: &self.route, call: &mut self.call, timing: &mut self.timing, time };
-                // Of a stream that broke off, the event that broke off with it is none.
-                if end.framing == FramingEnd::Finished {
-                    parser.finish(|event| feed.take(event.event, event.data));
-                }
-                counters.dropped_events = counters.dropped_events.saturating_add(parser.dropped_events());
-                self.route.dialect.stream_end(lost || parser.dropped_events() > 0, &mut self.call);
-                (true, true)
-            }
-        }
-    }
-
     /// Whether it worked, and what that means for choices that did not end.
-    fn conclude(&mut self, framing: FramingEnd, lost: bool, readable: bool, streamed: bool) -> Ending {
+    fn conclude(&mut self, framing: FramingEnd, lost: bool, answer: AnswerEnd) -> Ending {
         let Some(status) = self.call.response.status else {
+            if lost {
+                // It may have been answered all the same.
+                return Ending::Unknown;
+            }
             self.call.fail(Some("connection_closed"), None);
-            return if lost { Ending::Unknown } else { Ending::Broken };
+            return Ending::Broken;
         };
         if status >= 400 {
             self.call.fail(Some(&status.to_string()), None);
@@ -340,11 +287,11 @@ impl Exchange {
             FramingEnd::Finished => Ending::Seen,
             FramingEnd::Malformed(_) => Ending::Unknown,
             // Many clients hang up once they have the last event; what they wanted has arrived.
-            FramingEnd::Cut if self.call.is_finished() && readable => Ending::Seen,
+            FramingEnd::Cut if self.call.is_finished() && answer.readable => Ending::Seen,
             FramingEnd::Cut if lost => Ending::Unknown,
             FramingEnd::Cut => {
                 // Who hung up is not told apart here: a stream is mostly given up by its reader, a body of known length by its sender.
-                self.call.fail(Some(if streamed { "cancelled" } else { "connection_closed" }), None);
+                self.call.fail(Some(if answer.streamed { "cancelled" } else { "connection_closed" }), None);
                 Ending::Broken
             }
         }
@@ -383,26 +330,6 @@ const fn undecoded(framing: FramingEnd) -> Completeness {
     match framing {
         FramingEnd::Malformed(_) => Completeness::Gap { lost: None, causes: LossCauses(0) },
         FramingEnd::Finished | FramingEnd::Cut => Completeness::Whole,
-    }
-}
-
-/// Where a stream's events go.
-struct EventFeed<'e> {
-    route: &'e Route,
-    call: &'e mut CallBuilder,
-    timing: &'e mut Timing,
-    time: BootTime,
-}
-
-impl EventFeed<'_> {
-    fn take(&mut self, event: Option<&str>, data: &[u8]) {
-        self.call.response.stream_chunks = self.call.response.stream_chunks.saturating_add(1);
-        self.timing.first_chunk.get_or_insert(self.time);
-        self.route.dialect.chunk(&StreamFrame { event, data }, self.call);
-        if self.call.take_new_output() {
-            self.timing.first_token.get_or_insert(self.time);
-            self.timing.last_token = Some(self.time);
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
+mod answer;
 mod body;
 mod error_body;
 mod exchange;
@@ -21,6 +22,7 @@ mod openai_completions;
 mod openai_embeddings;
 mod openai_responses;
 
+pub use answer::Framing;
 pub use body::{BODY_CAP, TAIL_CAP};
 pub use exchange::{ConnectionContext, ConnectionSocket, ExchangeCounters, ExchangeLimits, Exchanges, MAX_EXCHANGES};
 pub use lenient::Unreadable;
@@ -28,7 +30,7 @@ pub use route::{Route, RouteSettings, Routes, UnknownDialect};
 
 use crate::{
     call::{CallBuilder, Operation, ProviderName},
-    http::RequestHead,
+    http::{RequestHead, ResponseHead},
 };
 
 /// One provider's wire format. Pure: bytes in, the call grows. The format is told apart from the provider: many
@@ -48,8 +50,19 @@ pub trait Dialect: Sync {
     /// Whether method and path (and marks in the headers) are this format's.
     fn claims(&self, head: &RequestHead) -> Option<Operation>;
 
+    /// What the request's head alone says: the model in a path, a stream asked for by the path.
+    fn request_head(&self, _head: &RequestHead, _call: &mut CallBuilder) {}
+
     /// The request's body. When part of it was lost: an object of the fields that are whole.
     fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable>;
+
+    /// What the response's head alone says: counts and failures in fields.
+    fn response_head(&self, _head: &ResponseHead, _call: &mut CallBuilder) {}
+
+    /// How streams come where nothing labels them.
+    fn stream_framing(&self) -> Framing {
+        Framing::Sse
+    }
 
     /// A response answered whole, failures too. When part of it was lost: an object of the fields that are whole.
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable>;
@@ -64,7 +77,7 @@ pub trait Dialect: Sync {
 /// One event of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StreamFrame<'a> {
-    /// SSE's `event:` field.
+    /// SSE's `event:` field, the event type of an AWS event stream's message.
     pub event: Option<&'a str>,
     /// JSON in the formats so far; not checked to be UTF-8.
     pub data: &'a [u8],
