@@ -256,7 +256,7 @@ impl Exchange {
             owner: Arc::clone(&context.owner),
             role: self.role,
             server: self.server(context),
-            peer: self.peer(context),
+            peer: peer(context, self.role),
             timing: self.timing,
             completeness: self.completeness,
             capture: context.capture,
@@ -297,31 +297,45 @@ impl Exchange {
         }
     }
 
-    /// By the request's host field, else the name asked for in the handshake, else the server's end of the socket.
+    /// By the request's host field, else by what is known of the connection.
     fn server(&self, context: &ConnectionContext) -> ServerAddress {
-        let default_port = if context.capture.library == Some(CaptureLibrary::Plaintext) { 80 } else { 443 };
+        let default_port = if context.is_plaintext() { 80 } else { 443 };
         let known_host = self.route.known_host;
-        if let Some(name) = self.host.clone().or_else(|| context.server_name.clone()) {
+        if let Some(name) = self.host.clone() {
             return ServerAddress { address: Some(name), port: Some(self.port.unwrap_or(default_port)), known_host };
         }
-        let (address, port) = match &context.socket {
-            Some(ConnectionSocket::Internet { local, remote }) => {
-                let server = if self.role == Role::Server { local } else { remote };
-                (Some(server.ip().to_string()), Some(server.port()))
-            }
-            Some(ConnectionSocket::Unix(path)) => (path.clone(), None),
-            None => (None, None),
-        };
-        ServerAddress { address, port, known_host }
+        server_without_host(context, self.role, known_host)
     }
+}
 
-    /// The other end. A client's end of a Unix socket has no name.
-    fn peer(&self, context: &ConnectionContext) -> Option<SocketPeer> {
-        match context.socket.as_ref()? {
-            ConnectionSocket::Internet { remote, .. } => Some(SocketPeer::Internet(*remote)),
-            ConnectionSocket::Unix(path) if self.role == Role::Client => path.clone().map(SocketPeer::Unix),
-            ConnectionSocket::Unix(_) => None,
+impl ConnectionContext {
+    pub(super) fn is_plaintext(&self) -> bool {
+        self.capture.library == Some(CaptureLibrary::Plaintext)
+    }
+}
+
+/// The name asked for in the handshake, else the server's end of the socket.
+pub(super) fn server_without_host(context: &ConnectionContext, role: Role, known_host: bool) -> ServerAddress {
+    if let Some(name) = context.server_name.clone() {
+        return ServerAddress { address: Some(name), port: Some(if context.is_plaintext() { 80 } else { 443 }), known_host };
+    }
+    let (address, port) = match &context.socket {
+        Some(ConnectionSocket::Internet { local, remote }) => {
+            let server = if role == Role::Server { local } else { remote };
+            (Some(server.ip().to_string()), Some(server.port()))
         }
+        Some(ConnectionSocket::Unix(path)) => (path.clone(), None),
+        None => (None, None),
+    };
+    ServerAddress { address, port, known_host }
+}
+
+/// The other end. A client's end of a Unix socket has no name.
+pub(super) fn peer(context: &ConnectionContext, role: Role) -> Option<SocketPeer> {
+    match context.socket.as_ref()? {
+        ConnectionSocket::Internet { remote, .. } => Some(SocketPeer::Internet(*remote)),
+        ConnectionSocket::Unix(path) if role == Role::Client => path.clone().map(SocketPeer::Unix),
+        ConnectionSocket::Unix(_) => None,
     }
 }
 
