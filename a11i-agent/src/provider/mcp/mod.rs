@@ -78,9 +78,9 @@ impl McpExchanges {
         }
     }
 
-    /// Whether the exchange is, or may be, MCP.
-    pub fn is_open(&self, id: ExchangeId) -> bool {
-        self.open.iter().any(|exchange| exchange.id == id)
+    /// It is a model call.
+    pub fn forget(&mut self, id: ExchangeId) {
+        self.open.retain(|exchange| exchange.id != id);
     }
 
     /// Something of what is under way may be missing, and nobody knows what. How many messages that may concern.
