@@ -31,6 +31,7 @@ mod http2;
 mod instruments;
 mod keep_alive;
 mod large_prompt;
+mod mcp;
 mod new_process;
 mod overlay_mounts;
 mod plaintext;

@@ -27,6 +27,8 @@ pub enum Script {
     AnthropicAsync,
     Aiohttp,
     PyOpenSsl,
+    McpServer,
+    McpClient,
 }
 
 impl Script {
@@ -38,6 +40,8 @@ impl Script {
             Self::AnthropicAsync => "anthropic_async.py",
             Self::Aiohttp => "aiohttp_chat.py",
             Self::PyOpenSsl => "pyopenssl_chat.py",
+            Self::McpServer => "mcp_server.py",
+            Self::McpClient => "mcp_client.py",
         }
     }
 }
