@@ -19,6 +19,6 @@ pub use mcp::McpMessage;
 pub use message::{Message, Modality, Part, ToolDefinition};
 pub use record::{
     CaptureFacts, CaptureLibrary, CaptureMethod, Content, Correlation, EstimationText, LlmCall, Operation, Outcome, OutputType,
-    ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, SocketPeer, TextSample, Timing, TraceParent,
+    ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, SocketPeer, SpanIdentity, TextSample, Timing, TraceParent,
 };
 pub use usage::{CacheApartUsage, ModalityTokens, NanoUsd, Usage, UsageSource};

@@ -309,6 +309,21 @@ impl CaptureMethod {
 pub struct Correlation {
     /// From the request's `traceparent` (W3C Trace Context level 1) or b3.
     pub parent: Option<TraceParent>,
+    /// The call's own span, where other calls may name it.
+    pub own: Option<SpanIdentity>,
+    /// The call on this host in which this one was made, or whose other end it is.
+    pub outer: Option<SpanIdentity>,
+    /// The logical call is billed at another of its hops.
+    pub is_hop: bool,
+}
+
+/// A span that a11i will write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SpanIdentity {
+    pub trace_id: [u8; 16],
+    pub span_id: [u8; 8],
+    /// What the program that began the trace decided, where it did.
+    pub sampled: Option<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -213,6 +213,7 @@ fn cost(redacted: &RedactedCall, out: &mut Attributes) {
         }
         out.push(a11i::COST_SOURCE, cost.source.as_str());
     }
+    out.push_some(a11i::COST_HOP, redacted.hop_cost().map(|cost| cost.total.as_usd()));
     out.push_some(a11i::CONTEXT_SATURATION, saturation(redacted));
 }
 

@@ -21,6 +21,7 @@ use crate::{
 /// A streamed OpenAI chat that went well.
 pub(crate) fn chat() -> PricedCall {
     PricedCall {
+        hop_cost: None,
         call: LlmCall {
             owner: Arc::new(Owner {
                 process: ProcessId { pid: Pid(42), start_ticks: 7 },

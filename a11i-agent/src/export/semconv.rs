@@ -139,6 +139,8 @@ pub mod a11i {
     pub const COST_CACHE_WRITE_USD: &str = "a11i.cost.cache_write_usd";
     /// Per request and per search, whatever the tokens.
     pub const COST_FEES_USD: &str = "a11i.cost.fees_usd";
+    /// USD, double: what this hop costs of a logical call that is billed at another hop.
+    pub const COST_HOP: &str = "a11i.cost.hop";
     /// Who said so, or how the row of the price table matched.
     pub const COST_SOURCE: &str = "a11i.cost.source";
     /// `reported`, `estimated`; only where there is usage.

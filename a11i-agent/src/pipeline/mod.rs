@@ -9,6 +9,7 @@
 
 mod counters;
 mod desk;
+mod hops;
 mod leaving;
 mod opening;
 mod output;
@@ -32,6 +33,7 @@ pub use self::{
 use self::{
     counters::add,
     desk::{Desk, Flow},
+    hops::Hops,
     opening::{Opening, open},
     socket::connection_socket,
 };
@@ -94,7 +96,7 @@ impl Pipeline {
         let flows = Table::new(settings.flows);
         let (counters, owners, waiting) = (PipelineCounters::default(), OwnerCache::default(), VecDeque::new());
         let (ended, pending) = (Ended::default(), PendingRequests::default());
-        Self { flows, desk: Desk { settings, counters, owners, waiting, ended, pending } }
+        Self { flows, desk: Desk { settings, counters, owners, waiting, ended, pending, hops: Hops::default(), flows_begun: 0 } }
     }
 
     /// Takes the next record. `ends` is asked about sessions that end with their process or for want of room.

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     call::{
-        CallBuilder, CallFrame, CaptureFacts, CaptureLibrary, Completeness, Correlation, Ending, LlmCall, LossCauses, Role, ServerAddress,
-        SocketPeer, Timing,
+        CallBuilder, CallFrame, CaptureFacts, CaptureLibrary, Completeness, Correlation, Ending, LlmCall, LossCauses, Operation,
+        ProviderName, Role, ServerAddress, SocketPeer, TextSample, Timing, TraceParent,
     },
     http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead},
     owner::Owner,
@@ -105,6 +105,19 @@ enum RequestBody {
     Read,
 }
 
+/// What is known of a call when its request has been read.
+#[derive(Clone, Debug)]
+pub struct OpenCall<'a> {
+    pub role: Role,
+    pub since: BootTime,
+    pub parent: Option<TraceParent>,
+    pub prompt: &'a TextSample,
+    pub provider: &'a ProviderName,
+    pub operation: Operation,
+    pub model: Option<&'a str>,
+    pub server: ServerAddress,
+}
+
 impl Exchanges {
     pub const fn new(routes: Arc<Routes>, limits: ExchangeLimits) -> Self {
         Self { routes, limits, open: Vec::new(), counters: ExchangeCounters { too_many: 0, unlike: 0, dropped_events: 0 } }
@@ -143,6 +156,21 @@ impl Exchanges {
             }
         }
         None
+    }
+
+    /// A call under way whose request has been read.
+    pub fn open_call(&self, id: ExchangeId, context: &ConnectionContext) -> Option<OpenCall<'_>> {
+        let exchange = self.open.iter().find(|exchange| exchange.id == id)?;
+        Some(OpenCall {
+            role: exchange.role,
+            since: exchange.timing.start,
+            parent: exchange.correlation.parent,
+            prompt: &exchange.call.estimation.input,
+            provider: exchange.call.provider(),
+            operation: exchange.call.operation(),
+            model: exchange.call.request.model.as_deref(),
+            server: exchange.server(context),
+        })
     }
 
     /// Whether this exchange is a call under way.
@@ -184,7 +212,7 @@ impl Exchanges {
             id,
             role: head.role,
             port: head.port,
-            correlation: Correlation { parent: trace_context::parent(&head.headers) },
+            correlation: Correlation { parent: trace_context::parent(&head.headers), ..Correlation::default() },
             timing: Timing { start: head.first_byte, ..Timing::default() },
             host: head.host,
             route,

@@ -25,7 +25,7 @@ mod openai_responses;
 
 pub use answer::Framing;
 pub use body::{BODY_CAP, TAIL_CAP};
-pub use exchange::{ConnectionContext, ConnectionSocket, ExchangeCounters, ExchangeLimits, Exchanges, MAX_EXCHANGES};
+pub use exchange::{ConnectionContext, ConnectionSocket, ExchangeCounters, ExchangeLimits, Exchanges, MAX_EXCHANGES, OpenCall};
 pub use lenient::Unreadable;
 pub use mcp::{McpExchanges, McpSink, McpTold, PendingRequests};
 pub use route::{Route, RouteSettings, Routes, UnknownDialect};
