@@ -25,6 +25,7 @@ mod exec;
 mod export;
 mod files_of_others;
 mod fork;
+mod gateway;
 mod go;
 mod guest;
 mod http2;

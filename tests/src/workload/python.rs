@@ -29,6 +29,7 @@ pub enum Script {
     PyOpenSsl,
     McpServer,
     McpClient,
+    Gateway,
 }
 
 impl Script {
@@ -42,6 +43,7 @@ impl Script {
             Self::PyOpenSsl => "pyopenssl_chat.py",
             Self::McpServer => "mcp_server.py",
             Self::McpClient => "mcp_client.py",
+            Self::Gateway => "gateway.py",
         }
     }
 }
