@@ -1,6 +1,6 @@
 //! Where functions begin and end.
 //!
-//! Best proof first: the unwind table; else an address that seems called or pointed to, that follows what ends a function, and from which
+//! Best proof first: the unwind table, where code and table agree that it is a function and no fragment of one; else an address that seems called or pointed to, that follows what ends a function, and from which
 //! a decode reaches what was asked about and leaves the stack as it was. What only looks like a call (a byte scan finds many) does not begin
 //! a function: before a probe goes in, [`Functions::proven`] decodes the callers too.
 
@@ -21,6 +21,14 @@ pub struct Functions<'i, 'a> {
     unwind: UnwindTable,
     pointers: OnceCell<Pointers>,
     marks: OnceCell<Vec<Marks>>,
+}
+
+/// What is known of an address that may be a function's start.
+enum Standing {
+    Proven,
+    /// … if there is a caller too.
+    IfCalled,
+    Refused,
 }
 
 /// Addresses of one segment that look called or pointed to: a bit each.
@@ -102,16 +110,21 @@ impl<'i, 'a> Functions<'i, 'a> {
         found
     }
 
-    /// Those of `starts` that may be probed: the unwind table has them; or their code keeps a stack frame and gives it back, and a direct
-    /// call of them stands at an instruction boundary, or data points to them. In ascending order. Costs one pass over the code.
+    /// Those of `starts` that may be probed: functions by the unwind table whose code agrees; or code that keeps a stack frame and gives it
+    /// back, and a direct call of it stands at an instruction boundary, or data points to it. In ascending order. Costs one pass over the
+    /// code.
     pub fn proven(&self, starts: &[u64]) -> Vec<u64> {
         let mut wanted = starts.to_vec();
         wanted.sort_unstable();
         wanted.dedup();
-        let is_in_table = |start: &u64| self.unwind.bounds(self.image, *start).is_some_and(|(found, _)| found == *start);
-        let (mut proven, mut open): (Vec<u64>, Vec<u64>) = wanted.into_iter().partition(is_in_table);
-        // Labels of a switch are pointed to as well, in the middle of their function: there the frame is given back without being made.
-        open.retain(|start| self.may_begin(*start) && self.walk(*start).is_some_and(|walk| walk.is_balanced && walk.keeps_frame()));
+        let (mut proven, mut open) = (Vec::new(), Vec::new());
+        for start in wanted {
+            match self.standing(start) {
+                Standing::Proven => proven.push(start),
+                Standing::IfCalled => open.push(start),
+                Standing::Refused => {}
+            }
+        }
         let calls = if open.is_empty() { Vec::new() } else { calls_to(self.image, &open) };
         proven.extend(open.into_iter().filter(|start| {
             self.pointers().slots_of(*start).next().is_some()
@@ -119,6 +132,30 @@ impl<'i, 'a> Functions<'i, 'a> {
         }));
         proven.sort_unstable();
         proven
+    }
+
+    /// What table and code say of `start`, callers apart.
+    fn standing(&self, start: u64) -> Standing {
+        let begins = self.unwind.begins_function(self.image, start);
+        // A fragment is entered by a jump, with the stack frame and the registers of its function.
+        if begins == Some(false) || begins.is_none() && !self.may_begin(start) {
+            return Standing::Refused;
+        }
+        let Some(walk) = self.walk(start).filter(|walk| walk.is_balanced) else { return Standing::Refused };
+        match begins {
+            // A fragment of a function without a frame looks like a function. It goes back into the middle of its own; functions go into the
+            // middle of their fragments too, but nobody calls a fragment.
+            Some(_) if walk.tail_jumps.iter().any(|target| self.is_inside(*target)) => Standing::IfCalled,
+            Some(_) => Standing::Proven,
+            // Labels of a switch are pointed to as well, in the middle of their function: there the frame is given back without being made.
+            None if walk.keeps_frame() => Standing::IfCalled,
+            None => Standing::Refused,
+        }
+    }
+
+    /// In a function or fragment by the unwind table, and not at its start.
+    fn is_inside(&self, address: u64) -> bool {
+        self.unwind.bounds(self.image, address).is_some_and(|(start, _)| start != address)
     }
 
     /// Whether decoding the instructions before `at` one after the other arrives there.

@@ -9,6 +9,7 @@
 )]
 
 mod arm64;
+mod call_frame;
 pub mod constants;
 mod functions;
 mod image;

@@ -1,5 +1,5 @@
 use super::{
-    testing::{CODE, DATA, Part, READ_ONLY, elf, words},
+    testing::{CODE, DATA, Part, READ_ONLY, UNWIND_TABLE, elf, unwind_table, words},
     walk::Incomplete,
     *,
 };
@@ -323,4 +323,53 @@ fn an_error_report_whose_end_is_shared_is_told_by_its_own_way() {
     let walked = walk(Machine::X86_64, &code, 0x1000);
     let constants = constants::Constants::of(Machine::X86_64, &walked);
     assert_eq!(constants.next_call(0x1000).unwrap().1.of(r(2)).constants(), [0x42]);
+}
+
+/// The two parts of a function, the first at 0x1000 and what is seldom run at 0x1100, and a caller of the first at 0x1200.
+fn proven_of_parts(hot: &[u8], cold: &[u8], description: &[u8]) -> Vec<u64> {
+    let mut code = vec![0xcc_u8; 0x210];
+    code[..hot.len()].copy_from_slice(hot);
+    code[0x100..0x100 + cold.len()].copy_from_slice(cold);
+    // sub rsp, 8; call 0x1000; add rsp, 8; ret
+    code[0x200..0x20e].copy_from_slice(&[0x48, 0x83, 0xec, 8, 0xe8, 0xf7, 0xfd, 0xff, 0xff, 0x48, 0x83, 0xc4, 8, 0xc3]);
+    let described: [(u64, u64, &[u8]); 3] =
+        [(0x1000, hot.len() as u64, &[0x41, 0x0e, 16]), (0x1100, cold.len() as u64, description), (0x1200, 14, &[0x44, 0x0e, 16])];
+    let table = unwind_table(Machine::X86_64, 0x3000, &described);
+    let parts = [Part { vaddr: 0x1000, flags: CODE, bytes: &code }, Part { vaddr: 0x3000, flags: UNWIND_TABLE, bytes: &table }];
+    let file = elf(Machine::X86_64, true, &parts);
+    let elf = Elf::parse(&file).unwrap();
+    let image = Image::of(&elf);
+    let functions = Functions::of(&image);
+    assert_eq!(functions.unwindable(), 3);
+    assert_eq!(functions.bounds(0x1101), Some((0x1100, 0x1100 + cold.len() as u64)), "the fragment has an entry of its own");
+    functions.proven(&[0x1000, 0x1100, 0x1200])
+}
+
+#[test]
+fn a_fragment_in_the_unwind_table_is_no_function() {
+    // push rbx; test edi, edi; je 0x1100; pop rbx; ret
+    let framed = [0x53, 0x85, 0xff, 0x0f, 0x84, 0xf7, 0, 0, 0, 0x5b, 0xc3];
+    // call 0x1200; jmp 0x1009: back to where the frame is given back
+    let goes_back = [0xe8, 0xfb, 0, 0, 0, 0xe9, 0xff, 0xfe, 0xff, 0xff];
+    assert_eq!(proven_of_parts(&framed, &goes_back, &[0x0e, 16, 0x83, 2]), [0x1000, 0x1200], "its frame stands, rbx is saved");
+    assert_eq!(proven_of_parts(&framed, &goes_back, &[]), [0x1000, 0x1200], "it goes back into the middle of another");
+    // call 0x1200; pop rbx; ret
+    let returns = [0xe8, 0xfb, 0, 0, 0, 0x5b, 0xc3];
+    assert_eq!(proven_of_parts(&framed, &returns, &[0x0e, 16, 0x83, 2]), [0x1000, 0x1200]);
+    assert_eq!(proven_of_parts(&framed, &returns, &[]), [0x1000, 0x1200], "it gives back a frame that it did not make");
+    // call 0x1200; ud2
+    let ends = [0xe8, 0xfb, 0, 0, 0, 0x0f, 0x0b];
+    assert_eq!(proven_of_parts(&framed, &ends, &[0x0e, 16]), [0x1000, 0x1200]);
+    // … and what is a function by all that it says.
+    let function = [0x50, 0xe8, 0xfa, 0, 0, 0, 0x5a, 0xc3]; // push rax; call 0x1200; pop rdx; ret
+    assert_eq!(proven_of_parts(&framed, &function, &[0x41, 0x0e, 16]), [0x1000, 0x1100, 0x1200]);
+}
+
+#[test]
+fn a_function_that_goes_into_the_middle_of_its_fragment_stays_a_function() {
+    // test edi, edi; je 0x1101; ret
+    let hot = [0x85, 0xff, 0x0f, 0x84, 0xf9, 0, 0, 0, 0xc3];
+    // nop; mov eax, 1; jmp 0x1008
+    let cold = [0x90, 0xb8, 1, 0, 0, 0, 0xe9, 0xfd, 0xfe, 0xff, 0xff];
+    assert_eq!(proven_of_parts(&hot, &cold, &[]), [0x1000, 0x1200]);
 }
