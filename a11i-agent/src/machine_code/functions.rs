@@ -190,7 +190,11 @@ impl<'i, 'a> Functions<'i, 'a> {
 
     fn marks(&self) -> &[Marks] {
         self.marks.get_or_init(|| {
-            let mut all: Vec<Marks> = self.image.code().filter_map(Marks::of).collect();
+            let mut room = MAX_CODE;
+            let mut all: Vec<Marks> = self.image.code().filter_map(|segment| Marks::of(segment, &mut room)).collect();
+            if all.is_empty() {
+                return all;
+            }
             for segment in self.image.code() {
                 each_call(self.image, segment, |_, target| mark(&mut all, target));
             }
@@ -209,8 +213,9 @@ fn mark(all: &mut [Marks], address: u64) {
 }
 
 impl Marks {
-    fn of(segment: &Segment) -> Option<Self> {
-        (segment.file_size <= MAX_CODE).then_some(())?;
+    /// None where there is no room left for all of the segment.
+    fn of(segment: &Segment, room: &mut u64) -> Option<Self> {
+        *room = room.checked_sub(segment.file_size)?;
         let words = usize::try_from(segment.file_size.div_ceil(64)).ok()?;
         Some(Self { segment: *segment, bits: vec![0; words] })
     }
@@ -277,5 +282,5 @@ const MAX_CANDIDATES: usize = 4_096;
 const MAX_CALLERS: usize = 64;
 /// Candidates that pass for a start and are decoded.
 const MAX_TRIES: usize = 64;
-/// A bit per byte: 64 MB.
+/// Of all segments together, a bit per byte: 64 MB.
 const MAX_CODE: u64 = 512 * 1024 * 1024;
