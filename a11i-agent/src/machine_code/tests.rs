@@ -373,3 +373,37 @@ fn a_function_that_goes_into_the_middle_of_its_fragment_stays_a_function() {
     let cold = [0x90, 0xb8, 1, 0, 0, 0, 0xe9, 0xfd, 0xfe, 0xff, 0xff];
     assert_eq!(proven_of_parts(&hot, &cold, &[]), [0x1000, 0x1200]);
 }
+
+/// mov edi, 7; then a chain of `branches` of je over a nop; ret.
+fn with_branches(branches: usize) -> Walk {
+    let mut code = vec![0xbf, 7, 0, 0, 0];
+    code.extend([0x74, 0x01, 0x90].repeat(branches));
+    code.push(0xc3);
+    walk(Machine::X86_64, &code, 0x1000)
+}
+
+#[test]
+fn constants_are_known_at_every_instruction_and_kept_where_paths_join() {
+    let walked = with_branches(3);
+    let constants = constants::Constants::of(Machine::X86_64, &walked);
+    for instruction in &walked.instructions {
+        let held = constants.before(instruction.address).unwrap().of(r(7));
+        assert_eq!(held.constants(), if instruction.address == 0x1000 { &[][..] } else { &[7] }, "{instruction:x?}");
+    }
+    assert_eq!(constants.before(0x1001), None, "in the middle of an instruction");
+    assert_eq!(constants.before(0x100f), None, "behind the function");
+    // jmp +2 over two bytes that nobody reaches, then ret
+    let walked = walk(Machine::X86_64, &[0xeb, 2, 0x90, 0x90, 0xc3], 0x1000);
+    let constants = constants::Constants::of(Machine::X86_64, &walked);
+    assert_eq!((constants.before(0x1002), constants.before(0x1004).is_some()), (None, true));
+}
+
+#[test]
+fn of_a_function_beyond_all_measure_no_constant_is_known() {
+    let walked = with_branches(20_000);
+    assert!(walked.is_complete() && walked.instructions.len() > 40_000);
+    let constants = constants::Constants::of(Machine::X86_64, &walked);
+    assert_eq!((constants.before(0x1000), constants.next_call(0x1000)), (None, None));
+    let smaller = with_branches(2_000);
+    assert!(constants::Constants::of(Machine::X86_64, &smaller).before(0x1005).is_some());
+}

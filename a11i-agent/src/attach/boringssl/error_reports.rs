@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::machine_code::{Functions, Image, Literal, Reference, Register, Walk, constants::Constants, literals, references};
+use crate::machine_code::{Functions, Image, Instruction, Literal, Reference, Register, Walk, constants::Constants, literals, references};
 
 /// A function that reports errors.
 #[derive(Clone, Debug)]
@@ -30,14 +30,24 @@ pub(super) fn files(image: &Image<'_>, name: &[u8]) -> Vec<SourceFile> {
 /// The functions that report errors from `file`, by their start.
 pub(super) fn functions(functions: &Functions<'_, '_>, image: &Image<'_>, file: &SourceFile) -> BTreeMap<u64, Reporting> {
     let mut reporting: BTreeMap<u64, Reporting> = BTreeMap::new();
+    // Start and end of those that do not, so that each is looked at once.
+    let mut others: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut instructions = 0_usize;
     let references = references(image, &file.addresses);
     for Reference { at, .. } in &references {
-        if reporting.values().any(|known| known.walk.at(*at).is_some()) || reporting.len() >= MAX_FUNCTIONS {
+        let is_in_other = others.range(..=at).next_back().is_some_and(|(_, end)| at < end);
+        if is_in_other || reporting.values().any(|known| known.walk.at(*at).is_some()) {
             continue;
         }
         let Some(walk) = functions.walk_around(*at) else { continue };
+        instructions = instructions.saturating_add(walk.instructions.len());
+        if reporting.len() >= MAX_FUNCTIONS || instructions > MAX_INSTRUCTIONS {
+            break;
+        }
         let reasons = reasons(image, &walk, file, &references);
-        if !reasons.is_empty() {
+        if reasons.is_empty() {
+            others.insert(walk.start, walk.instructions.last().map_or(walk.start, Instruction::next));
+        } else {
             reporting.insert(walk.start, Reporting { walk, reasons });
         }
     }
@@ -75,3 +85,5 @@ fn reasons(image: &Image<'_>, walk: &Walk, file: &SourceFile, references: &[Refe
 const ERR_LIB_SSL: u64 = 16;
 /// The file has some 60 functions that report.
 const MAX_FUNCTIONS: usize = 512;
+/// Of them together, and of those that only mention the file: the file's functions have some 20,000 in all. Bounds time and memory.
+const MAX_INSTRUCTIONS: usize = 200_000;
