@@ -4,7 +4,7 @@
 //! their `_ex` forms are those that pass `"ssl_read_internal"` and `"ssl_write_internal"`.
 #![expect(clippy::wildcard_enum_match_arm, reason = "of all instructions and programs a few are asked for")]
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Binary, Found, OpenSslFamily, Planned, ProbePlan, ProgramName, TlsLibrary,
@@ -108,12 +108,7 @@ fn plan(binary: &Binary<'_>, image: &Image<'_>, names: &Names) -> Option<Planned
 fn only_in(functions: &Functions<'_, '_>, image: &Image<'_>, mentions: &[Reference], name: &[u64]) -> Option<Walk> {
     let third = Register::argument(image.machine(), 2)?;
     let mut found: Option<Walk> = None;
-    let mut looked_at = BTreeSet::new();
-    for mention in mentions.iter().filter(|mention| name.contains(&mention.target)) {
-        let Some(walk) = functions.walk_around(mention.at) else { continue };
-        if !looked_at.insert(walk.start) {
-            continue;
-        }
+    for walk in functions.around(mentions.iter().filter(|mention| name.contains(&mention.target)).map(|mention| mention.at)) {
         let constants = Constants::of(image.machine(), &walk);
         let reports = mentions
             .iter()

@@ -4,7 +4,10 @@
 //! a decode reaches what was asked about and leaves the stack as it was. What only looks like a call (a byte scan finds many) does not begin
 //! a function: before a probe goes in, [`Functions::proven`] decodes the callers too.
 
-use std::cell::OnceCell;
+use std::{
+    cell::{Cell, OnceCell},
+    collections::BTreeSet,
+};
 
 use super::{
     Function, Image, Kind, Pointers, Walk,
@@ -21,6 +24,8 @@ pub struct Functions<'i, 'a> {
     unwind: UnwindTable,
     pointers: OnceCell<Pointers>,
     marks: OnceCell<Vec<Marks>>,
+    /// What may still be done: instructions decoded, and as much for what costs as much.
+    work: Cell<u64>,
 }
 
 /// What is known of an address that may be a function's start.
@@ -39,7 +44,17 @@ struct Marks {
 
 impl<'i, 'a> Functions<'i, 'a> {
     pub fn of(image: &'i Image<'a>) -> Self {
-        Self { image, unwind: UnwindTable::of(image), pointers: OnceCell::new(), marks: OnceCell::new() }
+        Self::within(image, MAX_WORK)
+    }
+
+    /// As [`Self::of`]: after so much work (an instruction decoded is 1) nothing more is found. A file is made of whatever its owner likes.
+    pub fn within(image: &'i Image<'a>, work: u64) -> Self {
+        Self { image, unwind: UnwindTable::of(image), pointers: OnceCell::new(), marks: OnceCell::new(), work: Cell::new(work) }
+    }
+
+    /// How much work is left.
+    pub const fn work_left(&self) -> u64 {
+        self.work.get()
     }
 
     /// Functions in the unwind table.
@@ -64,14 +79,42 @@ impl<'i, 'a> Functions<'i, 'a> {
 
     /// The function at `start`, decoded; none where none is found to begin there.
     pub fn walk(&self, start: u64) -> Option<Walk> {
-        Some(Function::walk(self.image, start, self.end_of(start)?))
+        self.decode(start, self.end_of(start)?)
     }
 
     /// The function with `address` in it, decoded; none where the decode does not reach `address`.
     pub fn walk_around(&self, address: u64) -> Option<Walk> {
         let (start, end) = self.bounds(address)?;
+        self.decode(start, end).filter(|walk| walk.at(address).is_some())
+    }
+
+    /// The functions with `addresses` in them, decoded: each once, however many of the addresses it has. Ends after
+    /// [`MAX_INSTRUCTIONS_AROUND`].
+    pub fn around(&self, addresses: impl IntoIterator<Item = u64>) -> impl Iterator<Item = Walk> {
+        let mut seen: BTreeSet<u64> = BTreeSet::new();
+        let walks = addresses.into_iter().map(move |address| {
+            if seen.contains(&address) {
+                return Some(None);
+            }
+            let walk = self.walk_around(address);
+            seen.extend(walk.iter().flat_map(|walk| &walk.instructions).map(|instruction| instruction.address));
+            (seen.len() <= MAX_INSTRUCTIONS_AROUND).then_some(walk)
+        });
+        walks.map_while(|walk| walk).flatten()
+    }
+
+    fn decode(&self, start: u64, end: u64) -> Option<Walk> {
+        self.spend(0)?;
         let walk = Function::walk(self.image, start, end);
-        walk.at(address).is_some().then_some(walk)
+        self.spend(walk.instructions.len() as u64);
+        Some(walk)
+    }
+
+    /// None: the file has had its share.
+    fn spend(&self, work: u64) -> Option<()> {
+        let left = self.work.get();
+        self.work.set(left.saturating_sub(work));
+        (left > 0).then_some(())
     }
 
     /// Start and end of the function with `address` in it.
@@ -86,20 +129,25 @@ impl<'i, 'a> Functions<'i, 'a> {
     fn without_table(&self, address: u64) -> Option<(u64, u64)> {
         let marks = self.marks().iter().find(|marks| marks.segment.holds(address))?;
         let near = marks.down_from(address).take_while(|start| address.wrapping_sub(*start) < MAX_FUNCTION);
-        near.take(MAX_CANDIDATES).filter(|start| self.may_begin(*start)).take(MAX_TRIES).find_map(|start| {
-            let (walk, end) = self.whole(marks, start, address)?;
-            (walk.is_balanced && walk.at(address).is_some()).then_some((start, end))
-        })
+        near.take(MAX_CANDIDATES)
+            .map_while(|start| self.spend(CANDIDATE).map(|()| start))
+            .filter(|start| self.may_begin(*start))
+            .take(MAX_TRIES)
+            .find_map(|start| {
+                let (walk, end) = self.whole(marks, start, address)?;
+                (walk.is_balanced && walk.at(address).is_some()).then_some((start, end))
+            })
     }
 
     /// Decodes from `start` to the nearest candidate after `address` that is not in the middle of what begins at `start`.
     fn whole(&self, marks: &Marks, start: u64, address: u64) -> Option<(Walk, u64)> {
         let last = address.saturating_add(MAX_FUNCTION).min(marks.segment.vaddr.saturating_add(marks.segment.file_size));
         let above = marks.up_from(address.saturating_add(1)).take(MAX_CANDIDATES).take_while(|end| *end < last);
+        let above = above.map_while(|end| self.spend(CANDIDATE).map(|()| end));
         let ends = above.filter(|end| self.may_begin(*end)).take(MAX_TRIES).chain([last]);
         let mut found = None;
         for end in ends {
-            let walk = Function::walk(self.image, start, end);
+            let walk = self.decode(start, end)?;
             let goes_on = walk.parts.iter().any(|part| (end..end.saturating_add(MAX_FUNCTION)).contains(part))
                 || walk.incomplete == Some(Incomplete::RunsOut(end));
             found = Some((walk, end));
@@ -168,7 +216,11 @@ impl<'i, 'a> Functions<'i, 'a> {
         }) else {
             return false;
         };
-        let Some(code) = self.image.bytes(begin, at.wrapping_sub(begin).saturating_add(1)) else { return false };
+        let length = at.wrapping_sub(begin);
+        if length >= MAX_FUNCTION || self.spend(length / BYTES_OF_INSTRUCTION).is_none() {
+            return false;
+        }
+        let Some(code) = self.image.bytes(begin, length.saturating_add(1)) else { return false };
         // The last instruction is cut: all that is asked is whether one ends before it.
         Instructions::new(self.image.machine(), begin, &code).last().map_or(begin == at, |last| last.next() == at || last.address == at)
     }
@@ -284,3 +336,10 @@ const MAX_CALLERS: usize = 64;
 const MAX_TRIES: usize = 64;
 /// Of all segments together, a bit per byte: 64 MB.
 const MAX_CODE: u64 = 512 * 1024 * 1024;
+/// Of functions that mention something: those of a library that report errors have some 20,000 together. Bounds memory as well as time.
+const MAX_INSTRUCTIONS_AROUND: usize = 200_000;
+/// A candidate is read from the file and looked at in up to 16 ways.
+const CANDIDATE: u64 = 8;
+const BYTES_OF_INSTRUCTION: u64 = 4;
+/// Of 450 programs and libraries the costliest (a debug build of 100 MB) took 506,000. A few seconds.
+const MAX_WORK: u64 = 16 * 1024 * 1024;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::machine_code::{Functions, Image, Instruction, Literal, Reference, Register, Walk, constants::Constants, literals, references};
+use crate::machine_code::{Functions, Image, Literal, Reference, Register, Walk, constants::Constants, literals, references};
 
 /// A function that reports errors.
 #[derive(Clone, Debug)]
@@ -20,38 +20,22 @@ pub(super) struct SourceFile {
     pub(super) is_boringssl: bool,
 }
 
-/// One for each place where the name stands.
+/// One for each place where the name stands, as far as [`MAX_FILES`].
 pub(super) fn files(image: &Image<'_>, name: &[u8]) -> Vec<SourceFile> {
     let is_cpp = |at: u64| at.checked_add(name.len() as u64).and_then(|end| image.bytes(end, 1)).is_some_and(|next| next == *b"c");
     let file = |literal: Literal| SourceFile { addresses: (literal.start..=literal.at).collect(), is_boringssl: is_cpp(literal.at) };
-    literals(image, name).into_iter().map(file).collect()
+    literals(image, name).into_iter().take(MAX_FILES).map(file).collect()
 }
 
 /// The functions that report errors from `file`, by their start.
 pub(super) fn functions(functions: &Functions<'_, '_>, image: &Image<'_>, file: &SourceFile) -> BTreeMap<u64, Reporting> {
-    let mut reporting: BTreeMap<u64, Reporting> = BTreeMap::new();
-    // Start and end of those that do not, so that each is looked at once.
-    let mut others: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut instructions = 0_usize;
     let references = references(image, &file.addresses);
-    for Reference { at, .. } in &references {
-        let is_in_other = others.range(..=at).next_back().is_some_and(|(_, end)| at < end);
-        if is_in_other || reporting.values().any(|known| known.walk.at(*at).is_some()) {
-            continue;
-        }
-        let Some(walk) = functions.walk_around(*at) else { continue };
-        instructions = instructions.saturating_add(walk.instructions.len());
-        if reporting.len() >= MAX_FUNCTIONS || instructions > MAX_INSTRUCTIONS {
-            break;
-        }
+    let walks = functions.around(references.iter().map(|reference| reference.at));
+    let reporting = walks.filter_map(|walk| {
         let reasons = reasons(image, &walk, file, &references);
-        if reasons.is_empty() {
-            others.insert(walk.start, walk.instructions.last().map_or(walk.start, Instruction::next));
-        } else {
-            reporting.insert(walk.start, Reporting { walk, reasons });
-        }
-    }
-    reporting
+        (!reasons.is_empty()).then_some((walk.start, Reporting { walk, reasons }))
+    });
+    reporting.take(MAX_FUNCTIONS).collect()
 }
 
 /// What `walk` reports: `(lib, unused, reason, file, line)`, or, where link-time optimisation dropped the unused argument,
@@ -83,7 +67,7 @@ fn reasons(image: &Image<'_>, walk: &Walk, file: &SourceFile, references: &[Refe
 
 /// BoringSSL's; OpenSSL's is 20.
 const ERR_LIB_SSL: u64 = 16;
+/// Each costs a pass over the code. Linkers merge the name within a library; a program has one copy of it, seldom two.
+const MAX_FILES: usize = 8;
 /// The file has some 60 functions that report.
 const MAX_FUNCTIONS: usize = 512;
-/// Of them together, and of those that only mention the file: the file's functions have some 20,000 in all. Bounds time and memory.
-const MAX_INSTRUCTIONS: usize = 200_000;

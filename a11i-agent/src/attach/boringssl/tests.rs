@@ -118,7 +118,7 @@ fn no_address_but_the_start_of_a_function_is_ever_proven() {
         let file = OpenedFile::open(&path).unwrap();
         let elf = Elf::parse(&file).unwrap();
         let image = Image::of(&elf);
-        let finder = Functions::of(&image);
+        let finder = Functions::within(&image, u64::MAX);
         let every: Vec<u64> = image.code().flat_map(|segment| segment.vaddr..segment.vaddr + segment.file_size).collect();
         let proven = finder.proven(&every);
         assert!(proven.len() >= 5, "{arguments:?}: {proven:x?}");
@@ -206,4 +206,34 @@ fn memory_does_not_follow_how_much_code_mentions_the_file() {
     assert_eq!(reporting.values().next().unwrap().reasons, std::collections::BTreeSet::from([226]));
     let kept: usize = reporting.values().map(|reporting| reporting.walk.instructions.len()).sum();
     assert!((100_000..=200_000).contains(&kept), "{kept}");
+}
+
+/// A function of 60,000 instructions that is looked at again and again costs its share of the file, not a share each time.
+#[test]
+fn work_does_not_follow_how_often_code_is_asked_for() {
+    let mut bytes = vec![0x90_u8; 60_000];
+    bytes.push(0xc3);
+    let table = unwind_table(Machine::X86_64, 0x30_0000, &[(0x1000, 60_001, &[])]);
+    let parts = [Part { vaddr: 0x1000, flags: CODE, bytes: &bytes }, Part { vaddr: 0x30_0000, flags: UNWIND_TABLE, bytes: &table }];
+    let file = crate::machine_code::testing::elf(Machine::X86_64, true, &parts);
+    let elf = Elf::parse(&file).unwrap();
+    let image = Image::of(&elf);
+    let functions = Functions::within(&image, 1_000_000);
+    assert_eq!(functions.around(0x1000..0x1000 + 60_000).count(), 1);
+    assert_eq!(1_000_000 - functions.work_left(), 60_001);
+    let walks = (0..100).take_while(|_| functions.walk(0x1000).is_some()).count();
+    assert_eq!((walks, functions.work_left()), (16, 0));
+    assert_eq!((functions.proven(&[0x1000]), functions.around([0x1000]).count()), (vec![], 0), "nothing more is found");
+}
+
+#[test]
+fn copies_of_the_name_beyond_all_measure_are_not_looked_at() {
+    let text = b"ssl/ssl_lib.cc\0".repeat(100);
+    let file = crate::machine_code::testing::elf(
+        Machine::X86_64,
+        true,
+        &[Part { vaddr: 0x2000, flags: READ_ONLY, bytes: &[&text[..], &[0; 4096]].concat() }],
+    );
+    let elf = Elf::parse(&file).unwrap();
+    assert_eq!(error_reports::files(&Image::of(&elf), SOURCE_FILE).len(), 8);
 }

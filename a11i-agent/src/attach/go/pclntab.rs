@@ -2,7 +2,7 @@
 //!
 //! Of a hostile or damaged table every offset and count is checked before it is used, and a walk is bounded.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 use memchr::memmem;
 
@@ -236,11 +236,13 @@ impl<'a> FunctionTable<'a> {
         let image = Image::of(self.elf);
         let needle = self.address.to_le_bytes();
         let mut text = None;
+        let candidates = Cell::new(MAX_MODULES);
         for segment in self.elf.segments().iter().filter(|segment| segment.writable) {
             image.windows(segment, MODULE_BYTES, |address, window| {
                 text = memmem::find_iter(window, &needle)
                     .filter_map(|at| address.checked_add(at as u64))
                     .filter(|module| module % ALIGNMENT == 0)
+                    .take_while(|_| candidates.replace(candidates.get().saturating_sub(1)) > 0)
                     .find_map(|module| self.text_of_module(&image, module));
                 text.is_none()
             });
@@ -253,6 +255,7 @@ impl<'a> FunctionTable<'a> {
             self.relocations()
                 .iter()
                 .filter(|(_, value)| *value == self.address)
+                .take(MAX_MODULES)
                 .find_map(|(module, _)| self.text_of_module(&image, *module))
         })
     }
@@ -262,15 +265,16 @@ impl<'a> FunctionTable<'a> {
             let at = module.checked_add(index.checked_mul(8)?)?;
             self.relocated(at, image.word(at)?)
         };
+        // What costs least first: windows of the table are read only for what has its shape.
         let index = self.address.checked_add(self.index)?;
+        if word(MODULE_TABLE)? != index || word(MODULE_INDEX)? != index || word(MODULE_INDEX + 1)? != self.functions.checked_add(1)? {
+            return None;
+        }
+        let text = word(MODULE_TEXT).filter(|text| image.is_code(*text))?;
         let mut window = Window::default();
-        let first = self.start(&mut window, 0)?;
-        let last = self.start(&mut window, self.functions)?;
-        let text = word(MODULE_TEXT)?;
-        let repeats =
-            word(MODULE_TABLE)? == index && word(MODULE_INDEX)? == index && word(MODULE_INDEX + 1)? == self.functions.checked_add(1)?;
-        let bounds = word(MODULE_TEXT - 2)? == text.checked_add(first)? && word(MODULE_TEXT - 1)? == text.checked_add(last)?;
-        (repeats && bounds && image.is_code(text)).then_some(text)
+        let first = text.checked_add(self.start(&mut window, 0)?)?;
+        let last = text.checked_add(self.start(&mut window, self.functions)?)?;
+        (word(MODULE_TEXT - 2)? == first && word(MODULE_TEXT - 1)? == last).then_some(text)
     }
 
     /// The word at `address` when the program runs, before it is moved as a whole.
@@ -384,6 +388,8 @@ const MODULE_TABLE: u64 = 13;
 const MODULE_INDEX: u64 = 16;
 const MODULE_TEXT: u64 = 22;
 const MODULE_BYTES: u64 = 24 * 8;
+/// Words that hold the table's address: the module's own, and few others.
+const MAX_MODULES: usize = 1_024;
 /// What all wanted names begin with.
 const PREFIX: &[u8] = b"crypto/tls.(*Conn).";
 /// The largest Go programs have some hundred thousand functions.
