@@ -100,7 +100,7 @@ fn plan(binary: &Binary<'_>, image: &Image<'_>, names: &Names) -> Option<Planned
         return None;
     }
     let version = if writes_with_flags { "3.3 or later" } else { "3.0 to 3.2" };
-    let plan = ProbePlan { file: binary.file, library: CaptureLibrary::OpenSsl, method: CaptureMethod::Anchor, probes };
+    let plan = ProbePlan::of(binary, CaptureLibrary::OpenSsl, CaptureMethod::Anchor, probes);
     Some(Planned { plan: Arc::new(plan), version: Some(version.to_owned()), refused })
 }
 

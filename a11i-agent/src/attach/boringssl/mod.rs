@@ -71,7 +71,7 @@ fn plan(binary: &Binary<'_>, functions: &Functions<'_, '_>, image: &Image<'_>, r
     if !reads_and_writes(&probes) {
         return None;
     }
-    let plan = ProbePlan { file: binary.file, library: CaptureLibrary::BoringSsl, method: CaptureMethod::Anchor, probes };
+    let plan = ProbePlan::of(binary, CaptureLibrary::BoringSsl, CaptureMethod::Anchor, probes);
     Some(Planned { plan: Arc::new(plan), version: None, refused })
 }
 

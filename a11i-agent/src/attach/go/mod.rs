@@ -70,7 +70,7 @@ fn plan(binary: &Binary<'_>) -> Result<Option<Planned>, GoRefusal> {
         return Err(GoRefusal::Table);
     }
     let method = if has_symbols { CaptureMethod::Symbol } else { CaptureMethod::Gopclntab };
-    let plan = ProbePlan { file: binary.file, library: CaptureLibrary::Go, method, probes };
+    let plan = ProbePlan::of(binary, CaptureLibrary::Go, method, probes);
     let version = version.map(|version| version.trim_start_matches("go").to_owned());
     Ok(Some(Planned { plan: Arc::new(plan), version, refused: Vec::new() }))
 }

@@ -44,7 +44,7 @@ impl TlsLibrary for Rustls {
         if !has(ProgramName::RustlsEncrypt) || !has(ProgramName::RustlsDecryptExit) {
             return Found { evidence: vec![Evidence::RustlsUnproven], ..Found::default() };
         }
-        let plan = ProbePlan { file: binary.file, library: CaptureLibrary::Rustls, method: CaptureMethod::Structure, probes };
+        let plan = ProbePlan::of(binary, CaptureLibrary::Rustls, CaptureMethod::Structure, probes);
         let planned = Planned { plan: Arc::new(plan), version: version(&image, &pairs), refused };
         Found { plans: vec![planned], ..Found::default() }
     }
