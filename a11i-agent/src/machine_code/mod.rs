@@ -29,7 +29,7 @@ pub use instruction::{Indirect, Instruction, Instructions, Kind, Register, Stack
 pub use literals::{Literal, literals};
 pub use pointers::Pointers;
 pub use references::{Reference, calls_to, references};
-pub use walk::{Function, Incomplete, Walk};
+pub use walk::{Function, Incomplete, Walk, holds_loaded};
 
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use crate::{
         elf::{Refusal, RefusedSymbol},
         evidence::Evidence,
     },
-    machine_code::{Functions, Image, Incomplete, Instructions, Kind, Walk, literals},
+    machine_code::{Functions, Image, Incomplete, Indirect, Instructions, Kind, Walk, holds_loaded, literals},
 };
 
 /// See the module.
@@ -99,7 +99,7 @@ fn probes(image: &Image<'_>, functions: &Functions<'_, '_>, pairs: &[Pair]) -> (
 fn exits(image: &Image<'_>, functions: &Functions<'_, '_>, start: u64) -> Option<Vec<u64>> {
     let walk = functions.walk(start)?;
     // What leaves by a jump returns elsewhere, where nobody looks.
-    if !walk.is_balanced || !walk.tail_jumps.is_empty() {
+    if !walk.is_balanced || !walk.tail_jumps.is_empty() || !walk.indirect_tail_calls.is_empty() {
         return None;
     }
     let returns = match walk.incomplete {
@@ -120,7 +120,17 @@ fn linear(image: &Image<'_>, end: u64, walk: &Walk) -> Option<Vec<u64>> {
     let targets = instructions
         .iter()
         .filter_map(|instruction| if let Kind::Jump(target) | Kind::Branch(target) = instruction.kind { Some(target) } else { None });
-    let is_whole = instructions.last().is_some_and(|last| last.next() == end)
+    // By a slot of the linkage table, or by a method's address: it would return elsewhere.
+    let leaves = instructions.iter().enumerate().any(|(index, instruction)| {
+        let Kind::JumpIndirect(by) = instruction.kind else { return false };
+        match by {
+            Indirect::Slot(_) | Indirect::Memory { .. } => true,
+            Indirect::Register(register) => holds_loaded(instructions.iter().take(index).rev(), register),
+            Indirect::Indexed => false,
+        }
+    });
+    let is_whole = !leaves
+        && instructions.last().is_some_and(|last| last.next() == end)
         && walk.instructions.iter().map(|instruction| instruction.address).all(begins)
         && targets.into_iter().all(begins);
     is_whole.then(|| instructions.iter().filter(|instruction| instruction.kind == Kind::Return).map(|i| i.address).collect())
