@@ -86,7 +86,7 @@ impl State {
         if instruction.stack != StackChange::None {
             self.slots.retain(|(base, _), _| *base != stack);
         }
-        if instruction.destination() == Some(frame) {
+        if instruction.writes(frame) {
             self.slots.retain(|(base, _), _| *base != frame);
         }
         match instruction.kind {
@@ -117,6 +117,9 @@ impl State {
                     self.pushed = pushed;
                 }
             }
+        }
+        for register in instruction.clobbers() {
+            self.set(register, Value::Unknown);
         }
     }
 

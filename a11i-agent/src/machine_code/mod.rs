@@ -25,7 +25,7 @@ mod x86_64;
 
 pub use functions::Functions;
 pub use image::Image;
-pub use instruction::{Indirect, Instruction, Instructions, Kind, Register, StackChange, decode};
+pub use instruction::{Indirect, Instruction, Instructions, Kind, Register, Registers, StackChange, decode};
 pub use literals::{Literal, literals};
 pub use pointers::Pointers;
 pub use references::{Reference, calls_to, references};

@@ -223,8 +223,9 @@ impl Walker<'_> {
             StackChange::From(register, bytes) if register == frame => before.frame.and_then(|depth| depth.checked_add(bytes)),
             StackChange::From(..) | StackChange::Unknown => None,
         };
-        if instruction.destination() == Some(frame) {
+        if instruction.writes(frame) {
             after.frame = match instruction.kind {
+                _ if instruction.destination() != Some(frame) => None,
                 Kind::Move { from, .. } if from == stack => before.stack,
                 Kind::Add { from, value, .. } if from == stack => before.stack.and_then(|depth| depth.checked_add(value)),
                 Kind::Add { from, value, .. } if from == frame => before.frame.and_then(|depth| depth.checked_add(value)),
@@ -256,7 +257,7 @@ impl Walker<'_> {
 
 /// The last of the instructions `before` (the nearest first) that writes `register` loads it.
 pub fn holds_loaded<'i>(before: impl IntoIterator<Item = &'i Instruction>, register: Register) -> bool {
-    let written = before.into_iter().take(LOAD_DISTANCE).find(|instruction| instruction.destination() == Some(register));
+    let written = before.into_iter().take(LOAD_DISTANCE).find(|instruction| instruction.writes(register));
     written.is_some_and(|i| matches!(i.kind, Kind::Load { .. } | Kind::LoadAbsolute { .. } | Kind::Address { .. }))
 }
 

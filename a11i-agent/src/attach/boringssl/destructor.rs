@@ -72,6 +72,11 @@ fn frees(image: &Image<'_>, walk: &Walk) -> bool {
             tables.clear();
             methods.clear();
         }
+        for register in instruction.clobbers() {
+            for set in [&mut sessions, &mut tables, &mut methods] {
+                set.remove(&register);
+            }
+        }
         if let Some(to) = instruction.destination() {
             let (session, table, method) = match instruction.kind {
                 Kind::Move { from, .. } => (sessions.contains(&from), tables.contains(&from), methods.contains(&from)),

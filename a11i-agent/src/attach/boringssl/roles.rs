@@ -113,7 +113,7 @@ fn is_read_of(image: &Image<'_>, walk: &Walk, peek: u64) -> bool {
     let arguments: Vec<Register> = (0..3).filter_map(|n| Register::argument(image.machine(), n)).collect();
     let before = walk.instructions.iter().take_while(|instruction| instruction.address < at);
     let is_straight = before.clone().all(|i| !i.ends_flow() && !matches!(i.kind, Kind::Branch(_) | Kind::Call(_)));
-    let keeps = before.clone().all(|i| i.destination().is_none_or(|register| !arguments.contains(&register)));
+    let keeps = before.clone().all(|i| !arguments.iter().any(|register| i.writes(*register)));
     let after = walk.at(at).map(Instruction::next);
     let stores = walk.instructions.iter().filter(|i| after.is_some_and(|after| i.address >= after)).any(|i| match i.kind {
         Kind::Store { base, .. } => !is_local(image, walk, base),

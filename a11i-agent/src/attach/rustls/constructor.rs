@@ -148,9 +148,7 @@ impl Finder<'_, '_, '_> {
             } else {
                 None
             };
-            if let Some(to) = instruction.destination() {
-                held.remove(&to);
-            }
+            held.retain(|register, _| !instruction.writes(*register));
             let Some((to, value)) = loaded else { continue };
             held.insert(to, value);
             let is_other = self.encrypters.binary_search(&value).is_err();
