@@ -34,12 +34,11 @@ impl TlsLibrary for StaticOpenSsl {
     }
 
     fn find(&self, binary: &Binary<'_>) -> Found {
-        let image = Image::of(binary.elf);
-        let names = Names::of(&image);
+        let names = Names::of(binary.code().image());
         if names.is_empty() || !OpenSslFamily.find(binary).plans.is_empty() {
             return Found::default();
         }
-        match plan(binary, &image, &names) {
+        match plan(binary, &names) {
             Some(planned) => Found { plans: vec![planned], evidence: Vec::new() },
             None => Found { plans: Vec::new(), evidence: vec![Evidence::OpenSslWithoutSymbols] },
         }
@@ -64,15 +63,16 @@ impl Names {
     }
 }
 
-fn plan(binary: &Binary<'_>, image: &Image<'_>, names: &Names) -> Option<Planned> {
-    let functions = Functions::of(image);
+fn plan(binary: &Binary<'_>, names: &Names) -> Option<Planned> {
+    let functions = binary.code();
+    let image = functions.image();
     let mut addresses: Vec<u64> = names.0.iter().flatten().copied().collect();
     addresses.sort_unstable();
     let mentions = references(image, &addresses);
     let mut roles: Vec<(&'static str, ProgramName, u64)> = Vec::new();
     let mut writes_with_flags = false;
     for ((name, program), at) in NAMES.iter().zip(&names.0) {
-        let Some(walk) = only_in(&functions, image, &mentions, at) else { continue };
+        let Some(walk) = only_in(functions, image, &mentions, at) else { continue };
         let program = match program {
             ProgramName::TlsReadEx if count(image, &walk) == Some(Count::Fourth) => ProgramName::TlsReadEx,
             ProgramName::TlsWriteEx => match count(image, &walk) {
@@ -105,7 +105,7 @@ fn plan(binary: &Binary<'_>, image: &Image<'_>, names: &Names) -> Option<Planned
 }
 
 /// The one function that reports errors under this name; none where several do (it was inlined).
-fn only_in(functions: &Functions<'_, '_>, image: &Image<'_>, mentions: &[Reference], name: &[u64]) -> Option<Walk> {
+fn only_in(functions: &Functions<'_>, image: &Image<'_>, mentions: &[Reference], name: &[u64]) -> Option<Walk> {
     let third = Register::argument(image.machine(), 2)?;
     let mut found: Option<Walk> = None;
     for walk in functions.around(mentions.iter().filter(|mention| name.contains(&mention.target)).map(|mention| mention.at)) {

@@ -19,9 +19,9 @@ use super::{
 use crate::discovery::elf::{Machine, Segment};
 
 /// The functions of one file. Tables are made when first needed and kept.
-pub struct Functions<'i, 'a> {
-    image: &'i Image<'a>,
-    unwind: UnwindTable,
+pub struct Functions<'a> {
+    image: Image<'a>,
+    unwind: OnceCell<UnwindTable>,
     pointers: OnceCell<Pointers>,
     marks: OnceCell<Vec<Marks>>,
     /// What may still be done: instructions decoded, and as much for what costs as much.
@@ -42,14 +42,14 @@ struct Marks {
     bits: Vec<u64>,
 }
 
-impl<'i, 'a> Functions<'i, 'a> {
-    pub fn of(image: &'i Image<'a>) -> Self {
+impl<'a> Functions<'a> {
+    pub fn of(image: &Image<'a>) -> Self {
         Self::within(image, MAX_WORK)
     }
 
     /// As [`Self::of`]: after so much work (an instruction decoded is 1) nothing more is found. A file is made of whatever its owner likes.
-    pub fn within(image: &'i Image<'a>, work: u64) -> Self {
-        Self { image, unwind: UnwindTable::of(image), pointers: OnceCell::new(), marks: OnceCell::new(), work: Cell::new(work) }
+    pub fn within(image: &Image<'a>, work: u64) -> Self {
+        Self { image: *image, unwind: OnceCell::new(), pointers: OnceCell::new(), marks: OnceCell::new(), work: Cell::new(work) }
     }
 
     /// How much work is left.
@@ -57,14 +57,23 @@ impl<'i, 'a> Functions<'i, 'a> {
         self.work.get()
     }
 
+    /// The file that they are of.
+    pub const fn image(&self) -> &Image<'a> {
+        &self.image
+    }
+
     /// Functions in the unwind table.
     pub fn unwindable(&self) -> usize {
-        self.unwind.len()
+        self.unwind().len()
+    }
+
+    fn unwind(&self) -> &UnwindTable {
+        self.unwind.get_or_init(|| UnwindTable::of(&self.image))
     }
 
     /// The file's pointers, shared.
     pub fn pointers(&self) -> &Pointers {
-        self.pointers.get_or_init(|| Pointers::of(self.image))
+        self.pointers.get_or_init(|| Pointers::of(&self.image))
     }
 
     /// Start of the function with `address` in it; none where none is found. [`Self::proven`] says which starts may be probed.
@@ -105,7 +114,7 @@ impl<'i, 'a> Functions<'i, 'a> {
 
     fn decode(&self, start: u64, end: u64) -> Option<Walk> {
         self.spend(0)?;
-        let walk = Function::walk(self.image, start, end);
+        let walk = Function::walk(&self.image, start, end);
         self.spend(walk.instructions.len() as u64);
         Some(walk)
     }
@@ -122,7 +131,7 @@ impl<'i, 'a> Functions<'i, 'a> {
         if !self.image.is_code(address) {
             return None;
         }
-        self.unwind.bounds(self.image, address).or_else(|| self.without_table(address))
+        self.unwind().bounds(&self.image, address).or_else(|| self.without_table(address))
     }
 
     /// The nearest candidate from which a decode reaches `address`.
@@ -173,7 +182,7 @@ impl<'i, 'a> Functions<'i, 'a> {
                 Standing::Refused => {}
             }
         }
-        let calls = if open.is_empty() { Vec::new() } else { calls_to(self.image, &open) };
+        let calls = if open.is_empty() { Vec::new() } else { calls_to(&self.image, &open) };
         proven.extend(open.into_iter().filter(|start| {
             self.pointers().slots_of(*start).next().is_some()
                 || calls.iter().filter(|(_, target)| target == start).take(MAX_CALLERS).any(|(at, _)| self.is_boundary(*at))
@@ -184,7 +193,7 @@ impl<'i, 'a> Functions<'i, 'a> {
 
     /// What table and code say of `start`, callers apart.
     fn standing(&self, start: u64) -> Standing {
-        let begins = self.unwind.begins_function(self.image, start);
+        let begins = self.unwind().begins_function(&self.image, start);
         // A fragment is entered by a jump, with the stack frame and the registers of its function.
         if begins == Some(false) || begins.is_none() && !self.may_begin(start) {
             return Standing::Refused;
@@ -203,12 +212,12 @@ impl<'i, 'a> Functions<'i, 'a> {
 
     /// In a function or fragment by the unwind table, and not at its start.
     fn is_inside(&self, address: u64) -> bool {
-        self.unwind.bounds(self.image, address).is_some_and(|(start, _)| start != address)
+        self.unwind().bounds(&self.image, address).is_some_and(|(start, _)| start != address)
     }
 
     /// Whether decoding the instructions before `at` one after the other arrives there.
     pub fn is_boundary(&self, at: u64) -> bool {
-        let in_table = self.unwind.bounds(self.image, at).map(|(start, _)| start);
+        let in_table = self.unwind().bounds(&self.image, at).map(|(start, _)| start);
         let Some(begin) = in_table.or_else(|| {
             let marks = self.marks().iter().find(|marks| marks.segment.holds(at))?;
             let mut near = marks.down_from(at).take_while(|start| at.wrapping_sub(*start) < MAX_FUNCTION).take(MAX_CANDIDATES);
@@ -248,7 +257,7 @@ impl<'i, 'a> Functions<'i, 'a> {
                 return all;
             }
             for segment in self.image.code() {
-                each_call(self.image, segment, |_, target| mark(&mut all, target));
+                each_call(&self.image, segment, |_, target| mark(&mut all, target));
             }
             for (_, value) in self.pointers().iter() {
                 mark(&mut all, value);

@@ -28,7 +28,7 @@ pub(super) fn files(image: &Image<'_>, name: &[u8]) -> Vec<SourceFile> {
 }
 
 /// The functions that report errors from `file`, by their start.
-pub(super) fn functions(functions: &Functions<'_, '_>, image: &Image<'_>, file: &SourceFile) -> BTreeMap<u64, Reporting> {
+pub(super) fn functions(functions: &Functions<'_>, image: &Image<'_>, file: &SourceFile) -> BTreeMap<u64, Reporting> {
     let references = references(image, &file.addresses);
     let walks = functions.around(references.iter().map(|reference| reference.at));
     let reporting = walks.filter_map(|walk| {

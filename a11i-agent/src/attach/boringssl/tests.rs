@@ -163,8 +163,7 @@ fn every_truncation_is_refused_or_finds_functions() {
     for length in (0..bytes.len()).step_by(97) {
         let cut = bytes[..length].to_vec();
         let Ok(elf) = Elf::parse(&cut) else { continue };
-        let binary =
-            Binary { file: crate::discovery::file::FileId::default(), functions: crate::discovery::elf::Functions::default(), elf: &elf };
+        let binary = Binary::new(crate::discovery::file::FileId::default(), &elf, crate::discovery::elf::Functions::default());
         let Found { plans, .. } = StrippedBoringSsl.find(&binary);
         assert!(
             plans

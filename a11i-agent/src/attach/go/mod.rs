@@ -43,7 +43,7 @@ impl TlsLibrary for GoCryptoTls {
 /// None: no Go program, or one without `crypto/tls`.
 fn plan(binary: &Binary<'_>) -> Result<Option<Planned>, GoRefusal> {
     let elf = binary.elf;
-    let table = match FunctionTable::of(elf) {
+    let table = match FunctionTable::of(binary.code()) {
         None => return Ok(None),
         // Whatever has a section of that name: without a sign that it talks TLS there is nothing to refuse.
         Some(Err(_)) if !mentions_tls(elf) => return Ok(None),

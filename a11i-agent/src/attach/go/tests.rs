@@ -219,7 +219,7 @@ fn planned(file: &[u8]) -> Result<Option<Planned>, GoRefusal> {
     let file = file.to_vec();
     let Ok(elf) = Elf::parse(&file) else { return Ok(None) };
     let functions = elf.functions(NAMES).unwrap_or_default();
-    plan(&Binary { file: FileId::default(), elf: &elf, functions })
+    plan(&Binary::new(FileId::default(), &elf, functions))
 }
 
 fn probed(planned: &Planned) -> Vec<(ProgramName, ProbeKind, u64)> {
@@ -343,6 +343,6 @@ fn look_alikes_of_the_module_cost_little_and_are_not_looked_at_without_end() {
     let source = Counting { file, reads: Default::default(), bytes: Default::default() };
     let elf = Elf::parse(&source).unwrap();
     let functions = elf.functions(NAMES).unwrap_or_default();
-    assert_eq!(plan(&Binary { file: FileId::default(), elf: &elf, functions }), Err(GoRefusal::TextStart));
+    assert_eq!(plan(&Binary::new(FileId::default(), &elf, functions)), Err(GoRefusal::TextStart));
     assert!(source.reads.get() < 2_000 && source.bytes.get() < 4 * length, "{} reads, {} bytes", source.reads.get(), source.bytes.get());
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::machine_code::{Functions, Image, Instructions, Kind, Reference, Register, Walk, references};
 
 /// Pairs of encrypters and decrypters that belong together; what has no certain partner is left out.
-pub(super) fn pairs<'a>(image: &Image<'a>, functions: &Functions<'_, 'a>, encrypters: &[Encrypter]) -> Vec<Pair> {
+pub(super) fn pairs<'a>(image: &Image<'a>, functions: &Functions<'a>, encrypters: &[Encrypter]) -> Vec<Pair> {
     let pointers = functions.pointers();
     let mut targets: Vec<_> = encrypters.iter().map(|encrypter| encrypter.table.at).collect();
     targets.sort_unstable();
@@ -51,9 +51,9 @@ pub(super) fn pairs<'a>(image: &Image<'a>, functions: &Functions<'_, 'a>, encryp
     found
 }
 
-struct Finder<'f, 'i, 'a> {
+struct Finder<'f, 'a> {
     image: &'f Image<'a>,
-    functions: &'f Functions<'i, 'a>,
+    functions: &'f Functions<'a>,
     /// Tables of encrypters, ascending.
     encrypters: &'f [u64],
     /// What is known of functions that were decoded.
@@ -79,7 +79,7 @@ impl Forwarders {
     }
 }
 
-impl Finder<'_, '_, '_> {
+impl Finder<'_, '_> {
     /// Methods of tables that end in a jump to one of these. Only short ones: they pass their arguments on.
     fn forwarders(&self, constructors: &BTreeSet<u64>) -> Forwarders {
         let mut found = Forwarders::default();

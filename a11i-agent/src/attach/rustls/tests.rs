@@ -13,7 +13,7 @@ use crate::{
 fn found_in(source: &dyn ByteSource, file: &OpenedFile) -> Found {
     let Ok(elf) = Elf::parse(source) else { return Found::default() };
     let functions = elf.functions(&[]).unwrap_or_default();
-    Rustls.find(&Binary { file: file.id(), elf: &elf, functions })
+    Rustls.find(&Binary::new(file.id(), &elf, functions))
 }
 
 /// This very program: rustls with ring in an unstripped debug build, whose functions are no leaves.
