@@ -270,7 +270,7 @@ const WINDOW_NANOS: u64 = 60 * 1_000_000_000;
 /// In [`LOOK`]: less than any disk reads of a file that is looked at.
 const TRICKLE_BYTES: u64 = 4_096;
 /// Bytes that a read counts as at least: as many are copied in the time that the system call takes.
-const LEAST_READ: u64 = 512;
+const LEAST_READ: u64 = 256;
 
 #[cfg(test)]
 mod tests {
@@ -359,6 +359,6 @@ mod tests {
         assert_eq!((whole, metered.is_exhausted(), progress.bytes()), (2, true, 8_192));
         let metered = Metered::new(&source, &progress, 10_000);
         let small = (0..10_000).filter(|_| metered.read_exact_at(0, &mut [0]).is_ok()).count();
-        assert_eq!(small, 19);
+        assert_eq!(small, 39);
     }
 }
