@@ -229,7 +229,7 @@ pub struct Registers(u64);
 
 impl Registers {
     pub(super) const fn has(self, register: Register) -> bool {
-        self.0 >> register.0 & 1 == 1
+        matches!(self.0.checked_shr(register.0 as u32), Some(bits) if bits & 1 == 1)
     }
 
     pub(super) fn iter(self) -> impl Iterator<Item = Register> {
@@ -240,7 +240,7 @@ impl Registers {
 impl Extend<Register> for Registers {
     fn extend<T: IntoIterator<Item = Register>>(&mut self, registers: T) {
         for register in registers {
-            self.0 |= 1 << register.0; // machines have some thirty
+            self.0 |= 1_u64.checked_shl(register.0.into()).unwrap_or(0); // machines have some thirty
         }
     }
 }
