@@ -49,7 +49,7 @@ impl<'a> Functions<'a> {
 
     /// As [`Self::of`]: after so much work (an instruction decoded is 1) nothing more is found. A file is made of whatever its owner likes.
     pub fn within(image: &Image<'a>, work: u64) -> Self {
-        Self { image: *image, unwind: OnceCell::new(), pointers: OnceCell::new(), marks: OnceCell::new(), work: Cell::new(work) }
+        Self { image: image.clone(), unwind: OnceCell::new(), pointers: OnceCell::new(), marks: OnceCell::new(), work: Cell::new(work) }
     }
 
     /// How much work is left.

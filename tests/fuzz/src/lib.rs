@@ -53,7 +53,14 @@ pub fn reassembly(data: &[u8]) {
             1 if extra > 250 => reassembly.end(offset, offset, [LossCauses(0); 2], time, &mut take),
             // A known size is lost with these causes; an uncounted loss would leave the model without its place.
             2 => reassembly.push(
-                DataPiece { direction, offset, time, skipped: u32::from(extra), causes: LossCauses(extra & 7), payload: &payload },
+                DataPiece {
+                    direction,
+                    offset,
+                    time,
+                    skipped: u32::from(extra),
+                    causes: LossCauses(u16::from(extra & 7)),
+                    payload: &payload,
+                },
                 &mut take,
             ),
             _ => reassembly.push(DataPiece { direction, offset, time, skipped: 0, causes: LossCauses(0), payload: &payload }, &mut take),
@@ -144,12 +151,17 @@ pub fn elf(data: &[u8]) {
 
 /// Any file, for either machine: whatever is found in it, probes go to code that is there, and returns are returns.
 pub fn finders(data: &[u8]) {
+    probes_found(data);
+}
+
+/// How many probes there are for what is found in a file.
+pub fn probes_found(data: &[u8]) -> usize {
     let file = data.to_vec();
-    let Ok(elf) = Elf::parse(&file) else { return };
+    let Ok(elf) = Elf::parse(&file) else { return 0 };
     let names: Vec<_> = LIBRARIES.iter().flat_map(|library| library.symbols()).copied().collect();
-    let Ok(functions) = elf.functions(&names) else { return };
+    let Ok(functions) = elf.functions(&names) else { return 0 };
     let binary = Binary::new(FileId::default(), &elf, functions);
-    LIBRARIES.iter().for_each(|library| look(*library, &binary, &file));
+    LIBRARIES.iter().map(|library| look(*library, &binary, &file)).sum()
 }
 
 /// Any function table of Go with any code: the first byte says for which machine and whether it is relocated, the next two how long the code
@@ -163,9 +175,11 @@ pub fn pclntab(data: &[u8]) {
     look(&GoCryptoTls, &Binary::new(FileId::default(), &elf, functions), &file);
 }
 
-fn look(library: &dyn TlsLibrary, binary: &Binary<'_>, file: &[u8]) {
+fn look(library: &dyn TlsLibrary, binary: &Binary<'_>, file: &[u8]) -> usize {
+    let mut probes = 0;
     for planned in library.find(binary).plans {
         assert_eq!(planned.plan.code.len(), planned.plan.probes.len());
+        probes += planned.plan.probes.len();
         for probe in &planned.plan.probes {
             let in_segment = |offset: u64, size: u64| probe.offset.checked_sub(offset).is_some_and(|into| into < size);
             let mut code = binary.elf.segments().iter().filter(|segment| segment.executable);
@@ -179,6 +193,7 @@ fn look(library: &dyn TlsLibrary, binary: &Binary<'_>, file: &[u8]) {
             assert!(probe.kind != ProbeKind::Exit || is_return, "{probe:?} is no return");
         }
     }
+    probes
 }
 
 /// A program without sections: code at 0x401000, data at 0x600000.
