@@ -93,7 +93,7 @@ fn posted(head: &RequestHead, ends: &[(&str, Operation)]) -> Option<Operation> {
 }
 
 /// In the order they are asked.
-static DIALECTS: [&dyn Dialect; 10] = [
+static DIALECTS: [&dyn Dialect; 13] = [
     &openai_chat::OpenAiChat,
     &openai_responses::OpenAiResponses,
     &anthropic::Anthropic,
@@ -104,10 +104,13 @@ static DIALECTS: [&dyn Dialect; 10] = [
     &vertex::Vertex,
     &vertex::VertexAnthropic,
     &vertex::VertexOpenAi,
+    &gemini::grpc::GEMINI,
+    &vertex::VERTEX_GRPC,
+    &vertex::VERTEX_PREDICT_GRPC,
 ];
 
 /// Names for configuration, in the order of [`DIALECTS`].
-static DIALECT_NAMES: [&str; 10] = [
+static DIALECT_NAMES: [&str; 13] = [
     "openai.chat",
     "openai.responses",
     "anthropic.messages",
@@ -118,4 +121,7 @@ static DIALECT_NAMES: [&str; 10] = [
     "vertex",
     "vertex.anthropic",
     "vertex.openai",
+    "gemini.grpc",
+    "vertex.grpc",
+    "vertex.grpc_predict",
 ];

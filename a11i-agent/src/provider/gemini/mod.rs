@@ -5,8 +5,10 @@
 
 mod content;
 mod embeddings;
+pub(super) mod grpc;
 pub(super) mod interactions;
 mod path;
+pub(super) mod protobuf;
 mod request;
 mod response;
 mod usage;

@@ -23,13 +23,7 @@ impl<'p> MethodPath<'p> {
 
     /// The model that the path names: behind `models/`; tuned ones and endpoints keep their collection, as clients write them.
     pub(in crate::provider) fn model(&self) -> Option<String> {
-        let decoded = percent_decoded(self.resource);
-        let named = ["/models/", "/tunedModels/", "/endpoints/"].iter().find_map(|collection| {
-            let (_, id) = decoded.rsplit_once(collection)?;
-            let kept = if *collection == "/models/" { "" } else { collection.trim_start_matches('/') };
-            (!id.is_empty()).then(|| format!("{kept}{id}"))
-        })?;
-        Some(clip(&named, ID_BYTES).to_owned())
+        model_of_resource(&percent_decoded(self.resource))
     }
 
     /// Whose model it is (Vertex AI).
@@ -48,8 +42,21 @@ impl<'p> MethodPath<'p> {
     }
 }
 
+/// The model that a resource's name ends with, with or without a slash before its first collection.
+pub(in crate::provider) fn model_of_resource(name: &str) -> Option<String> {
+    let (kept, id) =
+        [("models/", ""), ("tunedModels/", "tunedModels/"), ("endpoints/", "endpoints/")].iter().find_map(|(collection, kept)| {
+            let id = name.strip_prefix(collection).or_else(|| {
+                let (before, id) = name.split_once(collection)?;
+                before.ends_with('/').then_some(id)
+            })?;
+            (!id.is_empty()).then_some((*kept, id))
+        })?;
+    Some(clip(&format!("{kept}{id}"), ID_BYTES).to_owned())
+}
+
 /// `%XX` undone; what is none of that stays as it is.
-fn percent_decoded(text: &str) -> String {
+pub(super) fn percent_decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -91,6 +98,20 @@ mod tests {
         }
         for path in ["", "/", "/v1beta/models", "/a:", "/a:b/c", "/a:b c"] {
             assert_eq!(MethodPath::of(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_resource_may_begin_with_its_collection() {
+        for (name, model) in [
+            ("models/gemini-x", Some("gemini-x")),
+            ("projects/p/locations/l/publishers/google/models/gemini-x", Some("gemini-x")),
+            ("projects/p/locations/l/endpoints/7", Some("endpoints/7")),
+            ("gemini-x", None),
+            ("models/", None),
+            ("mymodels/x", None),
+        ] {
+            assert_eq!(model_of_resource(name).as_deref(), model, "{name}");
         }
     }
 

@@ -1,6 +1,9 @@
 //! Request body of generateContent, streamGenerateContent and countTokens.
 
-use super::content::{Blob, FileData, FunctionCall};
+use super::{
+    content::{Blob, FileData, FunctionCall},
+    path::model_of_resource,
+};
 use crate::{
     call::{CallBuilder, Message, OutputType, Part, ToolDefinition},
     provider::{
@@ -117,9 +120,9 @@ fn read_one(request: &Request<'_>, call: &mut CallBuilder) {
     tools(request.tools, call);
 }
 
-/// `models/x` as well as `x`.
+/// A resource's name, or the model alone.
 pub(super) fn model_name(model: &Text<'_>) -> Option<String> {
-    model.name().map(|name| name.strip_prefix("models/").map_or_else(|| name.clone(), str::to_owned))
+    model.name().map(|name| model_of_resource(&name).unwrap_or(name))
 }
 
 fn parameters(request: &Request<'_>, call: &mut CallBuilder) {

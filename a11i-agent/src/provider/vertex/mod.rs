@@ -1,6 +1,7 @@
 //! Vertex AI (<https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest>): Gemini's formats at Google Cloud's paths, `:predict`
 //! of embedding and media models, and other publishers' formats behind `:rawPredict`.
 
+mod grpc;
 mod predict;
 mod raw_predict;
 
@@ -14,6 +15,7 @@ use crate::{
     http::RequestHead,
 };
 
+pub(super) use grpc::{VERTEX as VERTEX_GRPC, VERTEX_PREDICT as VERTEX_PREDICT_GRPC};
 pub(super) use raw_predict::{VertexAnthropic, VertexOpenAi};
 
 pub(super) struct Vertex;

@@ -35,8 +35,7 @@ impl Dialect for Interactions {
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let path = head.path.trim_end_matches('/');
         let is_google = head.host.as_deref().is_some_and(|host| host.ends_with(".googleapis.com"));
-        let versioned =
-            |root: &str| ["/v1beta/", "/v1alpha/", "/v1beta1/"].iter().any(|version| root.ends_with(version.trim_end_matches('/')));
+        let versioned = |root: &str| ["/v1beta", "/v1alpha", "/v1beta1"].iter().any(|version| root.ends_with(version));
         if head.method == "POST" {
             let root = path.strip_suffix("/interactions")?;
             return (is_google || versioned(root)).then_some(Operation::GenerateContent);
