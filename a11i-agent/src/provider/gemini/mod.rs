@@ -30,6 +30,10 @@ pub(super) struct Gemini;
 pub(in crate::provider) const COUNT_TOKENS: Operation = Operation::Other("count_tokens");
 /// Work that is handed in and fetched later: what it consumes is not in this exchange.
 const BATCH: Operation = Operation::Other("batch");
+/// A conversation over WebSocket: recognised by its opening, its frames are not read.
+const LIVE: Operation = Operation::Other("live");
+/// The Gemini API's and Vertex AI's.
+const LIVE_PATHS: [&str; 2] = [".GenerativeService.BidiGenerateContent", ".LlmBidiService/BidiGenerateContent"];
 const IMAGE_GENERATION: Operation = Operation::Other("image_generation");
 const VIDEO_GENERATION: Operation = Operation::Other("video_generation");
 
@@ -52,6 +56,9 @@ impl Dialect for Gemini {
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
+        if head.method == "GET" && LIVE_PATHS.iter().any(|end| head.path.ends_with(end)) {
+            return Some(LIVE);
+        }
         let path = MethodPath::of(&head.path).filter(|path| head.method == "POST" && !path.is_cloud())?;
         operation(&path).or_else(|| match path.verb {
             // Others serve models under such paths too (TensorFlow).
@@ -118,12 +125,13 @@ pub(in crate::provider) fn request(operation: Operation, body: &[u8], call: &mut
 
 pub(in crate::provider) use response::{chunk, whole};
 
-/// Counts of a stream grow with every piece: the last that was seen is final only if nothing came after it.
+/// Counts of a stream grow with every piece: the last that was seen is final only if nothing came after it. With several candidates none can
+/// tell that it was the last.
 pub(in crate::provider) fn stream_end(gap: bool, call: &mut CallBuilder) {
-    if gap && call.usage_is_running {
+    if gap && (call.usage_is_running || !call.is_finished() || call.request.choice_count.is_some()) {
         call.usage = Usage::default();
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
