@@ -37,32 +37,31 @@ lenient_object! {
 }
 
 pub(super) fn read(request: &Request<'_>, call: &mut CallBuilder) {
-    let mut sizes = Sizes::None;
+    call.request.model = call.request.model.take().or_else(|| model_name(&request.model));
+    let mut sizes = Sizes::Unasked;
     if request.requests.0.is_none() {
         one(request, &mut sizes, call);
-    } else {
-        call.request.model = call.request.model.take().or_else(|| model_name(&request.model));
     }
     request.requests.for_each(|request: Request<'_>| one(&request, &mut sizes, call));
     if let Sizes::Same(dimensions) = sizes {
-        call.request.embedding_dimensions = Some(dimensions);
+        call.request.embedding_dimensions = dimensions;
     }
 }
 
 /// A call has one number of dimensions: that which all of its requests name.
 enum Sizes {
-    None,
-    Same(i64),
+    Unasked,
+    Same(Option<i64>),
     Different,
 }
 
 fn one(request: &Request<'_>, sizes: &mut Sizes, call: &mut CallBuilder) {
     call.request.model = call.request.model.take().or_else(|| model_name(&request.model));
-    *sizes = match (&*sizes, request.dimensions.0.or(request.config.dimensions.0)) {
-        (Sizes::None, Some(size)) => Sizes::Same(size),
-        (Sizes::Same(known), Some(size)) if *known == size => Sizes::Same(size),
-        (Sizes::None, None) => Sizes::None,
-        _ => Sizes::Different,
+    let size = request.dimensions.0.or(request.config.dimensions.0);
+    *sizes = match *sizes {
+        Sizes::Unasked => Sizes::Same(size),
+        Sizes::Same(known) if known == size => Sizes::Same(known),
+        Sizes::Same(_) | Sizes::Different => Sizes::Different,
     };
     request.content.parts.for_each(|part: Part<'_>| {
         if let Some(text) = part.text.as_str() {

@@ -116,8 +116,7 @@ pub(in crate::provider) fn request_head(head: &RequestHead, call: &mut CallBuild
 pub(in crate::provider) fn request(operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
     match operation {
         Operation::Embeddings => embeddings::read(&parse(body)?, call),
-        Operation::Chat | Operation::TextCompletion | Operation::GenerateContent => request::read(&parse(body)?, call),
-        COUNT_TOKENS => request::read(&parse(body)?, call),
+        Operation::Chat | Operation::TextCompletion | Operation::GenerateContent | COUNT_TOKENS => request::read(&parse(body)?, call),
         Operation::FetchResponse | Operation::Other(_) => {}
     }
     Ok(())

@@ -75,17 +75,17 @@ fn object(message: &[u8], schema: &Schema, depth: u32, out: &mut Vec<u8>) -> Opt
         separate(&mut any, out);
         text(field.name, out);
         out.push(b':');
-        match field.kind {
-            Kind::Map(of) => map(values(), depth, out, |value, depth, out| object(value, of, depth, out))?,
-            kind if field.repeated => {
-                out.push(b'[');
-                let mut any = false;
-                for value in values() {
-                    each(value, kind, depth, &mut any, out)?;
-                }
-                out.push(b']');
+        if let Kind::Map(of) = field.kind {
+            map(values(), depth, out, |value, depth, out| object(value, of, depth, out))?;
+        } else if field.repeated {
+            out.push(b'[');
+            let mut any = false;
+            for value in values() {
+                each(value, field.kind, depth, &mut any, out)?;
             }
-            kind => scalar(values().last()?, kind, depth, out)?,
+            out.push(b']');
+        } else {
+            scalar(values().last()?, field.kind, depth, out)?;
         }
     }
     out.push(b'}');
