@@ -145,7 +145,7 @@ fn answer(piece: &Answer<'_>, call: &mut CallBuilder) {
     }
     if searches > 0 {
         // Repeated by later pieces as far as it goes on: the last word counts.
-        call.usage.web_search_requests = Some(searches);
+        usage::searches(searches, call);
     }
 }
 

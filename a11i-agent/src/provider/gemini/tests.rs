@@ -135,6 +135,20 @@ fn a_blocked_prompt_ends_for_its_reason_and_is_no_failure() {
 }
 
 #[test]
+fn searches_are_counted_as_they_are_billed() {
+    let searches = |model: &str| {
+        let body = format!(
+            r#"{{"modelVersion":"{model}","candidates":[{{"groundingMetadata":{{"webSearchQueries":["a","b"]}}}}],"usageMetadata":{{"promptTokenCount":1}}}}"#
+        );
+        let again = stream(&[&body, &body], false).usage.web_search_requests;
+        assert_eq!(answered(Operation::GenerateContent, 200, &body).usage.web_search_requests, again);
+        again
+    };
+    assert_eq!((searches("gemini-2.5-flash"), searches("gemini-3-pro")), (Some(1), Some(2)));
+    assert_eq!(stream(&[LAST], false).usage.web_search_requests, None);
+}
+
+#[test]
 fn a_failure_is_read_alone_or_in_an_array() {
     let error = r#"{"error":{"code":429,"message":"slow down","status":"RESOURCE_EXHAUSTED"}}"#;
     for body in [error.to_owned(), format!("[{error}]"), format!("[{error}\n]")] {

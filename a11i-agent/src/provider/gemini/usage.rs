@@ -69,6 +69,14 @@ fn sum(one: Count, other: Count) -> Option<u64> {
     }
 }
 
+/// Searches as they are billed: by the query since Gemini 3, before it by the prompt, however many queries it led to
+/// (<https://ai.google.dev/gemini-api/docs/pricing>). `queries`: all of this call so far.
+pub(super) fn searches(queries: u64, call: &mut CallBuilder) {
+    let model = call.response.model.as_deref().or(call.request.model.as_deref()).unwrap_or_default();
+    let by_prompt = ["gemini-1", "gemini-2"].iter().any(|family| model.contains(family));
+    call.usage.web_search_requests = (queries > 0).then_some(if by_prompt { 1 } else { queries });
+}
+
 /// Video and documents have no place in the conventions.
 pub(super) fn modalities<'s, 'a: 's>(shares: impl IntoIterator<Item = &'s Share<'a>>) -> ModalityTokens {
     let mut out = ModalityTokens::default();

@@ -4,7 +4,7 @@ use super::{ANSWER, Event, Interaction};
 use crate::{
     call::{CallBuilder, Operation, Part, PartKind, PartSlot},
     provider::{
-        gemini::content::modality,
+        gemini::{content::modality, usage::searches},
         lenient::{Few, Raw, Text, clip, lenient_object},
     },
 };
@@ -128,9 +128,8 @@ fn server_tool(index: u64, kind: &str, step: &Step<'_>, call: &mut CallBuilder) 
         call.tool_call(ANSWER, slot(index, CALL), PartKind::ServerToolCall, step.id.filled(), Some(name), arguments);
         if tool == "google_search" && call.operation() != Operation::FetchResponse {
             let queries = step.arguments.read::<SearchArguments<'_>>().map_or(0, |arguments| arguments.queries.0.len());
-            let queries = u64::try_from(queries).unwrap_or(0);
-            if queries > 0 {
-                call.usage.web_search_requests = Some(call.usage.web_search_requests.unwrap_or(0).saturating_add(queries));
+            if let Some(queries) = u64::try_from(queries).ok().filter(|queries| *queries > 0) {
+                searches(call.usage.web_search_requests.unwrap_or(0).saturating_add(queries), call);
             }
         }
     } else if let Some(tool) = kind.strip_suffix("_result") {
