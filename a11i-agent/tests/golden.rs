@@ -120,6 +120,23 @@ fn recorded_services_that_speak_these_formats_are_exact() {
     }
 }
 
+#[test]
+fn recorded_calls_of_gemini_and_vertex_are_exact() {
+    for api in [
+        "gemini.chat",
+        "gemini.count_tokens",
+        "gemini.embed",
+        "gemini.generate",
+        "gemini.interactions",
+        "vertex.anthropic_messages",
+        "vertex.count_tokens",
+        "vertex.generate",
+        "vertex.predict",
+    ] {
+        check_recorded(api);
+    }
+}
+
 /// Folders of this project's own corpus, `<provider>/<scenario>`.
 fn scenarios() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");

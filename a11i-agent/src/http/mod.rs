@@ -12,6 +12,7 @@ pub mod content_coding;
 mod context;
 mod credential;
 mod detect;
+pub mod grpc;
 mod h1;
 mod h2;
 pub mod json_array;

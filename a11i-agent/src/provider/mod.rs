@@ -18,10 +18,12 @@ mod trace_context;
 
 mod anthropic;
 mod mcp;
+mod gemini;
 mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
 mod openai_responses;
+mod vertex;
 
 pub use answer::Framing;
 pub use body::{BODY_CAP, TAIL_CAP};
@@ -93,13 +95,35 @@ fn posted(head: &RequestHead, ends: &[(&str, Operation)]) -> Option<Operation> {
 }
 
 /// In the order they are asked.
-static DIALECTS: [&dyn Dialect; 5] = [
+static DIALECTS: [&dyn Dialect; 13] = [
     &openai_chat::OpenAiChat,
     &openai_responses::OpenAiResponses,
     &anthropic::Anthropic,
     &openai_embeddings::OpenAiEmbeddings,
     &openai_completions::OpenAiCompletions,
+    &gemini::Gemini,
+    &gemini::interactions::Interactions,
+    &vertex::Vertex,
+    &vertex::VertexAnthropic,
+    &vertex::VertexOpenAi,
+    &gemini::grpc::GEMINI,
+    &vertex::VERTEX_GRPC,
+    &vertex::VERTEX_PREDICT_GRPC,
 ];
 
 /// Names for configuration, in the order of [`DIALECTS`].
-static DIALECT_NAMES: [&str; 5] = ["openai.chat", "openai.responses", "anthropic.messages", "openai.embeddings", "openai.completions"];
+static DIALECT_NAMES: [&str; 13] = [
+    "openai.chat",
+    "openai.responses",
+    "anthropic.messages",
+    "openai.embeddings",
+    "openai.completions",
+    "gemini",
+    "gemini.interactions",
+    "vertex",
+    "vertex.anthropic",
+    "vertex.openai",
+    "gemini.grpc",
+    "vertex.grpc",
+    "vertex.grpc_predict",
+];

@@ -31,6 +31,8 @@ pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) ->
         "together" => &["together_ai"],
         "mistral" => &["mistral_ai"],
         "ollama" => &["ollama"],
+        "gemini" => &["gcp.gemini"],
+        "vertex" => &["gcp.vertex_ai"],
         _ => &[],
     };
     if !providers.is_empty() && !providers.contains(&call.provider.as_str()) {
@@ -83,8 +85,12 @@ fn operation(record: &Value) -> &'static str {
     let api = record["api"].as_str().unwrap();
     if record["request"]["method"] == "GET" {
         "fetch_response"
-    } else if api.ends_with(".embeddings") {
+    } else if api.ends_with(".embeddings") || matches!(api, "gemini.embed" | "vertex.predict") {
         "embeddings"
+    } else if matches!(api, "gemini.generate" | "vertex.generate" | "gemini.interactions") {
+        "generate_content"
+    } else if api.ends_with(".count_tokens") {
+        "count_tokens"
     } else if api.ends_with(".completions") {
         "text_completion"
     } else {
@@ -116,7 +122,13 @@ fn usage(record: &Value, call: &LlmCall, fetched: bool, compare: &mut impl FnMut
     if record["api"] == "xai.chat" {
         output = output.map(|tokens| tokens + count("reasoning_tokens").unwrap_or(0));
     }
-    if fetched {
+    // Gemini: thoughts and what tools put into the prompt stand beside the other counts, and a count of zero is left out.
+    let beside = |one: Option<u64>, name: &str| raw[name].as_u64().map_or(one, |more| Some(one.unwrap_or(0) + more));
+    for (tool_use, thoughts) in [("toolUsePromptTokenCount", "thoughtsTokenCount"), ("total_tool_use_tokens", "total_thought_tokens")] {
+        input = beside(input, tool_use);
+        output = beside(output, thoughts);
+    }
+    if fetched || record["api"].as_str().unwrap().ends_with(".count_tokens") {
         (input, output) = (None, None);
     } else if call.operation == Operation::Embeddings {
         output = None;
@@ -144,7 +156,9 @@ fn usage(record: &Value, call: &LlmCall, fetched: bool, compare: &mut impl FnMut
 }
 
 fn finish_reasons(expect: &Value, call: &LlmCall, status: u64, compare: &mut impl FnMut(&str, Value, Value)) {
-    let want: Vec<Value> = expect["finish_reasons"].as_array().into_iter().flatten().filter(|reason| !reason.is_null()).cloned().collect();
+    let want = expect["finish_reasons"].as_array().into_iter().flatten().filter(|reason| !reason.is_null());
+    // Some clients of Gemini ask for enums by number.
+    let want: Vec<Value> = want.map(|reason| reason.as_u64().map_or_else(|| reason.clone(), |number| number.to_string().into())).collect();
     if want.is_empty() || status >= 400 {
         return;
     }

@@ -84,10 +84,10 @@ pub(super) trait Shape {
     fn is_object(&self) -> bool;
 }
 
-/// Declares a borrowed object: `"key" => field: Type`. Unknown keys are skipped, of doubled keys the last counts, and
-/// anything but an object gives the default, which is not [`Shape::is_object`].
+/// Declares a borrowed object: `"key" => field: Type`, or `"key" | "other key" => …` where one field has two spellings. Unknown keys are
+/// skipped, of doubled keys the last counts, and anything but an object gives the default, which is not [`Shape::is_object`].
 macro_rules! lenient_object {
-    ($(#[$meta:meta])* struct $name:ident<$lt:lifetime> { $($key:literal => $field:ident: $ty:ty),* $(,)? }) => {
+    ($(#[$meta:meta])* struct $name:ident<$lt:lifetime> { $($($key:literal)|+ => $field:ident: $ty:ty),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, Default)]
         pub(super) struct $name<$lt> {
@@ -116,7 +116,7 @@ macro_rules! lenient_object {
                         let mut out = $name { present: true, ..$name::default() };
                         while let Some(key) = map.next_key::<$crate::provider::lenient::Key<'de>>()? {
                             match key.as_str() {
-                                $($key => out.$field = map.next_value()?,)*
+                                $($($key)|+ => out.$field = map.next_value()?,)*
                                 _ => drop(map.next_value::<serde::de::IgnoredAny>()?),
                             }
                         }
