@@ -118,7 +118,7 @@ impl Answer {
             (b'[', Label::Other | Label::Absent) if streams => Some(Framing::JsonArray),
             (b'{', Label::Other | Label::Absent) => (streams && usual == Framing::Ndjson).then_some(usual),
             (b'{' | b'[', Label::Stream(Framing::Sse)) => None,
-            (b'd' | b'e' | b'i' | b'r' | b':', Label::Other) if streams => Some(Framing::Sse),
+            (b'd' | b'e' | b'i' | b'r' | b':', Label::Other | Label::Absent) if streams => Some(Framing::Sse),
             (_, Label::Stream(framing)) => Some(framing),
             (_, Label::Absent) => streams.then_some(usual),
             (_, Label::Other) => None,

@@ -1,5 +1,7 @@
 //! Which host is whose: the table behind provider names, SNI reports and list prices.
 
+use crate::http::RequestHead;
+
 /// A host or a family of hosts.
 pub(super) struct HostRule {
     /// Lower case; each `*` stands for one or more characters.
@@ -62,37 +64,134 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("api.perplexity.ai", "perplexity"),
     host("api.moonshot.ai", "moonshot_ai"),
     host("api.moonshot.cn", "moonshot_ai"),
+    host("api.kimi.com", "moonshot_ai"),
     host("api.z.ai", "z_ai"),
-    host("open.bigmodel.cn", "z_ai"),
+    host("open.bigmodel.cn", "zhipuai"),
     host("dashscope.aliyuncs.com", "dashscope"),
     host("dashscope-*.aliyuncs.com", "dashscope"),
+    host("*.dashscope.aliyuncs.com", "dashscope"),
+    host("*.maas.aliyuncs.com", "dashscope"),
     host("api.minimax.io", "minimax"),
     host("api.minimaxi.com", "minimax"),
+    host("api.minimaxi.chat", "minimax"),
+    host("api.minimax.chat", "minimax"),
+    host("ark.*.volces.com", "volcengine"),
+    host("ark.*.bytepluses.com", "volcengine"),
+    host("qianfan.baidubce.com", "baidu_qianfan"),
+    host("api.hunyuan.cloud.tencent.com", "tencent"),
+    host("api.lkeap.cloud.tencent.com", "tencent"),
+    host("hunyuan.tencentcloudapi.com", "tencent"),
+    host("spark-api-open.xf-yun.com", "iflytek_spark"),
+    host("api.stepfun.com", "stepfun"),
+    host("api.stepfun.ai", "stepfun"),
+    host("api.baichuan-ai.com", "baichuan"),
+    host("api.lingyiwanwu.com", "yi"),
+    host("api.siliconflow.cn", "siliconflow"),
+    host("api.siliconflow.com", "siliconflow"),
+    shared("api-inference.modelscope.cn", "/v1/", "modelscope"),
     host("api.cerebras.ai", "cerebras"),
     host("api.sambanova.ai", "sambanova"),
     host("api.deepinfra.com", "deepinfra"),
     host("integrate.api.nvidia.com", "nvidia_nim"),
+    host("ai.api.nvidia.com", "nvidia_nim"),
     host("router.huggingface.co", "huggingface"),
     host("api-inference.huggingface.co", "huggingface"),
     host("*.endpoints.huggingface.cloud", "huggingface"),
     host("api.novita.ai", "novita_ai"),
     host("api.hyperbolic.xyz", "hyperbolic"),
+    host("api.lambda.ai", "lambda"),
+    host("api.lambdalabs.com", "lambda"),
+    host("inference.baseten.co", "baseten"),
+    host("model-*.api.baseten.co", "baseten"),
+    host("chain-*.api.baseten.co", "baseten"),
+    host("inference.do-ai.run", "digitalocean"),
+    host("*.agents.do-ai.run", "digitalocean"),
+    host("api.friendli.ai", "friendliai"),
+    host("api.gmi-serving.com", "gmi"),
+    host("api.inceptionlabs.ai", "inception"),
+    host("api.morphllm.com", "morph"),
+    host("inference.api.nscale.com", "nscale"),
+    host("*.endpoints.kepler.ai.cloud.ovh.net", "ovhcloud"),
+    host("api.scaleway.ai", "scaleway"),
+    host("*.ifr.fr-par.scaleway.com", "scaleway"),
+    host("api.v0.dev", "v0"),
+    host("api.inference.wandb.ai", "wandb"),
+    host("inference.generativeai.*.oci.oraclecloud.com", "oci"),
+    host("api.endpoints.anyscale.com", "anyscale"),
+    host("api.featherless.ai", "featherless"),
+    host("llm.chutes.ai", "chutes"),
+    host("api.parasail.io", "parasail"),
+    host("api.inference.net", "inference_net"),
+    host("api.kluster.ai", "kluster"),
+    host("api.targon.com", "targon"),
+    host("api.venice.ai", "venice"),
+    shared("nano-gpt.com", "/api/", "nanogpt"),
+    host("api.poe.com", "poe"),
+    host("api.reka.ai", "reka"),
+    host("api.upstage.ai", "upstage"),
+    host("api.sarvam.ai", "sarvam"),
+    host("api.arcee.ai", "arcee"),
+    host("models.arcee.ai", "arcee"),
+    host("api.llama.com", "meta_llama"),
+    host("api.nova.amazon.com", "amazon_nova"),
+    host("gigachat.devices.sberbank.ru", "gigachat"),
+    host("llm.api.cloud.yandex.net", "yandex_gpt"),
+    host("api.publicai.co", "publicai"),
+    host("api.galadriel.com", "galadriel"),
+    shared("ollama.com", "", "ollama"),
     host("*.ml.cloud.ibm.com", "ibm.watsonx.ai"),
     host("ai-gateway.vercel.sh", "vercel_ai_gateway"),
     host("gateway.ai.cloudflare.com", "cloudflare_ai_gateway"),
+    shared("api.cloudflare.com", "/client/v4/accounts/", "cloudflare"),
     host("api.portkey.ai", "portkey"),
+    host("gateway.pydantic.dev", "pydantic_ai_gateway"),
+    host("gateway-*.pydantic.dev", "pydantic_ai_gateway"),
+    host("api.aimlapi.com", "aimlapi"),
+    host("oai.helicone.ai", "helicone"),
+    host("ai-gateway.helicone.ai", "helicone"),
+    host("anthropic.helicone.ai", "helicone"),
+    host("gateway.helicone.ai", "helicone"),
+    host("router.requesty.ai", "requesty"),
+    host("llm.requesty.ai", "requesty"),
+    host("api.cometapi.com", "cometapi"),
+    host("api.unify.ai", "unify"),
+    host("router.eu.requesty.ai", "requesty"),
+    shared("glama.ai", "/api/gateway/", "glama"),
     host("api.voyageai.com", "voyage_ai"),
+    host("ai.mongodb.com", "voyage_ai"),
+    host("api.jina.ai", "jina"),
+    host("deepsearch.jina.ai", "jina"),
+    host("api.mixedbread.com", "mixedbread"),
+    host("api-atlas.nomic.ai", "nomic"),
     host("api.writer.com", "writer"),
     host("api.ai21.com", "ai21"),
+    host("api.aleph-alpha.com", "aleph_alpha"),
+    host("api.replicate.com", "replicate"),
+    host("stream.replicate.com", "replicate"),
+    host("stream-*.replicate.com", "replicate"),
+    host("streaming-api.*.replicate.net", "replicate"),
     host("api.studio.nebius.ai", "nebius"),
     host("api.studio.nebius.com", "nebius"),
+    host("api.tokenfactory.nebius.com", "nebius"),
     host("managed-inference-api-proxy.crusoecloud.com", "crusoe"),
     host("api.githubcopilot.com", "github_copilot"),
     host("api.*.githubcopilot.com", "github_copilot"),
+    host("copilot-proxy.githubusercontent.com", "github_copilot"),
     shared("*.snowflakecomputing.com", "/api/v2/cortex/", "snowflake_cortex"),
+    shared("*.snowflake.com", "/api/v2/cortex/", "snowflake_cortex"),
     shared("*.databricks.com", "/serving-endpoints/", "databricks"),
     shared("*.azuredatabricks.net", "/serving-endpoints/", "databricks"),
 ];
+
+/// Whose host it is, by the table alone. `host` in lower case.
+pub(super) fn provider_of(host: &str, path: &str) -> Option<&'static str> {
+    HOSTS.iter().find(|rule| path.starts_with(rule.path_prefix) && matches(rule.pattern, host)).map(|rule| rule.provider)
+}
+
+/// Whether a request goes to this provider, by the table: for formats whose path alone says too little.
+pub(super) fn is_for(head: &RequestHead, provider: &str) -> bool {
+    head.host.as_deref().and_then(|host| provider_of(host, &head.path)) == Some(provider)
+}
 
 /// Ollama's port on any host; it is registered to nobody else in practice. Other local servers share theirs with everything (8000, 8080).
 pub(super) const OLLAMA_PORT: u16 = 11434;
@@ -143,6 +242,15 @@ mod tests {
     fn patterns_are_lower_case() {
         for rule in HOSTS {
             assert_eq!(rule.pattern, rule.pattern.to_lowercase());
+        }
+    }
+
+    #[test]
+    fn no_rule_is_hidden_behind_one_before_it() {
+        for (at, rule) in HOSTS.iter().enumerate() {
+            let name = rule.pattern.replace('*', "x");
+            let hidden = HOSTS.iter().take(at).find(|before| before.path_prefix.is_empty() && matches(before.pattern, &name));
+            assert!(hidden.is_none(), "{} by {}", rule.pattern, hidden.map_or("", |rule| rule.pattern));
         }
     }
 }
