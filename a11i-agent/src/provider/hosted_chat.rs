@@ -59,8 +59,9 @@ impl Dialect for HostedChat {
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let unless_told = call.request.stream;
+        let (unless_told, endpoint) = (call.request.stream, call.request.model.take());
         read_chat(body, call)?;
+        call.request.model = endpoint.or_else(|| call.request.model.take());
         let request: Told<'_> = parse(body)?;
         call.request.stream = request.stream.0.unwrap_or(unless_told);
         // A completion's or an embedding's input: serving endpoints take those too.

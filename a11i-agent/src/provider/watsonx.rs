@@ -184,7 +184,8 @@ fn generated(result: &Generated<'_>, call: &mut CallBuilder) {
     if let Some(reason) = result.stop_reason.filled().filter(|reason| !reason.eq_ignore_ascii_case("not_finished")) {
         call.finish(ANSWER, reason);
     }
-    if let Some(input) = result.input_token_count.0.filter(|input| *input > 0 || call.usage.input_tokens.is_none()) {
+    // Zero stands for "said before": no prompt is empty.
+    if let Some(input) = result.input_token_count.0.filter(|input| *input > 0) {
         call.usage.input_tokens = Some(input);
     }
     if result.generated_token_count.0.is_some() {

@@ -14,7 +14,6 @@ lenient_object! {
     struct Whole<'a> {
         "id" => id: Text<'a>,
         "response_id" => response_id: Text<'a>,
-        "generation_id" => generation_id: Text<'a>,
         "model" => model: Text<'a>,
         "finish_reason" => finish_reason: Text<'a>,
         "message" => message: Raw<'a>,
@@ -108,7 +107,7 @@ pub(super) fn read(body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable
 
 /// All but the text: that, a stream has said before.
 pub(super) fn facts(answer: &Whole<'_>, call: &mut CallBuilder) {
-    if let Some(id) = answer.id.name().or_else(|| answer.response_id.name()).or_else(|| answer.generation_id.name()) {
+    if let Some(id) = answer.id.name().or_else(|| answer.response_id.name()) {
         call.response.id = Some(id);
     }
     answer.model.replace(&mut call.response.model);

@@ -19,7 +19,6 @@ lenient_object! {
         "type" => kind: Text<'a>,
         "event_type" => event_type: Text<'a>,
         "id" => id: Text<'a>,
-        "generation_id" => generation_id: Text<'a>,
         "index" => index: Count,
         "delta" => delta: Delta<'a>,
         "text" => text: Text<'a>,
@@ -107,12 +106,8 @@ pub(super) fn read(frame: &StreamFrame<'_>, call: &mut CallBuilder) {
                 read_error(delta.error, call);
             }
         }
-        "stream-start" => {
-            call.choice(ANSWER);
-            if let Some(id) = event.generation_id.name() {
-                call.response.id = Some(id);
-            }
-        }
+        // It names the generation; the answer's id comes at the end.
+        "stream-start" => call.choice(ANSWER),
         // Generations of /v1/generate beyond the first have an index.
         "text-generation" => {
             let choice = u32::try_from(index).unwrap_or(u32::MAX);

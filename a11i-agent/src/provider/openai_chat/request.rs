@@ -71,6 +71,14 @@ lenient_object! {
         "image_url" => image_url: Raw<'a>,
         "input_audio" => input_audio: InputAudio<'a>,
         "file" => file: Attachment<'a>,
+        "document" => document: Document<'a>,
+    }
+}
+
+lenient_object! {
+    /// Cohere: what a tool or a search found, as a text or as an object.
+    struct Document<'a> {
+        "data" => data: Raw<'a>,
     }
 }
 
@@ -178,7 +186,8 @@ pub(in crate::provider) fn output_type(format: Option<&str>) -> Option<OutputTyp
 /// A string or an array of strings.
 pub(in crate::provider) fn stop_sequences(stop: Raw<'_>) -> Vec<String> {
     if let Some(text) = stop.text() {
-        return vec![clip(&text, STOP_SEQUENCE_BYTES).to_owned()];
+        // An empty one is none, in the words of clients that write out every field.
+        return Some(clip(&text, STOP_SEQUENCE_BYTES).to_owned()).filter(|text| !text.is_empty()).into_iter().collect();
     }
     let mut out = Vec::new();
     stop.for_each(|text: Text<'_>| {
@@ -264,6 +273,15 @@ pub(in crate::provider) fn tree_or_text(text: &str) -> Value {
 
 fn content_part(part: &ContentPart<'_>, parts: &mut Vec<Part>, call: &mut CallBuilder) {
     if let Some(text) = part.text.as_str().or_else(|| part.refusal.as_str()) {
+        call.estimation.input.push(text);
+        if call.keeps_content() {
+            parts.push(Part::Text { content: call.clip_input(text) });
+        }
+        return;
+    }
+    if let Some(json) = part.document.data.json() {
+        let text = part.document.data.text();
+        let text = text.as_deref().unwrap_or(json);
         call.estimation.input.push(text);
         if call.keeps_content() {
             parts.push(Part::Text { content: call.clip_input(text) });
