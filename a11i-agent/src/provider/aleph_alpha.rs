@@ -135,7 +135,7 @@ lenient_object! {
 
 lenient_object! {
     struct Completion<'a> {
-        "completion" => completion: Text<'a>,
+        "completion" => text: Text<'a>,
         "finish_reason" => finish_reason: Text<'a>,
     }
 }
@@ -143,7 +143,7 @@ lenient_object! {
 fn answer(said: &Answer<'_>, call: &mut CallBuilder) {
     said.model_version.replace(&mut call.response.model);
     for (index, completion) in (0u32..).zip(&said.completions.0) {
-        choice(index, &completion.completion, &completion.finish_reason, call);
+        choice(index, &completion.text, &completion.finish_reason, call);
     }
     if matches!(said.kind.as_str(), Some("stream_chunk" | "stream_summary")) {
         let index = said.index.0.and_then(|index| u32::try_from(index).ok()).unwrap_or(0);

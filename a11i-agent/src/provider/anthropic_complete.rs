@@ -86,7 +86,7 @@ lenient_object! {
     struct Completion<'a> {
         "id" => id: Text<'a>,
         "model" => model: Text<'a>,
-        "completion" => completion: Text<'a>,
+        "completion" => text: Text<'a>,
         "stop_reason" => stop_reason: Text<'a>,
         "error" => error: Raw<'a>,
     }
@@ -100,7 +100,7 @@ fn completion(said: &Completion<'_>, call: &mut CallBuilder) {
     if said.error.0.is_some() {
         return read_error(said.error, call);
     }
-    call.append(ANSWER, PartSlot(0), PartKind::Text, said.completion.as_str().unwrap_or_default());
+    call.append(ANSWER, PartSlot(0), PartKind::Text, said.text.as_str().unwrap_or_default());
     if let Some(reason) = said.stop_reason.filled() {
         call.finish(ANSWER, reason);
     }

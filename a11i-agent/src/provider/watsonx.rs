@@ -129,8 +129,8 @@ lenient_object! {
 
 lenient_object! {
     struct Generated<'a> {
-        "generated_text" => generated_text: Text<'a>,
-        "generated_token_count" => generated_token_count: Count,
+        "generated_text" => text: Text<'a>,
+        "generated_token_count" => output_token_count: Count,
         "input_token_count" => input_token_count: Count,
         "stop_reason" => stop_reason: Text<'a>,
     }
@@ -179,7 +179,7 @@ fn answer(body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
 /// An event of a stream has the new text; the counts grow, that of the input may stand in the first alone.
 fn generated(result: &Generated<'_>, call: &mut CallBuilder) {
     call.choice(ANSWER);
-    call.append(ANSWER, PartSlot(0), PartKind::Text, result.generated_text.as_str().unwrap_or_default());
+    call.append(ANSWER, PartSlot(0), PartKind::Text, result.text.as_str().unwrap_or_default());
     // Said in every event but the last: not finished.
     if let Some(reason) = result.stop_reason.filled().filter(|reason| !reason.eq_ignore_ascii_case("not_finished")) {
         call.finish(ANSWER, reason);
@@ -188,8 +188,8 @@ fn generated(result: &Generated<'_>, call: &mut CallBuilder) {
     if let Some(input) = result.input_token_count.0.filter(|input| *input > 0) {
         call.usage.input_tokens = Some(input);
     }
-    if result.generated_token_count.0.is_some() {
-        call.usage.output_tokens = result.generated_token_count.0;
+    if result.output_token_count.0.is_some() {
+        call.usage.output_tokens = result.output_token_count.0;
     }
     call.usage_is_running = !call.is_finished();
 }

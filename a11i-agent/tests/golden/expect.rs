@@ -88,14 +88,13 @@ fn operation(record: &Value) -> &'static str {
     let api = record["api"].as_str().unwrap();
     if record["request"]["method"] == "GET" {
         "fetch_response"
-    } else if api.ends_with(".embeddings") || api.ends_with(".embed") {
-        "embeddings"
-    } else if [".completions", ".complete", ".generation"].iter().any(|end| api.ends_with(end))
-        || matches!(api, "ollama.generate" | "cohere.generate")
-    {
-        "text_completion"
     } else {
-        "chat"
+        match api.rsplit('.').next() {
+            Some("embeddings" | "embed") => "embeddings",
+            Some("completions" | "complete" | "generation") => "text_completion",
+            Some("generate") if matches!(api, "ollama.generate" | "cohere.generate") => "text_completion",
+            _ => "chat",
+        }
     }
 }
 

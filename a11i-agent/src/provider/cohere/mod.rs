@@ -91,7 +91,7 @@ lenient_object! {
         "output_tokens" => output_tokens: Count,
         "reasoning_tokens" => reasoning_tokens: Count,
         "image_tokens" => image_tokens: Count,
-        "search_units" => search_units: Count,
+        "search_units" => searches: Count,
     }
 }
 
@@ -105,7 +105,7 @@ fn usage(said: &Reported<'_>, call: &mut CallBuilder) {
             cache_read_input_tokens: said.cached_tokens.0,
             reasoning_output_tokens: reasoning,
             // What connectors searched for an answer.
-            web_search_requests: billed.search_units.0,
+            web_search_requests: billed.searches.0,
             ..Usage::default()
         },
         Operation::Embeddings => Usage {

@@ -17,7 +17,7 @@ use crate::{
 lenient_object! {
     struct Event<'a> {
         "type" => kind: Text<'a>,
-        "event_type" => event_type: Text<'a>,
+        "event_type" => first_version_kind: Text<'a>,
         "id" => id: Text<'a>,
         "index" => index: Count,
         "delta" => delta: Delta<'a>,
@@ -73,7 +73,7 @@ pub(super) fn read(frame: &StreamFrame<'_>, call: &mut CallBuilder) {
     // What is not JSON (`[DONE]`, a keep-alive) says nothing of the call.
     let Ok(event) = parse::<Event<'_>>(frame.data) else { return };
     let (delta, index) = (&event.delta, event.index.0.unwrap_or(0));
-    let kind = event.kind.filled().or_else(|| event.event_type.filled()).or(frame.event).unwrap_or_default();
+    let kind = event.kind.filled().or_else(|| event.first_version_kind.filled()).or(frame.event).unwrap_or_default();
     match kind {
         "message-start" => {
             call.choice(ANSWER);
