@@ -217,7 +217,14 @@ fn skip_one(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use a11i_common::identity::BootTime;
+
     use super::*;
+    use crate::{
+        call::Role,
+        http::{HeaderValue, Headers, HttpVersion},
+        provider::Routes,
+    };
 
     #[test]
     fn a_star_is_one_character_or_more() {
@@ -243,6 +250,69 @@ mod tests {
         for rule in HOSTS {
             assert_eq!(rule.pattern, rule.pattern.to_lowercase());
         }
+    }
+
+    /// Who is taken for the provider of a request, and by which format it is read.
+    fn route(host: &str, path: &str, header: Option<(&str, &str)>) -> Option<(String, &'static str)> {
+        let mut headers = Headers::default();
+        if let Some((name, value)) = header {
+            headers.push(name.to_owned(), HeaderValue::Text(value.to_owned()));
+        }
+        let head = RequestHead {
+            role: Role::Client,
+            version: HttpVersion::Http11,
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            query: None,
+            host: Some(host.to_owned()),
+            port: None,
+            headers,
+            first_byte: BootTime(0),
+        };
+        let route = Routes::default().route(&head, None)?;
+        Some((route.provider.as_str().to_owned(), route.operation.as_str()))
+    }
+
+    #[test]
+    fn a_path_that_says_too_little_is_known_by_its_host_or_its_client() {
+        for (host, path, provider, operation) in [
+            ("api.cohere.com", "/v1/chat", "cohere", "chat"),
+            ("gateway.ai.cloudflare.com", "/v1/acct/gw/cohere/v1/chat", "cloudflare_ai_gateway", "chat"),
+            ("api.writer.com", "/v1/chat", "writer", "chat"),
+            ("api.mistral.ai", "/v1/conversations", "mistral_ai", "chat"),
+            ("api.mistral.ai", "/v1/conversations/conv_1/restart", "mistral_ai", "chat"),
+            ("x.endpoints.huggingface.cloud", "/", "huggingface", "text_completion"),
+            ("router.huggingface.co", "/hf-inference/models/BAAI/bge-m3/pipeline/feature-extraction", "huggingface", "embeddings"),
+            ("adb-1.azuredatabricks.net", "/serving-endpoints/e/invocations", "databricks", "chat"),
+            ("api.cloudflare.com", "/client/v4/accounts/a/ai/run/@cf/baai/bge-m3", "cloudflare", "embeddings"),
+            ("api.aleph-alpha.com", "/complete", "aleph_alpha", "text_completion"),
+            ("api.replicate.com", "/v1/predictions", "replicate", "prediction"),
+            ("api.anthropic.com", "/v1/complete", "anthropic", "text_completion"),
+            ("watsonx.corp.example", "/ml/v1/text/chat", "ibm.watsonx.ai", "chat"),
+            ("tgi.models.svc", "/generate", "tgi", "text_completion"),
+            ("open-webui.corp.example", "/ollama/api/chat", "ollama", "chat"),
+        ] {
+            assert_eq!(route(host, path, None), Some((provider.to_owned(), operation)), "{host}{path}");
+        }
+        for path in [
+            "/v1/chat",
+            "/",
+            "/reports/generate",
+            "/v1/conversations",
+            "/v1/complete",
+            "/complete",
+            "/v1/predictions",
+            "/embeds/embed",
+            "/serving-endpoints/e/invocations",
+            "/v1/prompts/p/completions",
+            "/orders/predict",
+        ] {
+            assert_eq!(route("shop.example", path, None), None, "{path}");
+        }
+        let told = |path, header| route("shop.example", path, Some(header)).map(|(provider, _)| provider);
+        assert_eq!(told("/v1/chat", ("x-fern-sdk-name", "cohere")).as_deref(), Some("cohere"));
+        assert_eq!(told("/v1/complete", ("anthropic-version", "2023-06-01")).as_deref(), Some("anthropic"));
+        assert_eq!(told("/", ("user-agent", "unknown/None; hf_hub/0.30; python/3.12")).as_deref(), Some("tgi"));
     }
 
     #[test]

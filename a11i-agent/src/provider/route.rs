@@ -2,7 +2,7 @@
 
 use super::{
     DIALECT_NAMES, DIALECTS, Dialect,
-    hosts::{HOSTS, OLLAMA_PORT, matches, provider_of},
+    hosts::{HOSTS, HostRule, OLLAMA_PORT, matches},
 };
 use crate::{
     call::{Operation, ProviderName},
@@ -94,7 +94,10 @@ impl Routes {
 
     fn provider(&self, host: &str, path: &str) -> Option<ProviderName> {
         let configured = self.hosts.iter().find(|(pattern, _)| matches(pattern, host)).map(|(_, provider)| provider.clone());
-        configured.or_else(|| provider_of(host, path).map(ProviderName::of))
+        configured.or_else(|| {
+            let rule = HOSTS.iter().find(|rule| path.starts_with(rule.path_prefix) && matches(rule.pattern, host));
+            rule.map(|HostRule { provider, .. }| ProviderName::of(provider))
+        })
     }
 
     /// Whether a TLS connection to this server name is model traffic, told without its plaintext.

@@ -1,9 +1,11 @@
-//! text-embeddings-inference (<https://huggingface.github.io/text-embeddings-inference/>). Counts come in a header alone.
+//! text-embeddings-inference (<https://huggingface.github.io/text-embeddings-inference/>), alone or behind Hugging Face's hosts. Counts
+//! come in a header alone.
 
 use super::{
     Dialect, StreamFrame,
     error_body::read_failure,
-    lenient::{Int, Raw, Text, Unreadable, lenient_object, parse},
+    hosts::is_for,
+    lenient::{Int, Raw, Text, Unreadable, clip, lenient_object, parse},
 };
 use crate::{
     call::{CallBuilder, Operation, ProviderName, Usage},
@@ -20,6 +22,11 @@ const PATHS: [(&str, Operation); 4] = [
     ("/predict", Operation::Other("classification")),
 ];
 
+/// What Hugging Face's hosts call it, behind a model's name.
+const PIPELINE: &str = "/pipeline/feature-extraction";
+/// A model's name in a path is kept to this length.
+const MODEL_BYTES: usize = 256;
+
 impl Dialect for Tei {
     fn name(&self) -> ProviderName {
         ProviderName::of("tei")
@@ -35,8 +42,14 @@ impl Dialect for Tei {
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
-        let found = PATHS.iter().find(|(path, _)| head.path == *path);
-        found.filter(|_| head.method == "POST").map(|(_, operation)| *operation)
+        let found = PATHS.iter().find(|(path, _)| head.path == *path).map(|(_, operation)| *operation);
+        let hosted = || (is_for(head, "huggingface") && head.path.ends_with(PIPELINE)).then_some(Operation::Embeddings);
+        found.or_else(hosted).filter(|_| head.method == "POST")
+    }
+
+    fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
+        let before = head.path.strip_suffix(PIPELINE).and_then(|path| path.split_once("/models/"));
+        call.request.model = before.map(|(_, model)| clip(model, MODEL_BYTES).to_owned());
     }
 
     fn resembles(&self, call: &CallBuilder) -> bool {
