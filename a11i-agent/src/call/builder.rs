@@ -95,6 +95,13 @@ impl CallBuilder {
         &self.provider
     }
 
+    /// A format that several servers speak turned out to be this one's: it replaces `fallback`, the name taken where no host told another.
+    pub fn turns_out_to_be(&mut self, provider: ProviderName, fallback: &ProviderName) {
+        if self.provider == *fallback {
+            self.provider = provider;
+        }
+    }
+
     pub const fn operation(&self) -> Operation {
         self.operation
     }

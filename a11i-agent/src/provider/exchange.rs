@@ -241,7 +241,7 @@ impl Exchange {
             // An object is always readable.
             let _nothing_to_read = dialect.request(operation, &body.salvage(finished), &mut self.call).is_err();
         }
-        self.route.certain || self.call.request.model.is_some() || !complete || body.is_over_cap()
+        self.route.certain || dialect.resembles(&self.call) || !complete || body.is_over_cap()
     }
 
     fn begin_response(&mut self, head: &ResponseHead) {

@@ -25,6 +25,23 @@ mod openai_embeddings;
 mod openai_responses;
 mod vertex;
 
+mod aleph_alpha;
+mod anthropic_complete;
+mod cohere;
+mod generate;
+mod hosted_chat;
+mod llama_cpp;
+mod lm_studio;
+mod mistral;
+mod ollama;
+mod replicate;
+mod rerank;
+mod tei;
+mod triton;
+mod voyage;
+mod watsonx;
+mod workers_ai;
+
 pub use answer::Framing;
 pub use body::{BODY_CAP, TAIL_CAP};
 pub use exchange::{ConnectionContext, ConnectionSocket, ExchangeCounters, ExchangeLimits, Exchanges, MAX_EXCHANGES, OpenCall};
@@ -53,6 +70,11 @@ pub trait Dialect: Sync {
 
     /// Whether method and path (and marks in the headers) are this format's.
     fn claims(&self, head: &RequestHead) -> Option<Operation>;
+
+    /// Whether the request's body, as read into `call`, is this format's: asked where only the path vouches for it.
+    fn resembles(&self, call: &CallBuilder) -> bool {
+        call.request.model.is_some()
+    }
 
     /// What the request's head alone says: the model in a path, a stream asked for by the path.
     fn request_head(&self, _head: &RequestHead, _call: &mut CallBuilder) {}
@@ -95,7 +117,24 @@ fn posted(head: &RequestHead, ends: &[(&str, Operation)]) -> Option<Operation> {
 }
 
 /// In the order they are asked.
-static DIALECTS: [&dyn Dialect; 13] = [
+static DIALECTS: [&dyn Dialect; 30] = [
+    &hosted_chat::HostedChat,
+    &watsonx::Watsonx,
+    &cohere::Cohere,
+    &ollama::Ollama,
+    &mistral::MistralConversations,
+    &mistral::MistralDocuments,
+    &aleph_alpha::AlephAlpha,
+    &anthropic_complete::AnthropicComplete,
+    &lm_studio::LmStudio,
+    &replicate::Replicate,
+    &workers_ai::WorkersAi,
+    &voyage::Voyage,
+    &rerank::Rerank,
+    &generate::Generate,
+    &triton::Triton,
+    &llama_cpp::LlamaCpp,
+    &tei::Tei,
     &openai_chat::OpenAiChat,
     &openai_responses::OpenAiResponses,
     &anthropic::Anthropic,
@@ -112,7 +151,24 @@ static DIALECTS: [&dyn Dialect; 13] = [
 ];
 
 /// Names for configuration, in the order of [`DIALECTS`].
-static DIALECT_NAMES: [&str; 13] = [
+static DIALECT_NAMES: [&str; 30] = [
+    "hosted.chat",
+    "watsonx",
+    "cohere",
+    "ollama",
+    "mistral.conversations",
+    "mistral.documents",
+    "aleph_alpha",
+    "anthropic.complete",
+    "lm_studio",
+    "replicate",
+    "workers_ai",
+    "voyage",
+    "rerank",
+    "generate",
+    "triton",
+    "llama_cpp",
+    "tei",
     "openai.chat",
     "openai.responses",
     "anthropic.messages",

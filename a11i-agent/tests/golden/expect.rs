@@ -16,7 +16,10 @@ pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) ->
     };
 
     // A stored response that is fetched is the conventions' own operation, without usage: it was counted when it was made.
-    compare("operation", call.operation.as_str().into(), operation(record).into());
+    // What the conventions have no name for has one of ours.
+    if !matches!(call.operation, Operation::Other(_)) {
+        compare("operation", call.operation.as_str().into(), operation(record).into());
+    }
     let providers: &[&str] = match record["provider"].as_str().unwrap() {
         "openai" => &["openai"],
         "azure_openai" => &["azure.ai.openai"],
@@ -30,6 +33,8 @@ pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) ->
         "openrouter" => &["openrouter"],
         "together" => &["together_ai"],
         "mistral" => &["mistral_ai"],
+        "cohere" => &["cohere"],
+        "watsonx" => &["ibm.watsonx.ai"],
         "ollama" => &["ollama"],
         "gemini" => &["gcp.gemini"],
         "vertex" => &["gcp.vertex_ai"],
@@ -85,16 +90,16 @@ fn operation(record: &Value) -> &'static str {
     let api = record["api"].as_str().unwrap();
     if record["request"]["method"] == "GET" {
         "fetch_response"
-    } else if api.ends_with(".embeddings") || matches!(api, "gemini.embed" | "vertex.predict") {
-        "embeddings"
-    } else if matches!(api, "gemini.generate" | "vertex.generate" | "gemini.interactions") {
-        "generate_content"
-    } else if api.ends_with(".count_tokens") {
-        "count_tokens"
-    } else if api.ends_with(".completions") {
-        "text_completion"
     } else {
-        "chat"
+        match api.rsplit('.').next() {
+            _ if api == "vertex.predict" => "embeddings",
+            Some("embeddings" | "embed") => "embeddings",
+            Some("count_tokens") => "count_tokens",
+            _ if matches!(api, "gemini.generate" | "vertex.generate" | "gemini.interactions") => "generate_content",
+            Some("completions" | "complete" | "generation") => "text_completion",
+            Some("generate") if matches!(api, "ollama.generate" | "cohere.generate") => "text_completion",
+            _ => "chat",
+        }
     }
 }
 
@@ -118,6 +123,11 @@ fn usage(record: &Value, call: &LlmCall, fetched: bool, compare: &mut impl FnMut
     let inside = raw.get("prompt_tokens").is_some() || !raw["input_tokens_details"].is_null() || of("total_tokens") > 0;
     if cache_apart && !inside {
         input = input.map(|tokens| tokens + of("cache_read_input_tokens") + of("cache_creation_input_tokens"));
+    }
+    if record["provider"] == "cohere" {
+        // What is billed counts, by the conventions.
+        let billed = |field: &str| raw["billed_units"][field].as_u64();
+        (input, output) = (billed("input_tokens").or(input), billed("output_tokens").or(output));
     }
     if record["api"] == "xai.chat" {
         output = output.map(|tokens| tokens + count("reasoning_tokens").unwrap_or(0));

@@ -12,7 +12,7 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Deserializer, de::Visitor};
 
 pub(super) use self::{
-    number::{Count, Float, Int},
+    number::{Count, Float, Int, count_text},
     raw::{Few, Raw},
     text::{Text, clip},
 };
