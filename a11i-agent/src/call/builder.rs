@@ -284,6 +284,11 @@ impl CallBuilder {
         !self.choices.is_empty() && self.choices.values().all(|choice| choice.finish_reason.is_some())
     }
 
+    /// A choice ended with this word.
+    pub fn has_finished_with(&self, reason: &str) -> bool {
+        self.choices.values().any(|choice| choice.finish_reason.as_deref() == Some(reason))
+    }
+
     // ---- the end
 
     pub fn build(mut self, frame: CallFrame, ending: Ending) -> LlmCall {

@@ -10,7 +10,7 @@ use super::{
     leaving::WaitingCall,
 };
 use crate::{
-    call::LossCauses,
+    call::{DeferredAnswers, LossCauses},
     flow::{DataPiece, Ended, FlowId, Gap, Reassembly, Segment, SegmentBody},
     http::{Connection, ConnectionNotice, ExchangeId, HttpEventKind, RequestHead},
     owner::cache::{Known, OwnerCache},
@@ -56,6 +56,7 @@ pub(super) struct Desk {
     pub(super) owners: OwnerCache,
     pub(super) waiting: VecDeque<WaitingCall>,
     pub(super) ended: Ended,
+    pub(super) deferred: DeferredAnswers,
 }
 
 impl Desk {

@@ -28,6 +28,7 @@ impl Desk {
         if !self.settings.trace_correlation {
             call.correlation.parent = None;
         }
+        self.deferred.settle(&mut call);
         if owner_open && self.waiting.len() < CALLS_WAITING && self.owners.owner(call.owner.process) == Known::Awaited {
             self.waiting.push_back(WaitingCall { call, leave_at: None });
         } else if owner_open {

@@ -36,7 +36,7 @@ use self::{
     socket::connection_socket,
 };
 use crate::{
-    call::{Completeness, LlmCall, LossCauses},
+    call::{Completeness, DeferredAnswers, LlmCall, LossCauses},
     cost::{CostSettings, PriceBook},
     flow::{DataPiece, Ended, FlowId, Table},
     http::{HttpSettings, begins_request},
@@ -93,7 +93,7 @@ impl Pipeline {
     pub fn new(settings: PipelineSettings) -> Self {
         let flows = Table::new(settings.flows);
         let (counters, owners, waiting) = (PipelineCounters::default(), OwnerCache::default(), VecDeque::new());
-        Self { flows, desk: Desk { settings, counters, owners, waiting, ended: Ended::default() } }
+        Self { flows, desk: Desk { settings, counters, owners, waiting, ended: Ended::default(), deferred: DeferredAnswers::default() } }
     }
 
     /// Takes the next record. `ends` is asked about sessions that end with their process or for want of room.
