@@ -42,14 +42,8 @@ impl DeferredAnswers {
                 call.response.stated_cost = None;
             }
             // It is what was asked for itself, to its end.
-            (
-                Operation::Chat
-                | Operation::TextCompletion
-                | Operation::GenerateContent
-                | Operation::Embeddings
-                | Operation::Other(_),
-                _,
-            ) => {}
+            (Operation::Chat | Operation::TextCompletion | Operation::GenerateContent | Operation::Embeddings | Operation::Other(_), _) => {
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
         CallBuilder, CallFrame, CaptureFacts, CaptureLibrary, Completeness, Correlation, Ending, LlmCall, LossCauses, Role, ServerAddress,
         SocketPeer, Timing,
     },
-    http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead},
+    http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead, multipart::MultipartParser},
     owner::Owner,
 };
 
@@ -102,7 +102,26 @@ struct Exchange {
 
 enum RequestBody {
     Arriving(BodyBuffer),
+    Form(Box<MultipartParser>),
     Read,
+}
+
+impl RequestBody {
+    fn of(head: &RequestHead) -> Self {
+        let form = head.headers.text("content-type").and_then(MultipartParser::of);
+        form.map_or_else(|| Self::Arriving(BodyBuffer::default()), |form| Self::Form(Box::new(form)))
+    }
+
+    /// An empty piece says that bytes are missing here.
+    fn push(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Arriving(body) if bytes.is_empty() => body.gap(),
+            Self::Arriving(body) => body.push(bytes),
+            Self::Form(form) if bytes.is_empty() => form.gap(),
+            Self::Form(form) => form.push(bytes),
+            Self::Read => {}
+        }
+    }
 }
 
 impl Exchanges {
@@ -122,11 +141,7 @@ impl Exchanges {
         let exchange = self.open.get_mut(at)?;
         match kind {
             HttpEventKind::Request(_) => {}
-            HttpEventKind::RequestBody(bytes) => {
-                if let RequestBody::Arriving(body) = &mut exchange.request {
-                    if bytes.is_empty() { body.gap() } else { body.push(bytes) }
-                }
-            }
+            HttpEventKind::RequestBody(bytes) => exchange.request.push(bytes),
             HttpEventKind::RequestEnd(end) => {
                 if !exchange.end_request(end) {
                     self.counters.unlike = self.counters.unlike.saturating_add(1);
@@ -186,10 +201,10 @@ impl Exchanges {
             port: head.port,
             correlation: Correlation { parent: trace_context::parent(&head.headers) },
             timing: Timing { start: head.first_byte, ..Timing::default() },
+            request: RequestBody::of(&head),
             host: head.host,
             route,
             call,
-            request: RequestBody::Arriving(BodyBuffer::default()),
             answer: Answer::Awaited(Label::Absent),
             completeness: Completeness::Whole,
             response_gap: false,
@@ -200,11 +215,24 @@ impl Exchanges {
 impl Exchange {
     /// Reads the request's body. False: it is none of a model call.
     fn end_request(&mut self, end: BodyEnd) -> bool {
-        let RequestBody::Arriving(mut body) = std::mem::replace(&mut self.request, RequestBody::Read) else { return true };
+        let request = std::mem::replace(&mut self.request, RequestBody::Read);
         let finished = end.framing == FramingEnd::Finished;
         let complete = finished && end.completeness.is_whole();
-        self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
         let (dialect, operation) = (self.route.dialect, self.route.operation);
+        let mut body = match request {
+            RequestBody::Read => return true,
+            RequestBody::Arriving(body) => body,
+            RequestBody::Form(form) => {
+                self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
+                if form.is_truncated() {
+                    self.call.mark_content_truncated();
+                }
+                // An object is always readable.
+                let _nothing_to_read = dialect.request(operation, &form.finish(), &mut self.call).is_err();
+                return self.route.certain || self.call.request.model.is_some() || !complete;
+            }
+        };
+        self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
         let read = complete && body.whole().is_some_and(|body| dialect.request(operation, body, &mut self.call).is_ok());
         if !read {
             if body.is_over_cap() {
@@ -240,7 +268,7 @@ impl Exchange {
     }
 
     fn finish(mut self, end: BodyEnd, time: BootTime, context: &ConnectionContext, counters: &mut ExchangeCounters) -> LlmCall {
-        if matches!(self.request, RequestBody::Arriving(_)) {
+        if !matches!(self.request, RequestBody::Read) {
             // Answered before the request was over, or the connection ended within it.
             let unfinished = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Cut };
             self.end_request(unfinished);
