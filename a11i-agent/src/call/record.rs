@@ -113,6 +113,8 @@ pub struct RequestFacts {
     pub reasoning_level: Option<String>,
     pub previous_response_id: Option<String>,
     pub conversation_id: Option<String>,
+    /// The provider's id of an agent that it runs (OpenAI assistants).
+    pub agent_id: Option<String>,
     pub encoding_formats: Vec<String>,
     pub embedding_dimensions: Option<i64>,
     /// Reported when present and not `auto`.

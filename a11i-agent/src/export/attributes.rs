@@ -66,6 +66,7 @@ fn request(call: &LlmCall, layer: Semconv, out: &mut Attributes) {
     let facts = &call.request;
     let since_1_37 = layer != Semconv::V1_36;
     out.push_some(gen_ai::CONVERSATION_ID, facts.conversation_id.as_deref().map(Value::foreign));
+    out.push_some(gen_ai::AGENT_ID, facts.agent_id.as_deref().map(Value::foreign));
     out.push_some(gen_ai::OUTPUT_TYPE, facts.output_type.map(output_type));
     out.push_some(gen_ai::REQUEST_CHOICE_COUNT, facts.choice_count.filter(|n| *n != 1));
     out.push_some(gen_ai::REQUEST_SEED, facts.seed);

@@ -40,6 +40,7 @@ pub mod gen_ai {
     pub const PROVIDER_NAME: &str = "gen_ai.provider.name";
     /// Up to 1.36.
     pub const SYSTEM: &str = "gen_ai.system";
+    pub const AGENT_ID: &str = "gen_ai.agent.id";
     pub const CONVERSATION_ID: &str = "gen_ai.conversation.id";
     pub const OUTPUT_TYPE: &str = "gen_ai.output.type";
     pub const PROMPT_NAME: &str = "gen_ai.prompt.name";

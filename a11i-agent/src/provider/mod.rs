@@ -17,10 +17,16 @@ mod route;
 mod trace_context;
 
 mod anthropic;
+mod openai_assistants;
+mod openai_audio;
 mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
+mod openai_images;
+mod openai_media_usage;
+mod openai_moderations;
 mod openai_responses;
+mod openai_stored;
 
 pub use answer::Framing;
 pub use body::{BODY_CAP, TAIL_CAP};
@@ -49,6 +55,11 @@ pub trait Dialect: Sync {
 
     /// Whether method and path (and marks in the headers) are this format's.
     fn claims(&self, head: &RequestHead) -> Option<Operation>;
+
+    /// Whether its paths mean something else elsewhere, and nothing in a body would tell.
+    fn only_at_known_hosts(&self) -> bool {
+        false
+    }
 
     /// What the request's head alone says: the model in a path, a stream asked for by the path.
     fn request_head(&self, _head: &RequestHead, _call: &mut CallBuilder) {}
@@ -91,13 +102,29 @@ fn posted(head: &RequestHead, ends: &[(&str, Operation)]) -> Option<Operation> {
 }
 
 /// In the order they are asked.
-static DIALECTS: [&dyn Dialect; 5] = [
+static DIALECTS: [&dyn Dialect; 10] = [
     &openai_chat::OpenAiChat,
     &openai_responses::OpenAiResponses,
     &anthropic::Anthropic,
     &openai_embeddings::OpenAiEmbeddings,
     &openai_completions::OpenAiCompletions,
+    &openai_images::OpenAiImages,
+    &openai_audio::OpenAiAudio,
+    &openai_moderations::OpenAiModerations,
+    &openai_assistants::OpenAiAssistants,
+    &openai_stored::OpenAiStored,
 ];
 
 /// Names for configuration, in the order of [`DIALECTS`].
-static DIALECT_NAMES: [&str; 5] = ["openai.chat", "openai.responses", "anthropic.messages", "openai.embeddings", "openai.completions"];
+static DIALECT_NAMES: [&str; 10] = [
+    "openai.chat",
+    "openai.responses",
+    "anthropic.messages",
+    "openai.embeddings",
+    "openai.completions",
+    "openai.images",
+    "openai.audio",
+    "openai.moderations",
+    "openai.assistants",
+    "openai.stored",
+];

@@ -67,6 +67,9 @@ impl Routes {
         let host = head.host.as_deref().or(server_name).unwrap_or_default();
         let known = self.provider(host, &head.path);
         let known_host = known.is_some() || self.gateways.iter().any(|pattern| matches(pattern, host));
+        if dialect.only_at_known_hosts() && !known_host {
+            return None;
+        }
         let provider =
             known.or_else(|| (head.port == Some(OLLAMA_PORT)).then_some(ProviderName::of("ollama"))).unwrap_or_else(|| dialect.name());
         let certain = known_host || head.headers.text("anthropic-version").is_some();
@@ -155,6 +158,11 @@ mod tests {
             ("api.anthropic.com", "/v1/messages/count_tokens", "anthropic", Operation::Other("count_tokens")),
             ("vllm.default.svc", "/v1/chat/completions", "openai", Operation::Chat),
             ("proxy.internal", "/llm/v1/messages", "anthropic", Operation::Chat),
+            ("api.openai.com", "/v1/responses/resp_1/cancel", "openai", Operation::FetchResponse),
+            ("api.openai.com", "/v1/responses/input_tokens", "openai", Operation::Other("count_tokens")),
+            ("api.x.ai", "/v1/images/generations", "x_ai", Operation::Other("image_generation")),
+            ("api.groq.com", "/openai/v1/audio/translations", "groq", Operation::Other("translation")),
+            ("api.deepinfra.com", "/v1/openai/images/edits", "deepinfra", Operation::Other("image_edit")),
         ] {
             let route = routes.route(&head("POST", host, path), None).unwrap_or_else(|| panic!("{host}{path} is not claimed"));
             assert_eq!((route.provider.as_str(), route.operation), (provider, operation), "{host}{path}");
@@ -170,11 +178,14 @@ mod tests {
             ("GET", "/v1/responses/other"),
             ("GET", "/v1/responses/resp_1/input_items"),
             ("DELETE", "/v1/responses/resp_1"),
-            ("POST", "/v1/files"),
             ("POST", "/health"),
             ("POST", "/v1/messages/batches"),
         ] {
             assert!(routes.route(&head(method, "api.openai.com", path), None).is_none(), "{method} {path}");
+        }
+        for path in ["/v1/files", "/v1/batches", "/v1/threads"] {
+            let is_claimed = |host| routes.route(&head("POST", host, path), None).is_some();
+            assert!(is_claimed("api.openai.com") && !is_claimed("forum.example"), "{path}");
         }
     }
 
