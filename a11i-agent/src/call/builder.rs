@@ -102,6 +102,11 @@ impl CallBuilder {
         self.operation
     }
 
+    /// The body shows what the call is for, where nothing before it did.
+    pub const fn become_operation(&mut self, operation: Operation) {
+        self.operation = operation;
+    }
+
     /// Whether building messages is worth the work.
     pub const fn keeps_content(&self) -> bool {
         self.keep_content

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use a11i_common::identity::BootTime;
 
-use super::{Completeness, Message, Part, ToolDefinition, Usage, usage::NanoUsd};
+use super::{Completeness, ContentGaps, Message, Part, ToolDefinition, Usage, usage::NanoUsd};
 use crate::owner::Owner;
 
 /// One HTTP exchange with a model, finished or given up.
@@ -121,6 +121,8 @@ pub struct RequestFacts {
     pub service_tier: Option<String>,
     pub prompt_name: Option<String>,
     pub prompt_version: Option<String>,
+    /// The path without its ids, of requests that no dialect knows: bounded, so that it can be a metric dimension.
+    pub path_pattern: Option<String>,
     /// Which attempt of the client's SDK this is (`x-stainless-retry-count`), 0 = first.
     pub retry_count: Option<u32>,
     /// `user-agent`, cut to 256 bytes.
@@ -166,6 +168,14 @@ pub struct ResponseFacts {
     pub deferred: Option<Operation>,
     /// Events or chunks of a streamed body.
     pub stream_chunks: u64,
+    pub rate_limit: RateLimit,
+}
+
+/// What the provider still allows in its window, by the fields of its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RateLimit {
+    pub remaining_requests: Option<u64>,
+    pub remaining_tokens: Option<u64>,
 }
 
 /// Whether it worked.
@@ -188,6 +198,8 @@ pub struct Timing {
     pub first_token: Option<BootTime>,
     /// Last event with content.
     pub last_token: Option<BootTime>,
+    /// Between events with content.
+    pub gaps: ContentGaps,
     /// Last byte, failure or cancellation.
     pub end: BootTime,
 }

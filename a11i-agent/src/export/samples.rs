@@ -60,6 +60,7 @@ pub(crate) fn chat() -> PricedCall {
             },
             outcome: Outcome::default(),
             timing: Timing {
+                gaps: crate::call::ContentGaps::default(),
                 start: BootTime(1_000),
                 first_chunk: Some(BootTime(500_001_000)),
                 first_token: Some(BootTime(750_001_000)),

@@ -9,7 +9,7 @@ use super::{
     Route, Routes,
     answer::{Answer, AnswerEnd, EventFeed, Label},
     body::BodyBuffer,
-    trace_context,
+    rate_limit, trace_context,
 };
 use crate::{
     call::{
@@ -229,7 +229,7 @@ impl Exchange {
                 }
                 // An object is always readable.
                 let _nothing_to_read = dialect.request(operation, &form.finish(), &mut self.call).is_err();
-                return self.route.certain || self.call.request.model.is_some() || !complete;
+                return self.is_call(complete);
             }
         };
         self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
@@ -241,13 +241,19 @@ impl Exchange {
             // An object is always readable.
             let _nothing_to_read = dialect.request(operation, &body.salvage(finished), &mut self.call).is_err();
         }
-        self.route.certain || self.call.request.model.is_some() || !complete || body.is_over_cap()
+        self.is_call(complete && !body.is_over_cap())
+    }
+
+    /// Whether the request is one of a model call, now that its body was seen. `complete`: all of it.
+    const fn is_call(&self, complete: bool) -> bool {
+        self.route.certain || self.call.request.model.is_some() || !complete && !self.route.by_shape
     }
 
     fn begin_response(&mut self, head: &ResponseHead) {
         let text = |name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES));
         let response = &mut self.call.response;
         response.status = Some(head.status);
+        response.rate_limit = rate_limit::of(&head.headers);
         response.request_id = REQUEST_ID_FIELDS.iter().find_map(|name| text(name));
         // The response names the organisation that the key belongs to, also where the request does not.
         let organization = text("openai-organization");
@@ -264,6 +270,7 @@ impl Exchange {
 
     fn lose_response_bytes(&mut self) {
         self.response_gap = true;
+        self.timing.gaps.lose();
         self.answer.gap();
     }
 

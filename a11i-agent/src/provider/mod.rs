@@ -7,14 +7,17 @@
 
 mod answer;
 mod body;
+mod body_shape;
 mod error_body;
 mod exchange;
 mod hosts;
 mod lenient;
 mod partial_json;
 mod presumption;
+mod rate_limit;
 mod route;
 mod trace_context;
+mod unrecognised;
 
 mod anthropic;
 mod openai_assistants;
@@ -32,7 +35,7 @@ pub use answer::Framing;
 pub use body::{BODY_CAP, TAIL_CAP};
 pub use exchange::{ConnectionContext, ConnectionSocket, ExchangeCounters, ExchangeLimits, Exchanges, MAX_EXCHANGES};
 pub use lenient::Unreadable;
-pub use route::{Route, RouteSettings, Routes, UnknownDialect};
+pub use route::{PathRule, Route, RouteSettings, Routes, UnknownDialect, dialect_names};
 
 use crate::{
     call::{CallBuilder, Operation, ProviderName},

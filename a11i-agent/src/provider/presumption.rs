@@ -44,7 +44,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::{call::ProviderName, provider::RouteSettings};
+    use crate::{
+        call::ProviderName,
+        provider::{PathRule, RouteSettings},
+    };
 
     fn knows(routes: &Routes, path: &str) -> bool {
         routes.presumed_paths().iter().any(|known| PathTail::of(known.as_bytes()) == PathTail::of(path.as_bytes()))
@@ -78,7 +81,10 @@ mod tests {
         let routes = Routes::new(RouteSettings {
             hosts: vec![("GPU.corp.example".into(), ProviderName::of("vllm")), ("*.corp.example".into(), ProviderName::of("vllm"))],
             gateways: vec!["llm.gateway".into()],
-            paths: vec![("/company/invoke-model".into(), "openai.chat".into()), ("/ask".into(), "openai.chat".into())],
+            paths: ["/company/invoke-model", "/ask"]
+                .map(|path| PathRule { path: path.into(), dialect: "openai.chat".into(), ..PathRule::default() })
+                .into(),
+            body_shape: false,
         })
         .unwrap();
         assert!(knows(&routes, "/a/company/invoke-model") && knows(&routes, "/ask") && knows(&routes, "/v1/ask"));
