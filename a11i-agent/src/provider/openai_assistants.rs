@@ -93,7 +93,7 @@ impl Dialect for OpenAiAssistants {
             read_failure(body, call);
             return Ok(());
         }
-        run(&parse(body)?, call);
+        run(&parse(body)?, true, call);
         Ok(())
     }
 
@@ -104,8 +104,9 @@ impl Dialect for OpenAiAssistants {
         }
         if let Some(state) = kind.strip_prefix("thread.run.") {
             let Ok(event) = parse::<Run<'_>>(frame.data) else { return };
-            run(&event, call);
             call.has_ended = matches!(state, "completed" | "requires_action" | "incomplete" | "failed" | "cancelled" | "expired");
+            // What it is called on its way is no word for its end.
+            run(&event, call.has_ended, call);
         } else if kind == "thread.message.delta" {
             let Ok(event) = parse::<MessageDelta<'_>>(frame.data) else { return };
             event.delta.content.for_each(|part: ContentDelta<'_>| {
@@ -300,7 +301,8 @@ fn input(message: &ThreadMessage<'_>, call: &mut CallBuilder) {
     call.input_message(Message { role: clip(message.role.filled().unwrap_or("user"), 64).to_owned(), parts, ..Message::default() });
 }
 
-fn run(run: &Run<'_>, call: &mut CallBuilder) {
+/// `last`: nothing follows, so that its status is how the call ends.
+fn run(run: &Run<'_>, last: bool, call: &mut CallBuilder) {
     // A list of runs, a step, a thread: not what was asked for.
     if !run.is_object() || run.object.filled().is_some_and(|object| object != "thread.run") {
         return;
@@ -311,7 +313,8 @@ fn run(run: &Run<'_>, call: &mut CallBuilder) {
     run.thread_id.replace(&mut call.request.conversation_id);
     run.assistant_id.replace(&mut call.request.agent_id);
     let status = run.status.filled();
-    if let Some(reason) = run.incomplete_details.reason.filled().or(status) {
+    call.choice(0);
+    if let Some(reason) = run.incomplete_details.reason.filled().or(status).filter(|_| last) {
         call.finish(0, reason);
     }
     if run.last_error.is_object() {

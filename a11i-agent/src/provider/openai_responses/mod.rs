@@ -38,9 +38,8 @@ impl Dialect for OpenAiResponses {
             let (id, act) = id.split_once('/').map_or((id, None), |(id, act)| (id, Some(act)));
             match (head.method.as_str(), act) {
                 _ if !id.starts_with("resp_") => None,
-                ("GET", None) => Some(Operation::FetchResponse),
-                // Answers with the response as far as it came.
-                ("POST", Some("cancel")) => Some(Operation::FetchResponse),
+                // To cancel one is answered with the response as far as it came.
+                ("GET", None) | ("POST", Some("cancel")) => Some(Operation::FetchResponse),
                 _ => None,
             }
         })
