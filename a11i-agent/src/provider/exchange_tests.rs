@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     call::{CaptureMethod, Operation},
     http::{HeaderValue, Headers, HttpVersion, MalformedReason},
+    provider::RouteSettings,
 };
 
 const FINISHED: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished };
@@ -306,7 +307,8 @@ fn a_form_tells_what_is_asked_for_and_its_media_is_passed_over() {
 #[test]
 fn what_no_dialect_knows_gives_what_is_known_of_it() {
     let mut peer = Peer::new();
-    peer.request(1, Some("api.openai.com"), "/v9/dreams/dr_1/render", &[br#"{"model":"dream","wish":7}"#]);
+    begin(&mut peer, "api.openai.com", "/v9/dreams/dr_1/render", "application/json");
+    peer.tell(1, HttpEventKind::RequestBody(br#"{"model":"dream","wish":7}"#));
     peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
     let call = peer.respond(1, 404, "application/json", &[br#"{"error":{"type":"not_found"}}"#], FINISHED).unwrap();
     assert_eq!((call.operation.as_str(), call.request.model.as_deref()), ("unrecognised", Some("dream")));
@@ -318,7 +320,7 @@ fn what_no_dialect_knows_gives_what_is_known_of_it() {
 fn a_body_that_looks_like_a_call_is_one_where_that_is_asked_for() {
     let ask = |body_shape, body: &[u8], gap: bool| {
         let mut peer = Peer::new();
-        let routes = Routes::new(super::super::RouteSettings { body_shape, ..Default::default() }).unwrap();
+        let routes = Routes::new(RouteSettings { body_shape, ..RouteSettings::default() }).unwrap();
         peer.exchanges = Exchanges::new(Arc::new(routes), ExchangeLimits::default());
         begin(&mut peer, "shop.example", "/ask", "application/json");
         peer.tell(1, HttpEventKind::RequestBody(body));

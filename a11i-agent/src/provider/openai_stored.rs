@@ -6,6 +6,7 @@
 
 use super::{
     Dialect, StreamFrame,
+    body::is_worth_following,
     error_body::read_failure,
     lenient::{Text, Unreadable, lenient_object, parse},
 };
@@ -62,6 +63,7 @@ impl Dialect for OpenAiStored {
         let first = parts.next()?;
         let (_, operation) = KINDS.iter().find(|(kind, _)| *kind == first)?;
         match (head.method.as_str(), *operation) {
+            ("POST", _) if !is_worth_following(head) => None,
             ("POST", _) if first == "vector_stores" && path.ends_with("/search") => Some(Operation::Other("retrieval")),
             ("POST", operation) => Some(Operation::Other(operation)),
             // Asked for again and again until it is there: what came of it, and no more.
@@ -111,10 +113,16 @@ mod tests {
     use super::*;
     use crate::{
         call::Role,
-        http::{Headers, HttpVersion},
+        http::{HeaderValue, Headers, HttpVersion},
     };
 
     fn claim(method: &str, path: &str) -> Option<&'static str> {
+        claim_of(method, path, "100")
+    }
+
+    fn claim_of(method: &str, path: &str, length: &str) -> Option<&'static str> {
+        let mut headers = Headers::default();
+        headers.push("content-length".into(), HeaderValue::Text(length.into()));
         let head = RequestHead {
             role: Role::Client,
             version: HttpVersion::Http11,
@@ -123,7 +131,7 @@ mod tests {
             query: None,
             host: Some("api.openai.com".to_owned()),
             port: None,
-            headers: Headers::default(),
+            headers,
             first_byte: BootTime(0),
         };
         OpenAiStored.claims(&head).map(Operation::as_str)
@@ -149,6 +157,13 @@ mod tests {
             ("DELETE", "/v1/files/file-1", None),
         ] {
             assert_eq!(claim(method, path), want, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_large_upload_is_left_alone() {
+        for (length, want) in [("8388608", Some("file")), ("8388609", None), ("-1", None), ("99999999999999999999999", None)] {
+            assert_eq!(claim_of("POST", "/v1/files", length), want, "{length}");
         }
     }
 }

@@ -214,9 +214,17 @@ mod tests {
             query: None,
             host: Some(host.to_owned()),
             port: None,
-            headers: Headers::default(),
+            headers: fields(&[("content-length", "7")]),
             first_byte: BootTime(0),
         }
+    }
+
+    fn fields(fields: &[(&str, &str)]) -> Headers {
+        let mut headers = Headers::default();
+        for (name, value) in fields {
+            headers.push((*name).to_owned(), HeaderValue::Text((*value).to_owned()));
+        }
+        headers
     }
 
     #[test]
@@ -320,6 +328,11 @@ mod tests {
             assert_eq!(operation("POST", host, "/v9/dreams"), want, "{host}");
         }
         assert_eq!(operation("GET", "api.openai.com", "/v9/dreams"), None);
+        for (length, want) in [("content-length", false), ("x-length", true)] {
+            let mut upload = head("POST", "api.openai.com", "/v9/dreams");
+            upload.headers = fields(&[(length, "999999999"), ("content-type", "application/json")]);
+            assert_eq!(routes.route(&upload, None).is_some(), want, "{length}");
+        }
         assert_eq!(operation("POST", "api.openai.com", "/v1/chat/completions"), Some("chat"));
     }
 

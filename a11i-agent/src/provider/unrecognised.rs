@@ -3,6 +3,7 @@
 
 use super::{
     Dialect, Framing, StreamFrame,
+    body::is_worth_following,
     error_body::read_failure,
     lenient::{Flag, Text, Unreadable, lenient_object, parse},
 };
@@ -44,7 +45,7 @@ impl Dialect for Unrecognised {
     /// Of a host that is dedicated to models: who asks, has looked at the host.
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let known = NO_CALLS.iter().any(|part| head.path.contains(part));
-        (head.method == "POST" && !known).then_some(UNRECOGNISED)
+        (head.method == "POST" && !known && is_worth_following(head)).then_some(UNRECOGNISED)
     }
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
