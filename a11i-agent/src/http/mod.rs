@@ -17,6 +17,7 @@ mod h1;
 mod h2;
 pub mod json_array;
 mod message;
+pub mod multipart;
 pub mod ndjson;
 pub mod sse;
 

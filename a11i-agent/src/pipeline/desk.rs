@@ -11,7 +11,7 @@ use super::{
     leaving::{Finished, WaitingCall},
 };
 use crate::{
-    call::{LlmCall, LossCauses},
+    call::{DeferredAnswers, LlmCall, LossCauses},
     cost::Query,
     flow::{DataPiece, Ended, FlowId, Gap, Reassembly, Segment, SegmentBody},
     http::{Connection, ConnectionNotice, ExchangeId, HttpEventKind, RequestHead},
@@ -70,6 +70,7 @@ pub(super) struct Desk {
     pub(super) pending: PendingRequests,
     pub(super) hops: Hops,
     pub(super) flows_begun: u64,
+    pub(super) deferred: DeferredAnswers,
 }
 
 impl Desk {

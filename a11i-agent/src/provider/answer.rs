@@ -228,6 +228,7 @@ impl EventFeed<'_> {
         if self.call.take_new_output() {
             self.timing.first_token.get_or_insert(self.time);
             self.timing.last_token = Some(self.time);
+            self.timing.gaps.content(self.time);
         }
     }
 }

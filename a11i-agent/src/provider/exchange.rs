@@ -9,14 +9,14 @@ use super::{
     Route, Routes,
     answer::{Answer, AnswerEnd, EventFeed, Label},
     body::BodyBuffer,
-    trace_context,
+    rate_limit, trace_context,
 };
 use crate::{
     call::{
         CallBuilder, CallFrame, CaptureFacts, CaptureLibrary, Completeness, Correlation, Ending, LlmCall, LossCauses, Operation,
         ProviderName, Role, ServerAddress, SocketPeer, TextSample, Timing, TraceParent,
     },
-    http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead},
+    http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead, multipart::MultipartParser},
     owner::Owner,
 };
 
@@ -102,6 +102,7 @@ struct Exchange {
 
 enum RequestBody {
     Arriving(BodyBuffer),
+    Form(Box<MultipartParser>),
     Read,
 }
 
@@ -116,6 +117,24 @@ pub struct OpenCall<'a> {
     pub operation: Operation,
     pub model: Option<&'a str>,
     pub server: ServerAddress,
+}
+
+impl RequestBody {
+    fn of(head: &RequestHead) -> Self {
+        let form = head.headers.text("content-type").and_then(MultipartParser::of);
+        form.map_or_else(|| Self::Arriving(BodyBuffer::default()), |form| Self::Form(Box::new(form)))
+    }
+
+    /// An empty piece says that bytes are missing here.
+    fn push(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Arriving(body) if bytes.is_empty() => body.gap(),
+            Self::Arriving(body) => body.push(bytes),
+            Self::Form(form) if bytes.is_empty() => form.gap(),
+            Self::Form(form) => form.push(bytes),
+            Self::Read => {}
+        }
+    }
 }
 
 impl Exchanges {
@@ -135,11 +154,7 @@ impl Exchanges {
         let exchange = self.open.get_mut(at)?;
         match kind {
             HttpEventKind::Request(_) => {}
-            HttpEventKind::RequestBody(bytes) => {
-                if let RequestBody::Arriving(body) = &mut exchange.request {
-                    if bytes.is_empty() { body.gap() } else { body.push(bytes) }
-                }
-            }
+            HttpEventKind::RequestBody(bytes) => exchange.request.push(bytes),
             HttpEventKind::RequestEnd(end) => {
                 if !exchange.end_request(end) {
                     self.counters.unlike = self.counters.unlike.saturating_add(1);
@@ -214,10 +229,10 @@ impl Exchanges {
             port: head.port,
             correlation: Correlation { parent: trace_context::parent(&head.headers), ..Correlation::default() },
             timing: Timing { start: head.first_byte, ..Timing::default() },
+            request: RequestBody::of(&head),
             host: head.host,
             route,
             call,
-            request: RequestBody::Arriving(BodyBuffer::default()),
             answer: Answer::Awaited(Label::Absent),
             completeness: Completeness::Whole,
             response_gap: false,
@@ -228,11 +243,24 @@ impl Exchanges {
 impl Exchange {
     /// Reads the request's body. False: it is none of a model call.
     fn end_request(&mut self, end: BodyEnd) -> bool {
-        let RequestBody::Arriving(mut body) = std::mem::replace(&mut self.request, RequestBody::Read) else { return true };
+        let request = std::mem::replace(&mut self.request, RequestBody::Read);
         let finished = end.framing == FramingEnd::Finished;
         let complete = finished && end.completeness.is_whole();
-        self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
         let (dialect, operation) = (self.route.dialect, self.route.operation);
+        let mut body = match request {
+            RequestBody::Read => return true,
+            RequestBody::Arriving(body) => body,
+            RequestBody::Form(form) => {
+                self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
+                if form.is_truncated() {
+                    self.call.mark_content_truncated();
+                }
+                // An object is always readable.
+                let _nothing_to_read = dialect.request(operation, &form.finish(), &mut self.call).is_err();
+                return self.is_call(complete);
+            }
+        };
+        self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
         let read = complete && body.whole().is_some_and(|body| dialect.request(operation, body, &mut self.call).is_ok());
         if !read {
             if body.is_over_cap() {
@@ -241,13 +269,19 @@ impl Exchange {
             // An object is always readable.
             let _nothing_to_read = dialect.request(operation, &body.salvage(finished), &mut self.call).is_err();
         }
-        self.route.certain || dialect.resembles(&self.call) || !complete || body.is_over_cap()
+        self.is_call(complete && !body.is_over_cap())
+    }
+
+    /// Whether the request is one of a model call, now that its body was seen. `complete`: all of it.
+    fn is_call(&self, complete: bool) -> bool {
+        self.route.certain || self.route.dialect.resembles(&self.call) || !complete && !self.route.by_shape
     }
 
     fn begin_response(&mut self, head: &ResponseHead) {
         let text = |name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES));
         let response = &mut self.call.response;
         response.status = Some(head.status);
+        response.rate_limit = rate_limit::of(&head.headers);
         response.request_id = REQUEST_ID_FIELDS.iter().find_map(|name| text(name));
         // The response names the organisation that the key belongs to, also where the request does not.
         let organization = text("openai-organization");
@@ -264,11 +298,12 @@ impl Exchange {
 
     fn lose_response_bytes(&mut self) {
         self.response_gap = true;
+        self.timing.gaps.lose();
         self.answer.gap();
     }
 
     fn finish(mut self, end: BodyEnd, time: BootTime, context: &ConnectionContext, counters: &mut ExchangeCounters) -> LlmCall {
-        if matches!(self.request, RequestBody::Arriving(_)) {
+        if !matches!(self.request, RequestBody::Read) {
             // Answered before the request was over, or the connection ended within it.
             let unfinished = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Cut };
             self.end_request(unfinished);

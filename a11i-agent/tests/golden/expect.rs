@@ -7,7 +7,8 @@ use serde_json::Value;
 pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) -> Vec<String> {
     let expect = &record["expect"];
     let status = record["response"]["status"].as_u64().unwrap();
-    let fetched = record["request"]["method"] == "GET";
+    // What is fetched for the first time of an answer in the background is the call itself.
+    let fetched = record["request"]["method"] == "GET" && call.response.deferred.is_none();
     let mut out = Vec::new();
     let mut compare = |field: &str, have: Value, want: Value| {
         if have != want {
@@ -18,7 +19,7 @@ pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) ->
     // A stored response that is fetched is the conventions' own operation, without usage: it was counted when it was made.
     // What the conventions have no name for has one of ours.
     if !matches!(call.operation, Operation::Other(_)) {
-        compare("operation", call.operation.as_str().into(), operation(record).into());
+        compare("operation", call.operation.as_str().into(), operation(record, fetched).into());
     }
     let providers: &[&str] = match record["provider"].as_str().unwrap() {
         "openai" => &["openai"],
@@ -86,9 +87,9 @@ pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) ->
     out
 }
 
-fn operation(record: &Value) -> &'static str {
+fn operation(record: &Value, fetched: bool) -> &'static str {
     let api = record["api"].as_str().unwrap();
-    if record["request"]["method"] == "GET" {
+    if fetched {
         "fetch_response"
     } else {
         match api.rsplit('.').next() {

@@ -181,8 +181,11 @@ impl<'de> Deserialize<'de> for Flag {
             fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
                 Ok(Flag(Some(flag)))
             }
+            // Of a form, every field is a text.
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Flag(text.parse().ok()))
+            }
             default_for!(number);
-            default_for!(str);
             default_for!(null);
             default_for!(seq);
             default_for!(map);

@@ -188,6 +188,8 @@ const FUNCTION_CALL: PartSlot = PartSlot(3);
 const FIRST_TOOL_CALL: u64 = 16;
 
 fn completion(chunk: &Completion<'_>, call: &mut CallBuilder) {
+    // What follows the end of every choice only says how it came to it: OpenRouter's "Token limit reached" after `length`.
+    let was_finished = call.is_finished() && !call.has_finished_with("error");
     // Azure's first chunk has empty id and model. Every chunk repeats all of these: a copy is made only where it says something new.
     let response = &mut call.response;
     if response.id.is_none() {
@@ -217,6 +219,9 @@ fn completion(chunk: &Completion<'_>, call: &mut CallBuilder) {
         usage(&chunk.usage, call);
     } else if chunk.x_groq.usage.is_object() {
         usage(&chunk.x_groq.usage, call);
+    }
+    if was_finished {
+        return;
     }
     if chunk.error.0.is_some() {
         read_error(chunk.error, call);
