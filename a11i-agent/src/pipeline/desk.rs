@@ -10,7 +10,7 @@ use super::{
     leaving::WaitingCall,
 };
 use crate::{
-    call::LossCauses,
+    call::{CaptureLibrary, LossCauses},
     flow::{DataPiece, Ended, FlowId, Gap, Reassembly, Segment, SegmentBody},
     http::{Connection, ConnectionNotice, ExchangeId, HttpEventKind, RequestHead},
     owner::cache::{Known, OwnerCache},
@@ -31,6 +31,8 @@ pub(super) struct Flow {
     /// Bytes were lost since the last request whose head was seen: what is under way may be a call that nobody knows of.
     pub(super) lossy: bool,
     pub(super) upgrade: Option<Upgrade>,
+    /// [`Output::PlaintextSeen`] was said.
+    pub(super) is_shown: bool,
 }
 
 /// A request to an LLM host that asks for another protocol (WebSocket). The kernel half goes on copying until its answer says what becomes
@@ -86,7 +88,8 @@ impl Desk {
     /// Record → segments → HTTP events → calls, on one flow.
     pub(super) fn run(&mut self, flow: &mut Flow, sink: Sink<'_>, act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>))) -> Seen {
         self.look_up_owner(flow);
-        let Flow { reassembly, http, exchanges, context, owner_open, lossy, upgrade, .. } = flow;
+        let Flow { reassembly, http, exchanges, context, owner_open, lossy, upgrade, is_shown, .. } = flow;
+        let is_tls = context.capture.library != Some(CaptureLibrary::Plaintext);
         let mut answered = None;
         let mut seen = Seen::default();
         let discarded = reassembly.discarded_bytes();
@@ -99,10 +102,14 @@ impl Desk {
             http.push(segment, &mut |event| {
                 let id = event.exchange;
                 let mut asked = None;
+                let mut shown = None;
                 let is_head = matches!(event.kind, HttpEventKind::Request(_));
                 let is_certain = !matches!(&event.kind, HttpEventKind::Request(head) if head.headers.has_unseen());
                 match &event.kind {
-                    HttpEventKind::Request(head) => asked = self.upgrade_asked(id, head, context),
+                    HttpEventKind::Request(head) => {
+                        asked = self.upgrade_asked(id, head, context);
+                        shown = if is_tls && !*is_shown { self.shown_host(head, context) } else { None };
+                    }
                     HttpEventKind::Response(_) | HttpEventKind::ResponseEnd(_) if upgrade.as_ref().is_some_and(|it| it.exchange <= id) => {
                         answered = upgrade.take();
                         seen.other = true;
@@ -123,6 +130,12 @@ impl Desk {
                     if is_call || is_certain {
                         seen.head(is_call);
                     }
+                    if let Some(host) = shown
+                        && (host.is_some() || is_call)
+                    {
+                        *is_shown = true;
+                        sink(Output::PlaintextSeen { process: context.owner.process, host });
+                    }
                     *upgrade = upgrade.take().or(asked);
                 }
             });
@@ -142,6 +155,10 @@ impl Desk {
             let named = answered.as_ref().filter(|_| notice == ConnectionNotice::Upgraded).and_then(|upgrade| upgrade.host.clone());
             let server_name = context.server_name.clone().or(named);
             let llm_host = server_name.as_deref().is_some_and(|name| self.settings.routes.is_llm_host(name));
+            if llm_host && is_tls && !std::mem::replace(is_shown, true) {
+                // What the notice says is why nothing is seen.
+                sink(Output::PlaintextSeen { process: context.owner.process, host: server_name.clone() });
+            }
             sink(Output::Notice(Notice { owner: Arc::clone(&context.owner), server_name, llm_host, kind }));
         }
         seen
@@ -194,6 +211,14 @@ impl Desk {
         // What goes through a tunnel is seen where it is encrypted, so that nobody has to be warned of it.
         let host = head.host.clone().filter(|_| !tunnel);
         (is_llm(&context.server_name) || is_llm(&head.host)).then_some(Upgrade { exchange, host })
+    }
+
+    /// What the head shows of the peer: the name of an LLM host, or that it names nobody (which is worth a word if it turns out to be a call).
+    fn shown_host(&self, head: &RequestHead, context: &ConnectionContext) -> Option<Option<String>> {
+        match context.server_name.as_ref().or(head.host.as_ref()) {
+            Some(name) => self.settings.routes.is_llm_host(name).then(|| Some(name.clone())),
+            None => Some(None),
+        }
     }
 
     fn look_up_owner(&mut self, flow: &mut Flow) {

@@ -83,6 +83,7 @@ impl Desk {
             told: Told::default(),
             lossy: false,
             upgrade: None,
+            is_shown: false,
         }
     }
 

@@ -30,6 +30,12 @@ pub enum Output {
         request: u16,
         verdict: Verdict,
     },
+    /// Plaintext of a TLS connection to an LLM host was seen, or it was said why it cannot be followed. Once per flow. `host`: its name, in
+    /// lower case; None: of a call, and nobody knows to whom.
+    PlaintextSeen {
+        process: ProcessId,
+        host: Option<String>,
+    },
 }
 
 impl Output {
@@ -38,7 +44,7 @@ impl Output {
         match self {
             Self::Call(finished) => finished.call.mark(missing),
             Self::Estimate(call) => call.completeness = call.completeness.join(missing),
-            Self::Notice(_) | Self::WhoIs(_) | Self::Forgotten(_) | Self::Verdict { .. } => return false,
+            Self::Notice(_) | Self::WhoIs(_) | Self::Forgotten(_) | Self::Verdict { .. } | Self::PlaintextSeen { .. } => return false,
         }
         true
     }

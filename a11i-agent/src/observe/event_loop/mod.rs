@@ -361,7 +361,6 @@ fn feed(
             watcher.handle_exit(process, time);
             talkers.handle_exit(process);
             tables.handle_exit(process);
-            missed = unseen.handle_end(process);
         }
         // Somebody else reports these, and copies them: once is enough.
         EventBody::Data { session, .. } if hidden.contains(process) => {
@@ -392,12 +391,21 @@ fn feed(
                 talkers.handle_talk(process);
             }
             // Its library may be new: a round trip is left until its first request.
-            if unseen.handle_hello(process, llm_host, time) {
+            let greeted = unseen.handle_hello(process, llm_host, time);
+            missed = greeted.missed;
+            if greeted.is_new {
                 watcher.handle_first_data(process, time);
             }
         }
     }
-    pipeline.handle_event(event, &mut |flow| final_offsets(tables, flow), &mut |output| outputs.push(output));
+    // Here and not with the other outputs: the end of the process may be among the same records.
+    pipeline.handle_event(event, &mut |flow| final_offsets(tables, flow), &mut |output| match output {
+        Output::PlaintextSeen { process, host } => unseen.handle_seen(process, host.as_deref()),
+        other => outputs.push(other),
+    });
+    if matches!(event.body, EventBody::Exec | EventBody::Exit) {
+        missed = unseen.handle_end(process);
+    }
     missed
 }
 

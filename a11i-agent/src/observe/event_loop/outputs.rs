@@ -27,13 +27,8 @@ impl Observer {
     fn take_output(&mut self, output: Output) {
         match output {
             Output::Call(_) | Output::Estimate(_) => self.leaving.push(output),
-            Output::Notice(notice) => {
-                if notice.llm_host {
-                    // What it says is why nothing is seen.
-                    self.unseen.handle_seen(notice.owner.process);
-                }
-                self.take_notice(&notice);
-            }
+            Output::Notice(notice) => self.take_notice(&notice),
+            Output::PlaintextSeen { process, host } => self.unseen.handle_seen(process, host.as_deref()),
             Output::WhoIs(process) => {
                 if !self.resolver.ask(Question::WhoIs(process)) {
                     self.instruments.dropped(DropReason::OwnerQuestion, 1);
@@ -42,9 +37,6 @@ impl Observer {
             }
             Output::Forgotten(flow) => self.tables.forget_session(flow.process, flow.session),
             Output::Verdict { flow, request, verdict } => {
-                if verdict == Verdict::Llm {
-                    self.unseen.handle_seen(flow.process);
-                }
                 match verdict {
                     Verdict::Llm | Verdict::LlmHost => self.talkers.handle_talk(flow.process),
                     Verdict::NotLlm | Verdict::Ignore => {}
@@ -69,7 +61,7 @@ impl Observer {
                     self.out.take(&finished, &self.clock, &self.instruments);
                 }
             }
-            Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {}
+            Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } | Output::PlaintextSeen { .. } => {}
         }
     }
 
