@@ -54,11 +54,11 @@ pub enum NotCovered {
     #[error("file not looked at: {source}")]
     Unopened { path: PathBuf, source: OpenError },
     #[error("{}: {source}", path.display())]
-    Unreadable { path: PathBuf, source: ElfError },
+    Unreadable { path: PathBuf, source: Arc<ElfError> },
     #[error("its mappings cannot be read ({0}); CAP_SYS_PTRACE is needed")]
     NoAccess(std::io::Error),
     #[error("{}: not looked at: {source}", path.display())]
-    Unanswered { path: PathBuf, source: Unanswered },
+    Unanswered { path: PathBuf, source: Arc<Unanswered> },
     #[error("not looked at: {0}")]
     Silent(Unanswered),
     #[error("{}: looked at later, its container has used up its budget of files for now", path.display())]
@@ -73,6 +73,8 @@ pub enum NotCovered {
 pub enum ScanReport {
     /// The process maps a TLS library.
     Found { process: ProcessId, candidate: Candidate },
+    /// A file that was reported holds more than was said of it, found by its code. All of its plans, also those that were reported before.
+    More { candidate: Candidate },
     /// A library that programs of this mount namespace will map (named in its ld.so.cache, or beside a program); no process yet.
     Library { candidate: Candidate, namespace: u64 },
     /// No process is in the mount namespace any more: what [`Self::Library`] offered for it is used by nobody there.

@@ -60,6 +60,8 @@ struct KnownProcess {
     namespace: u64,
     /// Files that are done with.
     files: HashSet<(Device, u64)>,
+    /// Those whose code is yet to be looked at, with what mappings show of them.
+    deep: HashMap<FileId, (Device, u64)>,
     /// Those that were reported.
     found: Vec<Mapped>,
     /// Files that are tried again and were complained about.

@@ -60,6 +60,11 @@ pub(super) enum Note {
         probes: usize,
         files: usize,
     },
+    /// A file that has probes has more of them now.
+    AttachedMore {
+        path: String,
+        probes: usize,
+    },
     /// A file has none, and why.
     AttachFailed {
         path: String,
@@ -220,6 +225,7 @@ impl Coverage {
         match report {
             ScanReport::Found { process, candidate } => self.attach(candidate, Need::Process(process)),
             ScanReport::Library { candidate, namespace } => self.attach(candidate, Need::Namespace(namespace)),
+            ScanReport::More { candidate } => self.attach_more(&candidate),
             ScanReport::NamespaceGone { namespace } => {
                 for used in self.files.values_mut() {
                     used.standing.remove(&namespace);

@@ -103,16 +103,18 @@ pub(super) struct Used {
 
 impl Used {
     pub(super) fn of(path: PathBuf, analysis: &Analysis) -> Self {
+        let mut used = Self { is_library: analysis.soname.is_some() || is_library_name(&path), path, ..Self::default() };
+        used.offers(analysis);
+        used
+    }
+
+    /// What the file is found to hold.
+    pub(super) fn offers(&mut self, analysis: &Analysis) {
         let (plans, first) = (&analysis.plans, analysis.plans.first());
-        Self {
-            is_library: analysis.soname.is_some() || is_library_name(&path),
-            path,
-            library: first.map(|planned| planned.plan.library),
-            method: first.map(|planned| planned.plan.method.as_str()).unwrap_or_default(),
-            version: first.and_then(|planned| planned.version.clone()),
-            probes: plans.iter().map(|planned| planned.plan.probes.len()).sum(),
-            ..Self::default()
-        }
+        self.library = first.map(|planned| planned.plan.library);
+        self.method = first.map(|planned| planned.plan.method.as_str()).unwrap_or_default();
+        self.version = first.and_then(|planned| planned.version.clone());
+        self.probes = plans.iter().map(|planned| planned.plan.probes.len()).sum();
     }
 
     /// Remembers it, within bounds.
