@@ -38,7 +38,12 @@ use super::{
 use crate::{
     call::LossCauses,
     capture::{
-        control::KernelTables, loader::LoadError, losses::KernelCounters, missed::MissedRuns, mmap_events::MmapEvents, ring::RingReader,
+        control::{Decided, KernelTables},
+        loader::LoadError,
+        losses::KernelCounters,
+        missed::MissedRuns,
+        mmap_events::MmapEvents,
+        ring::RingReader,
     },
     clock::Clock,
     config::Config,
@@ -364,7 +369,7 @@ fn feed(
         }
         // Somebody else reports these, and copies them: once is enough.
         EventBody::Data { session, .. } if hidden.contains(process) => {
-            if hidden.is_to_be_ignored(process, session) && !tables.decide(process, session, 0, Verdict::Ignore.code()) {
+            if hidden.is_to_be_ignored(process, session) && tables.decide(process, session, 0, Verdict::Ignore.code()) != Decided::Told {
                 hidden.forget(process, session);
             }
             return missed;

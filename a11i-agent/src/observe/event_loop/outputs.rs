@@ -5,6 +5,7 @@ use super::{
     Observer,
 };
 use crate::{
+    capture::control::Decided,
     clock::Clock,
     pipeline::{Notice, NoticeKind, Output, Pipeline},
     telemetry::DropReason,
@@ -41,9 +42,13 @@ impl Observer {
                     Verdict::Llm | Verdict::LlmHost => self.talkers.handle_talk(flow.process),
                     Verdict::NotLlm | Verdict::Ignore => {}
                 }
-                if !self.tables.decide(flow.process, flow.session, request, verdict.code()) {
-                    self.instruments.dropped(DropReason::VerdictTableFull, 1);
-                    self.pipeline.verdict_undelivered(&flow, request, verdict);
+                match self.tables.decide(flow.process, flow.session, request, verdict.code()) {
+                    // Of what is over, nothing more is copied.
+                    Decided::Told | Decided::Over => {}
+                    Decided::Full => {
+                        self.instruments.dropped(DropReason::VerdictTableFull, 1);
+                        self.pipeline.verdict_undelivered(&flow, request, verdict);
+                    }
                 }
             }
         }
