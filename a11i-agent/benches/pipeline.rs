@@ -93,7 +93,8 @@ impl<'e> Through<'e> {
             | Output::WhoIs(_)
             | Output::Forgotten(_)
             | Output::Verdict { .. }
-            | Output::PlaintextSeen { .. } => {}
+            | Output::PlaintextSeen { .. }
+            | Output::Recognised { .. } => {}
         });
         assert_eq!(calls, 1, "the stream is one call");
     }

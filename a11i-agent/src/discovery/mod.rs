@@ -26,6 +26,7 @@ mod reported;
 pub mod scan;
 pub mod scanner;
 mod script;
+mod version;
 pub mod watcher;
 
 #[cfg(test)]

@@ -77,6 +77,8 @@ pub enum ScanReport {
     More { candidate: Candidate },
     /// A library that programs of this mount namespace will map (named in its ld.so.cache, or beside a program); no process yet.
     Library { candidate: Candidate, namespace: u64 },
+    /// A file that was reported states its version, or the library beside it does.
+    Version { file: FileId, version: String },
     /// No process is in the mount namespace any more: what [`Self::Library`] offered for it is used by nobody there.
     NamespaceGone { namespace: u64 },
     /// The bytes of this version of a file, reported before, were replaced in place: its probes sit at offsets of code that is gone.
@@ -182,7 +184,7 @@ impl Scanner {
 enum Work {
     Request(ScanRequest),
     HostScan,
-    /// The code of a file.
+    /// The code of a file, or its version.
     Deep,
     Nothing,
     /// Nobody will ask any more.

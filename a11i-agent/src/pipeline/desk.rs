@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use a11i_common::{event::cause, identity::BootTime};
+use a11i_common::{
+    event::cause,
+    identity::{AttachmentId, BootTime},
+};
 
 use super::{
     Ends, FinalOffsets, Notice, NoticeKind, Output, PipelineCounters, PipelineSettings, Sink,
@@ -33,6 +36,10 @@ pub(super) struct Flow {
     pub(super) upgrade: Option<Upgrade>,
     /// [`Output::PlaintextSeen`] was said.
     pub(super) is_shown: bool,
+    /// Of the first record.
+    pub(super) attachment: AttachmentId,
+    /// [`Output::Recognised`] was said.
+    pub(super) is_recognised: bool,
 }
 
 /// A request to an LLM host that asks for another protocol (WebSocket). The kernel half goes on copying until its answer says what becomes
@@ -88,7 +95,7 @@ impl Desk {
     /// Record → segments → HTTP events → calls, on one flow.
     pub(super) fn run(&mut self, flow: &mut Flow, sink: Sink<'_>, act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>))) -> Seen {
         self.look_up_owner(flow);
-        let Flow { reassembly, http, exchanges, context, owner_open, lossy, upgrade, is_shown, .. } = flow;
+        let Flow { reassembly, http, exchanges, context, owner_open, lossy, upgrade, is_shown, attachment, is_recognised, .. } = flow;
         let is_tls = context.capture.library != Some(CaptureLibrary::Plaintext);
         let mut answered = None;
         let mut seen = Seen::default();
@@ -101,6 +108,9 @@ impl Desk {
             }
             http.push(segment, &mut |event| {
                 let id = event.exchange;
+                if !std::mem::replace(is_recognised, true) {
+                    sink(Output::Recognised { attachment: *attachment, is_http: true });
+                }
                 let mut asked = None;
                 let mut shown = None;
                 let is_head = matches!(event.kind, HttpEventKind::Request(_));
@@ -147,6 +157,9 @@ impl Desk {
         add_exchanges(&mut counters.exchanges, before, after);
         while let Some(notice) = http.take_notice() {
             seen.notice(notice);
+            if notice == ConnectionNotice::NotHttp && !std::mem::replace(is_recognised, true) {
+                sink(Output::Recognised { attachment: *attachment, is_http: false });
+            }
             let kind = match notice {
                 ConnectionNotice::NotHttp => NoticeKind::NotHttp,
                 ConnectionNotice::Upgraded => NoticeKind::Upgraded,

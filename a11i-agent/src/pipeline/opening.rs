@@ -84,6 +84,8 @@ impl Desk {
             lossy: false,
             upgrade: None,
             is_shown: false,
+            attachment,
+            is_recognised: false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use a11i_common::identity::ProcessId;
+use a11i_common::identity::{AttachmentId, ProcessId};
 
 use crate::{
     call::{Completeness, LlmCall},
@@ -36,6 +36,11 @@ pub enum Output {
         process: ProcessId,
         host: Option<String>,
     },
+    /// What came through probes was read as HTTP, or as nothing that is known. Once per flow.
+    Recognised {
+        attachment: AttachmentId,
+        is_http: bool,
+    },
 }
 
 impl Output {
@@ -44,7 +49,12 @@ impl Output {
         match self {
             Self::Call(finished) => finished.call.mark(missing),
             Self::Estimate(call) => call.completeness = call.completeness.join(missing),
-            Self::Notice(_) | Self::WhoIs(_) | Self::Forgotten(_) | Self::Verdict { .. } | Self::PlaintextSeen { .. } => return false,
+            Self::Notice(_)
+            | Self::WhoIs(_)
+            | Self::Forgotten(_)
+            | Self::Verdict { .. }
+            | Self::PlaintextSeen { .. }
+            | Self::Recognised { .. } => return false,
         }
         true
     }

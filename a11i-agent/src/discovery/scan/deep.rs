@@ -94,13 +94,22 @@ impl Deep {
 }
 
 impl Scan {
-    /// Code is yet to be looked at.
+    /// Code is yet to be looked at, or a version to be told.
     pub fn has_deep(&self) -> bool {
-        !self.deep.waiting.is_empty()
+        !self.deep.waiting.is_empty() || !self.stated.is_empty()
+    }
+
+    /// Looks at the code of one more file, or for the version of one when there is no code left. `false`: there is nothing.
+    pub fn step_deep(&mut self, reports: &mut dyn FnMut(ScanReport)) -> bool {
+        let is_version = self.deep.waiting.is_empty() && !self.stated.is_empty();
+        if is_version {
+            self.step_stated(reports);
+        }
+        is_version || self.step_code(reports)
     }
 
     /// Looks at the code of one more file. `false`: there is none.
-    pub fn step_deep(&mut self, reports: &mut dyn FnMut(ScanReport)) -> bool {
+    pub(super) fn step_code(&mut self, reports: &mut dyn FnMut(ScanReport)) -> bool {
         let Some(Waiting { file, path, key, namespace, matters }) = self.deep.waiting.pop_front() else { return false };
         let id = file.id();
         self.deep.known.remove(&id);

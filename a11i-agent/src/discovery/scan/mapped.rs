@@ -21,6 +21,7 @@ use super::{
     KnownProcess, Mapped, Scan,
     deep::Turn,
     soname_prefixes,
+    stated::{Neighbours, states_for_others},
 };
 use crate::{attach::Depth, clock::Clock};
 
@@ -58,6 +59,7 @@ impl Scan {
         let empty = self.still_empty(process.pid, known, &mappings.files);
         // Those that most likely matter go first, before a budget is used up.
         let (first, rest): (Vec<Mapping>, Vec<Mapping>) = mappings.files.into_iter().partition(is_tls_name);
+        let stating: Vec<Mapping> = rest.iter().filter(|mapping| states_for_others(mapping)).cloned().collect();
         let mut all = true;
         for mapping in first.into_iter().chain(rest) {
             let key = (mapping.device, mapping.inode);
@@ -70,6 +72,7 @@ impl Scan {
             }
             let Outcome { reports, is_final, waits } = self.mapped_file(process, known.namespace, &mapping);
             if let Some(ScanReport::Found { candidate, .. }) = reports.iter().find(|report| matches!(report, ScanReport::Found { .. })) {
+                self.stated.ask(candidate, known.namespace, &Neighbours::Mapped(process.pid, &stating));
                 known.found.push(Mapped { mapping, file: key_of(&candidate.file.id()) });
             }
             if let Some(id) = waits {

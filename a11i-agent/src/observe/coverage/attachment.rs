@@ -229,7 +229,7 @@ impl Coverage {
         if is_attached {
             used.said = None;
         }
-        let (path, library, probes) = (used.path.display().to_string(), used.library, used.probes);
+        let (path, library, probes) = (used.path.display().to_string(), used.library(), used.probes);
         let files = self.attached_files();
         self.tell(if is_attached {
             Note::Attached { path, library, probes, files }

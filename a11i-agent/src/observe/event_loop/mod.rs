@@ -26,7 +26,7 @@ use tokio::{
 use super::{
     admin::Admin,
     command::CoverageCommand,
-    coverage::{Note, Talkers},
+    coverage::{Note, Recognised, Talkers},
     estimator::Estimator,
     hidden::HiddenTrees,
     outlet::Outlet,
@@ -44,6 +44,7 @@ use crate::{
         missed::MissedRuns,
         mmap_events::MmapEvents,
         ring::RingReader,
+        sockets::SocketStanding,
     },
     clock::Clock,
     config::Config,
@@ -97,6 +98,9 @@ pub struct Observer {
     pub(super) coverage: mpsc::Sender<CoverageCommand>,
     talkers: Talkers,
     pub(super) unseen: UnseenTls,
+    recognised: Recognised,
+    /// What sees sockets.
+    pub(super) sockets: SocketStanding,
     notes: mpsc::Receiver<Note>,
     watcher: Watcher,
     resolver: Resolver,

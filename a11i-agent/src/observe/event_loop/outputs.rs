@@ -29,6 +29,7 @@ impl Observer {
         match output {
             Output::Call(_) | Output::Estimate(_) => self.leaving.push(output),
             Output::Notice(notice) => self.take_notice(&notice),
+            Output::Recognised { attachment, is_http } => self.recognised.handle(attachment, is_http),
             Output::PlaintextSeen { process, host } => self.unseen.handle_seen(process, host.as_deref()),
             Output::WhoIs(process) => {
                 if !self.resolver.ask(Question::WhoIs(process)) {
@@ -66,7 +67,12 @@ impl Observer {
                     self.out.take(&finished, &self.clock, &self.instruments);
                 }
             }
-            Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } | Output::PlaintextSeen { .. } => {}
+            Output::Notice(_)
+            | Output::WhoIs(_)
+            | Output::Forgotten(_)
+            | Output::Verdict { .. }
+            | Output::PlaintextSeen { .. }
+            | Output::Recognised { .. } => {}
         }
     }
 

@@ -79,7 +79,12 @@ impl Bench {
         let finished = std::mem::take(&mut self.out).into_iter().filter_map(|output| match output {
             Output::Call(call) => Some(call.call.call().clone()),
             Output::Estimate(call) => Some(*call),
-            Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } | Output::PlaintextSeen { .. } => None,
+            Output::Notice(_)
+            | Output::WhoIs(_)
+            | Output::Forgotten(_)
+            | Output::Verdict { .. }
+            | Output::PlaintextSeen { .. }
+            | Output::Recognised { .. } => None,
         });
         finished.collect()
     }
@@ -169,7 +174,8 @@ impl Kernel {
                 | Output::Notice(_)
                 | Output::WhoIs(_)
                 | Output::Forgotten(_)
-                | Output::PlaintextSeen { .. }) => {
+                | Output::PlaintextSeen { .. }
+                | Output::Recognised { .. }) => {
                     rest.push(other);
                 }
             }

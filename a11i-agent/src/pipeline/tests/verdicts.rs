@@ -133,7 +133,8 @@ fn upgrades(bench: &Bench) -> Vec<bool> {
         | Output::WhoIs(_)
         | Output::Forgotten(_)
         | Output::Verdict { .. }
-        | Output::PlaintextSeen { .. } => None,
+        | Output::PlaintextSeen { .. }
+        | Output::Recognised { .. } => None,
     });
     upgraded.collect()
 }
@@ -198,6 +199,21 @@ fn plaintext_of_tls_to_an_llm_host_is_said_once_whoever_names_the_host() {
     assert_eq!(shown(CaptureLibrary::OpenSsl, None, nameless), [None]);
     assert_eq!(shown(CaptureLibrary::OpenSsl, None, OTHER), []);
     assert_eq!(shown(CaptureLibrary::Plaintext, None, REQUEST), [], "no TLS, so it says nothing of any");
+}
+
+#[test]
+fn what_comes_through_probes_is_recognised_once_as_http_or_as_nothing_known() {
+    for (bytes, http) in [(REQUEST, true), (OTHER, true), (b"\x00\x01\x02\x03".as_slice(), false)] {
+        let mut bench = Bench::new(ContentPolicy::None);
+        for direction in [Direction::Write, Direction::Read] {
+            bench.event(data(direction, 0, bytes));
+        }
+        let said = bench.out.iter().filter_map(|output| {
+            let Output::Recognised { attachment, is_http } = output else { return None };
+            Some((*attachment, *is_http))
+        });
+        assert_eq!(said.collect::<Vec<_>>(), [(AttachmentId(0), http)]);
+    }
 }
 
 #[test]
