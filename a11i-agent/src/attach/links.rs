@@ -309,7 +309,9 @@ impl Links {
         if more.iter().any(|plan| plan.file != file.id()) || !file.is_unchanged() && !is_same_code(file, &all) {
             return Err(AttachError::Changed);
         }
-        let before = std::mem::replace(&mut attached.proof, proof);
+        // The proof is of all plans, from here on and until all is made.
+        let proof_before = std::mem::replace(&mut attached.proof, proof);
+        let plans_before = std::mem::replace(&mut attached.plans, all);
         let everyone = attached.everyone.as_ref().map(|_| None);
         let scopes: Vec<Option<ProcessId>> = everyone.into_iter().chain(attached.processes.keys().copied().map(Some)).collect();
         let mut added = Vec::new();
@@ -318,8 +320,10 @@ impl Links {
                 Ok(set) => added.push((scope, set)),
                 Err(error) if error.is_ended_process() => {}
                 Err(error) => {
-                    added.into_iter().for_each(|(_, set)| self.unlink(set));
-                    attached.proof = before;
+                    for (_, set) in added {
+                        self.unlink(set);
+                    }
+                    (attached.proof, attached.plans) = (proof_before, plans_before);
                     return Err(error);
                 }
             }
@@ -334,7 +338,6 @@ impl Links {
                 None => self.unlink(set),
             }
         }
-        attached.plans = all;
         Ok(more.iter().map(|plan| plan.probes.len()).sum())
     }
 
