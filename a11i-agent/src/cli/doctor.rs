@@ -13,7 +13,7 @@ use crate::{
         loader::{self, Loaded, ProgramStatistics},
         sockets::SocketStanding,
     },
-    config::Config,
+    config::{Config, SocketCapture},
     observe::{Scope, load_settings},
 };
 
@@ -155,7 +155,8 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
         Ok(Loaded { ebpf, socket_problem }) => {
             line(true, "kernel programs", &format!("loaded and verified, attached by {mode}"));
             let sockets = SocketStanding::of(config.capture.sockets, features, socket_problem.as_ref());
-            line(sockets.front_end.is_some(), "traffic without TLS", &of_sockets(&sockets));
+            let as_asked = sockets.front_end.is_some() || config.capture.sockets == SocketCapture::Off;
+            line(as_asked, "traffic without TLS", &of_sockets(&sockets));
             for program in programs(&ebpf) {
                 let verified = program.verified_instructions.map_or_else(
                     || "accepted; what that cost the verifier is told from 5.16 on".to_owned(),

@@ -112,13 +112,15 @@ impl Desk {
                     sink(Output::Recognised { attachment: *attachment, is_http: true });
                 }
                 let mut asked = None;
-                let mut shown = None;
+                let (mut shown, mut is_nameless) = (None, false);
                 let is_head = matches!(event.kind, HttpEventKind::Request(_));
                 let is_certain = !matches!(&event.kind, HttpEventKind::Request(head) if head.headers.has_unseen());
                 match &event.kind {
                     HttpEventKind::Request(head) => {
                         asked = self.upgrade_asked(id, head, context);
-                        shown = if is_tls && !*is_shown { self.shown_host(head, context) } else { None };
+                        let name = context.server_name.as_ref().or(head.host.as_ref());
+                        is_nameless = name.is_none();
+                        shown = name.filter(|name| is_tls && !*is_shown && self.settings.routes.is_llm_host(name)).cloned();
                     }
                     HttpEventKind::Response(_) | HttpEventKind::ResponseEnd(_) if upgrade.as_ref().is_some_and(|it| it.exchange <= id) => {
                         answered = upgrade.take();
@@ -140,11 +142,9 @@ impl Desk {
                     if is_call || is_certain {
                         seen.head(is_call);
                     }
-                    if let Some(host) = shown
-                        && (host.is_some() || is_call)
-                    {
+                    if is_tls && !*is_shown && (shown.is_some() || is_call && is_nameless) {
                         *is_shown = true;
-                        sink(Output::PlaintextSeen { process: context.owner.process, host });
+                        sink(Output::PlaintextSeen { process: context.owner.process, host: shown });
                     }
                     *upgrade = upgrade.take().or(asked);
                 }
@@ -224,14 +224,6 @@ impl Desk {
         // What goes through a tunnel is seen where it is encrypted, so that nobody has to be warned of it.
         let host = head.host.clone().filter(|_| !tunnel);
         (is_llm(&context.server_name) || is_llm(&head.host)).then_some(Upgrade { exchange, host })
-    }
-
-    /// What the head shows of the peer: the name of an LLM host, or that it names nobody (which is worth a word if it turns out to be a call).
-    fn shown_host(&self, head: &RequestHead, context: &ConnectionContext) -> Option<Option<String>> {
-        match context.server_name.as_ref().or(head.host.as_ref()) {
-            Some(name) => self.settings.routes.is_llm_host(name).then(|| Some(name.clone())),
-            None => Some(None),
-        }
     }
 
     fn look_up_owner(&mut self, flow: &mut Flow) {

@@ -408,9 +408,12 @@ fn feed(
         }
     }
     // Here and not with the other outputs: the end of the process may be among the same records.
-    pipeline.handle_event(event, &mut |flow| final_offsets(tables, flow), &mut |output| match output {
-        Output::PlaintextSeen { process, host } => unseen.handle_seen(process, host.as_deref()),
-        other => outputs.push(other),
+    pipeline.handle_event(event, &mut |flow| final_offsets(tables, flow), &mut |output| {
+        if let Output::PlaintextSeen { process, host } = output {
+            unseen.handle_seen(process, host.as_deref());
+        } else {
+            outputs.push(output);
+        }
     });
     if matches!(event.body, EventBody::Exec | EventBody::Exit) {
         missed = unseen.handle_end(process);
