@@ -197,8 +197,8 @@ fn plaintext_of_tls_to_an_llm_host_is_said_once_whoever_names_the_host() {
     let nameless = b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: 61\r\n\r\n\
         {\"model\":\"gpt-4o\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}";
     assert_eq!(shown(CaptureLibrary::OpenSsl, None, nameless), [None]);
-    assert_eq!(shown(CaptureLibrary::OpenSsl, None, OTHER), []);
-    assert_eq!(shown(CaptureLibrary::Plaintext, None, REQUEST), [], "no TLS, so it says nothing of any");
+    assert!(shown(CaptureLibrary::OpenSsl, None, OTHER).is_empty());
+    assert!(shown(CaptureLibrary::Plaintext, None, REQUEST).is_empty(), "no TLS, so it says nothing of any");
 }
 
 #[test]
