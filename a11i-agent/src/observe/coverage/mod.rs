@@ -285,7 +285,11 @@ impl Coverage {
                     self.switch(false, &progress);
                     done.send(()).ok();
                 }
-                CoverageCommand::Report { done } => drop(done.send(self.report())),
+                CoverageCommand::Report { done } => {
+                    // What was told before the question belongs to the answer.
+                    self.handle_recognised();
+                    drop(done.send(self.report()));
+                }
             }
         }
     }
