@@ -64,7 +64,7 @@ impl Outlet {
             );
         }
         self.summary.add(finished);
-        self.tally.add(call.owner.process, call.completeness);
+        self.tally.add(call.owner.process, call.capture, call.completeness);
         let ids = SpanIds::of(call);
         let line = match self.format {
             OutputFormat::Json => Some(json_line(&SpanRecord::new(redacted, ids, clock.offset(), &self.resources), None)),

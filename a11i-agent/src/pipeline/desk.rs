@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use a11i_common::{event::cause, identity::BootTime};
+use a11i_common::{
+    event::cause,
+    identity::{AttachmentId, BootTime},
+};
 
 use super::{
     Ends, FinalOffsets, Notice, NoticeKind, Output, PipelineCounters, PipelineSettings, Sink,
@@ -11,7 +14,7 @@ use super::{
     leaving::{Finished, WaitingCall},
 };
 use crate::{
-    call::{DeferredAnswers, LlmCall, LossCauses},
+    call::{CaptureLibrary, DeferredAnswers, LlmCall, LossCauses},
     cost::Query,
     flow::{DataPiece, Ended, FlowId, Gap, Reassembly, Segment, SegmentBody},
     http::{Connection, ConnectionNotice, ExchangeId, HttpEventKind, RequestHead},
@@ -36,6 +39,12 @@ pub(super) struct Flow {
     /// Bytes were lost since the last request whose head was seen: what is under way may be a call that nobody knows of.
     pub(super) lossy: bool,
     pub(super) upgrade: Option<Upgrade>,
+    /// [`Output::PlaintextSeen`] was said.
+    pub(super) is_shown: bool,
+    /// Of the first record.
+    pub(super) attachment: AttachmentId,
+    /// [`Output::Recognised`] was said.
+    pub(super) is_recognised: bool,
 }
 
 /// A request to an LLM host that asks for another protocol (WebSocket). The kernel half goes on copying until its answer says what becomes
@@ -101,7 +110,10 @@ impl Desk {
     /// Record → segments → HTTP events → calls, on one flow.
     pub(super) fn run(&mut self, flow: &mut Flow, sink: Sink<'_>, act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>))) -> Seen {
         self.look_up_owner(flow);
-        let Flow { reassembly, http, exchanges, mcp, number, context, owner_open, lossy, upgrade, .. } = flow;
+        let Flow {
+            reassembly, http, exchanges, mcp, number, context, owner_open, lossy, upgrade, is_shown, attachment, is_recognised, ..
+        } = flow;
+        let is_tls = context.capture.library != Some(CaptureLibrary::Plaintext);
         let mut answered = None;
         let mut seen = Seen::default();
         let discarded = reassembly.discarded_bytes();
@@ -113,11 +125,20 @@ impl Desk {
             }
             http.push(segment, &mut |event| {
                 let id = event.exchange;
+                if !std::mem::replace(is_recognised, true) {
+                    sink(Output::Recognised { attachment: *attachment, is_http: true });
+                }
                 let mut asked = None;
+                let (mut shown, mut is_nameless) = (None, false);
                 let is_head = matches!(event.kind, HttpEventKind::Request(_));
                 let is_certain = !matches!(&event.kind, HttpEventKind::Request(head) if head.headers.has_unseen());
                 match &event.kind {
-                    HttpEventKind::Request(head) => asked = self.upgrade_asked(id, head, context),
+                    HttpEventKind::Request(head) => {
+                        asked = self.upgrade_asked(id, head, context);
+                        let name = context.server_name.as_ref().or(head.host.as_ref());
+                        is_nameless = name.is_none();
+                        shown = name.filter(|name| is_tls && !*is_shown && self.settings.routes.is_llm_host(name)).cloned();
+                    }
                     HttpEventKind::Response(_) | HttpEventKind::ResponseEnd(_) if upgrade.as_ref().is_some_and(|it| it.exchange <= id) => {
                         answered = upgrade.take();
                         seen.other = true;
@@ -154,6 +175,10 @@ impl Desk {
                     if is_call || is_certain && told == McpTold::Nothing {
                         seen.head(is_call);
                     }
+                    if is_tls && !*is_shown && (shown.is_some() || is_call && is_nameless) {
+                        *is_shown = true;
+                        sink(Output::PlaintextSeen { process: context.owner.process, host: shown });
+                    }
                     *upgrade = upgrade.take().or(asked);
                 }
             });
@@ -165,6 +190,9 @@ impl Desk {
         add_exchanges(&mut counters.exchanges, before, after);
         while let Some(notice) = http.take_notice() {
             seen.notice(notice);
+            if notice == ConnectionNotice::NotHttp && !std::mem::replace(is_recognised, true) {
+                sink(Output::Recognised { attachment: *attachment, is_http: false });
+            }
             let kind = match notice {
                 ConnectionNotice::NotHttp => NoticeKind::NotHttp,
                 ConnectionNotice::Upgraded => NoticeKind::Upgraded,
@@ -173,6 +201,10 @@ impl Desk {
             let named = answered.as_ref().filter(|_| notice == ConnectionNotice::Upgraded).and_then(|upgrade| upgrade.host.clone());
             let server_name = context.server_name.clone().or(named);
             let llm_host = server_name.as_deref().is_some_and(|name| self.settings.routes.is_llm_host(name));
+            if llm_host && is_tls && !std::mem::replace(is_shown, true) {
+                // What the notice says is why nothing is seen.
+                sink(Output::PlaintextSeen { process: context.owner.process, host: server_name.clone() });
+            }
             sink(Output::Notice(Notice { owner: Arc::clone(&context.owner), server_name, llm_host, kind }));
         }
         seen

@@ -89,6 +89,14 @@ impl Python {
         Ok(Self { program })
     }
 
+    /// Of the OpenSSL that its `ssl` module uses, in its own words.
+    pub async fn openssl_version(&self) -> String {
+        let mut command = Command::new(&self.program);
+        let output =
+            command.args(["-c", "import ssl; print(ssl.OPENSSL_VERSION.split()[1])"]).output().await.expect("Python can be started");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
     /// Starts a program whose every name resolves to the stand-in.
     pub fn start(&self, script: Script, stub: &ProviderStub) -> Program {
         Program::start(&mut self.command(script, stub))

@@ -79,7 +79,13 @@ impl Bench {
         let finished = std::mem::take(&mut self.out).into_iter().filter_map(|output| match output {
             Output::Call(call) => Some(call.call.call().clone()),
             Output::Estimate(call) => Some(*call),
-            Output::Mcp(_) | Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => None,
+            Output::Mcp(_)
+            | Output::Notice(_)
+            | Output::WhoIs(_)
+            | Output::Forgotten(_)
+            | Output::Verdict { .. }
+            | Output::PlaintextSeen { .. }
+            | Output::Recognised { .. } => None,
         });
         finished.collect()
     }
@@ -165,11 +171,13 @@ impl Kernel {
                     verdicts.push(verdict);
                 }
                 other @ (Output::Call(_)
-                | Output::Mcp(_)
                 | Output::Estimate(_)
+                | Output::Mcp(_)
                 | Output::Notice(_)
                 | Output::WhoIs(_)
-                | Output::Forgotten(_)) => {
+                | Output::Forgotten(_)
+                | Output::PlaintextSeen { .. }
+                | Output::Recognised { .. }) => {
                     rest.push(other);
                 }
             }
