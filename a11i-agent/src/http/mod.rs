@@ -7,6 +7,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 mod authority;
+pub mod aws_event_stream;
 mod connection;
 pub mod content_coding;
 mod context;
