@@ -99,6 +99,11 @@ impl CallBuilder {
         self.operation
     }
 
+    /// Where the path does not tell what is asked for, the body does (Bedrock's profiles hide the model).
+    pub const fn set_operation(&mut self, operation: Operation) {
+        self.operation = operation;
+    }
+
     /// Whether building messages is worth the work.
     pub const fn keeps_content(&self) -> bool {
         self.keep_content

@@ -35,6 +35,8 @@ pub struct EventStreamMessage<'a> {
     /// `:error-message`.
     pub error_message: Option<&'a str>,
     pub payload: &'a [u8],
+    /// Something is missing between the message before and this one.
+    pub after_loss: bool,
 }
 
 /// `:message-type`; an event where it is absent.
@@ -57,6 +59,8 @@ pub struct EventStreamParser {
     skip: usize,
     /// Where the next message begins is not known.
     searching: bool,
+    /// Since the last message that was given.
+    lost: bool,
     second_looks: usize,
     dropped: u64,
     damaged: u64,
@@ -69,6 +73,7 @@ impl Default for EventStreamParser {
             wanted: PRELUDE_BYTES,
             skip: 0,
             searching: false,
+            lost: false,
             second_looks: SECOND_LOOK_BYTES,
             dropped: 0,
             damaged: 0,
@@ -125,6 +130,7 @@ impl EventStreamParser {
         self.wanted = PRELUDE_BYTES;
         self.skip = 0;
         self.searching = true;
+        self.lost = true;
     }
 
     fn take_kept(&mut self, sink: &mut impl FnMut(EventStreamMessage<'_>)) {
@@ -165,6 +171,7 @@ impl EventStreamParser {
             };
             if prelude.total > EVENT_BYTES {
                 self.dropped = self.dropped.saturating_add(1);
+                self.lost = true;
                 let seen = prelude.total.min(rest.len());
                 self.skip = prelude.total.saturating_sub(seen);
                 at = at.saturating_add(seen);
@@ -178,8 +185,11 @@ impl EventStreamParser {
                 Some(body) => {
                     self.searching = false;
                     match body.read() {
-                        Some(message) => sink(message),
-                        None => self.damaged = self.damaged.saturating_add(1),
+                        Some(message) => sink(EventStreamMessage { after_loss: std::mem::take(&mut self.lost), ..message }),
+                        None => {
+                            self.damaged = self.damaged.saturating_add(1);
+                            self.lost = true;
+                        }
                     }
                     at = at.saturating_add(prelude.total);
                 }
@@ -198,6 +208,7 @@ impl EventStreamParser {
         if !self.searching {
             self.damaged = self.damaged.saturating_add(1);
             self.searching = true;
+            self.lost = true;
         }
     }
 }
@@ -265,7 +276,7 @@ impl<'a> Body<'a> {
             MessageKind::Exception => exception,
             MessageKind::Error => code,
         };
-        Some(EventStreamMessage { kind, name, error_message, payload: self.payload })
+        Some(EventStreamMessage { kind, name, error_message, payload: self.payload, after_loss: false })
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod authority;
 pub mod aws_event_stream;
+pub(crate) mod base64;
 mod connection;
 pub mod content_coding;
 mod context;

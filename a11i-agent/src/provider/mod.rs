@@ -8,6 +8,7 @@
 mod answer;
 mod body;
 mod error_body;
+mod event_stream;
 mod exchange;
 mod hosts;
 mod lenient;
@@ -17,6 +18,7 @@ mod route;
 mod trace_context;
 
 mod anthropic;
+mod bedrock;
 mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
@@ -91,13 +93,25 @@ fn posted(head: &RequestHead, ends: &[(&str, Operation)]) -> Option<Operation> {
 }
 
 /// In the order they are asked.
-static DIALECTS: [&dyn Dialect; 5] = [
+static DIALECTS: [&dyn Dialect; 8] = [
     &openai_chat::OpenAiChat,
     &openai_responses::OpenAiResponses,
     &anthropic::Anthropic,
     &openai_embeddings::OpenAiEmbeddings,
     &openai_completions::OpenAiCompletions,
+    &bedrock::BedrockConverse,
+    &bedrock::BedrockInvoke,
+    &bedrock::BedrockAside,
 ];
 
 /// Names for configuration, in the order of [`DIALECTS`].
-static DIALECT_NAMES: [&str; 5] = ["openai.chat", "openai.responses", "anthropic.messages", "openai.embeddings", "openai.completions"];
+static DIALECT_NAMES: [&str; 8] = [
+    "openai.chat",
+    "openai.responses",
+    "anthropic.messages",
+    "openai.embeddings",
+    "openai.completions",
+    "bedrock.converse",
+    "bedrock.invoke",
+    "bedrock.other",
+];
