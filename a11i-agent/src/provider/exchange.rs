@@ -109,7 +109,12 @@ enum RequestBody {
 
 impl Exchanges {
     pub const fn new(routes: Arc<Routes>, limits: ExchangeLimits) -> Self {
-        Self { routes, limits, open: Vec::new(), counters: ExchangeCounters { too_many: 0, unlike: 0, dropped_events: 0, damaged_events: 0 } }
+        Self {
+            routes,
+            limits,
+            open: Vec::new(),
+            counters: ExchangeCounters { too_many: 0, unlike: 0, dropped_events: 0, damaged_events: 0 },
+        }
     }
 
     /// Takes the next event of the connection; gives the call that it finishes.

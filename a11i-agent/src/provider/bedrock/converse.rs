@@ -229,11 +229,7 @@ fn piece(index: u64, block: &Block<'_>, call: &mut CallBuilder) {
     } else if block.image.is_object() {
         if let Some(data) = block.image.source.bytes.filled() {
             let mime_type = block.image.format.filled().map(|format| format!("image/{}", clip(format, 32)));
-            call.whole_part(ANSWER, slot, data.len(), || Part::Blob {
-                modality: Modality::Image,
-                mime_type,
-                content: data.to_owned(),
-            });
+            call.whole_part(ANSWER, slot, data.len(), || Part::Blob { modality: Modality::Image, mime_type, content: data.to_owned() });
         }
     } else if let Some(result) = block.tool_result.read::<ToolResult<'_>>().filter(Shape::is_object) {
         let (id, kind) = (result.id.name(), result.kind.filled().unwrap_or("tool_result"));

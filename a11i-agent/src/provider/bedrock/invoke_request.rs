@@ -268,8 +268,9 @@ fn image(request: &Request<'_>, call: &mut CallBuilder) {
 
 fn embedding_parameters(request: &Request<'_>, call: &mut CallBuilder) {
     let facts = &mut call.request;
-    facts.embedding_dimensions = [request.output_dimension, request.dimensions, request.embedding_config.length, request.single_embedding.dimension]
-        .into_iter()
-        .find_map(|length| length.0);
+    facts.embedding_dimensions =
+        [request.output_dimension, request.dimensions, request.embedding_config.length, request.single_embedding.dimension]
+            .into_iter()
+            .find_map(|length| length.0);
     facts.encoding_formats = request.embedding_types.0.iter().chain(&request.embedding_types_camel.0).filter_map(Text::name).collect();
 }
