@@ -23,6 +23,7 @@ mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
 mod openai_responses;
+mod sagemaker;
 
 pub use answer::Framing;
 pub use body::{BODY_CAP, TAIL_CAP};
@@ -51,6 +52,11 @@ pub trait Dialect: Sync {
 
     /// Whether method and path (and marks in the headers) are this format's.
     fn claims(&self, head: &RequestHead) -> Option<Operation>;
+
+    /// Its hosts serve anything at such paths: a body that does not look like a call is none. The request then leaves the model unnamed.
+    fn body_decides(&self) -> bool {
+        false
+    }
 
     /// What the request's head alone says: the model in a path, a stream asked for by the path.
     fn request_head(&self, _head: &RequestHead, _call: &mut CallBuilder) {}
@@ -93,7 +99,7 @@ fn posted(head: &RequestHead, ends: &[(&str, Operation)]) -> Option<Operation> {
 }
 
 /// In the order they are asked.
-static DIALECTS: [&dyn Dialect; 8] = [
+static DIALECTS: [&dyn Dialect; 9] = [
     &openai_chat::OpenAiChat,
     &openai_responses::OpenAiResponses,
     &anthropic::Anthropic,
@@ -102,10 +108,11 @@ static DIALECTS: [&dyn Dialect; 8] = [
     &bedrock::BedrockConverse,
     &bedrock::BedrockInvoke,
     &bedrock::BedrockAside,
+    &sagemaker::SageMaker,
 ];
 
 /// Names for configuration, in the order of [`DIALECTS`].
-static DIALECT_NAMES: [&str; 8] = [
+static DIALECT_NAMES: [&str; 9] = [
     "openai.chat",
     "openai.responses",
     "anthropic.messages",
@@ -114,4 +121,5 @@ static DIALECT_NAMES: [&str; 8] = [
     "bedrock.converse",
     "bedrock.invoke",
     "bedrock.other",
+    "sagemaker.invoke",
 ];

@@ -69,7 +69,7 @@ impl Routes {
         let known_host = known.is_some() || self.gateways.iter().any(|pattern| matches(pattern, host));
         let provider =
             known.or_else(|| (head.port == Some(OLLAMA_PORT)).then_some(ProviderName::of("ollama"))).unwrap_or_else(|| dialect.name());
-        let certain = known_host || head.headers.text("anthropic-version").is_some();
+        let certain = !dialect.body_decides() && (known_host || head.headers.text("anthropic-version").is_some());
         Some(Route { dialect, operation, provider, known_host, certain })
     }
 

@@ -6,7 +6,7 @@ use crate::{
     provider::{
         Dialect as _, StreamFrame,
         anthropic::Anthropic,
-        lenient::{Count, Few, Raw, Shape, Text, Unreadable, lenient_object, parse},
+        lenient::{Count, Raw, Shape, Text, Unreadable, lenient_object, parse},
         openai_chat::OpenAiChat,
     },
 };
@@ -21,7 +21,8 @@ lenient_object! {
         "contentBlockDelta" => block_delta: Raw<'a>,
         "messageStop" => message_stop: Raw<'a>,
         "metadata" => metadata: Raw<'a>,
-        "choices" => choices: Few<Choice<'a>>,
+        "object" => object: Text<'a>,
+        "choices" => choices: Raw<'a>,
         "event" => event: SpeechEvent<'a>,
         "amazon-bedrock-invocationMetrics" => metrics: Metrics<'a>,
     }
@@ -98,7 +99,7 @@ pub(in crate::provider) fn answer(body: &[u8], call: &mut CallBuilder) -> Result
         call.cache_apart.base_seen |= told_by_head;
     } else if shapes.output.0.is_some() {
         converse::answer(body, call)?;
-    } else if !shapes.choices.0.is_empty() {
+    } else if shapes.are_openais() {
         OpenAiChat.response(body, call)?;
         stop_reasons(&shapes, call);
     } else {
@@ -126,7 +127,7 @@ pub(in crate::provider) fn event(body: &[u8], call: &mut CallBuilder) {
     ];
     if let Some((name, inside)) = nova.into_iter().find_map(|(name, event)| event.json().map(|json| (name, json))) {
         converse::event(name, inside.as_bytes(), call);
-    } else if !shapes.choices.0.is_empty() {
+    } else if shapes.are_openais() {
         OpenAiChat.chunk(&StreamFrame { event: None, data: body }, call);
         stop_reasons(&shapes, call);
     } else if shapes.event.is_object() {
@@ -148,13 +149,22 @@ pub(in crate::provider) fn end(gap: bool, call: &mut CallBuilder) {
 }
 
 fn stop_reasons(shapes: &Shapes<'_>, call: &mut CallBuilder) {
-    for (position, choice) in shapes.choices.0.iter().enumerate() {
-        let index = choice.index.0.and_then(|index| u32::try_from(index).ok()).or_else(|| u32::try_from(position).ok()).unwrap_or(0);
+    let mut position = 0_u32;
+    shapes.choices.for_each(|choice: Choice<'_>| {
+        let index = choice.index.0.and_then(|index| u32::try_from(index).ok()).unwrap_or(position);
+        position = position.saturating_add(1);
         if choice.finish_reason.filled().is_none()
             && let Some(reason) = choice.stop_reason.text().filter(|reason| !reason.is_empty())
         {
             call.finish(index, &reason);
         }
+    });
+}
+
+impl Shapes<'_> {
+    /// The event with the usage has no choices.
+    fn are_openais(&self) -> bool {
+        self.choices.0.is_some() || self.object.as_str().is_some_and(|object| object.starts_with("chat.completion"))
     }
 }
 

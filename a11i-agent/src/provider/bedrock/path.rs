@@ -56,7 +56,7 @@ fn is_vouched_for(head: &RequestHead, id: &str) -> bool {
 }
 
 /// Marks that AWS's own clients leave on what they sign and send.
-fn is_signed(head: &RequestHead) -> bool {
+pub(in crate::provider) fn is_signed(head: &RequestHead) -> bool {
     ["x-amz-date", "x-amz-security-token", "amz-sdk-invocation-id"].iter().any(|name| head.headers.text(name).is_some())
 }
 
