@@ -119,6 +119,8 @@ pub struct RequestFacts {
     pub service_tier: Option<String>,
     pub prompt_name: Option<String>,
     pub prompt_version: Option<String>,
+    /// Bedrock's guardrail that the call is subject to: its id or ARN.
+    pub guardrail_id: Option<String>,
     /// Which attempt of the client's SDK this is (`x-stainless-retry-count`), 0 = first.
     pub retry_count: Option<u32>,
     /// `user-agent`, cut to 256 bytes.

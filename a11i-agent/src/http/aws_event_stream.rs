@@ -181,25 +181,21 @@ impl EventStreamParser {
                 self.wanted = prelude.total;
                 return at;
             };
-            match prelude.body_of(message) {
-                Some(body) => {
-                    self.searching = false;
-                    match body.read() {
-                        Some(message) => sink(EventStreamMessage { after_loss: std::mem::take(&mut self.lost), ..message }),
-                        None => {
-                            self.damaged = self.damaged.saturating_add(1);
-                            self.lost = true;
-                        }
-                    }
-                    at = at.saturating_add(prelude.total);
-                }
-                None => {
-                    self.lose();
-                    let again = self.second_looks.checked_sub(prelude.total);
-                    self.second_looks = again.unwrap_or(0);
-                    at = at.saturating_add(if again.is_some() { 1 } else { prelude.total });
-                }
+            let Some(body) = prelude.body_of(message) else {
+                self.lose();
+                let again = self.second_looks.checked_sub(prelude.total);
+                self.second_looks = again.unwrap_or(0);
+                at = at.saturating_add(if again.is_some() { 1 } else { prelude.total });
+                continue;
+            };
+            self.searching = false;
+            if let Some(message) = body.read() {
+                sink(EventStreamMessage { after_loss: std::mem::take(&mut self.lost), ..message });
+            } else {
+                self.damaged = self.damaged.saturating_add(1);
+                self.lost = true;
             }
+            at = at.saturating_add(prelude.total);
         }
     }
 

@@ -18,7 +18,7 @@ pub(crate) fn event(name: &str, payload: &str) -> Vec<u8> {
 }
 
 fn framed(headers: &[u8], payload: &[u8]) -> Vec<u8> {
-    let total = u32::try_from(headers.len() + payload.len() + FRAME_BYTES).unwrap();
+    let total = u32::try_from(headers.len().saturating_add(payload.len()).saturating_add(FRAME_BYTES)).unwrap();
     let mut out = total.to_be_bytes().to_vec();
     out.extend_from_slice(&u32::try_from(headers.len()).unwrap().to_be_bytes());
     out.extend_from_slice(&checksum(&out).to_be_bytes());

@@ -16,13 +16,16 @@ pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) ->
     };
 
     // A stored response that is fetched is the conventions' own operation, without usage: it was counted when it was made.
-    compare("operation", call.operation.as_str().into(), operation(record).into());
+    // What an invoked model does, only its own format tells.
+    if record["api"] != "bedrock.invoke" {
+        compare("operation", call.operation.as_str().into(), operation(record).into());
+    }
     let providers: &[&str] = match record["provider"].as_str().unwrap() {
         "openai" => &["openai"],
         "azure_openai" => &["azure.ai.openai"],
         "azure_ai" => &["azure.ai.inference", "azure.ai.openai"],
         "anthropic" => &["anthropic"],
-        "bedrock_mantle" => &["aws.bedrock"],
+        "bedrock" | "bedrock_mantle" => &["aws.bedrock"],
         "groq" => &["groq"],
         "deepseek" => &["deepseek"],
         "xai" => &["x_ai"],
@@ -85,6 +88,8 @@ fn operation(record: &Value) -> &'static str {
         "fetch_response"
     } else if api.ends_with(".embeddings") {
         "embeddings"
+    } else if api.ends_with(".count_tokens") {
+        "count_tokens"
     } else if api.ends_with(".completions") {
         "text_completion"
     } else {
@@ -113,17 +118,25 @@ fn usage(record: &Value, call: &LlmCall, fetched: bool, compare: &mut impl FnMut
     if cache_apart && !inside {
         input = input.map(|tokens| tokens + of("cache_read_input_tokens") + of("cache_creation_input_tokens"));
     }
+    if raw.get("inputTokens").is_some() {
+        let part = |names: [&str; 2]| names.iter().find_map(|name| raw[*name].as_u64()).unwrap_or(0);
+        let cached =
+            part(["cacheReadInputTokens", "cacheReadInputTokenCount"]) + part(["cacheWriteInputTokens", "cacheWriteInputTokenCount"]);
+        input = input.map(|tokens| tokens + cached);
+    }
     if record["api"] == "xai.chat" {
         output = output.map(|tokens| tokens + count("reasoning_tokens").unwrap_or(0));
     }
-    if fetched {
+    // A count is no consumption.
+    let counted = record["api"].as_str().is_some_and(|api| api.ends_with(".count_tokens"));
+    if fetched || counted {
         (input, output) = (None, None);
     } else if call.operation == Operation::Embeddings {
         output = None;
     }
     assert_eq!(call.usage.source, UsageSource::Reported, "nothing is estimated in this stage");
     for (field, have, want) in [("input_tokens", call.usage.input_tokens, input), ("output_tokens", call.usage.output_tokens, output)] {
-        if !ambiguous.contains(&field) && (want.is_some() || raw.is_null() || fetched) {
+        if !ambiguous.contains(&field) && (want.is_some() || raw.is_null() || fetched || counted) {
             compare(field, have.into(), want.into());
         }
     }

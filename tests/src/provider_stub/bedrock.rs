@@ -56,7 +56,7 @@ impl Call {
     }
 
     fn good(&self, question: &Question<'_>) -> Answer {
-        let usage = self.usage(question);
+        let usage = Self::usage(question);
         let mut headers = Vec::new();
         if !self.stream && !self.converse {
             headers.push(("x-amzn-bedrock-input-token-count", plain_input(usage).to_string()));
@@ -64,9 +64,9 @@ impl Call {
         }
         let body = match (self.stream, self.converse) {
             (true, true) => converse_events(question, usage),
-            (true, false) => self.claude_events(question, usage),
+            (true, false) => Self::claude_events(question, usage),
             (false, true) => vec![converse_answer(question, usage).to_string().into()],
-            (false, false) => vec![self.claude_answer(question, usage).to_string().into()],
+            (false, false) => vec![Self::claude_answer(question, usage).to_string().into()],
         };
         Answer { status: 200, headers, body, stream: self.stream, expected: self.expected(question, usage) }
     }
@@ -111,7 +111,7 @@ impl Call {
     }
 
     /// The conventions' input includes the cache; Bedrock reports the parts apart.
-    fn usage(&self, question: &Question<'_>) -> Usage {
+    fn usage(question: &Question<'_>) -> Usage {
         let counted = question.usage();
         Usage { input: counted.input.max(counted.cache_read.saturating_add(counted.cache_write)), reasoning: 0, ..counted }
     }
@@ -132,7 +132,7 @@ impl Call {
         }
     }
 
-    fn claude_answer(&self, question: &Question<'_>, usage: Usage) -> Value {
+    fn claude_answer(question: &Question<'_>, usage: Usage) -> Value {
         json!({
             "model": CLAUDE, "id": id(question), "type": "message", "role": "assistant",
             "content": [{"type": "text", "text": question.words().concat()}],
@@ -140,7 +140,7 @@ impl Call {
         })
     }
 
-    fn claude_events(&self, question: &Question<'_>, usage: Usage) -> Vec<Bytes> {
+    fn claude_events(question: &Question<'_>, usage: Usage) -> Vec<Bytes> {
         let mut events = vec![
             json!({"type": "message_start", "message": {"model": CLAUDE, "id": id(question), "type": "message", "role": "assistant",
                 "content": [], "stop_reason": null, "usage": claude_usage(usage, 1)}}),

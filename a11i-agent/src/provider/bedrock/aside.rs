@@ -53,6 +53,8 @@ impl Dialect for BedrockAside {
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
         call.request.model = path::model(head).map(|(id, _)| id);
+        let guardrail = head.path.strip_prefix("/guardrail/").and_then(|rest| rest.split('/').next());
+        call.request.guardrail_id = guardrail.and_then(path::decoded);
         let session = head.path.split_once("/sessions/").and_then(|(_, rest)| rest.split('/').next());
         call.request.conversation_id = session.filter(|session| !session.is_empty()).and_then(path::decoded);
     }

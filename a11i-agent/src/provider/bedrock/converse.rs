@@ -87,7 +87,7 @@ lenient_object! {
 
 lenient_object! {
     struct Bytes<'a> {
-        "bytes" => bytes: Text<'a>,
+        "bytes" => base64: Text<'a>,
     }
 }
 
@@ -227,7 +227,7 @@ fn piece(index: u64, block: &Block<'_>, call: &mut CallBuilder) {
             call.append(ANSWER, slot, PartKind::Text, words.text.as_str().unwrap_or_default());
         });
     } else if block.image.is_object() {
-        if let Some(data) = block.image.source.bytes.filled() {
+        if let Some(data) = block.image.source.base64.filled() {
             let mime_type = block.image.format.filled().map(|format| format!("image/{}", clip(format, 32)));
             call.whole_part(ANSWER, slot, data.len(), || Part::Blob { modality: Modality::Image, mime_type, content: data.to_owned() });
         }

@@ -21,6 +21,13 @@ lenient_object! {
         "toolConfig" => tools: ToolConfig<'a>,
         "outputConfig" => output: OutputConfig<'a>,
         "serviceTier" => service_tier: Typed<'a>,
+        "guardrailConfig" => guardrail: Guardrail<'a>,
+    }
+}
+
+lenient_object! {
+    struct Guardrail<'a> {
+        "guardrailIdentifier" => id: Text<'a>,
     }
 }
 
@@ -32,7 +39,7 @@ lenient_object! {
         "inferenceConfig" => inference: Parameters<'a>,
         "reasoning_effort" => reasoning_effort: Text<'a>,
         "reasoningConfig" => reasoning_config: ReasoningConfig<'a>,
-        "output_config" => output_config: Effort<'a>,
+        "output_config" => output_config: OutputEffort<'a>,
     }
 }
 
@@ -43,7 +50,7 @@ lenient_object! {
 }
 
 lenient_object! {
-    struct Effort<'a> {
+    struct OutputEffort<'a> {
         "effort" => effort: Text<'a>,
     }
 }
@@ -218,6 +225,7 @@ fn parameters(request: &Request<'_>, call: &mut CallBuilder) {
     .into_iter()
     .find_map(Text::name);
     request.service_tier.kind.replace(&mut facts.service_tier);
+    request.guardrail.id.replace(&mut facts.guardrail_id);
     facts.output_type = request.output.text.kind.filled().filter(|format| format.starts_with("json")).map(|_| OutputType::Json);
 }
 

@@ -94,7 +94,9 @@ impl Dialect for BedrockInvoke {
             call.request.model = Some(id);
             call.request.stream = api != "invoke";
         }
-        call.request.service_tier = head.headers.text("x-amzn-bedrock-service-tier").filter(|tier| !tier.is_empty()).map(fact);
+        let text = |name| head.headers.text(name).filter(|value| !value.is_empty()).map(fact);
+        call.request.service_tier = text("x-amzn-bedrock-service-tier");
+        call.request.guardrail_id = text("x-amzn-bedrock-guardrailidentifier");
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
