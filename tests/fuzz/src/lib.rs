@@ -48,7 +48,7 @@ pub fn reassembly(data: &[u8]) {
             1 if extra > 250 => reassembly.end(offset, offset, [LossCauses(0); 2], time, &mut take),
             // A known size is lost with these causes; an uncounted loss would leave the model without its place.
             2 => reassembly.push(
-                DataPiece { direction, offset, time, skipped: u32::from(extra), causes: LossCauses(extra & 7), payload: &payload },
+                DataPiece { direction, offset, time, skipped: u32::from(extra), causes: LossCauses(u16::from(extra & 7)), payload: &payload },
                 &mut take,
             ),
             _ => reassembly.push(DataPiece { direction, offset, time, skipped: 0, causes: LossCauses(0), payload: &payload }, &mut take),
