@@ -83,6 +83,13 @@ fn recorded_anthropic_messages_are_exact() {
 }
 
 #[test]
+fn recorded_bedrock_calls_are_exact() {
+    for api in ["bedrock.converse", "bedrock.invoke", "bedrock.count_tokens"] {
+        check_recorded(api);
+    }
+}
+
+#[test]
 fn recorded_services_that_speak_these_formats_are_exact() {
     for service in [
         "azure_ai.chat",

@@ -11,6 +11,7 @@
 mod scene;
 
 mod admin;
+mod bedrock;
 mod bystander;
 mod client_abort;
 mod commands;

@@ -123,6 +123,8 @@ pub struct RequestFacts {
     pub prompt_version: Option<String>,
     /// The path without its ids, of requests that no dialect knows: bounded, so that it can be a metric dimension.
     pub path_pattern: Option<String>,
+    /// Bedrock's guardrail that the call is subject to: its id or ARN.
+    pub guardrail_id: Option<String>,
     /// Which attempt of the client's SDK this is (`x-stainless-retry-count`), 0 = first.
     pub retry_count: Option<u32>,
     /// `user-agent`, cut to 256 bytes.

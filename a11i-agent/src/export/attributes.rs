@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    semconv::{Semconv, a11i, gen_ai, general, openai},
+    semconv::{Semconv, a11i, aws, gen_ai, general, openai},
     value::{Attributes, Value},
 };
 use crate::{
@@ -100,6 +100,7 @@ fn request(call: &LlmCall, layer: Semconv, out: &mut Attributes) {
             out.push_some(gen_ai::PROMPT_VERSION, facts.prompt_version.as_deref().map(Value::foreign));
         }
     }
+    out.push_some(aws::BEDROCK_GUARDRAIL_ID, facts.guardrail_id.as_deref().map(Value::foreign));
     requested_by(call, facts, layer, out);
 }
 

@@ -93,6 +93,10 @@ pub mod gen_ai {
     pub const TOKEN_MODALITY: &str = "gen_ai.token.modality";
 }
 
+pub mod aws {
+    pub const BEDROCK_GUARDRAIL_ID: &str = "aws.bedrock.guardrail.id";
+}
+
 pub mod openai {
     pub const API_TYPE: &str = "openai.api.type";
     pub const REQUEST_SERVICE_TIER: &str = "openai.request.service_tier";

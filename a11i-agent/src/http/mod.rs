@@ -7,6 +7,8 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 mod authority;
+pub mod aws_event_stream;
+pub(crate) mod base64;
 mod connection;
 pub mod content_coding;
 mod context;

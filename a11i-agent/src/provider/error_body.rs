@@ -8,6 +8,7 @@ lenient_object! {
         "error" => error: Raw<'a>,
         "errors" => errors: Raw<'a>,
         "message" => message: Text<'a>,
+        "Message" => aws_message: Text<'a>,
         "detail" => detail: Text<'a>,
         "type" => kind: Text<'a>,
         "error_type" => error_type: Text<'a>,
@@ -47,7 +48,7 @@ pub(super) fn read_failure(body: &[u8], call: &mut CallBuilder) {
     }
     // Frameworks and gateways in front of a model: {"message"}, {"detail"}.
     let kind = apart.or_else(|| envelope.kind.filled().filter(|kind| *kind != "error")).or_else(|| envelope.code.filled());
-    call.fail(kind, envelope.message.filled().or_else(|| envelope.detail.filled()));
+    call.fail(kind, envelope.message.filled().or_else(|| envelope.aws_message.filled()).or_else(|| envelope.detail.filled()));
 }
 
 /// The value of an `error` field: an object, or a text alone.

@@ -73,6 +73,8 @@ pub struct ExchangeCounters {
     pub unlike: u64,
     /// Events of streams that were dropped for their size.
     pub dropped_events: u64,
+    /// Events of streams that did not arrive as they were sent: their checksum says so.
+    pub damaged_events: u64,
 }
 
 /// The model calls of one connection.
@@ -139,7 +141,12 @@ impl RequestBody {
 
 impl Exchanges {
     pub const fn new(routes: Arc<Routes>, limits: ExchangeLimits) -> Self {
-        Self { routes, limits, open: Vec::new(), counters: ExchangeCounters { too_many: 0, unlike: 0, dropped_events: 0 } }
+        Self {
+            routes,
+            limits,
+            open: Vec::new(),
+            counters: ExchangeCounters { too_many: 0, unlike: 0, dropped_events: 0, damaged_events: 0 },
+        }
     }
 
     /// Takes the next event of the connection; gives the call that it finishes.
@@ -314,7 +321,12 @@ impl Exchange {
         let feed = EventFeed { route: &self.route, call: &mut self.call, timing: &mut self.timing, time };
         let answer = self.answer.finish(end, lost, feed);
         counters.dropped_events = counters.dropped_events.saturating_add(answer.dropped_events);
-        let ending = self.conclude(end.framing, lost, answer);
+        counters.damaged_events = counters.damaged_events.saturating_add(answer.damaged_events);
+        let damaged = answer.damaged_events > 0;
+        if damaged {
+            self.completeness = self.completeness.join(Completeness::Gap { lost: None, causes: LossCauses(0) });
+        }
+        let ending = self.conclude(end.framing, lost || damaged, answer);
         let frame = CallFrame {
             owner: Arc::clone(&context.owner),
             role: self.role,

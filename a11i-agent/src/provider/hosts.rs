@@ -49,6 +49,9 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("*.bedrock-runtime.*.vpce.amazonaws.com", "aws.bedrock"),
     host("bedrock-mantle.*.api.aws", "aws.bedrock"),
     host("bedrock-agent-runtime.*.amazonaws.com", "aws.bedrock"),
+    // Models of every kind: of a request there, only its body says whether it is a call.
+    shared("runtime.sagemaker.*.amazonaws.com", "/endpoints/", "aws.sagemaker"),
+    shared("runtime.sagemaker.*.amazonaws.com.cn", "/endpoints/", "aws.sagemaker"),
     host("api.cohere.com", "cohere"),
     host("api.cohere.ai", "cohere"),
     host("api.mistral.ai", "mistral_ai"),

@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod body_shape;
 mod error_body;
+mod event_stream;
 mod exchange;
 mod hosts;
 mod lenient;
@@ -22,6 +23,7 @@ mod unrecognised;
 mod aleph_alpha;
 mod anthropic;
 mod anthropic_complete;
+mod bedrock;
 mod cohere;
 mod gemini;
 mod generate;
@@ -43,6 +45,7 @@ mod openai_responses;
 mod openai_stored;
 mod replicate;
 mod rerank;
+mod sagemaker;
 mod tei;
 mod triton;
 mod vertex;
@@ -87,6 +90,11 @@ pub trait Dialect: Sync {
     /// Whether the request's body, as read into `call`, is this format's: asked where only the path vouches for it.
     fn resembles(&self, call: &CallBuilder) -> bool {
         call.request.model.is_some()
+    }
+
+    /// Its hosts serve anything at such paths: a body that does not look like a call is none. The request then leaves the model unnamed.
+    fn body_decides(&self) -> bool {
+        false
     }
 
     /// What the request's head alone says: the model in a path, a stream asked for by the path.
@@ -161,6 +169,10 @@ static DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("gemini.grpc", &gemini::grpc::GEMINI),
     ("vertex.grpc", &vertex::VERTEX_GRPC),
     ("vertex.grpc_predict", &vertex::VERTEX_PREDICT_GRPC),
+    ("bedrock.converse", &bedrock::BedrockConverse),
+    ("bedrock.invoke", &bedrock::BedrockInvoke),
+    ("bedrock.other", &bedrock::BedrockAside),
+    ("sagemaker.invoke", &sagemaker::SageMaker),
     ("openai.images", &openai_images::OpenAiImages),
     ("openai.audio", &openai_audio::OpenAiAudio),
     ("openai.moderations", &openai_moderations::OpenAiModerations),

@@ -118,7 +118,7 @@ impl Routes {
             .filter(|(_, dialect)| host.known || !dialect.only_at_known_hosts())
             .find_map(|(_, dialect)| dialect.claims(head).map(|operation| (*dialect, operation)));
         if let Some((dialect, operation)) = claimed {
-            let certain = host.known || head.headers.text("anthropic-version").is_some();
+            let certain = !dialect.body_decides() && (host.known || head.headers.text("anthropic-version").is_some());
             let by_port = || (head.port == Some(OLLAMA_PORT)).then_some(ProviderName::of("ollama"));
             let provider = host.provider.or_else(by_port).unwrap_or_else(|| dialect.name());
             return Some(Route { dialect, operation, provider, known_host: host.known, certain, by_shape: false });

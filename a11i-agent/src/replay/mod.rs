@@ -6,7 +6,6 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
-mod base64;
 mod framing;
 mod record;
 mod seed;

@@ -20,6 +20,8 @@ pub enum DropReason {
     TooManyExchanges,
     /// An event of a stream that is larger than any model sends.
     StreamEventTooLarge,
+    /// An event of a stream whose checksum does not fit.
+    StreamEventDamaged,
     /// A call whose process could not be looked at, or not in time: it goes on without, and without content.
     OwnerUnknown,
     /// A question who a process is, while too many wait.
@@ -79,7 +81,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    pub const ALL: [(Self, &'static str); 36] = [
+    pub const ALL: [(Self, &'static str); 37] = [
         (Self::RecordMalformed, "record_malformed"),
         (Self::FlowTableFull, "flow_table_full"),
         (Self::FlowExpired, "flow_expired"),
@@ -88,6 +90,7 @@ impl DropReason {
         (Self::NotLlm, "not_llm"),
         (Self::TooManyExchanges, "too_many_exchanges"),
         (Self::StreamEventTooLarge, "stream_event_too_large"),
+        (Self::StreamEventDamaged, "stream_event_damaged"),
         (Self::OwnerUnknown, "owner_unknown"),
         (Self::OwnerQuestion, "owner_question"),
         (Self::OwnerUnanswered, "owner_unanswered"),

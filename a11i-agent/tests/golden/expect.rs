@@ -17,8 +17,8 @@ pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) ->
     };
 
     // A stored response that is fetched is the conventions' own operation, without usage: it was counted when it was made.
-    // What the conventions have no name for has one of ours.
-    if !matches!(call.operation, Operation::Other(_)) {
+    // What the conventions have no name for has one of ours, and what an invoked model does, only its own format tells.
+    if !matches!(call.operation, Operation::Other(_)) && record["api"] != "bedrock.invoke" {
         compare("operation", call.operation.as_str().into(), operation(record, fetched).into());
     }
     let providers: &[&str] = match record["provider"].as_str().unwrap() {
@@ -26,7 +26,7 @@ pub(crate) fn differences(record: &Value, call: &LlmCall, keep_content: bool) ->
         "azure_openai" => &["azure.ai.openai"],
         "azure_ai" => &["azure.ai.inference", "azure.ai.openai"],
         "anthropic" => &["anthropic"],
-        "bedrock_mantle" => &["aws.bedrock"],
+        "bedrock" | "bedrock_mantle" => &["aws.bedrock"],
         "groq" => &["groq"],
         "deepseek" => &["deepseek"],
         "xai" => &["x_ai"],
@@ -130,6 +130,12 @@ fn usage(record: &Value, call: &LlmCall, fetched: bool, compare: &mut impl FnMut
         let billed = |field: &str| raw["billed_units"][field].as_u64();
         (input, output) = (billed("input_tokens").or(input), billed("output_tokens").or(output));
     }
+    if raw.get("inputTokens").is_some() {
+        let part = |names: [&str; 2]| names.iter().find_map(|name| raw[*name].as_u64()).unwrap_or(0);
+        let cached =
+            part(["cacheReadInputTokens", "cacheReadInputTokenCount"]) + part(["cacheWriteInputTokens", "cacheWriteInputTokenCount"]);
+        input = input.map(|tokens| tokens + cached);
+    }
     if record["api"] == "xai.chat" {
         output = output.map(|tokens| tokens + count("reasoning_tokens").unwrap_or(0));
     }
@@ -139,14 +145,15 @@ fn usage(record: &Value, call: &LlmCall, fetched: bool, compare: &mut impl FnMut
         input = beside(input, tool_use);
         output = beside(output, thoughts);
     }
-    if fetched || record["api"].as_str().unwrap().ends_with(".count_tokens") {
+    let counted = record["api"].as_str().unwrap().ends_with(".count_tokens");
+    if fetched || counted {
         (input, output) = (None, None);
     } else if call.operation == Operation::Embeddings {
         output = None;
     }
     assert_eq!(call.usage.source, UsageSource::Reported, "nothing is estimated in this stage");
     for (field, have, want) in [("input_tokens", call.usage.input_tokens, input), ("output_tokens", call.usage.output_tokens, output)] {
-        if !ambiguous.contains(&field) && (want.is_some() || raw.is_null() || fetched) {
+        if !ambiguous.contains(&field) && (want.is_some() || raw.is_null() || fetched || counted) {
             compare(field, have.into(), want.into());
         }
     }

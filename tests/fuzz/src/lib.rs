@@ -13,6 +13,7 @@ use a11i_agent::{
     flow::{DataPiece, Gap, HELD_BYTES, Reassembly, Segment, SegmentBody},
     http::{
         Connection, HttpEventKind, HttpSettings,
+        aws_event_stream::EventStreamParser,
         content_coding::{ContentDecoder, DecodeLimits},
         sse::SseParser,
     },
@@ -116,6 +117,23 @@ pub fn sse(data: &[u8]) {
         events
     };
     assert_eq!(parse(text.len()), parse(usize::from(*cut)));
+}
+
+/// Any bytes, cut anywhere, give the messages of the bytes in one piece, and the same counts; after a gap, too.
+pub fn aws_event_stream(data: &[u8]) {
+    let Some(([cut, gap], bytes)) = data.split_first_chunk::<2>() else { return };
+    let (before, after) = bytes.split_at(usize::from(*gap).min(bytes.len()));
+    let parse = |size: usize| {
+        let (mut parser, mut messages) = (EventStreamParser::default(), Vec::new());
+        for (part, ends) in [(before, false), (after, true)] {
+            for piece in part.chunks(size.max(1)) {
+                parser.push(piece, |m| messages.push((m.name.map(str::to_owned), m.payload.to_vec(), m.after_loss)));
+            }
+            if ends { parser.finish() } else { parser.reset_after_gap() }
+        }
+        (messages, parser.damaged_messages(), parser.dropped_messages())
+    };
+    assert_eq!(parse(bytes.len()), parse(usize::from(*cut)));
 }
 
 /// Any bytes in any coding stay under the cap, and cuts change nothing.

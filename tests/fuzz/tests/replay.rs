@@ -53,6 +53,11 @@ fn events_do_not_depend_on_cuts() {
 }
 
 #[test]
+fn messages_do_not_depend_on_cuts() {
+    replay("aws_event_stream", a11i_fuzz::aws_event_stream);
+}
+
+#[test]
 fn decoders_stay_under_their_cap_and_do_not_depend_on_cuts() {
     replay("content_coding", a11i_fuzz::content_coding);
 }

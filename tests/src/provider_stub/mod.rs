@@ -6,6 +6,7 @@
 
 mod answer;
 mod anthropic_messages;
+mod bedrock;
 mod behaviour;
 mod certificates;
 mod content_coding;

@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     answer::{Answer, Api, Piece, Question},
-    anthropic_messages,
+    anthropic_messages, bedrock,
     behaviour::{Behaviour, Fault},
     content_coding::Encoder,
     exchange::{End, Exchange, Exchanges},
@@ -104,6 +104,9 @@ impl Service {
         };
         tokio::time::sleep(behaviour.read_pause).await;
         let mut exchange = Exchange { connection, method: head.method.to_string(), path, request_bytes: 0, expected: None, end: End::Open };
+        if let Some(call) = bedrock::Call::at(&exchange.path) {
+            return self.answer_bedrock(call, exchange, body, &behaviour).await;
+        }
         let Some(api) = Api::at(&exchange.path) else {
             exchange.request_bytes = other::drain(body).await?;
             let index = self.exchanges.add(exchange.clone());
@@ -126,6 +129,23 @@ impl Service {
             answer.headers.push(("x-stub-answer-sum", format!("{:x}", sum(answer.pieces.iter().flat_map(|piece| piece.text.as_bytes())))));
         }
         Ok(self.respond(index, answer, &behaviour))
+    }
+
+    async fn answer_bedrock(
+        &self,
+        call: bedrock::Call,
+        mut exchange: Exchange,
+        body: Incoming,
+        behaviour: &Behaviour,
+    ) -> Result<Response<Body>, hyper::Error> {
+        let bytes = body.collect().await?.to_bytes();
+        exchange.request_bytes = bytes.len();
+        let serial = format!("{}-{}", self.name, self.serial.fetch_add(1, Ordering::Relaxed));
+        let json = serde_json::from_slice::<Value>(&bytes).unwrap_or(Value::Null);
+        let answer = call.answer(&Question { request: &json, behaviour, serial: &serial });
+        exchange.expected = Some(answer.expected.clone());
+        let index = self.exchanges.add(exchange);
+        Ok(answer.respond(&self.exchanges, index))
     }
 
     /// Head at once, body by a task that keeps the pace.

@@ -1,4 +1,4 @@
-//! CPython with the real `openai`, `anthropic` and `aiohttp` packages.
+//! CPython with the real `openai`, `anthropic`, `boto3` and `aiohttp` packages.
 //!
 //! Jobs and answers: [`Program`].
 
@@ -30,6 +30,7 @@ pub enum Script {
     McpServer,
     McpClient,
     Gateway,
+    Bedrock,
 }
 
 impl Script {
@@ -44,6 +45,7 @@ impl Script {
             Self::McpServer => "mcp_server.py",
             Self::McpClient => "mcp_client.py",
             Self::Gateway => "gateway.py",
+            Self::Bedrock => "bedrock.py",
         }
     }
 }
