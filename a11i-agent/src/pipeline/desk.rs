@@ -111,10 +111,14 @@ impl Desk {
                     | HttpEventKind::RequestEnd(_)
                     | HttpEventKind::Response(_)
                     | HttpEventKind::ResponseBody(_)
+                    | HttpEventKind::Message(_)
+                    | HttpEventKind::MessagesMissing { .. }
                     | HttpEventKind::ResponseEnd(_) => {}
                 }
-                if let Some(call) = exchanges.handle(event, context) {
+                let mut finished = exchanges.handle(event, context);
+                while let Some(call) = finished {
                     self.leave(call, *owner_open, sink);
+                    finished = exchanges.take_finished();
                 }
                 if is_head {
                     *lossy = false;
@@ -136,13 +140,20 @@ impl Desk {
             seen.notice(notice);
             let kind = match notice {
                 ConnectionNotice::NotHttp => NoticeKind::NotHttp,
-                ConnectionNotice::Upgraded => NoticeKind::Upgraded,
+                ConnectionNotice::WebSocket if exchanges.has_conversation() => continue,
+                ConnectionNotice::WebSocket | ConnectionNotice::Upgraded => NoticeKind::Upgraded,
                 ConnectionNotice::Malformed(reason) => NoticeKind::Malformed(reason),
             };
-            let named = answered.as_ref().filter(|_| notice == ConnectionNotice::Upgraded).and_then(|upgrade| upgrade.host.clone());
+            let named = answered.as_ref().filter(|_| kind == NoticeKind::Upgraded).and_then(|upgrade| upgrade.host.clone());
             let server_name = context.server_name.clone().or(named);
             let llm_host = server_name.as_deref().is_some_and(|name| self.settings.routes.is_llm_host(name));
             sink(Output::Notice(Notice { owner: Arc::clone(&context.owner), server_name, llm_host, kind }));
+        }
+        seen.conversation = http.is_websocket() && exchanges.has_conversation();
+        if http.is_websocket() && !seen.conversation {
+            // No calls go through it, or none will any more.
+            http.ignore();
+            seen.notice(ConnectionNotice::Upgraded);
         }
         seen
     }
@@ -177,8 +188,10 @@ impl Desk {
         let Flow { http, exchanges, context, owner_open, .. } = &mut flow;
         let before = exchanges.counters();
         http.close(time, &mut |event| {
-            if let Some(call) = exchanges.handle(event, context) {
+            let mut finished = exchanges.handle(event, context);
+            while let Some(call) = finished {
                 self.leave(call, *owner_open, sink);
+                finished = exchanges.take_finished();
             }
         });
         add_exchanges(&mut self.counters.exchanges, before, exchanges.counters());

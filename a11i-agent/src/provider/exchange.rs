@@ -9,13 +9,12 @@ use super::{
     Route, Routes,
     answer::{Answer, AnswerEnd, EventFeed, Label},
     body::BodyBuffer,
+    conversation::Conversations,
+    endpoint::Endpoint,
     trace_context,
 };
 use crate::{
-    call::{
-        CallBuilder, CallFrame, CaptureFacts, CaptureLibrary, Completeness, Correlation, Ending, LlmCall, LossCauses, Role, ServerAddress,
-        SocketPeer, Timing,
-    },
+    call::{CallBuilder, CallFrame, CaptureFacts, Completeness, Correlation, Ending, LlmCall, LossCauses, Timing},
     http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead},
     owner::Owner,
 };
@@ -81,15 +80,14 @@ pub struct Exchanges {
     routes: Arc<Routes>,
     limits: ExchangeLimits,
     open: Vec<Exchange>,
+    conversations: Conversations,
     counters: ExchangeCounters,
 }
 
 struct Exchange {
     id: ExchangeId,
     route: Route,
-    role: Role,
-    host: Option<String>,
-    port: Option<u16>,
+    endpoint: Endpoint,
     correlation: Correlation,
     call: Box<CallBuilder>,
     timing: Timing,
@@ -106,22 +104,28 @@ enum RequestBody {
 }
 
 impl Exchanges {
-    pub const fn new(routes: Arc<Routes>, limits: ExchangeLimits) -> Self {
-        Self { routes, limits, open: Vec::new(), counters: ExchangeCounters { too_many: 0, unlike: 0, dropped_events: 0 } }
+    pub fn new(routes: Arc<Routes>, limits: ExchangeLimits) -> Self {
+        Self { routes, limits, open: Vec::new(), conversations: Conversations::default(), counters: ExchangeCounters::default() }
     }
 
-    /// Takes the next event of the connection; gives the call that it finishes.
+    /// Takes the next event of the connection; gives the call that it finishes. More of them may be waiting: [`Self::take_finished`].
     pub fn handle(&mut self, event: HttpEvent<'_>, context: &ConnectionContext) -> Option<LlmCall> {
         let HttpEvent { exchange: id, time, kind } = event;
         if let HttpEventKind::Request(head) = kind {
-            self.begin(id, *head, context);
+            if !self.conversations.begin(&self.routes, id, &head, context, self.limits.keep_content) {
+                self.begin(id, *head, context);
+            }
             return None;
+        }
+        if self.conversations.is_open(id) {
+            self.conversations.handle((id, time), &kind, context, &mut self.counters);
+            return self.take_finished();
         }
         // Most connections have none or one; all else was refused at its head.
         let at = self.open.iter().position(|exchange| exchange.id == id)?;
         let exchange = self.open.get_mut(at)?;
         match kind {
-            HttpEventKind::Request(_) => {}
+            HttpEventKind::Request(_) | HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => {}
             HttpEventKind::RequestBody(bytes) => {
                 if let RequestBody::Arriving(body) = &mut exchange.request {
                     if bytes.is_empty() { body.gap() } else { body.push(bytes) }
@@ -145,9 +149,19 @@ impl Exchanges {
         None
     }
 
-    /// Whether this exchange is a call under way.
+    /// Another call that the last event has finished.
+    pub fn take_finished(&mut self) -> Option<LlmCall> {
+        self.conversations.take_finished()
+    }
+
+    /// Whether this exchange is a call under way, or carries calls.
     pub fn is_open(&self, id: ExchangeId) -> bool {
-        self.open.iter().any(|exchange| exchange.id == id)
+        self.open.iter().any(|exchange| exchange.id == id) || self.conversations.is_open(id)
+    }
+
+    /// Calls go through a WebSocket.
+    pub const fn has_conversation(&self) -> bool {
+        !self.conversations.is_empty()
     }
 
     /// Something of the calls under way may be missing, and nobody knows what. How many there are.
@@ -155,16 +169,17 @@ impl Exchanges {
         for exchange in &mut self.open {
             exchange.completeness = exchange.completeness.join(missing);
         }
-        self.open.len()
+        self.open.len().saturating_add(self.conversations.mark(missing))
     }
 
     /// Calls under way.
-    pub const fn len(&self) -> usize {
-        self.open.len()
+    pub fn len(&self) -> usize {
+        self.open.len().saturating_add(self.conversations.calls())
     }
 
+    /// Nothing is under way, nor can anything begin without a request.
     pub const fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.open.is_empty() && self.conversations.is_empty()
     }
 
     pub const fn counters(&self) -> ExchangeCounters {
@@ -182,11 +197,9 @@ impl Exchanges {
         route.dialect.request_head(&head, &mut call);
         self.open.push(Exchange {
             id,
-            role: head.role,
-            port: head.port,
+            endpoint: Endpoint { role: head.role, host: head.host, port: head.port, known_host: route.known_host },
             correlation: Correlation { parent: trace_context::parent(&head.headers) },
             timing: Timing { start: head.first_byte, ..Timing::default() },
-            host: head.host,
             route,
             call,
             request: RequestBody::Arriving(BodyBuffer::default()),
@@ -220,7 +233,7 @@ impl Exchange {
         let text = |name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES));
         let response = &mut self.call.response;
         response.status = Some(head.status);
-        response.request_id = REQUEST_ID_FIELDS.iter().find_map(|name| text(name));
+        response.request_id = request_id(head);
         // The response names the organisation that the key belongs to, also where the request does not.
         let organization = text("openai-organization");
         let request = &mut self.call.request;
@@ -254,9 +267,9 @@ impl Exchange {
         let ending = self.conclude(end.framing, lost, answer);
         let frame = CallFrame {
             owner: Arc::clone(&context.owner),
-            role: self.role,
-            server: self.server(context),
-            peer: self.peer(context),
+            role: self.endpoint.role,
+            server: self.endpoint.server(context),
+            peer: self.endpoint.peer(context),
             timing: self.timing,
             completeness: self.completeness,
             capture: context.capture,
@@ -296,33 +309,6 @@ impl Exchange {
             }
         }
     }
-
-    /// By the request's host field, else the name asked for in the handshake, else the server's end of the socket.
-    fn server(&self, context: &ConnectionContext) -> ServerAddress {
-        let default_port = if context.capture.library == Some(CaptureLibrary::Plaintext) { 80 } else { 443 };
-        let known_host = self.route.known_host;
-        if let Some(name) = self.host.clone().or_else(|| context.server_name.clone()) {
-            return ServerAddress { address: Some(name), port: Some(self.port.unwrap_or(default_port)), known_host };
-        }
-        let (address, port) = match &context.socket {
-            Some(ConnectionSocket::Internet { local, remote }) => {
-                let server = if self.role == Role::Server { local } else { remote };
-                (Some(server.ip().to_string()), Some(server.port()))
-            }
-            Some(ConnectionSocket::Unix(path)) => (path.clone(), None),
-            None => (None, None),
-        };
-        ServerAddress { address, port, known_host }
-    }
-
-    /// The other end. A client's end of a Unix socket has no name.
-    fn peer(&self, context: &ConnectionContext) -> Option<SocketPeer> {
-        match context.socket.as_ref()? {
-            ConnectionSocket::Internet { remote, .. } => Some(SocketPeer::Internet(*remote)),
-            ConnectionSocket::Unix(path) if self.role == Role::Client => path.clone().map(SocketPeer::Unix),
-            ConnectionSocket::Unix(_) => None,
-        }
-    }
 }
 
 /// Bytes that were seen and could not be decoded are missing all the same.
@@ -337,7 +323,11 @@ const fn undecoded(framing: FramingEnd) -> Completeness {
 const REQUEST_ID_FIELDS: [&str; 7] =
     ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-debug-trace-id", "mistral-correlation-id", "cf-ray"];
 
-fn request_facts(head: &RequestHead, call: &mut CallBuilder) {
+pub(super) fn request_id(head: &ResponseHead) -> Option<String> {
+    REQUEST_ID_FIELDS.iter().find_map(|name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES)))
+}
+
+pub(super) fn request_facts(head: &RequestHead, call: &mut CallBuilder) {
     let text = |name| head.headers.text(name).filter(|value| !value.is_empty()).map(|value| clip(value, HEADER_FACT_BYTES));
     let facts = &mut call.request;
     facts.retry_count = text("x-stainless-retry-count").and_then(|count| count.parse().ok());

@@ -7,6 +7,8 @@
 
 mod answer;
 mod body;
+mod conversation;
+mod endpoint;
 mod error_body;
 mod exchange;
 mod hosts;
@@ -20,7 +22,9 @@ mod anthropic;
 mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
+mod openai_realtime;
 mod openai_responses;
+mod openai_responses_socket;
 
 pub use answer::Framing;
 pub use body::{BODY_CAP, TAIL_CAP};

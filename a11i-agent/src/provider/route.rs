@@ -2,6 +2,7 @@
 
 use super::{
     DIALECT_NAMES, DIALECTS, Dialect,
+    conversation::{MESSAGE_DIALECTS, MessageRoute},
     hosts::{HOSTS, HostRule, OLLAMA_PORT, matches},
 };
 use crate::{
@@ -71,6 +72,15 @@ impl Routes {
             known.or_else(|| (head.port == Some(OLLAMA_PORT)).then_some(ProviderName::of("ollama"))).unwrap_or_else(|| dialect.name());
         let certain = known_host || head.headers.text("anthropic-version").is_some();
         Some(Route { dialect, operation, provider, known_host, certain })
+    }
+
+    /// Where the handshake of a WebSocket goes, if calls may go through it.
+    pub(super) fn message_route(&self, head: &RequestHead, server_name: Option<&str>) -> Option<MessageRoute> {
+        let dialect = *MESSAGE_DIALECTS.iter().find(|dialect| dialect.claims(head))?;
+        let host = head.host.as_deref().or(server_name).unwrap_or_default();
+        let known = self.provider(host, &head.path);
+        let known_host = known.is_some() || self.gateways.iter().any(|pattern| matches(pattern, host));
+        Some(MessageRoute { dialect, provider: known.unwrap_or_else(|| dialect.name()), known_host })
     }
 
     /// Ends of paths that configuration adds.

@@ -23,6 +23,7 @@ use super::{
     BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
     context::{Context, emit},
     message::Message,
+    websocket,
 };
 use crate::{
     call::{Completeness, LossCauses, Role},
@@ -50,6 +51,8 @@ pub(super) struct H1 {
     pairing: Pairing,
     /// Nothing after this is HTTP/1.x, or nothing of it can be followed.
     over: bool,
+    /// What follows is a WebSocket.
+    accepted: Option<websocket::Accepted>,
 }
 
 /// One direction's parser.
@@ -125,12 +128,18 @@ impl H1 {
             last_direction: None,
             pairing,
             over: false,
+            accepted: None,
         }
     }
 
     /// Nothing more can come of this connection.
     pub(super) const fn is_over(&self) -> bool {
         self.over
+    }
+
+    /// The WebSocket that goes on where this ended, and which direction is its client's.
+    pub(super) fn take_accepted(&mut self) -> Option<(Direction, websocket::Accepted)> {
+        self.accepted.take().map(|accepted| (self.client, accepted))
     }
 
     /// The head of a request waits for more bytes.
@@ -243,6 +252,18 @@ impl H1 {
     /// Nothing more is parsed: what is open ends, its rest unseen.
     fn give_up(&mut self, notice: ConnectionNotice, time: BootTime, context: &mut Context<'_>) {
         context.notices.push(notice);
+        self.end_all(time, context);
+    }
+
+    /// A WebSocket takes the connection over, and with it the exchange that asked for it.
+    fn hand_over(&mut self, exchange: ExchangeId, extensions: String, time: BootTime, context: &mut Context<'_>) {
+        context.notices.push(ConnectionNotice::WebSocket);
+        self.in_flight.retain(|other| other.id != exchange);
+        self.end_all(time, context);
+        self.accepted = Some(websocket::Accepted { exchange, extensions, rest: Vec::new() });
+    }
+
+    fn end_all(&mut self, time: BootTime, context: &mut Context<'_>) {
         let gone = BodyEnd { completeness: UNCOUNTED, framing: FramingEnd::Finished };
         for exchange in &mut self.in_flight {
             exchange.response_end.get_or_insert((gone, time));

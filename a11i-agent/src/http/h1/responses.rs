@@ -139,6 +139,9 @@ impl H1 {
         match parsed {
             Ok(response) => {
                 self.begin_response(response, time, context);
+                if let Some(accepted) = &mut self.accepted {
+                    accepted.rest.extend_from_slice(rest);
+                }
                 rest
             }
             Err(reason) => {
@@ -170,12 +173,20 @@ impl H1 {
         self.responding = Some(id);
         self.responses.joined_late = false;
         self.responses.message = Message::new(&response.codings, context.settings.decode, missing);
+        let is_websocket =
+            status == 101 && response.head.headers.text("upgrade").is_some_and(|name| name.eq_ignore_ascii_case("websocket"));
+        let extensions = response.head.headers.text("sec-websocket-extensions").unwrap_or_default().to_owned();
         emit(context, id, first_byte, HttpEventKind::Response(Box::new(response.head)));
         if status == 101 || (method == MethodKind::Connect && (200..300).contains(&status)) {
             if let Some(exchange) = self.exchange_mut(id)
                 && !exchange.request_ended
             {
                 self.end_request(FramingEnd::Finished, time, context);
+            }
+            if is_websocket {
+                self.responding = None;
+                self.hand_over(id, extensions, time, context);
+                return;
             }
             self.end_response(FramingEnd::Finished, time, context);
             self.give_up(ConnectionNotice::Upgraded, time, context);
