@@ -42,3 +42,4 @@ mod runtimes_rust;
 mod short_lived;
 mod tiny_ring;
 mod usage;
+mod websocket;

@@ -56,3 +56,8 @@ fn events_do_not_depend_on_cuts() {
 fn decoders_stay_under_their_cap_and_do_not_depend_on_cuts() {
     replay("content_coding", a11i_fuzz::content_coding);
 }
+
+#[test]
+fn messages_do_not_depend_on_cuts_and_end_once() {
+    replay("websocket", a11i_fuzz::websocket);
+}

@@ -1,4 +1,4 @@
-//! CPython with the real `openai`, `anthropic` and `aiohttp` packages.
+//! CPython with the real `openai`, `anthropic`, `aiohttp` and `websockets` packages.
 //!
 //! Jobs and answers: [`Program`].
 
@@ -27,6 +27,7 @@ pub enum Script {
     AnthropicAsync,
     Aiohttp,
     PyOpenSsl,
+    WebSockets,
 }
 
 impl Script {
@@ -38,6 +39,7 @@ impl Script {
             Self::AnthropicAsync => "anthropic_async.py",
             Self::Aiohttp => "aiohttp_chat.py",
             Self::PyOpenSsl => "pyopenssl_chat.py",
+            Self::WebSockets => "websockets_talk.py",
         }
     }
 }
