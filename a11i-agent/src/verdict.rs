@@ -56,10 +56,9 @@ impl Seen {
         match notice {
             // What follows an upgrade is another protocol for good.
             ConnectionNotice::Upgraded => self.unreadable = true,
-            // Whether calls go through it, the head of its request says.
-            ConnectionNotice::WebSocket => {}
-            // Its request was lost, or sent before anybody looked: it may have been a call.
-            ConnectionNotice::Malformed(MalformedReason::UnexpectedResponse) => {}
+            // Whether calls go through a WebSocket, the head of its request says. Of an unexpected response, the request was lost, or sent before
+            // anybody looked: it may have been a call.
+            ConnectionNotice::WebSocket | ConnectionNotice::Malformed(MalformedReason::UnexpectedResponse) => {}
             // The next request may be better. What never was HTTP, the kernel half knows by itself, except where bytes began like a request by
             // chance.
             ConnectionNotice::Malformed(_) | ConnectionNotice::NotHttp => self.no_http = true,

@@ -33,7 +33,7 @@ impl MessageDialect for OpenAiResponsesSocket {
         head.path.trim_end_matches('/').ends_with("/responses")
     }
 
-    fn begin(&self, _: &RequestHead) -> Box<dyn Session> {
+    fn begin(&self) -> Box<dyn Session> {
         Box::new(Responses)
     }
 }
@@ -45,7 +45,7 @@ struct Responses;
 lenient_object! {
     struct Event<'a> {
         "type" => kind: Text<'a>,
-        "event_id" => event_id: Text<'a>,
+        "event_id" => id: Text<'a>,
         "response" => response: Identified<'a>,
     }
 }
@@ -63,13 +63,16 @@ impl Session for Responses {
         match message.from {
             SocketPeer::Client => {
                 if kind == "response.create"
-                    && let Some(turn) = turns.ask(event.event_id.name(), message.first_byte)
+                    && let Some(turn) = turns.ask(event.id.name(), message.first_byte)
                 {
                     turn.mark(message.missing);
+                    let conversation = turn.call.request.conversation_id.take();
                     // What was readable is an object.
                     let _unreadable = OpenAiResponses.request(Operation::Chat, message.data, &mut turn.call).is_err();
                     turn.call.request.stream = true;
+                    turn.call.request.conversation_id = turn.call.request.conversation_id.take().or(conversation);
                 }
+                turns.finish();
             }
             SocketPeer::Server => answer(kind, &event, message, turns),
         }
@@ -84,12 +87,13 @@ fn answer(kind: &str, event: &Event<'_>, message: &Heard<'_>, turns: &mut Turns)
     {
         // One at a time: what had not ended by now has ended unseen.
         turns.finish_unseen(|turn| turn.is_answering() && turn.is_lossy());
-        turns.answer(id, message.time);
+        turns.answer(id, message.time, false);
     }
-    let is_last = matches!(kind, "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled");
+    // Without an id it says of nothing that it is over.
+    let is_last = id.is_some() && matches!(kind, "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled");
     let turn = match id {
         // What began unseen ends all the same.
-        Some(id) if is_last => turns.answer(id, message.time),
+        Some(id) if is_last => turns.answer(id, message.time, false),
         // What is refused has no id.
         None if kind == "error" => turns.iter_mut().next(),
         Some(_) | None => turns.answering(id),

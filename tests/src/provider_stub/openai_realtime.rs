@@ -56,7 +56,10 @@ fn response(question: &Question<'_>, id: &str, status: &str, details: &Value, ou
 }
 
 fn events(question: &Question<'_>, id: &str, usage: Option<Usage>) -> Vec<Piece> {
-    let mut pieces = vec![Piece::frame(event("response.created", json!({"response": response(question, id, "in_progress", &Value::Null, &json!([]), None)})))];
+    let mut pieces = vec![Piece::frame(event(
+        "response.created",
+        json!({"response": response(question, id, "in_progress", &Value::Null, &json!([]), None)}),
+    ))];
     let item_id = format!("item_{}", question.serial);
     let place = |fields: Value| {
         let mut place = json!({"response_id": id, "item_id": item_id, "output_index": 0, "content_index": 0});
@@ -84,7 +87,10 @@ fn events(question: &Question<'_>, id: &str, usage: Option<Usage>) -> Vec<Piece>
     pieces.push(Piece::frame(event("response.output_item.done", added)));
     let done = response(question, id, "completed", &Value::Null, &json!([item]), usage);
     pieces.push(Piece::frame(event("response.done", json!({"response": done}))));
-    pieces.push(Piece::frame(event("rate_limits.updated", json!({"rate_limits": [{"name": "tokens", "limit": 40_000, "remaining": 39_000}]}))));
+    pieces.push(Piece::frame(event(
+        "rate_limits.updated",
+        json!({"rate_limits": [{"name": "tokens", "limit": 40_000, "remaining": 39_000}]}),
+    )));
     pieces
 }
 

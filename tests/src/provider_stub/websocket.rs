@@ -92,7 +92,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             0xff => self.stream.read_u64().await?,
             byte => u64::from(byte & 0x7f),
         };
-        let length = usize::try_from(length).ok().filter(|length| *length <= MESSAGE).ok_or_else(|| io::Error::other("the frame is too large"))?;
+        let length =
+            usize::try_from(length).ok().filter(|length| *length <= MESSAGE).ok_or_else(|| io::Error::other("the frame is too large"))?;
         let mut mask = [0; 4];
         self.stream.read_exact(&mut mask).await?;
         let mut payload = vec![0; length];

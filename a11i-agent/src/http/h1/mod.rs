@@ -20,7 +20,7 @@ use self::{
     pairing::Pairing,
 };
 use super::{
-    BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
+    BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason, ResponseHead,
     context::{Context, emit},
     message::Message,
     websocket,
@@ -53,7 +53,20 @@ pub(super) struct H1 {
     over: bool,
     /// What follows is a WebSocket.
     accepted: Option<websocket::Accepted>,
+    early: Option<EarlySwitch>,
 }
+
+/// A WebSocket was accepted, and the request is still to come: where one thread reads while another writes, the answer may be there before
+/// the call that asked has returned.
+#[derive(Debug)]
+struct EarlySwitch {
+    head: Box<ResponseHead>,
+    /// What followed it.
+    rest: Vec<u8>,
+}
+
+/// Most that is held of what follows an early switch: the request comes within a few messages, or never.
+const EARLY_BYTES: usize = 256 * 1024;
 
 /// One direction's parser.
 #[derive(Debug)]
@@ -129,6 +142,7 @@ impl H1 {
             pairing,
             over: false,
             accepted: None,
+            early: None,
         }
     }
 
@@ -261,6 +275,20 @@ impl H1 {
         self.in_flight.retain(|other| other.id != exchange);
         self.end_all(time, context);
         self.accepted = Some(websocket::Accepted { exchange, extensions, rest: Vec::new() });
+    }
+
+    /// The request has come that an early switch answers, if it is one that can be answered so.
+    fn switch_early(&mut self, exchange: ExchangeId, asks: bool, time: BootTime, context: &mut Context<'_>) {
+        let Some(EarlySwitch { head, rest }) = self.early.take() else { return };
+        if !asks {
+            return self.orphan_response(context);
+        }
+        let extensions = head.headers.text("sec-websocket-extensions").unwrap_or_default().to_owned();
+        emit(context, exchange, head.first_byte, HttpEventKind::Response(head));
+        self.hand_over(exchange, extensions, time, context);
+        if let Some(accepted) = &mut self.accepted {
+            accepted.rest = rest;
+        }
     }
 
     fn end_all(&mut self, time: BootTime, context: &mut Context<'_>) {

@@ -342,3 +342,18 @@ fn an_extension_that_nobody_here_can_read_is_not_guessed() {
         assert_eq!(bench.told, [Told::End(FramingEnd::Finished)], "{extensions}");
     }
 }
+
+#[test]
+fn an_answer_that_is_seen_before_the_handshake_waits_for_it() {
+    let rest = [text(false, "one"), text(false, "two")].concat();
+    for cut in 0..=rest.len() {
+        let mut bench = Bench { connection: Connection::new(Arc::new(HttpSettings::new(&[7; 32]))), told: Vec::new(), time: 1 };
+        bench.bytes(R, &[&answer(""), &rest[..cut]].concat());
+        if cut < rest.len() {
+            bench.bytes(R, &rest[cut..]);
+        }
+        bench.bytes(W, HANDSHAKE);
+        bench.bytes(W, &text(true, "three"));
+        assert_eq!(bench.told, [said(false, "one"), said(false, "two"), said(true, "three")], "cut at {cut}");
+    }
+}

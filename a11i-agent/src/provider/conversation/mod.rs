@@ -21,7 +21,7 @@ use super::{
     trace_context,
 };
 use crate::{
-    call::{CallBuilder, CallFrame, Completeness, Correlation, LlmCall, Operation, ProviderName},
+    call::{CallBuilder, CallFrame, Completeness, Correlation, LlmCall, Operation, ProviderName, RequestFacts},
     http::{ExchangeId, HttpEventKind, RequestHead, SocketMessage, SocketPeer},
 };
 
@@ -38,8 +38,10 @@ pub(super) trait MessageDialect: Sync {
     /// Whether a handshake that goes there is this format's.
     fn claims(&self, head: &RequestHead) -> bool;
 
-    /// `head`: of the handshake.
-    fn begin(&self, head: &RequestHead) -> Box<dyn Session>;
+    /// What the handshake alone says: the model in its query.
+    fn handshake(&self, _head: &RequestHead, _request: &mut RequestFacts) {}
+
+    fn begin(&self) -> Box<dyn Session>;
 }
 
 /// One conversation, as its dialect follows it.
@@ -128,6 +130,7 @@ impl Conversations {
         request_facts(head, &mut call);
         // Events come as they are made, whatever else is asked for.
         call.request.stream = true;
+        route.dialect.handshake(head, &mut call.request);
         let template = Template { provider: route.provider, operation, keep_content, request: call.request, request_id: None };
         self.open.push(Conversation {
             id,
@@ -135,7 +138,7 @@ impl Conversations {
             correlation: Correlation { parent: trace_context::parent(&head.headers) },
             certain: route.known_host,
             turns: Turns::new(template),
-            session: route.dialect.begin(head),
+            session: route.dialect.begin(),
             handshake: Handshake::Awaited { start: head.first_byte, status: None, body: Vec::new() },
         });
         true

@@ -33,6 +33,9 @@ pub(in crate::provider) struct Turn {
     completeness: Completeness,
     /// Messages of its answer may have been missed.
     is_lossy: bool,
+    /// Nobody was seen to ask for it, and somebody must have: where one thread reads while another writes, an answer may be there before the
+    /// call that asked has returned. It waits for that.
+    is_owed: bool,
     /// When the provider said that it is over.
     ended: Option<BootTime>,
     last_seen: BootTime,
@@ -54,7 +57,8 @@ pub(in crate::provider) struct Turns {
     open: Vec<Turn>,
     pub(super) finished: Vec<Finished>,
     /// What is missing of the client's and of the server's messages since the last call began: it may be part of the next.
-    missing: [Completeness; 2],
+    missing_requests: Completeness,
+    missing_answers: Completeness,
 }
 
 impl Turn {
@@ -76,6 +80,11 @@ impl Turn {
 
     pub(in crate::provider) const fn is_answering(&self) -> bool {
         self.id.is_some()
+    }
+
+    /// Who asked for it, is still to be seen.
+    pub(in crate::provider) const fn is_owed(&self) -> bool {
+        self.is_owed
     }
 
     pub(in crate::provider) const fn is_lossy(&self) -> bool {
@@ -105,7 +114,13 @@ impl Turn {
 
 impl Turns {
     pub(super) const fn new(template: Template) -> Self {
-        Self { template, open: Vec::new(), finished: Vec::new(), missing: [Completeness::Whole; 2] }
+        Self {
+            template,
+            open: Vec::new(),
+            finished: Vec::new(),
+            missing_requests: Completeness::Whole,
+            missing_answers: Completeness::Whole,
+        }
     }
 
     pub(in crate::provider) const fn keeps_content(&self) -> bool {
@@ -118,22 +133,28 @@ impl Turns {
 
     /// The client asks. `start`: the first byte of the message.
     pub(in crate::provider) fn ask(&mut self, event: Option<String>, start: BootTime) -> Option<&mut Turn> {
-        let place = self.begin(start);
+        let owed = self.open.iter().position(|turn| turn.is_owed);
+        let place = owed.unwrap_or_else(|| self.begin(start));
         let turn = self.open.get_mut(place)?;
+        turn.is_owed = false;
         turn.asked_by = event;
         Some(turn)
     }
 
     /// The answer `id` begins, or goes on: to what was asked first and is unanswered; else nobody asked, and it began at `start`.
-    pub(in crate::provider) fn answer(&mut self, id: &str, start: BootTime) -> Option<&mut Turn> {
+    /// `made_by_server`: it need not have been asked for.
+    pub(in crate::provider) fn answer(&mut self, id: &str, start: BootTime, made_by_server: bool) -> Option<&mut Turn> {
         let known = self.open.iter().position(|turn| turn.id.as_deref() == Some(id));
-        let place = known.or_else(|| self.open.iter().position(|turn| turn.id.is_none())).unwrap_or_else(|| self.begin(start));
+        let asked = known.or_else(|| self.open.iter().position(|turn| turn.id.is_none()));
+        let is_new = asked.is_none();
+        let place = asked.unwrap_or_else(|| self.begin(start));
         let turn = self.open.get_mut(place)?;
         if turn.id.is_none() {
             turn.id = Some(id.to_owned());
-            for missing in std::mem::take(&mut self.missing) {
-                turn.completeness = turn.completeness.join(missing);
-            }
+            // Of what the client sent, nothing is missing that could have asked for it.
+            turn.is_owed = is_new && !made_by_server && self.missing_requests.is_whole();
+            let missing = std::mem::take(&mut self.missing_requests).join(std::mem::take(&mut self.missing_answers));
+            turn.completeness = turn.completeness.join(missing);
         }
         Some(turn)
     }
@@ -152,7 +173,9 @@ impl Turns {
 
     /// Takes out the calls that [`Turn::end`] was said of.
     pub(in crate::provider) fn finish(&mut self) {
-        while let Some((place, time)) = self.open.iter().enumerate().find_map(|(place, turn)| Some((place, turn.ended?))) {
+        while let Some((place, time)) =
+            self.open.iter().enumerate().find_map(|(place, turn)| Some((place, turn.ended.filter(|_| !turn.is_owed)?)))
+        {
             let turn = self.open.remove(place);
             let ending = if turn.call.has_failed() { Ending::Broken } else { Ending::Seen };
             self.end(turn, time, ending);
@@ -184,10 +207,17 @@ impl Turns {
 
     /// Messages may be missing.
     pub(super) fn miss(&mut self, from: SocketPeer, missing: Completeness) {
-        let [client, server] = &mut self.missing;
         match from {
-            SocketPeer::Client => *client = client.join(missing),
-            SocketPeer::Server if self.open.is_empty() => *server = server.join(missing),
+            SocketPeer::Client => {
+                self.missing_requests = self.missing_requests.join(missing);
+                // Who asked may be among what is missing.
+                for turn in self.open.iter_mut().filter(|turn| turn.is_owed) {
+                    turn.is_owed = false;
+                    turn.completeness = turn.completeness.join(missing);
+                }
+                self.finish();
+            }
+            SocketPeer::Server if self.open.is_empty() => self.missing_answers = self.missing_answers.join(missing),
             SocketPeer::Server => {
                 for turn in &mut self.open {
                     turn.mark(missing);
@@ -206,6 +236,10 @@ impl Turns {
 
     /// The connection is over, and so is what was under way.
     pub(super) fn close(&mut self, missing: Completeness, time: BootTime) {
+        for turn in &mut self.open {
+            turn.is_owed = false;
+        }
+        self.finish();
         for mut turn in std::mem::take(&mut self.open) {
             turn.completeness = turn.completeness.join(missing);
             if turn.call.has_failed() {
@@ -245,6 +279,7 @@ impl Turns {
             timing: Timing { start, ..Timing::default() },
             completeness: Completeness::Whole,
             is_lossy: false,
+            is_owed: false,
             ended: None,
             last_seen: start,
         }

@@ -7,7 +7,10 @@
 mod session;
 mod transcription;
 
-use self::{session::SessionFacts, transcription::Transcriptions};
+use self::{
+    session::{SessionFacts, asked_model},
+    transcription::Transcriptions,
+};
 use super::{
     Dialect,
     conversation::{Heard, MessageDialect, Session, Turn, Turns},
@@ -16,7 +19,7 @@ use super::{
     openai_responses::{OpenAiResponses, answer_event, whole_output},
 };
 use crate::{
-    call::{CallBuilder, EstimationText, ModalityTokens, Operation, ProviderName, Usage},
+    call::{CallBuilder, EstimationText, ModalityTokens, Operation, ProviderName, RequestFacts, Usage},
     http::{RequestHead, SocketPeer},
 };
 
@@ -40,8 +43,12 @@ impl MessageDialect for OpenAiRealtime {
         head.path.trim_end_matches('/').ends_with("/realtime")
     }
 
-    fn begin(&self, head: &RequestHead) -> Box<dyn Session> {
-        Box::new(Realtime { facts: SessionFacts::of_handshake(head), ..Realtime::default() })
+    fn handshake(&self, head: &RequestHead, request: &mut RequestFacts) {
+        request.model = asked_model(head);
+    }
+
+    fn begin(&self) -> Box<dyn Session> {
+        Box::new(Realtime::default())
     }
 }
 
@@ -54,7 +61,7 @@ struct Realtime {
 lenient_object! {
     struct Event<'a> {
         "type" => kind: Text<'a>,
-        "event_id" => event_id: Text<'a>,
+        "event_id" => id: Text<'a>,
         "session" => session: Raw<'a>,
         "response" => response: Raw<'a>,
         "response_id" => response_id: Text<'a>,
@@ -158,10 +165,11 @@ impl Realtime {
                     turn.end();
                 }
                 turns.finish();
-                if let Some(turn) = turns.ask(event.event_id.name(), message.first_byte) {
+                if let Some(turn) = turns.ask(event.id.name(), message.first_byte) {
                     turn.mark(message.missing);
                     self.facts.fill(event.response, &mut turn.call);
                 }
+                turns.finish();
             }
             "conversation.item.create" if turns.keeps_content() => self.facts.add_item(event.item),
             _ => {}
@@ -211,13 +219,13 @@ impl Realtime {
         let is_new = turns.answering(Some(id)).is_none();
         let was_asked = turns.iter_mut().any(|turn| !turn.is_answering());
         // Without having been asked, the server answers what it heard.
-        let start = self.facts.committed.take_if(|_| is_new && !was_asked).unwrap_or(message.time);
-        let turn = turns.answer(id, start)?;
+        let heard = self.facts.committed.take_if(|_| is_new && !was_asked);
+        let turn = turns.answer(id, heard.unwrap_or(message.time), heard.is_some())?;
         if is_new {
             if was_asked {
                 // What was taken for a refusal of it was none.
                 turn.forgive();
-            } else {
+            } else if !turn.is_owed() {
                 self.facts.fill(Raw::default(), &mut turn.call);
             }
             turn.call.response.model.clone_from(&self.facts.model);

@@ -54,8 +54,6 @@ lenient_object! {
 
 #[derive(Debug, Default)]
 pub(super) struct SessionFacts {
-    /// As the client asks for it, in the handshake.
-    asked_model: Option<String>,
     /// As the server says.
     pub(super) model: Option<String>,
     pub(super) transcription_model: Option<String>,
@@ -75,16 +73,15 @@ const FIELDS: [&str; 6] = ["instructions", "tools", "temperature", "max_output_t
 /// Only kept where content is.
 const CONTENT_FIELDS: usize = 2;
 
-impl SessionFacts {
-    /// `?model=`, or Azure's `?deployment=`.
-    pub(super) fn of_handshake(head: &RequestHead) -> Self {
-        let query = head.query.as_deref().unwrap_or_default();
-        let parameter =
-            |name: &str| query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name)).map(|(_, value)| value);
-        let model = parameter("model").or_else(|| parameter("deployment")).filter(|model| !model.is_empty() && model.len() <= MODEL_BYTES);
-        Self { asked_model: model.map(str::to_owned), ..Self::default() }
-    }
+/// `?model=`, or Azure's `?deployment=`.
+pub(super) fn asked_model(head: &RequestHead) -> Option<String> {
+    let pairs = || head.query.as_deref().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let parameter = |name: &str| pairs().find(|(key, _)| *key == name).map(|(_, value)| value);
+    let model = parameter("model").or_else(|| parameter("deployment"));
+    model.filter(|model| !model.is_empty() && model.len() <= MODEL_BYTES).map(str::to_owned)
+}
 
+impl SessionFacts {
     /// The server tells the whole session, after every change.
     pub(super) fn update(&mut self, session: Raw<'_>, keep_content: bool) {
         let Some(session) = session.read::<SessionObject<'_>>() else { return };
@@ -127,13 +124,14 @@ impl SessionFacts {
         self.items.clear();
         self.items_bytes = 0;
         request.push('}');
+        let conversation = call.request.conversation_id.take();
         // It was put together from whole values.
         let _unreadable = OpenAiResponses.request(Operation::Chat, request.as_bytes(), call).is_err();
         call.response.api_type = None;
         let facts = &mut call.request;
         facts.stream = true;
-        facts.conversation_id = None;
-        facts.model = self.asked_model.clone().or_else(|| self.model.clone());
+        facts.conversation_id = conversation;
+        facts.model = facts.model.take().or_else(|| self.model.clone());
         facts.output_type = output_type(&create).or(self.output_type);
     }
 }

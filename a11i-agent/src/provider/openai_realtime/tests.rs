@@ -140,6 +140,7 @@ fn responses_beside_each_other_are_told_apart_by_their_ids() {
 #[test]
 fn a_failure_is_that_of_the_response_it_names() {
     let mut talk = talk();
+    talk.server(r#"{"type":"input_audio_buffer.committed","item_id":"u1"}"#);
     done(&mut talk, "resp_1", "failed", r#"{"type":"failed","error":{"type":"server_error","code":"rate_limit_exceeded"}}"#, "[]", "null");
     talk.client(r#"{"type":"response.create","event_id":"mine"}"#);
     talk.server(r#"{"type":"error","error":{"type":"invalid_request_error","code":"x","event_id":"another"}}"#);
@@ -218,4 +219,19 @@ fn hostile_messages_change_nothing() {
     done(&mut talk, "resp_9", "completed", "null", "[]", r#"{"input_tokens":-1,"output_tokens":99999999999999999999999}"#);
     let call = talk.calls.pop().unwrap();
     assert_eq!((call.usage.input_tokens, call.usage.output_tokens), (None, None));
+}
+
+#[test]
+fn an_answer_that_is_seen_before_its_question_waits_for_it() {
+    let mut talk = talk();
+    for n in 1..=2 {
+        created(&mut talk, &format!("resp_{n}"), "\"conv_1\"");
+        let began = talk.time;
+        done(&mut talk, &format!("resp_{n}"), "completed", "null", "[]", USAGE);
+        talk.client(r#"{"type":"response.create","response":{"max_output_tokens":200}}"#);
+        let call = talk.calls.last().unwrap();
+        assert_eq!((call.request.max_tokens, call.timing.start.0, call.timing.end.0), (Some(200), began, began + 10));
+        assert_eq!((talk.calls.len(), call.request.conversation_id.as_deref()), (n, Some("conv_1")));
+    }
+    assert_eq!(ids(&talk.close()), [Some("resp_1"), Some("resp_2")]);
 }
