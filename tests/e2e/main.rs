@@ -45,3 +45,4 @@ mod runtimes_rust;
 mod short_lived;
 mod tiny_ring;
 mod usage;
+mod websocket;

@@ -162,6 +162,11 @@ impl CallBuilder {
         std::mem::replace(&mut self.has_new_output, false)
     }
 
+    /// Content came that is not kept (audio).
+    pub const fn output_arrived(&mut self) {
+        self.has_new_output = true;
+    }
+
     /// A choice exists, whether or not it says anything.
     pub fn choice(&mut self, index: u32) {
         self.choice_at(index);
@@ -288,6 +293,11 @@ impl CallBuilder {
             self.outcome.error_message =
                 message.map(|text| text.get(..text.floor_char_boundary(ERROR_MESSAGE_CAP)).unwrap_or(text).to_owned());
         }
+    }
+
+    /// What was taken for its failure was another's.
+    pub fn forgive(&mut self) {
+        self.outcome = Outcome::default();
     }
 
     pub const fn has_failed(&self) -> bool {

@@ -171,6 +171,6 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
             false
         }
     };
-    line(true, "not seen by this version", "JVM TLS (JSSE), QUIC/HTTP/3, WebSocket, OpenSSL before 3 linked in and stripped");
+    line(true, "not seen by this version", "JVM TLS (JSSE), QUIC/HTTP/3, OpenSSL before 3 linked in and stripped");
     Diagnosis { text, works }
 }

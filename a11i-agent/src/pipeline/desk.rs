@@ -147,6 +147,8 @@ impl Desk {
                     | HttpEventKind::RequestEnd(_)
                     | HttpEventKind::Response(_)
                     | HttpEventKind::ResponseBody(_)
+                    | HttpEventKind::Message(_)
+                    | HttpEventKind::MessagesMissing { .. }
                     | HttpEventKind::ResponseEnd(_) => {}
                 }
                 let mut messages = Vec::new();
@@ -160,9 +162,12 @@ impl Desk {
                     McpTold::Undecided | McpTold::Nothing => {}
                 }
                 let (time, is_request) = (event.time, matches!(event.kind, HttpEventKind::RequestEnd(_)));
-                if let Some(call) = exchanges.handle(event, context) {
+                let mut finished = exchanges.handle(event, context);
+                while let Some(call) = finished {
                     self.finish_call((*number, id), call, *owner_open, time, sink);
-                } else if is_request && let Some(call) = exchanges.open_call(id, context) {
+                    finished = exchanges.take_finished();
+                }
+                if is_request && let Some(call) = exchanges.open_call(id, context) {
                     self.open_hop((*number, id), &call, context, time);
                 }
                 if is_head {
@@ -195,10 +200,11 @@ impl Desk {
             }
             let kind = match notice {
                 ConnectionNotice::NotHttp => NoticeKind::NotHttp,
-                ConnectionNotice::Upgraded => NoticeKind::Upgraded,
+                ConnectionNotice::WebSocket if exchanges.has_conversation() => continue,
+                ConnectionNotice::WebSocket | ConnectionNotice::Upgraded => NoticeKind::Upgraded,
                 ConnectionNotice::Malformed(reason) => NoticeKind::Malformed(reason),
             };
-            let named = answered.as_ref().filter(|_| notice == ConnectionNotice::Upgraded).and_then(|upgrade| upgrade.host.clone());
+            let named = answered.as_ref().filter(|_| kind == NoticeKind::Upgraded).and_then(|upgrade| upgrade.host.clone());
             let server_name = context.server_name.clone().or(named);
             let llm_host = server_name.as_deref().is_some_and(|name| self.settings.routes.is_llm_host(name));
             if llm_host && is_tls && !std::mem::replace(is_shown, true) {
@@ -206,6 +212,12 @@ impl Desk {
                 sink(Output::PlaintextSeen { process: context.owner.process, host: server_name.clone() });
             }
             sink(Output::Notice(Notice { owner: Arc::clone(&context.owner), server_name, llm_host, kind }));
+        }
+        seen.conversation = http.is_websocket() && exchanges.has_conversation();
+        if http.is_websocket() && !seen.conversation {
+            // No calls go through it, or none will any more.
+            http.ignore();
+            seen.notice(ConnectionNotice::Upgraded);
         }
         seen
     }
@@ -246,8 +258,10 @@ impl Desk {
                 self.leave(Finished::Mcp(Box::new(message)), *owner_open, sink);
             }
             let (id, time) = (event.exchange, event.time);
-            if let Some(call) = exchanges.handle(event, context) {
+            let mut finished = exchanges.handle(event, context);
+            while let Some(call) = finished {
                 self.finish_call((*number, id), call, *owner_open, time, sink);
+                finished = exchanges.take_finished();
             }
         });
         add_exchanges(&mut self.counters.exchanges, before, exchanges.counters());

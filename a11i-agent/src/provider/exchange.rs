@@ -9,12 +9,14 @@ use super::{
     Route, Routes,
     answer::{Answer, AnswerEnd, EventFeed, Label},
     body::BodyBuffer,
+    conversation::Conversations,
+    endpoint::Endpoint,
     rate_limit, trace_context,
 };
 use crate::{
     call::{
-        CallBuilder, CallFrame, CaptureFacts, CaptureLibrary, Completeness, Correlation, Ending, LlmCall, LossCauses, Operation,
-        ProviderName, Role, ServerAddress, SocketPeer, TextSample, Timing, TraceParent,
+        CallBuilder, CallFrame, CaptureFacts, Completeness, Correlation, Ending, LlmCall, LossCauses, Operation, ProviderName, Role,
+        ServerAddress, TextSample, Timing, TraceParent,
     },
     http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead, multipart::MultipartParser},
     owner::Owner,
@@ -83,15 +85,14 @@ pub struct Exchanges {
     routes: Arc<Routes>,
     limits: ExchangeLimits,
     open: Vec<Exchange>,
+    conversations: Conversations,
     counters: ExchangeCounters,
 }
 
 struct Exchange {
     id: ExchangeId,
     route: Route,
-    role: Role,
-    host: Option<String>,
-    port: Option<u16>,
+    endpoint: Endpoint,
     correlation: Correlation,
     call: Box<CallBuilder>,
     timing: Timing,
@@ -140,27 +141,28 @@ impl RequestBody {
 }
 
 impl Exchanges {
-    pub const fn new(routes: Arc<Routes>, limits: ExchangeLimits) -> Self {
-        Self {
-            routes,
-            limits,
-            open: Vec::new(),
-            counters: ExchangeCounters { too_many: 0, unlike: 0, dropped_events: 0, damaged_events: 0 },
-        }
+    pub fn new(routes: Arc<Routes>, limits: ExchangeLimits) -> Self {
+        Self { routes, limits, open: Vec::new(), conversations: Conversations::default(), counters: ExchangeCounters::default() }
     }
 
-    /// Takes the next event of the connection; gives the call that it finishes.
+    /// Takes the next event of the connection; gives the call that it finishes. More of them may be waiting: [`Self::take_finished`].
     pub fn handle(&mut self, event: HttpEvent<'_>, context: &ConnectionContext) -> Option<LlmCall> {
         let HttpEvent { exchange: id, time, kind } = event;
         if let HttpEventKind::Request(head) = kind {
-            self.begin(id, *head, context);
+            if !self.conversations.begin(&self.routes, id, &head, context, self.limits.keep_content) {
+                self.begin(id, *head, context);
+            }
             return None;
+        }
+        if self.conversations.is_open(id) {
+            self.conversations.handle((id, time), &kind, context, &mut self.counters);
+            return self.take_finished();
         }
         // Most connections have none or one; all else was refused at its head.
         let at = self.open.iter().position(|exchange| exchange.id == id)?;
         let exchange = self.open.get_mut(at)?;
         match kind {
-            HttpEventKind::Request(_) => {}
+            HttpEventKind::Request(_) | HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => {}
             HttpEventKind::RequestBody(bytes) => exchange.request.push(bytes),
             HttpEventKind::RequestEnd(end) => {
                 if !exchange.end_request(end) {
@@ -184,20 +186,30 @@ impl Exchanges {
     pub fn open_call(&self, id: ExchangeId, context: &ConnectionContext) -> Option<OpenCall<'_>> {
         let exchange = self.open.iter().find(|exchange| exchange.id == id)?;
         Some(OpenCall {
-            role: exchange.role,
+            role: exchange.endpoint.role,
             since: exchange.timing.start,
             parent: exchange.correlation.parent,
             prompt: &exchange.call.estimation.input,
             provider: exchange.call.provider(),
             operation: exchange.call.operation(),
             model: exchange.call.request.model.as_deref(),
-            server: exchange.server(context),
+            server: exchange.endpoint.server(context),
         })
     }
 
-    /// Whether this exchange is a call under way.
+    /// Another call that the last event has finished.
+    pub fn take_finished(&mut self) -> Option<LlmCall> {
+        self.conversations.take_finished()
+    }
+
+    /// Whether this exchange is a call under way, or carries calls.
     pub fn is_open(&self, id: ExchangeId) -> bool {
-        self.open.iter().any(|exchange| exchange.id == id)
+        self.open.iter().any(|exchange| exchange.id == id) || self.conversations.is_open(id)
+    }
+
+    /// Calls go through a WebSocket.
+    pub const fn has_conversation(&self) -> bool {
+        !self.conversations.is_empty()
     }
 
     /// Something of the calls under way may be missing, and nobody knows what. How many there are.
@@ -205,16 +217,17 @@ impl Exchanges {
         for exchange in &mut self.open {
             exchange.completeness = exchange.completeness.join(missing);
         }
-        self.open.len()
+        self.open.len().saturating_add(self.conversations.mark(missing))
     }
 
     /// Calls under way.
-    pub const fn len(&self) -> usize {
-        self.open.len()
+    pub fn len(&self) -> usize {
+        self.open.len().saturating_add(self.conversations.calls())
     }
 
+    /// Nothing is under way, nor can anything begin without a request.
     pub const fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.open.is_empty() && self.conversations.is_empty()
     }
 
     pub const fn counters(&self) -> ExchangeCounters {
@@ -232,12 +245,10 @@ impl Exchanges {
         route.dialect.request_head(&head, &mut call);
         self.open.push(Exchange {
             id,
-            role: head.role,
-            port: head.port,
+            request: RequestBody::of(&head),
+            endpoint: Endpoint { role: head.role, host: head.host, port: head.port, known_host: route.known_host },
             correlation: Correlation { parent: trace_context::parent(&head.headers), ..Correlation::default() },
             timing: Timing { start: head.first_byte, ..Timing::default() },
-            request: RequestBody::of(&head),
-            host: head.host,
             route,
             call,
             answer: Answer::Awaited(Label::Absent),
@@ -289,7 +300,7 @@ impl Exchange {
         let response = &mut self.call.response;
         response.status = Some(head.status);
         response.rate_limit = rate_limit::of(&head.headers);
-        response.request_id = REQUEST_ID_FIELDS.iter().find_map(|name| text(name));
+        response.request_id = request_id(head);
         // The response names the organisation that the key belongs to, also where the request does not.
         let organization = text("openai-organization");
         let request = &mut self.call.request;
@@ -329,9 +340,9 @@ impl Exchange {
         let ending = self.conclude(end.framing, lost || damaged, answer);
         let frame = CallFrame {
             owner: Arc::clone(&context.owner),
-            role: self.role,
-            server: self.server(context),
-            peer: peer(context, self.role),
+            role: self.endpoint.role,
+            server: self.endpoint.server(context),
+            peer: self.endpoint.peer(context),
             timing: self.timing,
             completeness: self.completeness,
             capture: context.capture,
@@ -371,47 +382,6 @@ impl Exchange {
             }
         }
     }
-
-    /// By the request's host field, else by what is known of the connection.
-    fn server(&self, context: &ConnectionContext) -> ServerAddress {
-        let default_port = if context.is_plaintext() { 80 } else { 443 };
-        let known_host = self.route.known_host;
-        if let Some(name) = self.host.clone() {
-            return ServerAddress { address: Some(name), port: Some(self.port.unwrap_or(default_port)), known_host };
-        }
-        server_without_host(context, self.role, known_host)
-    }
-}
-
-impl ConnectionContext {
-    pub(super) fn is_plaintext(&self) -> bool {
-        self.capture.library == Some(CaptureLibrary::Plaintext)
-    }
-}
-
-/// The name asked for in the handshake, else the server's end of the socket.
-pub(super) fn server_without_host(context: &ConnectionContext, role: Role, known_host: bool) -> ServerAddress {
-    if let Some(name) = context.server_name.clone() {
-        return ServerAddress { address: Some(name), port: Some(if context.is_plaintext() { 80 } else { 443 }), known_host };
-    }
-    let (address, port) = match &context.socket {
-        Some(ConnectionSocket::Internet { local, remote }) => {
-            let server = if role == Role::Server { local } else { remote };
-            (Some(server.ip().to_string()), Some(server.port()))
-        }
-        Some(ConnectionSocket::Unix(path)) => (path.clone(), None),
-        None => (None, None),
-    };
-    ServerAddress { address, port, known_host }
-}
-
-/// The other end. A client's end of a Unix socket has no name.
-pub(super) fn peer(context: &ConnectionContext, role: Role) -> Option<SocketPeer> {
-    match context.socket.as_ref()? {
-        ConnectionSocket::Internet { remote, .. } => Some(SocketPeer::Internet(*remote)),
-        ConnectionSocket::Unix(path) if role == Role::Client => path.clone().map(SocketPeer::Unix),
-        ConnectionSocket::Unix(_) => None,
-    }
 }
 
 /// Bytes that were seen and could not be decoded are missing all the same.
@@ -426,7 +396,11 @@ const fn undecoded(framing: FramingEnd) -> Completeness {
 const REQUEST_ID_FIELDS: [&str; 7] =
     ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-debug-trace-id", "mistral-correlation-id", "cf-ray"];
 
-fn request_facts(head: &RequestHead, call: &mut CallBuilder) {
+pub(super) fn request_id(head: &ResponseHead) -> Option<String> {
+    REQUEST_ID_FIELDS.iter().find_map(|name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES)))
+}
+
+pub(super) fn request_facts(head: &RequestHead, call: &mut CallBuilder) {
     let text = |name| head.headers.text(name).filter(|value| !value.is_empty()).map(|value| clip(value, HEADER_FACT_BYTES));
     let facts = &mut call.request;
     facts.retry_count = text("x-stainless-retry-count").and_then(|count| count.parse().ok());

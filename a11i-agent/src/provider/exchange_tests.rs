@@ -4,7 +4,7 @@ use a11i_common::identity::BootTime;
 
 use super::*;
 use crate::{
-    call::{CaptureMethod, Operation},
+    call::{CaptureLibrary, CaptureMethod, Operation, Role},
     http::{HeaderValue, Headers, HttpVersion, MalformedReason},
     provider::RouteSettings,
 };

@@ -8,6 +8,8 @@
 mod answer;
 mod body;
 mod body_shape;
+mod conversation;
+mod endpoint;
 mod error_body;
 mod event_stream;
 mod exchange;
@@ -41,7 +43,9 @@ mod openai_embeddings;
 mod openai_images;
 mod openai_media_usage;
 mod openai_moderations;
+mod openai_realtime;
 mod openai_responses;
+mod openai_responses_socket;
 mod openai_stored;
 mod replicate;
 mod rerank;

@@ -2,7 +2,7 @@
 
 use a11i_common::decision::PATH_TAIL_BYTES;
 
-use super::{DIALECTS, hosts::HOSTS, route::Routes};
+use super::{DIALECTS, conversation::MESSAGE_DIALECTS, hosts::HOSTS, route::Routes};
 
 /// What stands before the end of a path as a rule: the API's own root, a version, a gateway's or cloud's mount point.
 const USUAL_ROOTS: [&str; 10] =
@@ -21,6 +21,8 @@ impl Routes {
                 paths.extend(USUAL_ROOTS.iter().map(|root| format!("{root}{end}")));
             }
         }
+        // Of handshakes, only what is long enough to be no ordinary program's, or is written out.
+        paths.extend(MESSAGE_DIALECTS.iter().flat_map(|dialect| dialect.path_ends()).map(|path| (*path).to_owned()));
         paths.sort_unstable();
         paths.dedup();
         paths
@@ -67,10 +69,12 @@ mod tests {
             "/v1/embeddings",
             "/v1/completions",
             "/responses",
+            "/v1/realtime?model=gpt-realtime",
+            "/openai/realtime",
         ] {
             assert!(knows(&routes, path), "{path}");
         }
-        for path in ["/", "/health", "/v1/models", "/v1/traces", "/api/surveys/7/responses"] {
+        for path in ["/", "/health", "/v1/models", "/v1/traces", "/api/surveys/7/responses", "/realtime"] {
             assert!(!knows(&routes, path), "{path}");
         }
         assert!(routes.presumed_paths().len() < LLM_PATHS as usize / 2 && routes.presumed_server_names().len() < LLM_NAMES as usize / 2);

@@ -3,6 +3,7 @@
 use super::{
     DIALECTS, Dialect,
     body_shape::ByBodyShape,
+    conversation::{MESSAGE_DIALECTS, MessageRoute},
     hosts::{HOSTS, HostRule, OLLAMA_PORT, matches},
     unrecognised::Unrecognised,
 };
@@ -133,6 +134,13 @@ impl Routes {
         let operation = last.claims(head)?;
         let provider = host.provider.unwrap_or_else(|| last.name());
         Some(Route { dialect: last, operation, provider, known_host: host.known, certain: host.dedicated, by_shape: !host.dedicated })
+    }
+
+    /// Where the handshake of a WebSocket goes, if calls may go through it.
+    pub(super) fn message_route(&self, head: &RequestHead, server_name: Option<&str>) -> Option<MessageRoute> {
+        let dialect = *MESSAGE_DIALECTS.iter().find(|dialect| dialect.claims(head))?;
+        let host = self.host(head.host.as_deref().or(server_name).unwrap_or_default(), &head.path);
+        Some(MessageRoute { dialect, provider: host.provider.unwrap_or_else(|| dialect.name()), known_host: host.known })
     }
 
     /// Ends of paths that configuration adds, as far as they are written out.

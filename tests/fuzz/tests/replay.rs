@@ -91,3 +91,8 @@ fn tables_of_go_lead_to_instructions() {
 fn client_hellos_are_read_as_far_as_they_go() {
     replay("client_hello", a11i_fuzz::client_hello);
 }
+
+#[test]
+fn messages_do_not_depend_on_cuts_and_end_once() {
+    replay("websocket", a11i_fuzz::websocket);
+}

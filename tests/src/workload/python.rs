@@ -1,4 +1,4 @@
-//! CPython with the real `openai`, `anthropic`, `boto3` and `aiohttp` packages.
+//! CPython with the real `openai`, `anthropic`, `boto3`, `aiohttp`, `mcp` and `websockets` packages.
 //!
 //! Jobs and answers: [`Program`].
 
@@ -31,6 +31,7 @@ pub enum Script {
     McpClient,
     Gateway,
     Bedrock,
+    WebSockets,
 }
 
 impl Script {
@@ -46,6 +47,7 @@ impl Script {
             Self::McpClient => "mcp_client.py",
             Self::Gateway => "gateway.py",
             Self::Bedrock => "bedrock.py",
+            Self::WebSockets => "websockets_talk.py",
         }
     }
 }

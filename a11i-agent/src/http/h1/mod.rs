@@ -20,9 +20,10 @@ use self::{
     pairing::Pairing,
 };
 use super::{
-    BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
+    BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason, ResponseHead,
     context::{Context, emit},
     message::Message,
+    websocket,
 };
 use crate::{
     call::{Completeness, LossCauses, Role},
@@ -50,7 +51,22 @@ pub(super) struct H1 {
     pairing: Pairing,
     /// Nothing after this is HTTP/1.x, or nothing of it can be followed.
     over: bool,
+    /// What follows is a WebSocket.
+    accepted: Option<websocket::Accepted>,
+    early: Option<EarlySwitch>,
 }
+
+/// A WebSocket was accepted, and the request is still to come: where one thread reads while another writes, the answer may be there before
+/// the call that asked has returned.
+#[derive(Debug)]
+struct EarlySwitch {
+    head: Box<ResponseHead>,
+    /// What followed it.
+    rest: Vec<u8>,
+}
+
+/// Most that is held of what follows an early switch: the request comes within a few messages, or never.
+const EARLY_BYTES: usize = 256 * 1024;
 
 /// One direction's parser.
 #[derive(Debug)]
@@ -125,12 +141,19 @@ impl H1 {
             last_direction: None,
             pairing,
             over: false,
+            accepted: None,
+            early: None,
         }
     }
 
     /// Nothing more can come of this connection.
     pub(super) const fn is_over(&self) -> bool {
         self.over
+    }
+
+    /// The WebSocket that goes on where this ended, and which direction is its client's.
+    pub(super) fn take_accepted(&mut self) -> Option<(Direction, websocket::Accepted)> {
+        self.accepted.take().map(|accepted| (self.client, accepted))
     }
 
     /// The head of a request waits for more bytes.
@@ -243,6 +266,32 @@ impl H1 {
     /// Nothing more is parsed: what is open ends, its rest unseen.
     fn give_up(&mut self, notice: ConnectionNotice, time: BootTime, context: &mut Context<'_>) {
         context.notices.push(notice);
+        self.end_all(time, context);
+    }
+
+    /// A WebSocket takes the connection over, and with it the exchange that asked for it.
+    fn hand_over(&mut self, exchange: ExchangeId, extensions: String, time: BootTime, context: &mut Context<'_>) {
+        context.notices.push(ConnectionNotice::WebSocket);
+        self.in_flight.retain(|other| other.id != exchange);
+        self.end_all(time, context);
+        self.accepted = Some(websocket::Accepted { exchange, extensions, rest: Vec::new() });
+    }
+
+    /// The request has come that an early switch answers, if it is one that can be answered so.
+    fn switch_early(&mut self, exchange: ExchangeId, asks: bool, time: BootTime, context: &mut Context<'_>) {
+        let Some(EarlySwitch { head, rest }) = self.early.take() else { return };
+        if !asks {
+            return self.orphan_response(context);
+        }
+        let extensions = head.headers.text("sec-websocket-extensions").unwrap_or_default().to_owned();
+        emit(context, exchange, head.first_byte, HttpEventKind::Response(head));
+        self.hand_over(exchange, extensions, time, context);
+        if let Some(accepted) = &mut self.accepted {
+            accepted.rest = rest;
+        }
+    }
+
+    fn end_all(&mut self, time: BootTime, context: &mut Context<'_>) {
         let gone = BodyEnd { completeness: UNCOUNTED, framing: FramingEnd::Finished };
         for exchange in &mut self.in_flight {
             exchange.response_end.get_or_insert((gone, time));

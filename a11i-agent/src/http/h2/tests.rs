@@ -110,6 +110,7 @@ fn note(told: &mut Vec<Told>, event: HttpEvent<'_>) {
         HttpEventKind::RequestEnd(end) => assert_eq!(it.request_end.replace(end), None),
         HttpEventKind::Response(head) => assert_eq!(it.status.replace(head.status), None),
         HttpEventKind::ResponseBody(bytes) => it.response.push_str(&String::from_utf8_lossy(bytes)),
+        HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => panic!("no WebSocket: {:?}", event.kind),
         HttpEventKind::ResponseEnd(end) => it.response_end = Some(end),
     }
 }

@@ -141,9 +141,8 @@ fn upgrades(bench: &Bench) -> Vec<bool> {
 }
 
 #[test]
-fn a_websocket_to_an_llm_host_is_reported_and_then_ignored() {
-    const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
-    let head = b"GET /v1/realtime?model=gpt-4o HTTP/1.1\r\nHost: api.openai.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+fn a_websocket_to_an_llm_host_that_carries_no_calls_is_reported_and_then_ignored() {
+    let head = b"GET /v1/notifications?model=gpt-4o HTTP/1.1\r\nHost: api.openai.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     for named in [true, false] {
         for cut in 0..SWITCH.len() {
             let mut kernel = Kernel::new();
@@ -215,6 +214,51 @@ fn what_comes_through_probes_is_recognised_once_as_http_or_as_nothing_known() {
         });
         assert_eq!(said.collect::<Vec<_>>(), [(AttachmentId(0), http)]);
     }
+}
+
+/// Answers to the handshake of a WebSocket.
+const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+
+/// A text frame of less than 126 bytes; of a client it is masked, with zeros.
+fn frame(is_client: bool, text: &str) -> Vec<u8> {
+    let head: &[u8] = if is_client { &[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0] } else { &[0x81, text.len() as u8] };
+    [head, text.as_bytes()].concat()
+}
+
+#[test]
+fn a_websocket_that_carries_calls_is_copied_for_as_long_as_it_lives() {
+    let created = frame(false, r#"{"type":"response.created","response":{"id":"r"}}"#);
+    let done = frame(false, r#"{"type":"response.done","response":{"id":"r","usage":{"input_tokens":5,"output_tokens":1}}}"#);
+    for (host, named) in [("api.openai.com", true), ("api.openai.com", false), ("gateway.example", false)] {
+        let mut kernel = Kernel::new();
+        if named {
+            assert_eq!(kernel.name(host), [Verdict::LlmHost]);
+        }
+        let head = format!("GET /v1/realtime HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        assert_eq!(kernel.transfer(Direction::Write, head.as_bytes()), [if named { Verdict::LlmHost } else { Verdict::Llm }]);
+        // Of the connection as a whole: the end of a frame may look like a request.
+        assert_eq!(kernel.transfer(Direction::Read, SWITCH), if named { vec![] } else { vec![Verdict::LlmHost] });
+        for _ in 0..2 {
+            assert_eq!(kernel.transfer(Direction::Write, &frame(true, r#"{"type":"response.create"}"#)), []);
+            assert_eq!(kernel.transfer(Direction::Read, &created), []);
+            assert_eq!(kernel.transfer(Direction::Read, &done), []);
+        }
+        let calls = kernel.bench.calls();
+        assert!(calls.len() == 2 && calls.iter().all(|call| call.usage.input_tokens == Some(5) && call.completeness.is_whole()));
+        assert!(!kernel.stopped && !kernel.ignored && upgrades(&kernel.bench).is_empty());
+        kernel.end();
+        assert!(kernel.bench.calls().is_empty());
+    }
+}
+
+#[test]
+fn a_websocket_that_only_has_the_path_of_one_that_carries_calls_is_ignored_at_its_first_message() {
+    let mut kernel = Kernel::new();
+    let head = b"GET /realtime HTTP/1.1\r\nHost: chat.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    assert_eq!(kernel.transfer(Direction::Write, head), [Verdict::Llm]);
+    assert_eq!(kernel.transfer(Direction::Read, SWITCH), [Verdict::LlmHost]);
+    assert_eq!(kernel.transfer(Direction::Read, &frame(false, r#"{"op":"hello"}"#)), [Verdict::Ignore]);
+    assert_eq!(kernel.bench.pipeline.counters().exchanges.unlike, 1);
 }
 
 #[test]

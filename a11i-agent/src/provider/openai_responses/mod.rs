@@ -216,6 +216,25 @@ pub(super) fn consumes(call: &CallBuilder) -> bool {
     call.operation() != Operation::FetchResponse || call.response.deferred.is_some()
 }
 
+/// An event between the first and the last of an answer, where another API has the same ones. `kind`: its type, by the name it has here.
+pub(super) fn answer_event(kind: &str, event: &[u8], call: &mut CallBuilder) {
+    if let Ok(event) = parse::<Event<'_>>(event) {
+        output::delta(kind, &event, call);
+    }
+}
+
+/// All items of an answer, which repeat what came before.
+pub(super) fn whole_output(items: Raw<'_>, call: &mut CallBuilder) {
+    let mut count = 0_u64;
+    items.for_each(|item: output::Item<'_>| {
+        if count == 0 {
+            call.restart_output();
+        }
+        output::whole_item(count, &item, call);
+        count = count.saturating_add(1);
+    });
+}
+
 fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
     let modalities = |details: &TokenDetails<'_>| ModalityTokens {
         text: details.text_tokens.0,
