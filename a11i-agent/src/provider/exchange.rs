@@ -220,7 +220,9 @@ impl Exchange {
         let text = |name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES));
         let response = &mut self.call.response;
         response.status = Some(head.status);
-        response.request_id = REQUEST_ID_FIELDS.iter().find_map(|name| text(name));
+        // Where a field may have been missed, a lesser one does not stand in for it.
+        let asked = if head.headers.has_unseen() { REQUEST_ID_FIELDS.get(..1) } else { None };
+        response.request_id = asked.unwrap_or(&REQUEST_ID_FIELDS).iter().find_map(|name| text(name));
         // The response names the organisation that the key belongs to, also where the request does not.
         let organization = text("openai-organization");
         let request = &mut self.call.request;

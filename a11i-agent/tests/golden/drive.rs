@@ -8,7 +8,7 @@ use a11i_agent::{
     http::{Connection, HttpSettings},
     owner::Owner,
     provider::{ConnectionContext, ExchangeLimits, Exchanges, Routes},
-    replay::{Framed, Origin, Record, Seed, events, frame},
+    replay::{Framed, Origin, Plan, Record, Seed, events, frame, frame_as},
 };
 use a11i_common::{
     decode::EventBody,
@@ -28,6 +28,13 @@ pub(crate) fn replay(record: &Record, keep_content: bool) -> Vec<LlmCall> {
     let mut seed = Seed::of(&record.id);
     let framed = frame(record, &mut seed);
     drive(&framed, &mut seed, keep_content, None)
+}
+
+/// What the call of a record says, where it is one.
+pub(crate) fn truth(record: &Record, plan: Plan) -> Option<serde_json::Value> {
+    let mut seed = Seed::new(0);
+    let framed = frame_as(record, plan, &mut seed);
+    drive(&framed, &mut seed, false, None).first().map(super::view::view)
 }
 
 /// One connection from its first byte to its end.

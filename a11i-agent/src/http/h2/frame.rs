@@ -237,6 +237,15 @@ pub(in crate::http) fn begins_server(bytes: &[u8]) -> bool {
     })
 }
 
+/// The same of fewer bytes than that: nothing speaks against it yet.
+pub(in crate::http) fn may_begin_server(bytes: &[u8]) -> bool {
+    let mut header = [0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
+    if let ([_, _, told, ..], Some(length)) = (&mut header, bytes.get(2)) {
+        *told = *length;
+    }
+    bytes.len() < HEADER_BYTES && header.starts_with(bytes) && begins_server(&header)
+}
+
 const SETTINGS: u8 = 4;
 
 /// Six are defined; some libraries add a few of their own. Six bytes each.

@@ -13,12 +13,15 @@ use std::collections::BTreeMap;
 
 use a11i_common::identity::{BootTime, Direction};
 
-pub(super) use self::frame::{PREFACE, begins_server, chain};
 use self::{
     frame::{AfterGap, FrameHeader, Step, flag, kind},
     half::{Block, Half, Open},
     head::Lines,
     stream::Stream,
+};
+pub(super) use self::{
+    frame::{PREFACE, begins_server, chain, may_begin_server},
+    hpack::huffman_encode,
 };
 use super::{
     ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
@@ -103,7 +106,7 @@ impl H2 {
     fn bytes(&mut self, direction: Direction, bytes: &[u8], time: BootTime, context: &mut Context<'_>) {
         let mut rest = bytes;
         if self.half_mut(direction).reader.is_lost() {
-            let Some(found) = self.half_mut(direction).reader.rejoin(bytes).and_then(|at| bytes.get(at..)) else { return };
+            let Some(found) = self.rejoin(direction, bytes, time, context) else { return };
             rest = found;
         }
         loop {
@@ -121,13 +124,30 @@ impl H2 {
                 Step::NeedMore => return,
                 Step::NoPreface => {
                     // It was joined after all: the server's settings were not its first.
-                    let half = self.half_mut(direction);
-                    half.lose(Completeness::JoinedLate);
-                    let Some(found) = half.reader.rejoin(rest).and_then(|at| rest.get(at..)) else { return };
+                    self.half_mut(direction).lose(Completeness::JoinedLate);
+                    let Some(found) = self.rejoin(direction, rest, time, context) else { return };
                     rest = found;
                 }
             }
         }
+    }
+
+    /// Looks for frames again. What is passed over meanwhile may have been of any stream, those included that began since the loss.
+    fn rejoin<'a>(&mut self, direction: Direction, bytes: &'a [u8], time: BootTime, context: &mut Context<'_>) -> Option<&'a [u8]> {
+        let is_request = self.is_request(direction);
+        let half = self.half_mut(direction);
+        let found = half.reader.rejoin(bytes).and_then(|at| bytes.get(at..));
+        let missing = half.missing.join(if half.missing.is_whole() { UNCOUNTED } else { Completeness::Whole });
+        if let Some(is_request) = is_request
+            && found.is_none_or(|found| found.len() < bytes.len())
+            && !bytes.is_empty()
+        {
+            for stream in self.streams.values_mut() {
+                stream.is_doubtful = true;
+                stream.gap(is_request, missing, time, context);
+            }
+        }
+        found
     }
 
     fn data(&mut self, direction: Direction, header: FrameHeader, data: &[u8], time: BootTime, context: &mut Context<'_>) {

@@ -165,6 +165,38 @@ fn a_server_that_speaks_first_and_its_own_side_of_it() {
 }
 
 #[test]
+fn a_server_that_speaks_first_is_known_at_every_cut_of_its_settings() {
+    let first = server_start();
+    for cut in 0..first.len() {
+        let mut bench = Bench::new();
+        let (sent, answered) = (bench.request(1, "q"), bench.response(1, &["a"]));
+        bench.bytes(SERVER, &first[..cut]);
+        bench.bytes(SERVER, &first[cut..]);
+        bench.bytes(CLIENT, &[client_start(), sent].concat());
+        bench.bytes(SERVER, &answered);
+        assert_eq!(bench.told, [whole("q", "a")], "cut at {cut}");
+        assert!(!bench.connection.is_joined_late());
+    }
+}
+
+#[test]
+fn what_is_passed_over_behind_a_gap_is_missing_of_streams_that_began_since() {
+    let mut bench = Bench::new();
+    bench.bytes(CLIENT, &client_start());
+    bench.bytes(SERVER, &server_start());
+    bench.gap(SERVER, None);
+    let (sent, answered) = (bench.request(1, "q"), bench.response(1, &["a"]));
+    bench.bytes(CLIENT, &sent);
+    // Its head comes in pieces that no frame shows itself in.
+    let (head, rest) = answered.split_at(12);
+    bench.bytes(SERVER, head);
+    bench.bytes(SERVER, rest);
+    bench.close();
+    let unknown = Completeness::Gap { lost: None, causes: LossCauses(1) };
+    assert_eq!(bench.told[0].response_end.map(|end| end.completeness), Some(unknown));
+}
+
+#[test]
 fn streams_side_by_side_keep_their_bytes_apart() {
     let mut bench = Bench::new();
     let mut sent = client_start();
