@@ -217,7 +217,8 @@ impl H1 {
         let side = &mut self.responses;
         let first_byte = side.first_byte;
         let parsed = side.head.complete_damaged().map(|head| parse_response(head, method, first_byte, &context.settings.fingerprinter));
-        let Some(Ok(response)) = parsed else { return false };
+        let Some(Ok(mut response)) = parsed else { return false };
+        response.head.headers.mark_unseen();
         if response.head.status < 200 {
             self.pairing.interim_expected();
             return false;

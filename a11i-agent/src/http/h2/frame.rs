@@ -52,6 +52,7 @@ impl FrameHeader {
             kind::RST_STREAM => stream != 0 && length == 4 && flags == 0,
             4 => stream == 0 && length.is_multiple_of(6) && flags & !1 == 0 && (flags == 0 || length == 0),
             6 => stream == 0 && length == 8 && flags & !1 == 0,
+            kind::PUSH_PROMISE => stream != 0 && length >= 4 && flags & !(flag::END_HEADERS | flag::PADDED) == 0,
             kind::GOAWAY => stream == 0 && length >= 8 && flags == 0,
             8 => length == 4 && flags == 0,
             kind::CONTINUATION => stream != 0 && flags & !flag::END_HEADERS == 0,
@@ -77,6 +78,8 @@ pub(super) enum Step<'a> {
     NeedMore,
     /// A client's bytes that are no preface.
     NoPreface,
+    /// Frames were found in the wrong place.
+    NoFrame,
 }
 
 /// Cuts one direction into frames.
@@ -86,6 +89,8 @@ pub(super) struct Reader {
     buffer: [u8; HEADER_BYTES],
     /// Bytes in `buffer`, or of the preface that were seen.
     have: usize,
+    /// Where frames begin was found out by their looks: what no longer looks like one was none.
+    is_found: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,12 +115,12 @@ pub(super) enum AfterGap {
 
 impl Reader {
     pub(super) const fn new(preface: bool) -> Self {
-        Self { state: if preface { State::Preface } else { State::Header }, buffer: [0; HEADER_BYTES], have: 0 }
+        Self { state: if preface { State::Preface } else { State::Header }, buffer: [0; HEADER_BYTES], have: 0, is_found: false }
     }
 
     /// Joined in the middle.
     pub(super) const fn lost() -> Self {
-        Self { state: State::Lost, buffer: [0; HEADER_BYTES], have: 0 }
+        Self { state: State::Lost, buffer: [0; HEADER_BYTES], have: 0, is_found: false }
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -155,6 +160,11 @@ impl Reader {
                     return (Step::NeedMore, rest);
                 }
                 let header = FrameHeader::parse(self.buffer);
+                let reserved_bit = self.buffer.get(5).is_some_and(|byte| byte & 0x80 != 0);
+                if self.is_found && !header.is_plausible(reserved_bit) && !EXTENSIONS.contains(&header.kind) {
+                    self.lose();
+                    return (Step::NoFrame, rest);
+                }
                 (self.state, self.have) = (State::Payload { left: header.length }, 0);
                 (Step::Begin(header), rest)
             }
@@ -196,10 +206,13 @@ impl Reader {
             let needed = if *at == 0 { SCORE_AT_START } else { SCORE_ELSEWHERE };
             segment.get(*at..).is_some_and(|rest| chain(rest) >= needed)
         })?;
-        (self.state, self.have) = (State::Header, 0);
+        (self.state, self.have, self.is_found) = (State::Header, 0, true);
         Some(found)
     }
 }
+
+/// ALTSVC, ORIGIN and PRIORITY_UPDATE (RFC 7838, 8336, 9218): what else is registered and in use.
+const EXTENSIONS: [u8; 3] = [0x0a, 0x0c, 0x10];
 
 /// How far into a segment a frame is looked for: the largest frame of everybody, and its header.
 const REJOIN_BYTES: usize = 16_384 + HEADER_BYTES;
@@ -277,8 +290,8 @@ pub(super) mod tests {
                     _ => seen.push(format!("+{}", String::from_utf8_lossy(bytes))),
                 },
                 Step::End => seen.push("end".to_owned()),
-                Step::NoPreface => {
-                    seen.push("no preface".to_owned());
+                Step::NoPreface | Step::NoFrame => {
+                    seen.push("no frame".to_owned());
                     return seen;
                 }
             }

@@ -87,9 +87,19 @@ impl H2 {
 
     /// The connection is over: every stream is.
     pub(super) fn close(&mut self, time: BootTime, context: &mut Context<'_>) {
-        for mut stream in std::mem::take(&mut self.streams).into_values() {
-            stream.close(FramingEnd::Cut, time, context);
+        for stream in std::mem::take(&mut self.streams).into_values() {
+            self.cut(stream, time, context);
         }
+    }
+
+    /// Ends a stream before its time. Where frames had to be found again, what did not come may have been taken for something else.
+    fn cut(&self, mut stream: Stream, time: BootTime, context: &mut Context<'_>) {
+        for (direction, half) in [(Direction::Write, &self.write), (Direction::Read, &self.read)] {
+            if let (Some(is_request), false) = (self.is_request(direction), half.missing.is_whole()) {
+                stream.gap(is_request, half.missing, time, context);
+            }
+        }
+        stream.close(FramingEnd::Cut, time, context);
     }
 
     const fn half_mut(&mut self, direction: Direction) -> &mut Half {
@@ -125,6 +135,13 @@ impl H2 {
                 Step::NoPreface => {
                     // It was joined after all: the server's settings were not its first.
                     self.half_mut(direction).lose(Completeness::JoinedLate);
+                    let Some(found) = self.rejoin(direction, rest, time, context) else { return };
+                    rest = found;
+                }
+                Step::NoFrame => {
+                    // What came since they were found is nobody's.
+                    let missing = self.half_mut(direction).missing;
+                    self.lose(direction, missing, time, context);
                     let Some(found) = self.rejoin(direction, rest, time, context) else { return };
                     rest = found;
                 }
@@ -172,8 +189,8 @@ impl H2 {
                 if let Some(last) = half.payload.first_chunk::<4>().map(|last| u32::from_be_bytes(*last) & 0x7fff_ffff)
                     && self.is_request(direction) == Some(false)
                 {
-                    for mut stream in self.streams.split_off(&last.saturating_add(1)).into_values() {
-                        stream.close(FramingEnd::Cut, time, context);
+                    for stream in self.streams.split_off(&last.saturating_add(1)).into_values() {
+                        self.cut(stream, time, context);
                     }
                 }
             }
@@ -261,8 +278,8 @@ impl H2 {
 
     /// Either side gave it up (section 6.4). After a whole response that says nothing of the call.
     fn reset(&mut self, id: u32, time: BootTime, context: &mut Context<'_>) {
-        if let Some(mut stream) = self.streams.remove(&id) {
-            stream.close(FramingEnd::Cut, time, context);
+        if let Some(stream) = self.streams.remove(&id) {
+            self.cut(stream, time, context);
         }
     }
 
@@ -286,15 +303,19 @@ impl H2 {
                 }
             }
             (AfterGap::InPayload { .. } | AfterGap::Lost, _) => {
-                let unknown = Completeness::Gap { lost: None, causes: gap.causes };
-                half.lose(unknown);
-                let is_request = self.is_request(direction);
-                for stream in self.streams.values_mut() {
-                    stream.is_doubtful = true;
-                    if let Some(is_request) = is_request {
-                        stream.gap(is_request, unknown, time, context);
-                    }
-                }
+                self.lose(direction, Completeness::Gap { lost: None, causes: gap.causes }, time, context);
+            }
+        }
+    }
+
+    /// Frames are missing, or may be: of any stream.
+    fn lose(&mut self, direction: Direction, missing: Completeness, time: BootTime, context: &mut Context<'_>) {
+        self.half_mut(direction).lose(missing);
+        let is_request = self.is_request(direction);
+        for stream in self.streams.values_mut() {
+            stream.is_doubtful = true;
+            if let Some(is_request) = is_request {
+                stream.gap(is_request, missing, time, context);
             }
         }
     }
@@ -302,7 +323,13 @@ impl H2 {
     /// A direction has ended: nothing more of its messages will come.
     fn half_over(&mut self, direction: Direction, time: BootTime, context: &mut Context<'_>) {
         let Some(is_request) = self.is_request(direction) else { return };
-        self.streams.retain(|_, stream| !stream.end(is_request, FramingEnd::Cut, time, context));
+        let missing = self.half_mut(direction).missing;
+        self.streams.retain(|_, stream| {
+            if !missing.is_whole() {
+                stream.gap(is_request, missing, time, context);
+            }
+            !stream.end(is_request, FramingEnd::Cut, time, context)
+        });
     }
 
     /// Ends streams whose end must have been lost, and makes room for another.
