@@ -23,6 +23,7 @@ use crate::{
     observe::pipeline_settings,
     owner::Owner,
     pipeline::{FinishedCall, Output, Pipeline},
+    redaction::RedactedMcp,
     replay::{Coding, Framed, Framing, Origin, Plan, Record, Seed, events, frame, frame_as},
     tokens::BytePairCounter,
 };
@@ -121,9 +122,11 @@ pub(super) fn replay(common: &Common, args: &ReplayArgs) -> Result<ExitCode> {
 
             let mut pipeline = Pipeline::new(settings.clone());
             let mut finished: Vec<FinishedCall> = Vec::new();
+            let mut messages: Vec<RedactedMcp> = Vec::new();
             let mut sink = |output: Output| match output {
                 Output::Call(call) => finished.push(*call),
                 Output::Estimate(call) => finished.push(Pipeline::finish(&settings, *call, Some(&BytePairCounter))),
+                Output::Mcp(message) => messages.push(*message),
                 // No kernel half is told anything.
                 Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {}
             };
@@ -135,6 +138,11 @@ pub(super) fn replay(common: &Common, args: &ReplayArgs) -> Result<ExitCode> {
             for call in &finished {
                 let ids = SpanIds::of(call.call.call());
                 let span = SpanRecord::new(&call.call, ids, clock.offset(), &resources);
+                writeln!(out, "{}", json_line(&span, Some(&record.id)))?;
+            }
+            for message in &messages {
+                let ids = SpanIds::below(message.message().correlation.parent);
+                let span = SpanRecord::of_mcp(message, ids, clock.offset(), &resources);
                 writeln!(out, "{}", json_line(&span, Some(&record.id)))?;
             }
         }

@@ -7,7 +7,9 @@ use super::{
     value::{Attributes, Value},
 };
 use crate::{
-    call::{Completeness, Content, LlmCall, ModalityTokens, NanoUsd, Operation, OutputType, RequestFacts, SocketPeer, UsageSource},
+    call::{
+        CaptureFacts, Completeness, Content, LlmCall, ModalityTokens, NanoUsd, Operation, OutputType, RequestFacts, SocketPeer, UsageSource,
+    },
     redaction::RedactedCall,
 };
 
@@ -16,12 +18,12 @@ pub fn span_attributes(redacted: &RedactedCall, layer: Semconv) -> Attributes {
     let call = redacted.call();
     let mut out = Attributes::default();
     identity(call, layer, &mut out);
-    peer(call, &mut out);
+    peer_attributes(call.peer.as_ref(), &mut out);
     request(call, layer, &mut out);
     response(call, layer, &mut out);
     usage(call, layer, &mut out);
     cost(redacted, &mut out);
-    capture(call, &mut out);
+    capture_attributes(call.capture, call.completeness, &mut out);
     // Up to 1.36 messages were log events, not span attributes.
     if layer != Semconv::V1_36 {
         content(&call.content, &mut out);
@@ -46,8 +48,8 @@ pub(super) fn identity(call: &LlmCall, layer: Semconv, out: &mut Attributes) {
 }
 
 /// Of a span only: it would make a series of metrics for each connection.
-fn peer(call: &LlmCall, out: &mut Attributes) {
-    match &call.peer {
+pub(super) fn peer_attributes(peer: Option<&SocketPeer>, out: &mut Attributes) {
+    match peer {
         Some(SocketPeer::Internet(address)) => {
             out.push(general::NETWORK_PEER_ADDRESS, address.ip().to_string());
             out.push(general::NETWORK_PEER_PORT, i64::from(address.port()));
@@ -224,11 +226,12 @@ fn saturation(redacted: &RedactedCall) -> Option<f64> {
     Some(redacted.call().usage.input_tokens? as f64 / window as f64)
 }
 
-fn capture(call: &LlmCall, out: &mut Attributes) {
-    out.push_some(a11i::CAPTURE_LIBRARY, call.capture.library.map(crate::call::CaptureLibrary::as_str));
-    out.push_some(a11i::CAPTURE_METHOD, call.capture.method.map(crate::call::CaptureMethod::as_str));
-    out.push(a11i::CAPTURE_COMPLETE, call.completeness.is_whole());
-    match call.completeness {
+/// How it was seen, and how much of it.
+pub(super) fn capture_attributes(capture: CaptureFacts, completeness: Completeness, out: &mut Attributes) {
+    out.push_some(a11i::CAPTURE_LIBRARY, capture.library.map(crate::call::CaptureLibrary::as_str));
+    out.push_some(a11i::CAPTURE_METHOD, capture.method.map(crate::call::CaptureMethod::as_str));
+    out.push(a11i::CAPTURE_COMPLETE, completeness.is_whole());
+    match completeness {
         Completeness::Whole => {}
         Completeness::Gap { lost, causes } => {
             out.push_some(a11i::CAPTURE_LOST_BYTES, lost.map(Value::count));

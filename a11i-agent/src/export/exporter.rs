@@ -14,7 +14,7 @@ use prost::Message as _;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
-    metrics::Metrics,
+    metrics::{Metrics, Overflow},
     metrics_worker::MetricsWorker,
     otlp::{Client, ClientError, encode},
     queue::{BATCH_BYTES, Queue, QueueLimits, QueuedSpan},
@@ -28,7 +28,7 @@ use crate::{
     clock::Clock,
     config::Config,
     owner::Owner,
-    redaction::RedactedCall,
+    redaction::{RedactedCall, RedactedMcp},
     sampling::Sampler,
     telemetry::{DropReason, Instruments},
 };
@@ -155,8 +155,26 @@ impl ExporterHandle {
     pub fn offer(&self, redacted: &RedactedCall, ids: SpanIds) {
         let shared = &self.shared;
         if shared.exports_metrics {
-            shared.record_metrics(redacted);
+            shared.record_metrics(|metrics, now| metrics.record(redacted, now));
         }
+        self.offer_span(&redacted.call().owner, ids, |cached| {
+            SpanRecord::with_resource(redacted, ids, shared.clock.offset(), shared.resources.layer, cached)
+        });
+    }
+
+    /// The same of an MCP message.
+    pub fn offer_mcp(&self, redacted: &RedactedMcp, ids: SpanIds) {
+        let shared = &self.shared;
+        if shared.exports_metrics {
+            shared.record_metrics(|metrics, now| metrics.record_mcp(redacted, now));
+        }
+        self.offer_span(&redacted.message().owner, ids, |cached| {
+            SpanRecord::of_mcp_with_resource(redacted, ids, shared.clock.offset(), cached)
+        });
+    }
+
+    fn offer_span(&self, owner: &Arc<Owner>, ids: SpanIds, record: impl FnOnce(Arc<Attributes>) -> SpanRecord) {
+        let shared = &self.shared;
         if !shared.exports_traces {
             return;
         }
@@ -164,8 +182,8 @@ impl ExporterHandle {
             shared.instruments.spans_sampled_out.add(1);
             return;
         }
-        let cached = shared.resource_of(&redacted.call().owner);
-        let mut record = SpanRecord::with_resource(redacted, ids, shared.clock.offset(), shared.resources.layer, cached.resource);
+        let cached = shared.resource_of(owner);
+        let mut record = record(cached.resource);
         let mut span = QueuedSpan::new(Arc::clone(&record.resource), cached.bytes, encode::span(&record));
         if span.bytes() > BATCH_BYTES && record.attributes.retain(|name| !semconv::CONTENT.contains(&name)) > 0 {
             shared.instruments.dropped(DropReason::SpanContentTooLarge, 1);
@@ -220,12 +238,12 @@ async fn joined<T>(task: Option<JoinHandle<T>>) -> Option<T> {
 }
 
 impl Shared {
-    fn record_metrics(&self, redacted: &RedactedCall) {
+    fn record_metrics(&self, record: impl FnOnce(&mut Metrics, u64) -> Overflow) {
         let now = self.clock.unix_nanos(Clock::boot_now());
         // Held by the metrics worker for a copy once per interval: microseconds per process.
         let (overflow, series) = {
             let mut metrics = self.metrics();
-            (metrics.record(redacted, now), metrics.series())
+            (record(&mut metrics, now), metrics.series())
         };
         self.instruments.metric_series.set(series as u64);
         if overflow.measurements > 0 {

@@ -6,15 +6,16 @@ use a11i_common::identity::ProcessId;
 
 use super::{
     attributes::{identity, is_openai, response_openai, usage_source},
-    histogram::{Histogram, SECONDS, SERVER_FIRST_TOKEN, SERVER_PER_TOKEN, TOKENS},
+    histogram::{Histogram, MCP_SECONDS, SECONDS, SERVER_FIRST_TOKEN, SERVER_PER_TOKEN, TOKENS},
+    mcp,
     resource::ResourceBuilder,
     semconv::{Semconv, a11i, gen_ai, general},
     value::{Attributes, Value, cut},
 };
 use crate::{
-    call::{LlmCall, ModalityTokens, Operation, Role, Usage},
+    call::{LlmCall, McpMessage, ModalityTokens, Operation, Role, Usage},
     owner::Owner,
-    redaction::RedactedCall,
+    redaction::{RedactedCall, RedactedMcp},
 };
 
 /// Series of one metric of one process. The overflow series is one more. A process that talks to more models than this is a gateway, and
@@ -52,6 +53,8 @@ pub(crate) enum Metric {
     ServerTimeToFirstToken,
     ServerTimePerOutputToken,
     CostUsd,
+    McpClientOperationDuration,
+    McpServerOperationDuration,
 }
 
 /// Name, unit and meaning of a metric.
@@ -110,6 +113,18 @@ impl Metric {
             Self::ServerTimePerOutputToken => {
                 histogram("gen_ai.server.time_per_output_token", "s", "Time per token after the first.", SERVER_PER_TOKEN)
             }
+            Self::McpClientOperationDuration => histogram(
+                "mcp.client.operation.duration",
+                "s",
+                "Duration of an MCP request or notification, as its sender saw it.",
+                MCP_SECONDS,
+            ),
+            Self::McpServerOperationDuration => histogram(
+                "mcp.server.operation.duration",
+                "s",
+                "Duration of an MCP request or notification, as its receiver saw it.",
+                MCP_SECONDS,
+            ),
             Self::CostUsd => Definition { name: a11i::COST_USD, unit: "USD", description: "Cost of calls.", shape: Shape::NanoUsd },
         }
     }
@@ -171,20 +186,28 @@ impl Metrics {
 
     /// Counts a call.
     pub(crate) fn record(&mut self, redacted: &RedactedCall, now_unix_nanos: u64) -> Overflow {
-        let call = redacted.call();
         let measured = measure(redacted, self.resources.layer);
+        self.add(&redacted.call().owner, measured, now_unix_nanos)
+    }
+
+    /// Counts an MCP message.
+    pub(crate) fn record_mcp(&mut self, redacted: &RedactedMcp, now_unix_nanos: u64) -> Overflow {
+        self.add(&redacted.message().owner, measure_mcp(redacted.message()), now_unix_nanos)
+    }
+
+    fn add(&mut self, owner: &Arc<Owner>, measured: Measured, now_unix_nanos: u64) -> Overflow {
         let mut overflow = Overflow::default();
-        let id = call.owner.process;
+        let id = owner.process;
         if !self.processes.contains_key(&id) && self.processes.len() >= PROCESSES {
             self.expire(now_unix_nanos);
         }
         let resources = &self.resources;
         let process = if self.processes.contains_key(&id) || self.processes.len() < PROCESSES {
-            let process = self.processes.entry(id).or_insert_with(|| ProcessMetrics::new(resources.process(&call.owner), now_unix_nanos));
+            let process = self.processes.entry(id).or_insert_with(|| ProcessMetrics::new(resources.process(owner), now_unix_nanos));
             // What is known of a process may grow after its first call.
-            if process.owner.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &call.owner)) {
-                process.resource = resources.process(&call.owner);
-                process.owner = Some(Arc::clone(&call.owner));
+            if process.owner.as_ref().is_none_or(|known| !Arc::ptr_eq(known, owner)) {
+                process.resource = resources.process(owner);
+                process.owner = Some(Arc::clone(owner));
             }
             process
         } else {
@@ -294,6 +317,16 @@ fn measure(redacted: &RedactedCall, layer: Semconv) -> Measured {
         out.push((Metric::CostUsd, attributes, Measurement::NanoUsd(cost.total.0)));
     }
     out
+}
+
+fn measure_mcp(message: &McpMessage) -> Measured {
+    let mut attributes = Attributes::default();
+    mcp::identity(message, &mut attributes);
+    let metric = match message.role {
+        Role::Client => Metric::McpClientOperationDuration,
+        Role::Server => Metric::McpServerOperationDuration,
+    };
+    vec![(metric, short(&attributes), seconds(message.timing.end.nanos_since(message.timing.start)))]
 }
 
 /// Up to 1.41, and what is no inference in the latest layer.

@@ -6,6 +6,7 @@
 
 pub mod attributes;
 pub mod json;
+mod mcp;
 pub mod pretty;
 pub mod resource;
 pub mod semconv;

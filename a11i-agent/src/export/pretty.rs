@@ -8,7 +8,8 @@
 use super::{span::ClockOffset, timestamp::civil};
 use crate::{
     call::{LlmCall, NanoUsd, Role, UsageSource},
-    redaction::RedactedCall,
+    owner::Owner,
+    redaction::{RedactedCall, RedactedMcp},
 };
 
 /// How lines look.
@@ -40,7 +41,7 @@ pub fn pretty_line(redacted: &RedactedCall, clock: ClockOffset, style: PrettySty
     let mut line = Line { text: String::with_capacity(200), colour: style.colour };
     let time = civil(clock.unix_nanos(call.timing.start));
     line.column(&format!("{:02}:{:02}:{:02}", time.hour, time.minute, time.second), 8, Some(DIM));
-    line.column(&process(call), PROCESS, None);
+    line.column(&process(&call.owner), PROCESS, None);
     line.column(call.operation.as_str(), OPERATION, None);
     line.column(&model(call), MODEL, Some(CYAN));
     line.column(&tokens(call), TOKENS, None);
@@ -66,6 +67,30 @@ pub fn pretty_line(redacted: &RedactedCall, clock: ClockOffset, style: PrettySty
         None => line.word(&escape(&call.response.finish_reasons.join(","), TEXT), None),
     }
     if !call.completeness.is_whole() {
+        line.word("!", Some(RED));
+    }
+    line.text
+}
+
+/// The line of an MCP message.
+pub fn pretty_mcp(redacted: &RedactedMcp, clock: ClockOffset, style: PrettyStyle) -> String {
+    let message = redacted.message();
+    let mut line = Line { text: String::with_capacity(200), colour: style.colour };
+    let time = civil(clock.unix_nanos(message.timing.start));
+    line.column(&format!("{:02}:{:02}:{:02}", time.hour, time.minute, time.second), 8, Some(DIM));
+    line.column(&process(&message.owner), PROCESS, None);
+    line.column("mcp", OPERATION, None);
+    line.column(&escape(&message.method, TEXT), MODEL, Some(CYAN));
+    line.column(&escape(message.target().or(message.resource_uri.as_deref()).unwrap_or_default(), TEXT), TOKENS, None);
+    line.column("", COST, None);
+    line.right(&seconds(message.timing.end.nanos_since(message.timing.start)), LATENCY);
+    if message.role == Role::Server {
+        line.word("server", Some(DIM));
+    }
+    if let Some(error) = &message.outcome.error_type {
+        line.word(&escape(error, TEXT), Some(RED));
+    }
+    if !message.completeness.is_whole() {
         line.word("!", Some(RED));
     }
     line.text
@@ -112,9 +137,9 @@ impl Line {
     }
 }
 
-fn process(call: &LlmCall) -> String {
-    let name = call.owner.stated.service_name.as_deref().filter(|n| !n.is_empty()).or(call.owner.executable_name.as_deref());
-    format!("{}[{}]", escape(name.unwrap_or("?"), TEXT), call.owner.process.pid.0)
+fn process(owner: &Owner) -> String {
+    let name = owner.stated.service_name.as_deref().filter(|n| !n.is_empty()).or(owner.executable_name.as_deref());
+    format!("{}[{}]", escape(name.unwrap_or("?"), TEXT), owner.process.pid.0)
 }
 
 fn model(call: &LlmCall) -> String {

@@ -42,6 +42,9 @@ pub mod gen_ai {
     pub const SYSTEM: &str = "gen_ai.system";
     pub const CONVERSATION_ID: &str = "gen_ai.conversation.id";
     pub const OUTPUT_TYPE: &str = "gen_ai.output.type";
+    pub const TOOL_NAME: &str = "gen_ai.tool.name";
+    pub const TOOL_CALL_ARGUMENTS: &str = "gen_ai.tool.call.arguments";
+    pub const TOOL_CALL_RESULT: &str = "gen_ai.tool.call.result";
     pub const PROMPT_NAME: &str = "gen_ai.prompt.name";
     pub const PROMPT_VERSION: &str = "gen_ai.prompt.version";
     pub const REQUEST_CHOICE_COUNT: &str = "gen_ai.request.choice.count";
@@ -101,6 +104,17 @@ pub mod openai {
 }
 
 /// Stable, general names.
+pub mod mcp {
+    pub const METHOD_NAME: &str = "mcp.method.name";
+    pub const PROTOCOL_VERSION: &str = "mcp.protocol.version";
+    pub const RESOURCE_URI: &str = "mcp.resource.uri";
+    pub const SESSION_ID: &str = "mcp.session.id";
+    pub const JSONRPC_REQUEST_ID: &str = "jsonrpc.request.id";
+    pub const RPC_RESPONSE_STATUS_CODE: &str = "rpc.response.status_code";
+    pub const NETWORK_TRANSPORT: &str = "network.transport";
+    pub const NETWORK_PROTOCOL_NAME: &str = "network.protocol.name";
+}
+
 pub mod general {
     pub const ERROR_TYPE: &str = "error.type";
     pub const SERVER_ADDRESS: &str = "server.address";
@@ -163,4 +177,11 @@ pub mod a11i {
 }
 
 /// Attributes that hold prompts, answers or tools.
-pub const CONTENT: [&str; 4] = [gen_ai::SYSTEM_INSTRUCTIONS, gen_ai::INPUT_MESSAGES, gen_ai::OUTPUT_MESSAGES, gen_ai::TOOL_DEFINITIONS];
+pub const CONTENT: [&str; 6] = [
+    gen_ai::SYSTEM_INSTRUCTIONS,
+    gen_ai::INPUT_MESSAGES,
+    gen_ai::OUTPUT_MESSAGES,
+    gen_ai::TOOL_DEFINITIONS,
+    gen_ai::TOOL_CALL_ARGUMENTS,
+    gen_ai::TOOL_CALL_RESULT,
+];

@@ -45,8 +45,14 @@ impl SpanIds {
     /// Ids of a call's span, random where the program's trace context does not say.
     #[cfg(feature = "host")]
     pub fn of(call: &LlmCall) -> Self {
+        Self::below(call.correlation.parent)
+    }
+
+    /// The same for a known or unknown parent.
+    #[cfg(feature = "host")]
+    pub fn below(parent: Option<TraceParent>) -> Self {
         let trace_id = fastrand::u128(1..).to_be_bytes();
-        Self::new(call.correlation.parent, trace_id, fastrand::u64(1..).to_be_bytes())
+        Self::new(parent, trace_id, fastrand::u64(1..).to_be_bytes())
     }
 }
 

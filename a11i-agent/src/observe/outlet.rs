@@ -8,11 +8,12 @@ use crate::{
     export::{
         ExporterHandle, ShutdownReport,
         json::json_line,
-        pretty::{PrettyStyle, pretty_line},
+        pretty::{PrettyStyle, pretty_line, pretty_mcp},
         resource::ResourceBuilder,
         span::{SpanIds, SpanRecord},
     },
     pipeline::FinishedCall,
+    redaction::RedactedMcp,
     telemetry::{DropReason, Instruments},
 };
 
@@ -70,13 +71,33 @@ impl Outlet {
             OutputFormat::Pretty => Some(pretty_line(redacted, clock.offset(), self.style)),
             OutputFormat::Auto | OutputFormat::None => None,
         };
+        self.print(line, instruments);
+        if let Some(exporter) = &self.exporter {
+            exporter.offer(redacted, ids);
+        }
+    }
+}
+
+impl Outlet {
+    pub(super) fn take_mcp(&self, redacted: &RedactedMcp, clock: &Clock, instruments: &Instruments) {
+        instruments.mcp_messages.add(1);
+        let ids = SpanIds::below(redacted.message().correlation.parent);
+        let line = match self.format {
+            OutputFormat::Json => Some(json_line(&SpanRecord::of_mcp(redacted, ids, clock.offset(), &self.resources), None)),
+            OutputFormat::Pretty => Some(pretty_mcp(redacted, clock.offset(), self.style)),
+            OutputFormat::Auto | OutputFormat::None => None,
+        };
+        self.print(line, instruments);
+        if let Some(exporter) = &self.exporter {
+            exporter.offer_mcp(redacted, ids);
+        }
+    }
+
+    fn print(&self, line: Option<String>, instruments: &Instruments) {
         if let (Some(line), Some(printer)) = (line, &self.printer)
             && !printer.print(line)
         {
             instruments.dropped(DropReason::PrinterBehind, 1);
-        }
-        if let Some(exporter) = &self.exporter {
-            exporter.offer(redacted, ids);
         }
     }
 }

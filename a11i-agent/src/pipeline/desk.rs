@@ -7,14 +7,14 @@ use a11i_common::{event::cause, identity::BootTime};
 use super::{
     Ends, FinalOffsets, Notice, NoticeKind, Output, PipelineCounters, PipelineSettings, Sink,
     counters::{add, add_exchanges},
-    leaving::WaitingCall,
+    leaving::{Finished, WaitingCall},
 };
 use crate::{
     call::LossCauses,
     flow::{DataPiece, Ended, FlowId, Gap, Reassembly, Segment, SegmentBody},
     http::{Connection, ConnectionNotice, ExchangeId, HttpEventKind, RequestHead},
     owner::cache::{Known, OwnerCache},
-    provider::{ConnectionContext, Exchanges},
+    provider::{ConnectionContext, Exchanges, McpExchanges, McpSink, McpTold, PendingRequests},
     verdict::{Seen, Told, Verdict},
 };
 
@@ -22,6 +22,7 @@ pub(super) struct Flow {
     pub(super) reassembly: Reassembly,
     pub(super) http: Connection,
     pub(super) exchanges: Exchanges,
+    pub(super) mcp: McpExchanges,
     pub(super) context: ConnectionContext,
     /// `context.owner` is what was known at the beginning and may become better.
     pub(super) owner_open: bool,
@@ -42,6 +43,11 @@ pub(super) struct Upgrade {
 }
 
 impl Flow {
+    /// Calls, or what may be one, are under way.
+    pub(super) const fn has_calls(&self) -> bool {
+        !self.exchanges.is_empty() || !self.mcp.is_empty()
+    }
+
     pub(super) fn tell(&mut self, id: FlowId, verdict: Verdict, sink: Sink<'_>) {
         if self.told.is_new(verdict) {
             sink(Output::Verdict { flow: id, request: self.told.request(), verdict });
@@ -56,6 +62,8 @@ pub(super) struct Desk {
     pub(super) owners: OwnerCache,
     pub(super) waiting: VecDeque<WaitingCall>,
     pub(super) ended: Ended,
+    /// MCP requests whose answers come another way.
+    pub(super) pending: PendingRequests,
 }
 
 impl Desk {
@@ -72,11 +80,11 @@ impl Desk {
         flow.told.begin(request);
         // Pieces that waited carry other numbers than this one: of them, nothing is said that stops anything.
         let in_order = before.is_none() && flow.reassembly.next_timeout().is_none();
-        let undisturbed = in_order && !flow.lossy && flow.exchanges.is_empty() && !flow.http.is_inside_head() && flow.upgrade.is_none();
+        let undisturbed = in_order && !flow.lossy && !flow.has_calls() && !flow.http.is_inside_head() && flow.upgrade.is_none();
         let verdict = if flow.http.is_multiplexed() {
             flow.told.of_multiplexed(seen)
         } else {
-            seen.verdict(undisturbed, !flow.exchanges.is_empty(), flow.told.host)
+            seen.verdict(undisturbed, flow.has_calls(), flow.told.host)
         };
         if let Some(verdict) = verdict.or_else(|| flow.told.again(undisturbed)) {
             flow.tell(*id, verdict, sink);
@@ -86,7 +94,7 @@ impl Desk {
     /// Record → segments → HTTP events → calls, on one flow.
     pub(super) fn run(&mut self, flow: &mut Flow, sink: Sink<'_>, act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>))) -> Seen {
         self.look_up_owner(flow);
-        let Flow { reassembly, http, exchanges, context, owner_open, lossy, upgrade, .. } = flow;
+        let Flow { reassembly, http, exchanges, mcp, context, owner_open, lossy, upgrade, .. } = flow;
         let mut answered = None;
         let mut seen = Seen::default();
         let discarded = reassembly.discarded_bytes();
@@ -113,14 +121,27 @@ impl Desk {
                     | HttpEventKind::ResponseBody(_)
                     | HttpEventKind::ResponseEnd(_) => {}
                 }
+                let mut messages = Vec::new();
+                let told = mcp.handle(&event, context, &mut self.pending, &mut |message| messages.push(message));
+                for message in messages {
+                    self.leave(Finished::Mcp(Box::new(message)), *owner_open, sink);
+                }
+                match told {
+                    McpTold::Mcp => seen.llm = true,
+                    McpTold::Other => seen.other = true,
+                    McpTold::Undecided | McpTold::Nothing => {}
+                }
                 if let Some(call) = exchanges.handle(event, context) {
-                    self.leave(call, *owner_open, sink);
+                    self.leave(Finished::Llm(Box::new(call)), *owner_open, sink);
                 }
                 if is_head {
                     *lossy = false;
                     // Of a head with unseen fields, nobody knows what it would have been.
                     let is_call = exchanges.is_open(id);
-                    if is_call || is_certain {
+                    if is_call {
+                        mcp.forget(id);
+                    }
+                    if is_call || is_certain && told == McpTold::Nothing {
                         seen.head(is_call);
                     }
                     *upgrade = upgrade.take().or(asked);
@@ -131,6 +152,7 @@ impl Desk {
         add(&mut counters.discarded_bytes, reassembly.discarded_bytes().saturating_sub(discarded));
         let after = exchanges.counters();
         seen.other |= after.unlike > before.unlike;
+        seen.llm |= after.presumed > before.presumed;
         add_exchanges(&mut counters.exchanges, before, after);
         while let Some(notice) = http.take_notice() {
             seen.notice(notice);
@@ -150,7 +172,7 @@ impl Desk {
     /// Follows a flow no longer whose session goes on (no room, idle for too long): what is under way did not end here, and says so.
     pub(super) fn leave_alone(&mut self, id: &FlowId, mut flow: Flow, time: BootTime, ends: Ends<'_>, sink: Sink<'_>) {
         self.run(&mut flow, sink, Reassembly::give_up_holes);
-        let under_way = !flow.exchanges.is_empty() || flow.http.is_inside_head();
+        let under_way = flow.has_calls() || flow.http.is_inside_head();
         if under_way {
             self.close(flow, None, time, sink);
             sink(Output::Forgotten(*id));
@@ -171,14 +193,19 @@ impl Desk {
             self.run(&mut flow, sink, |reassembly, segments| reassembly.end(last.write, last.read, last.causes, time, segments));
         } else {
             self.run(&mut flow, sink, Reassembly::give_up_holes);
-            let unseen = !flow.exchanges.is_empty() || flow.http.is_inside_head();
+            let unseen = flow.has_calls() || flow.http.is_inside_head();
             self.run(&mut flow, sink, |reassembly, segments| reassembly.abandon(unseen, time, segments));
         }
-        let Flow { http, exchanges, context, owner_open, .. } = &mut flow;
+        let Flow { http, exchanges, mcp, context, owner_open, .. } = &mut flow;
         let before = exchanges.counters();
         http.close(time, &mut |event| {
+            let mut messages = Vec::new();
+            mcp.handle(&event, context, &mut self.pending, &mut |message| messages.push(message));
+            for message in messages {
+                self.leave(Finished::Mcp(Box::new(message)), *owner_open, sink);
+            }
             if let Some(call) = exchanges.handle(event, context) {
-                self.leave(call, *owner_open, sink);
+                self.leave(Finished::Llm(Box::new(call)), *owner_open, sink);
             }
         });
         add_exchanges(&mut self.counters.exchanges, before, exchanges.counters());
@@ -194,6 +221,15 @@ impl Desk {
         // What goes through a tunnel is seen where it is encrypted, so that nobody has to be warned of it.
         let host = head.host.clone().filter(|_| !tunnel);
         (is_llm(&context.server_name) || is_llm(&head.host)).then_some(Upgrade { exchange, host })
+    }
+
+    /// What becomes of MCP requests by the passing of time, or with their process. Their owners are known by now, or never.
+    pub(super) fn mcp_requests(&mut self, sink: Sink<'_>, act: impl FnOnce(&mut PendingRequests, McpSink<'_>)) {
+        let mut messages = Vec::new();
+        act(&mut self.pending, &mut |message| messages.push(message));
+        for message in messages {
+            self.leave(Finished::Mcp(Box::new(message)), true, sink);
+        }
     }
 
     fn look_up_owner(&mut self, flow: &mut Flow) {

@@ -1,11 +1,14 @@
 //! The end of a call's way: it waits a moment for its owner, where nobody has looked at the process yet, then goes to be counted and priced.
 
-use a11i_common::identity::BootTime;
+use std::sync::Arc;
+
+use a11i_common::identity::{BootTime, ProcessId};
 
 use super::{Output, Pipeline, Sink, counters::add, desk::Desk};
 use crate::{
-    call::{Completeness, LlmCall},
+    call::{Completeness, Correlation, LlmCall, McpMessage},
     owner::{Owner, cache::Known},
+    redaction::{ContentPolicy, redact_mcp},
     tokens,
 };
 
@@ -15,33 +18,63 @@ pub const OWNER_WAIT_NANOS: u64 = 250_000_000;
 /// Calls that wait for their owner at once. More of them leave without.
 pub(super) const CALLS_WAITING: usize = 1024;
 
+/// What is finished and leaves.
+pub(super) enum Finished {
+    Llm(Box<LlmCall>),
+    Mcp(Box<McpMessage>),
+}
+
 /// A finished call whose owner is still looked for.
 pub(super) struct WaitingCall {
-    call: LlmCall,
+    finished: Finished,
     /// Set when time passes for the first time: by then all that was to be read has been read.
     leave_at: Option<BootTime>,
 }
 
-impl Desk {
-    /// A call is finished. It goes, or waits for its owner.
-    pub(super) fn leave(&mut self, mut call: LlmCall, owner_open: bool, sink: Sink<'_>) {
-        if !self.settings.trace_correlation {
-            call.correlation.parent = None;
-        }
-        if owner_open && self.waiting.len() < CALLS_WAITING && self.owners.owner(call.owner.process) == Known::Awaited {
-            self.waiting.push_back(WaitingCall { call, leave_at: None });
-        } else if owner_open {
-            self.go_with_best_owner(call, sink);
-        } else {
-            self.go(call, sink);
+impl Finished {
+    fn owner(&mut self) -> &mut Arc<Owner> {
+        match self {
+            Self::Llm(call) => &mut call.owner,
+            Self::Mcp(message) => &mut message.owner,
         }
     }
 
-    /// Lets waiting calls go, in their order.
-    pub(super) fn release(&mut self, whose: impl Fn(&LlmCall) -> bool, sink: Sink<'_>) {
-        for waiting in std::mem::take(&mut self.waiting) {
-            if whose(&waiting.call) {
-                self.go_with_best_owner(waiting.call, sink);
+    fn correlation(&mut self) -> &mut Correlation {
+        match self {
+            Self::Llm(call) => &mut call.correlation,
+            Self::Mcp(message) => &mut message.correlation,
+        }
+    }
+
+    fn completeness(&mut self) -> &mut Completeness {
+        match self {
+            Self::Llm(call) => &mut call.completeness,
+            Self::Mcp(message) => &mut message.completeness,
+        }
+    }
+}
+
+impl Desk {
+    /// A call is finished. It goes, or waits for its owner.
+    pub(super) fn leave(&mut self, mut finished: Finished, owner_open: bool, sink: Sink<'_>) {
+        if !self.settings.trace_correlation {
+            finished.correlation().parent = None;
+        }
+        let process = finished.owner().process;
+        if owner_open && self.waiting.len() < CALLS_WAITING && self.owners.owner(process) == Known::Awaited {
+            self.waiting.push_back(WaitingCall { finished, leave_at: None });
+        } else if owner_open {
+            self.go_with_best_owner(finished, sink);
+        } else {
+            self.go(finished, sink);
+        }
+    }
+
+    /// Lets waiting calls go, in their order: those of one process, or all.
+    pub(super) fn release(&mut self, of: Option<ProcessId>, sink: Sink<'_>) {
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            if of.is_none_or(|process| waiting.finished.owner().process == process) {
+                self.go_with_best_owner(waiting.finished, sink);
             } else {
                 self.waiting.push_back(waiting);
             }
@@ -50,8 +83,9 @@ impl Desk {
 
     /// Something of every waiting call may be missing. How many there are.
     pub(super) fn mark_waiting(&mut self, missing: Completeness) -> usize {
-        for WaitingCall { call, .. } in &mut self.waiting {
-            call.completeness = call.completeness.join(missing);
+        for WaitingCall { finished, .. } in &mut self.waiting {
+            let completeness = finished.completeness();
+            *completeness = completeness.join(missing);
         }
         self.waiting.len()
     }
@@ -60,28 +94,37 @@ impl Desk {
         for mut waiting in std::mem::take(&mut self.waiting) {
             let leave_at = *waiting.leave_at.get_or_insert_with(|| now.plus_nanos(OWNER_WAIT_NANOS));
             if leave_at <= now {
-                self.go_with_best_owner(waiting.call, sink);
+                self.go_with_best_owner(waiting.finished, sink);
             } else {
                 self.waiting.push_back(waiting);
             }
         }
     }
 
-    fn go_with_best_owner(&mut self, mut call: LlmCall, sink: Sink<'_>) {
-        let process = call.owner.process;
-        call.owner = self.owners.best(process);
-        if *call.owner == Owner::unknown(process) {
+    fn go_with_best_owner(&mut self, mut finished: Finished, sink: Sink<'_>) {
+        let process = finished.owner().process;
+        let best = self.owners.best(process);
+        if *best == Owner::unknown(process) {
             add(&mut self.counters.calls_without_owner, 1);
         }
-        self.go(call, sink);
+        *finished.owner() = best;
+        self.go(finished, sink);
     }
 
-    fn go(&mut self, call: LlmCall, sink: Sink<'_>) {
-        add(&mut self.counters.calls, 1);
-        if tokens::needs_estimate(&call) {
-            sink(Output::Estimate(Box::new(call)));
-        } else {
-            sink(Output::Call(Box::new(Pipeline::finish(&self.settings, call, None))));
+    fn go(&mut self, finished: Finished, sink: Sink<'_>) {
+        match finished {
+            Finished::Llm(call) => {
+                add(&mut self.counters.calls, 1);
+                if tokens::needs_estimate(&call) {
+                    sink(Output::Estimate(call));
+                } else {
+                    sink(Output::Call(Box::new(Pipeline::finish(&self.settings, *call, None))));
+                }
+            }
+            Finished::Mcp(message) => {
+                let policy = ContentPolicy::decide(self.settings.content, &message.owner);
+                sink(Output::Mcp(Box::new(redact_mcp(*message, policy))));
+            }
         }
     }
 }

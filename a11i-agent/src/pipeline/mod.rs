@@ -44,7 +44,7 @@ use crate::{
         Owner,
         cache::{Known, OwnerCache},
     },
-    provider::Routes,
+    provider::{PendingRequests, Routes},
     redaction::{ContentPolicy, redact},
     tokens::{self, CountedCall, TokenCounter},
     verdict::Verdict,
@@ -93,7 +93,8 @@ impl Pipeline {
     pub fn new(settings: PipelineSettings) -> Self {
         let flows = Table::new(settings.flows);
         let (counters, owners, waiting) = (PipelineCounters::default(), OwnerCache::default(), VecDeque::new());
-        Self { flows, desk: Desk { settings, counters, owners, waiting, ended: Ended::default() } }
+        let (ended, pending) = (Ended::default(), PendingRequests::default());
+        Self { flows, desk: Desk { settings, counters, owners, waiting, ended, pending } }
     }
 
     /// Takes the next record. `ends` is asked about sessions that end with their process or for want of room.
@@ -161,7 +162,7 @@ impl Pipeline {
                 // Ends every session of the old program: its memory is gone. Nobody can be asked about it any more.
                 self.desk.ended.process_ended(process, time);
                 self.end_process(process, time, ends, sink);
-                self.desk.release(|call| call.owner.process == process, sink);
+                self.desk.release(Some(process), sink);
                 self.desk.owners.handle_exec(process);
                 sink(Output::WhoIs(process));
             }
@@ -177,7 +178,7 @@ impl Pipeline {
     pub fn handle_owner(&mut self, process: ProcessId, owner: Option<Arc<Owner>>, sink: Sink<'_>) {
         self.desk.owners.answer(process, owner);
         if self.desk.owners.owner(process) != Known::Awaited {
-            self.desk.release(|call| call.owner.process == process, sink);
+            self.desk.release(Some(process), sink);
         }
     }
 
@@ -202,6 +203,7 @@ impl Pipeline {
         for (id, flow) in expired {
             self.desk.leave_alone(&id, flow, now, ends, sink);
         }
+        self.desk.mcp_requests(sink, |pending, sink| pending.handle_timeout(now, sink));
         self.desk.owners.handle_timeout(now);
         self.desk.release_late(now, sink);
     }
@@ -212,7 +214,7 @@ impl Pipeline {
     pub fn mark_calls(&mut self, causes: LossCauses, left: &mut [Output]) {
         let missing = Completeness::Gap { lost: None, causes };
         let mut marked = self.desk.mark_waiting(missing);
-        self.flows.visit(usize::MAX, |_, flow| marked += flow.exchanges.mark(missing));
+        self.flows.visit(usize::MAX, |_, flow| marked += flow.exchanges.mark(missing) + flow.mcp.mark(missing));
         marked += left.iter_mut().map(|output| usize::from(output.mark(missing))).sum::<usize>();
         add(&mut self.desk.counters.calls_marked, marked as u64);
     }
@@ -224,6 +226,8 @@ impl Pipeline {
         for flow in flows {
             self.desk.close(flow, None, now, sink);
         }
+        // What comes later is nobody's any more.
+        self.desk.mcp_requests(sink, |pending, sink| pending.handle_timeout(BootTime(u64::MAX), sink));
     }
 
     /// Ends every flow because nothing more of it will be seen: what was under way becomes calls that name `causes`. The kernel's entries can go.
@@ -257,7 +261,7 @@ impl Pipeline {
 
     /// Lets every waiting call go, with what is known.
     pub fn release_calls(&mut self, sink: Sink<'_>) {
-        self.desk.release(|_| true, sink);
+        self.desk.release(None, sink);
     }
 
     /// From `tokens` to `redaction`. A `tokenizer` estimates what is missing; without one it stays absent.
@@ -322,6 +326,7 @@ impl Pipeline {
         for (id, flow) in ended {
             self.desk.forget(&id, flow, time, ends, sink);
         }
+        self.desk.mcp_requests(sink, |pending, sink| pending.end_process(process, time, sink));
     }
 }
 

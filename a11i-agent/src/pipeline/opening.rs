@@ -14,7 +14,7 @@ use crate::{
     flow::{FlowId, Reassembly, Table},
     http::Connection,
     owner::{Owner, cache::Known},
-    provider::{ConnectionContext, ConnectionSocket, ExchangeLimits, Exchanges},
+    provider::{ConnectionContext, ConnectionSocket, ExchangeLimits, Exchanges, McpExchanges},
     redaction::ContentPolicy,
     verdict::Told,
 };
@@ -40,7 +40,7 @@ pub(super) fn open<'f>(
     if !flows.contains(&id) {
         let flow = desk.begin(id.process, attachment, time, sink);
         let mut gone = None;
-        flows.get_or_insert_with(id, time, || flow, |flow| !flow.exchanges.is_empty(), |id, old| gone = Some((id, old)));
+        flows.get_or_insert_with(id, time, || flow, |flow| flow.has_calls(), |id, old| gone = Some((id, old)));
         match gone {
             // The kernel half began anew at a request, after what nobody wanted; or the address was used again and the end was lost.
             Some((old_id, old)) if old_id.process == id.process && old_id.session.session == id.session.session => {
@@ -77,6 +77,7 @@ impl Desk {
             reassembly: Reassembly::new(),
             http: Connection::new(Arc::clone(&self.settings.http)),
             exchanges: Exchanges::new(Arc::clone(&self.settings.routes), limits),
+            mcp: McpExchanges::new(limits.keep_content),
             context: ConnectionContext { owner, capture: CaptureFacts::of_attachment(attachment), server_name: None, socket: None },
             owner_open,
             since: time,

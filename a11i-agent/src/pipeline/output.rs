@@ -10,13 +10,15 @@ use crate::{
     flow::FlowId,
     http::MalformedReason,
     owner::Owner,
-    redaction::RedactedCall,
+    redaction::{RedactedCall, RedactedMcp},
     verdict::Verdict,
 };
 
 /// What leaves the pipeline.
 pub enum Output {
     Call(Box<FinishedCall>),
+    /// An MCP request with its answer, or a notification.
+    Mcp(Box<RedactedMcp>),
     /// A call without usage: count its tokens elsewhere, then [`super::Pipeline::finish`] it.
     Estimate(Box<LlmCall>),
     Notice(Notice),
@@ -37,6 +39,7 @@ impl Output {
     pub(super) fn mark(&mut self, missing: Completeness) -> bool {
         match self {
             Self::Call(finished) => finished.call.mark(missing),
+            Self::Mcp(message) => message.mark(missing),
             Self::Estimate(call) => call.completeness = call.completeness.join(missing),
             Self::Notice(_) | Self::WhoIs(_) | Self::Forgotten(_) | Self::Verdict { .. } => return false,
         }

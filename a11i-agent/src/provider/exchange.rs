@@ -10,6 +10,7 @@ use super::{
     answer::{Answer, AnswerEnd, EventFeed, Label},
     body::BodyBuffer,
     trace_context,
+    unseen_path::Unseen,
 };
 use crate::{
     call::{
@@ -73,6 +74,8 @@ pub struct ExchangeCounters {
     pub unlike: u64,
     /// Events of streams that were dropped for their size.
     pub dropped_events: u64,
+    /// Calls that their body told, since their path was not seen.
+    pub presumed: u64,
 }
 
 /// The model calls of one connection.
@@ -81,6 +84,8 @@ pub struct Exchanges {
     routes: Arc<Routes>,
     limits: ExchangeLimits,
     open: Vec<Exchange>,
+    /// Requests whose path was not seen and whose body is on its way.
+    unseen: Vec<Unseen>,
     counters: ExchangeCounters,
 }
 
@@ -107,15 +112,37 @@ enum RequestBody {
 
 impl Exchanges {
     pub const fn new(routes: Arc<Routes>, limits: ExchangeLimits) -> Self {
-        Self { routes, limits, open: Vec::new(), counters: ExchangeCounters { too_many: 0, unlike: 0, dropped_events: 0 } }
+        let counters = ExchangeCounters { too_many: 0, unlike: 0, dropped_events: 0, presumed: 0 };
+        Self { routes, limits, open: Vec::new(), unseen: Vec::new(), counters }
     }
 
     /// Takes the next event of the connection; gives the call that it finishes.
     pub fn handle(&mut self, event: HttpEvent<'_>, context: &ConnectionContext) -> Option<LlmCall> {
         let HttpEvent { exchange: id, time, kind } = event;
         if let HttpEventKind::Request(head) = kind {
-            self.begin(id, *head, context);
+            if Unseen::is_possible(&head) && self.open.len().saturating_add(self.unseen.len()) < self.limits.exchanges {
+                self.unseen.push(Unseen { id, head: *head, body: BodyBuffer::default() });
+            } else {
+                self.begin(id, *head, context);
+            }
             return None;
+        }
+        if let Some(at) = self.unseen.iter().position(|unseen| unseen.id == id) {
+            if let (HttpEventKind::RequestBody(bytes), Some(unseen)) = (&kind, self.unseen.get_mut(at)) {
+                if bytes.is_empty() {
+                    unseen.body.gap()
+                } else {
+                    unseen.body.push(bytes)
+                }
+                return None;
+            }
+            let unseen = self.unseen.swap_remove(at);
+            let is_finished = matches!(kind, HttpEventKind::RequestEnd(BodyEnd { framing: FramingEnd::Finished, .. }));
+            let (head, body) = unseen.presumed(is_finished, context.server_name.as_deref())?;
+            self.begin(id, head, context);
+            let exchange = self.open.last_mut().filter(|exchange| exchange.id == id)?;
+            exchange.request = RequestBody::Arriving(body);
+            self.counters.presumed = self.counters.presumed.saturating_add(1);
         }
         // Most connections have none or one; all else was refused at its head.
         let at = self.open.iter().position(|exchange| exchange.id == id)?;
@@ -258,7 +285,7 @@ impl Exchange {
             owner: Arc::clone(&context.owner),
             role: self.role,
             server: self.server(context),
-            peer: self.peer(context),
+            peer: peer(context, self.role),
             timing: self.timing,
             completeness: self.completeness,
             capture: context.capture,
@@ -299,31 +326,45 @@ impl Exchange {
         }
     }
 
-    /// By the request's host field, else the name asked for in the handshake, else the server's end of the socket.
+    /// By the request's host field, else by what is known of the connection.
     fn server(&self, context: &ConnectionContext) -> ServerAddress {
-        let default_port = if context.capture.library == Some(CaptureLibrary::Plaintext) { 80 } else { 443 };
+        let default_port = if context.is_plaintext() { 80 } else { 443 };
         let known_host = self.route.known_host;
-        if let Some(name) = self.host.clone().or_else(|| context.server_name.clone()) {
+        if let Some(name) = self.host.clone() {
             return ServerAddress { address: Some(name), port: Some(self.port.unwrap_or(default_port)), known_host };
         }
-        let (address, port) = match &context.socket {
-            Some(ConnectionSocket::Internet { local, remote }) => {
-                let server = if self.role == Role::Server { local } else { remote };
-                (Some(server.ip().to_string()), Some(server.port()))
-            }
-            Some(ConnectionSocket::Unix(path)) => (path.clone(), None),
-            None => (None, None),
-        };
-        ServerAddress { address, port, known_host }
+        server_without_host(context, self.role, known_host)
     }
+}
 
-    /// The other end. A client's end of a Unix socket has no name.
-    fn peer(&self, context: &ConnectionContext) -> Option<SocketPeer> {
-        match context.socket.as_ref()? {
-            ConnectionSocket::Internet { remote, .. } => Some(SocketPeer::Internet(*remote)),
-            ConnectionSocket::Unix(path) if self.role == Role::Client => path.clone().map(SocketPeer::Unix),
-            ConnectionSocket::Unix(_) => None,
+impl ConnectionContext {
+    pub(super) fn is_plaintext(&self) -> bool {
+        self.capture.library == Some(CaptureLibrary::Plaintext)
+    }
+}
+
+/// The name asked for in the handshake, else the server's end of the socket.
+pub(super) fn server_without_host(context: &ConnectionContext, role: Role, known_host: bool) -> ServerAddress {
+    if let Some(name) = context.server_name.clone() {
+        return ServerAddress { address: Some(name), port: Some(if context.is_plaintext() { 80 } else { 443 }), known_host };
+    }
+    let (address, port) = match &context.socket {
+        Some(ConnectionSocket::Internet { local, remote }) => {
+            let server = if role == Role::Server { local } else { remote };
+            (Some(server.ip().to_string()), Some(server.port()))
         }
+        Some(ConnectionSocket::Unix(path)) => (path.clone(), None),
+        None => (None, None),
+    };
+    ServerAddress { address, port, known_host }
+}
+
+/// The other end. A client's end of a Unix socket has no name.
+pub(super) fn peer(context: &ConnectionContext, role: Role) -> Option<SocketPeer> {
+    match context.socket.as_ref()? {
+        ConnectionSocket::Internet { remote, .. } => Some(SocketPeer::Internet(*remote)),
+        ConnectionSocket::Unix(path) if role == Role::Client => path.clone().map(SocketPeer::Unix),
+        ConnectionSocket::Unix(_) => None,
     }
 }
 

@@ -15,8 +15,10 @@ mod partial_json;
 mod presumption;
 mod route;
 mod trace_context;
+mod unseen_path;
 
 mod anthropic;
+mod mcp;
 mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
@@ -26,6 +28,7 @@ pub use answer::Framing;
 pub use body::{BODY_CAP, TAIL_CAP};
 pub use exchange::{ConnectionContext, ConnectionSocket, ExchangeCounters, ExchangeLimits, Exchanges, MAX_EXCHANGES};
 pub use lenient::Unreadable;
+pub use mcp::{McpExchanges, McpSink, McpTold, PendingRequests};
 pub use route::{Route, RouteSettings, Routes, UnknownDialect};
 
 use crate::{

@@ -6,9 +6,13 @@ pub(super) fn parent(headers: &Headers) -> Option<TraceParent> {
     w3c(headers).or_else(|| b3_single(headers)).or_else(|| b3_multi(headers))
 }
 
-/// `version-trace_id-parent_id-flags`. A later version may append fields (section 3.2.2.1); version ff is invalid.
 fn w3c(headers: &Headers) -> Option<TraceParent> {
-    let mut fields = headers.text("traceparent")?.trim().split('-');
+    headers.text("traceparent").and_then(traceparent)
+}
+
+/// `version-trace_id-parent_id-flags`. A later version may append fields (section 3.2.2.1); version ff is invalid.
+pub(super) fn traceparent(text: &str) -> Option<TraceParent> {
+    let mut fields = text.trim().split('-');
     let version: [u8; 1] = hex(fields.next()?)?;
     let trace_id = hex(fields.next()?)?;
     let span_id = hex(fields.next()?)?;

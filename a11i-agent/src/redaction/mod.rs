@@ -5,8 +5,10 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
+mod mcp;
 mod policy;
 mod redacted;
 
+pub use mcp::{RedactedMcp, redact_mcp};
 pub use policy::ContentPolicy;
 pub use redacted::{RedactedCall, redact};

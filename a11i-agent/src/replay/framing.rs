@@ -5,7 +5,7 @@ use a11i_common::identity::Direction;
 use super::{
     Coding, bystanders,
     http1::{self, Length},
-    http2,
+    http2::{self, Course},
     record::Record,
     seed::Seed,
 };
@@ -87,12 +87,12 @@ pub fn frame_as(record: &Record, plan: Plan, seed: &mut Seed) -> Framed {
     let length = match framing {
         Framing::ContentLength => Length::Counted,
         Framing::Chunked => Length::Chunked,
-        Framing::Http2 => return http2::connection(&[record], coding, is_cut, seed),
+        Framing::Http2 => return http2::connection(&[record], Course { side_by_side: 1, coding, is_cut }, seed),
         Framing::Http2Interleaved => {
             let others = bystanders::seven(seed);
             let mut records: Vec<&Record> = others.iter().collect();
             records.insert(seed.size(others.len()), record);
-            return http2::connection(&records, coding, is_cut, seed);
+            return http2::connection(&records, Course { side_by_side: records.len(), coding, is_cut }, seed);
         }
     };
     // Requests are framed by their length as a rule, and seldom coded; streams are chunked.
@@ -102,7 +102,7 @@ pub fn frame_as(record: &Record, plan: Plan, seed: &mut Seed) -> Framed {
     Framed::exchange(request, http1::response(record, length, coding, is_cut, seed))
 }
 
-/// Several exchanges side by side on one HTTP/2 connection, begun in this order.
-pub fn multiplex(records: &[&Record], coding: Option<Coding>, seed: &mut Seed) -> Framed {
-    http2::connection(records, coding, false, seed)
+/// Several exchanges on one HTTP/2 connection, begun in this order, so many at a time.
+pub fn multiplex(records: &[&Record], side_by_side: usize, coding: Option<Coding>, seed: &mut Seed) -> Framed {
+    http2::connection(records, Course { side_by_side, coding, is_cut: false }, seed)
 }

@@ -68,8 +68,19 @@ struct Wire {
     promised: u32,
 }
 
-/// These exchanges side by side on one connection. `is_cut`: the answers break off, by a reset or with the connection.
-pub(super) fn connection(records: &[&Record], coding: Option<Coding>, is_cut: bool, seed: &mut Seed) -> Framed {
+/// How the exchanges of a connection go.
+#[derive(Clone, Copy)]
+pub(super) struct Course {
+    /// Exchanges at a time.
+    pub(super) side_by_side: usize,
+    pub(super) coding: Option<Coding>,
+    /// The answers break off, by a reset or with the connection.
+    pub(super) is_cut: bool,
+}
+
+/// These exchanges on one connection.
+pub(super) fn connection(records: &[&Record], course: Course, seed: &mut Seed) -> Framed {
+    let Course { side_by_side, coding, is_cut } = course;
     let mut wire = Wire { framed: Framed::default(), client: Encoder::new(), server: Encoder::new(), promised: 2 };
     wire.begin(seed);
     let mut streams: Vec<Stream> = Vec::with_capacity(records.len());
@@ -81,7 +92,7 @@ pub(super) fn connection(records: &[&Record], coding: Option<Coding>, is_cut: bo
     // New streams in the order of their ids (section 5.1.1), everything else as it comes.
     while !streams.is_empty() {
         let newest = streams.iter().position(|stream| !stream.has_begun);
-        let ready = newest.map_or(streams.len(), |newest| newest.saturating_add(1));
+        let ready = newest.map_or(streams.len(), |newest| newest.saturating_add(1)).min(side_by_side.max(1));
         let at = seed.size(ready.saturating_sub(1));
         wire.noise(id, seed);
         if let Some(stream) = streams.get_mut(at) {
@@ -330,7 +341,8 @@ mod tests {
             "response":{"status":200,"headers":[["c","d"]],"body":"answer"}}"#;
         let record = Record::parse(line).unwrap();
         for number in 0..40 {
-            let framed = connection(&[&record, &record, &record], None, false, &mut Seed::new(number));
+            let framed =
+                connection(&[&record, &record, &record], Course { side_by_side: 3, coding: None, is_cut: false }, &mut Seed::new(number));
             for (direction, bytes) in [(CLIENT, &framed.request), (SERVER, &framed.response)] {
                 let told: usize = framed.turns.iter().filter(|turn| turn.direction == direction).map(|turn| turn.length).sum();
                 assert_eq!(told, bytes.len());

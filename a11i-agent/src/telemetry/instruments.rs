@@ -53,6 +53,8 @@ pub struct Instruments {
     pub incomplete_calls: Count,
     /// Calls whose tokens were estimated.
     pub estimated_calls: Count,
+    /// MCP requests and notifications.
+    pub mcp_messages: Count,
     /// Connections followed now.
     pub flows: Count,
     /// Attached probes now.
@@ -186,6 +188,7 @@ impl Instruments {
             counter("a11i.calls.incomplete", "{call}", "Calls that were not seen whole.", &self.incomplete_calls),
             counter("a11i.calls.marked", "{call}", "Calls that were open when a kernel program had missed a run.", &self.calls_marked),
             counter("a11i.calls.estimated", "{call}", "Calls whose tokens were estimated.", &self.estimated_calls),
+            counter("a11i.mcp.messages", "{message}", "MCP requests, with or without their answer, and notifications.", &self.mcp_messages),
             level("a11i.flows.active", "{flow}", "Connections followed now.", &self.flows),
             level("a11i.attach.probes", "{probe}", "Attached probes.", &self.probes),
             level("a11i.capture.switched_off", "1", "1 while copying is switched off.", &self.switched_off),

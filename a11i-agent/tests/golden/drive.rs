@@ -53,6 +53,21 @@ pub(crate) fn drive(framed: &Framed, seed: &mut Seed, keep_content: bool, hole: 
     stage.calls
 }
 
+/// These pieces as they are, and the end.
+pub(crate) fn in_segments(segments: &[(Direction, &[u8])]) -> Vec<LlmCall> {
+    let mut stage = Stage::new(false);
+    let (mut offsets, mut time) = ([0, 0], BootTime(1_000));
+    for (direction, bytes) in segments {
+        let offset = &mut offsets[usize::from(*direction == Direction::Read)];
+        stage.piece(time, *direction, *offset, bytes, 0);
+        *offset += bytes.len() as u64;
+        time = time.plus_nanos(1_000);
+    }
+    stage.end(time, offsets[0], offsets[1]);
+    assert!(stage.exchanges.is_empty(), "an exchange was left open");
+    stage.calls
+}
+
 struct Stage {
     reassembly: Reassembly,
     connection: Connection,

@@ -1,6 +1,6 @@
 //! One exchange in every framing, every content coding and any cuts, whole and with holes: the same call, or less of it, and never another.
 
-use std::{fs, io::Write as _, ops::Range};
+use std::{collections::BTreeSet, fs, io::Write as _, ops::Range};
 
 use a11i_agent::{
     call::LlmCall,
@@ -119,7 +119,7 @@ fn a_recorded_call_is_the_same_however_it_is_framed_and_coded() {
 fn side_by_side(records: &[&Record], number: u64) {
     let mut seed = Seed::new(number);
     let coding = CODINGS[seed.size(CODINGS.len() - 1)];
-    let framed = multiplex(records, coding, &mut seed);
+    let framed = multiplex(records, 8, coding, &mut seed);
     let mut have: Vec<Value> = drive::drive(&framed, &mut seed, true, None).iter().map(view).collect();
     for record in records {
         for want in calls_of(record, PLAIN, 0).iter().map(view) {
@@ -217,7 +217,7 @@ fn a_gap_among_calls_side_by_side_never_mixes_them() {
             let chosen: Vec<usize> = (0..8).map(|_| seed.size(most)).collect();
             let records: Vec<&Record> = chosen.iter().map(|at| &all[*at]).collect();
             let coding = CODINGS[seed.size(CODINGS.len() - 1)];
-            let framed = multiplex(&records, coding, &mut seed);
+            let framed = multiplex(&records, 8, coding, &mut seed);
             let hole = hole(&framed, &mut seed);
             let calls = drive::drive(&framed, &mut seed, false, Some(&hole));
             assert!(calls.len() <= 8);
@@ -228,5 +228,74 @@ fn a_gap_among_calls_side_by_side_never_mixes_them() {
                 assert_eq!(closest, Some(Vec::new()), "seed {number}, {hole:?}, {coding:?}: {:#} of {ids:?}", view(call));
             }
         }
+    }
+}
+
+/// A connection whose beginning nobody saw, and with it the entries of its header tables: calls made afterwards are recognised by what
+/// they say anew, and say what they lack.
+#[test]
+fn calls_on_a_connection_that_was_joined_late_are_recognised_and_true() {
+    let whole: Vec<Record> =
+        scenarios().into_iter().filter(|it| !it.is_cut && it.record.request.method == "POST").map(|it| it.record).collect();
+    let (mut tried, mut found, mut marked) = (0, 0, 0);
+    for record in &whole {
+        let truth = drive::truth(record, PLAIN).unwrap();
+        for number in numbers(10) {
+            let mut seed = Seed::new(number);
+            // The same call again and again, as programs make them; the first ones before anybody looked.
+            let framed = multiplex(&[record; 4], 1, None, &mut seed);
+            let late = JoinedLate::new(&framed, &mut seed);
+            let calls = drive::in_segments(&late.segments);
+            let place = format!("{} with seed {number}", record.id);
+            assert!(calls.len() <= late.requests, "{place}: {} of {}", calls.len(), late.requests);
+            (tried, found) = (tried + late.requests, found + calls.len());
+            for call in &calls {
+                let lies = lies(call, &truth);
+                assert!(lies.is_empty(), "{place}: {lies:?}, {:#?}", differences(&view(call), &truth));
+                marked += usize::from(!call.completeness.is_whole());
+            }
+        }
+    }
+    println!("{found} of {tried} calls on connections joined late were recognised, {marked} of them marked");
+    assert!(found * 10 >= tried * 9 && marked > 0, "{found} of {tried}, {marked} marked");
+}
+
+/// The rest of a connection, in pieces that libraries write: whole frames.
+struct JoinedLate<'a> {
+    segments: Vec<(Direction, &'a [u8])>,
+    /// Requests that begin in it.
+    requests: usize,
+}
+
+impl<'a> JoinedLate<'a> {
+    fn new(framed: &'a Framed, seed: &mut Seed) -> Self {
+        let joined = 1 + seed.size(framed.turns.len() / 2);
+        let (mut sides, mut known, mut out) = ([framed.request.as_slice(), &framed.response], BTreeSet::new(), Vec::new());
+        let mut requests = BTreeSet::new();
+        for (nth, turn) in framed.turns.iter().enumerate() {
+            let side = &mut sides[usize::from(turn.direction == Direction::Read)];
+            let (mut said, rest) = side.split_at(turn.length);
+            *side = rest;
+            if nth == 0 || said.starts_with(b"PRI * ") {
+                said = said.strip_prefix(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap_or(said);
+            }
+            while !said.is_empty() {
+                let mut length = 0;
+                for _ in 0..=seed.below(3) {
+                    let Some(&[l2, l1, l0, kind, _, s3, s2, s1, s0]) = said[length..].first_chunk::<9>() else { break };
+                    let stream = u32::from_be_bytes([s3, s2, s1, s0]);
+                    if kind == 1 && turn.direction == Direction::Write && known.insert(stream) && nth >= joined {
+                        requests.insert(stream);
+                    }
+                    length += 9 + usize::try_from(u32::from_be_bytes([0, l2, l1, l0])).unwrap();
+                }
+                let (segment, rest) = said.split_at(length);
+                said = rest;
+                if nth >= joined {
+                    out.push((turn.direction, segment));
+                }
+            }
+        }
+        Self { segments: out, requests: requests.len() }
     }
 }

@@ -221,7 +221,8 @@ const REJOIN_BYTES: usize = 16_384 + HEADER_BYTES;
 const SCORE_AT_START: u32 = 2;
 const SCORE_ELSEWHERE: u32 = 4;
 
-/// Plausible frame headers in a row, one more for a frame that ends with the bytes.
+/// Plausible frame headers in a row, one more for a frame that ends with the bytes, and one for the head of a request or response: few other
+/// bytes look like one, and what a library writes of a request at first is often no more.
 pub(in crate::http) fn chain(bytes: &[u8]) -> u32 {
     let mut rest = bytes;
     let mut score = 0_u32;
@@ -231,7 +232,8 @@ pub(in crate::http) fn chain(bytes: &[u8]) -> u32 {
         if !header.is_plausible(reserved_bit) {
             return 0;
         }
-        score = score.saturating_add(1);
+        let is_head = header.kind == kind::HEADERS && header.has(flag::END_HEADERS) && header.stream % 2 == 1;
+        score = score.saturating_add(if is_head { 2 } else { 1 });
         match usize::try_from(header.length).ok().and_then(|length| tail.get(length..)) {
             Some([]) => return score.saturating_add(1),
             Some(next) => rest = next,

@@ -26,7 +26,7 @@ impl Observer {
 
     fn take_output(&mut self, output: Output) {
         match output {
-            Output::Call(_) | Output::Estimate(_) => self.leaving.push(output),
+            Output::Call(_) | Output::Mcp(_) | Output::Estimate(_) => self.leaving.push(output),
             Output::Notice(notice) => {
                 if notice.llm_host {
                     // What it says is why nothing is seen.
@@ -61,6 +61,7 @@ impl Observer {
     pub(super) fn let_leave(&mut self, call: Output) {
         match call {
             Output::Call(finished) => self.out.take(&finished, &self.clock, &self.instruments),
+            Output::Mcp(message) => self.out.take_mcp(&message, &self.clock, &self.instruments),
             Output::Estimate(call) => {
                 let settings = self.pipeline.settings();
                 if let Err(call) = self.estimator.offer(call, settings) {

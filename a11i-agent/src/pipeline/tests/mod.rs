@@ -79,7 +79,7 @@ impl Bench {
         let finished = std::mem::take(&mut self.out).into_iter().filter_map(|output| match output {
             Output::Call(call) => Some(call.call.call().clone()),
             Output::Estimate(call) => Some(*call),
-            Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => None,
+            Output::Mcp(_) | Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => None,
         });
         finished.collect()
     }
@@ -164,7 +164,12 @@ impl Kernel {
                     self.ignored |= verdict == Verdict::Ignore;
                     verdicts.push(verdict);
                 }
-                other @ (Output::Call(_) | Output::Estimate(_) | Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_)) => {
+                other @ (Output::Call(_)
+                | Output::Mcp(_)
+                | Output::Estimate(_)
+                | Output::Notice(_)
+                | Output::WhoIs(_)
+                | Output::Forgotten(_)) => {
                     rest.push(other);
                 }
             }

@@ -126,9 +126,13 @@ fn time_that_passes_decides_nothing() {
 fn upgrades(bench: &Bench) -> Vec<bool> {
     let upgraded = bench.out.iter().filter_map(|output| match output {
         Output::Notice(notice) if notice.kind == NoticeKind::Upgraded => Some(notice.llm_host),
-        Output::Notice(_) | Output::Call(_) | Output::Estimate(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {
-            None
-        }
+        Output::Notice(_)
+        | Output::Call(_)
+        | Output::Mcp(_)
+        | Output::Estimate(_)
+        | Output::WhoIs(_)
+        | Output::Forgotten(_)
+        | Output::Verdict { .. } => None,
     });
     upgraded.collect()
 }
@@ -193,4 +197,25 @@ fn a_verdict_that_could_not_be_delivered_is_said_again_with_the_next_record_of_i
     kernel.bench.pipeline.verdict_undelivered(&id, 0, Verdict::LlmHost);
     assert_eq!(kernel.transfer(Direction::Write, &REQUEST[..10]), [Verdict::LlmHost]);
     assert_eq!(kernel.transfer(Direction::Write, &REQUEST[10..20]), []);
+}
+
+#[test]
+fn json_rpc_is_decided_by_its_messages_and_mcp_leaves_as_such() {
+    let request = |body: &str| {
+        let head = "POST /tools HTTP/1.1\r\nHost: localhost:9\r\nAccept: application/json, text/event-stream\r\nContent-Length:";
+        format!("{head} {}\r\n\r\n{body}", body.len())
+    };
+    let mut kernel = Kernel::new();
+    let (head, body) = request(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add"}}"#)
+        .split_once('{')
+        .map_or_else(|| panic!("it has a body"), |(head, body)| (head.to_owned(), format!("{{{body}")));
+    assert_eq!(kernel.transfer(Direction::Write, head.as_bytes()), []);
+    assert_eq!(kernel.transfer(Direction::Write, body.as_bytes()), [Verdict::Llm]);
+    let answer = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+    assert_eq!(kernel.transfer(Direction::Read, answer.as_bytes()), []);
+    let told = kernel.bench.out.iter().find_map(|output| if let Output::Mcp(message) = output { Some(message.message()) } else { None });
+    assert_eq!(told.and_then(|message| message.tool.as_deref()), Some("add"));
+    let other = request(r#"{"jsonrpc":"2.0","id":1,"method":"eth_call","params":[]}"#);
+    assert_eq!(kernel.transfer(Direction::Write, other.as_bytes()), [Verdict::NotLlm]);
 }

@@ -1,0 +1,273 @@
+//! Hand-made HTTP events → messages.
+
+use std::sync::Arc;
+
+use a11i_common::identity::BootTime;
+
+use super::*;
+use crate::{
+    call::{CaptureFacts, LossCauses, Role},
+    http::{BodyEnd, FramingEnd, HeaderValue, Headers, HttpVersion, RequestHead, ResponseHead},
+    owner::Owner,
+};
+
+const FINISHED: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished };
+const CUT: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Cut };
+const CALL: &[u8] = br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"add","arguments":{"a":1},"_meta":{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}}"#;
+const ANSWER: &str = r#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"2"}],"isError":false}}"#;
+
+struct Peer {
+    exchanges: McpExchanges,
+    pending: PendingRequests,
+    context: ConnectionContext,
+    time: u64,
+    out: Vec<McpMessage>,
+    told: Vec<McpTold>,
+}
+
+impl Peer {
+    fn new() -> Self {
+        let context =
+            ConnectionContext { owner: Arc::new(Owner::default()), capture: CaptureFacts::default(), server_name: None, socket: None };
+        let (exchanges, pending) = (McpExchanges::new(true), PendingRequests::default());
+        Self { exchanges, pending, context, time: 0, out: Vec::new(), told: Vec::new() }
+    }
+
+    fn tell(&mut self, id: u64, kind: HttpEventKind<'_>) {
+        self.time += 10;
+        let event = HttpEvent { exchange: ExchangeId(id), time: BootTime(self.time), kind };
+        let out = &mut self.out;
+        let told = self.exchanges.handle(&event, &self.context, &mut self.pending, &mut |message| out.push(message));
+        if told != McpTold::Nothing {
+            self.told.push(told);
+        }
+    }
+
+    fn request(&mut self, id: u64, method: &str, path: &str, fields: &[(&str, &str)], body: &[&[u8]]) {
+        let mut headers = Headers::default();
+        for (name, value) in fields {
+            headers.push((*name).to_owned(), HeaderValue::Text((*value).to_owned()));
+        }
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query.to_owned())));
+        let head = RequestHead {
+            role: Role::Client,
+            version: HttpVersion::Http11,
+            method: method.into(),
+            path: path.into(),
+            query,
+            host: Some("tools.local".into()),
+            port: Some(8000),
+            headers,
+            first_byte: BootTime(self.time),
+        };
+        self.tell(id, HttpEventKind::Request(Box::new(head)));
+        for piece in body {
+            self.tell(id, HttpEventKind::RequestBody(piece));
+        }
+        self.tell(id, HttpEventKind::RequestEnd(FINISHED));
+    }
+
+    fn response(&mut self, id: u64, status: u16, fields: &[(&str, &str)], body: &[&[u8]]) {
+        let mut headers = Headers::default();
+        for (name, value) in fields {
+            headers.push((*name).to_owned(), HeaderValue::Text((*value).to_owned()));
+        }
+        let head = ResponseHead { version: HttpVersion::Http11, status, headers, first_byte: BootTime(self.time) };
+        self.tell(id, HttpEventKind::Response(Box::new(head)));
+        for piece in body {
+            self.tell(id, HttpEventKind::ResponseBody(piece));
+        }
+    }
+
+    fn end(&mut self, id: u64, end: BodyEnd) {
+        self.tell(id, HttpEventKind::ResponseEnd(end));
+    }
+
+    fn out(&mut self) -> Vec<McpMessage> {
+        std::mem::take(&mut self.out)
+    }
+}
+
+const BOTH: [(&str, &str); 1] = [("accept", "application/json, text/event-stream")];
+const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+const EVENTS: [(&str, &str); 1] = [("content-type", "text/event-stream")];
+
+#[test]
+fn a_tool_call_is_told_with_its_answer_however_the_bytes_are_cut() {
+    let events = format!("event: message\ndata: {ANSWER}\n\n");
+    for (fields, body) in [(JSON, ANSWER.as_bytes()), (EVENTS, events.as_bytes())] {
+        for at in 1..body.len() {
+            let mut peer = Peer::new();
+            let (head, tail) = CALL.split_at(at.min(CALL.len() - 1));
+            peer.request(1, "POST", "/mcp", &BOTH, &[head, tail]);
+            let (head, tail) = body.split_at(at);
+            peer.response(1, 200, &fields, &[head, tail]);
+            peer.end(1, FINISHED);
+            let [message] = &peer.out()[..] else { panic!("cut at {at}") };
+            assert_eq!((message.method.as_str(), message.target(), message.role), ("tools/call", Some("add"), Role::Client));
+            assert_eq!((message.request_id.as_deref(), message.http_status), (Some("7"), Some(200)));
+            assert_eq!((message.server.address.as_deref(), message.server.port), (Some("tools.local"), Some(8000)));
+            assert!(message.outcome.error_type.is_none() && message.completeness.is_whole() && message.timing.end > message.timing.start);
+            assert!(message.correlation.parent.is_some() && message.arguments.is_some() && message.result.is_some());
+            assert_eq!(peer.told, [McpTold::Undecided, McpTold::Mcp]);
+            assert!(peer.exchanges.is_empty());
+        }
+    }
+}
+
+#[test]
+fn json_rpc_of_others_is_refused_at_the_end_of_its_request() {
+    for body in
+        [&br#"{"jsonrpc":"2.0","id":1,"method":"eth_call","params":[]}"#[..], br#"{"id":1,"method":"tools/call"}"#, b"{", b"[1,[]]", b""]
+    {
+        let mut peer = Peer::new();
+        peer.request(1, "POST", "/mcp", &BOTH, &[body]);
+        assert_eq!(peer.told, [McpTold::Undecided, McpTold::Other]);
+        assert!(peer.exchanges.is_empty() && peer.out().is_empty());
+    }
+}
+
+#[test]
+fn failures_have_their_code_and_a_tools_own_failure_its_name() {
+    let cases = [
+        (200, r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"no"}}"#, "-32602", Some(-32602)),
+        (200, r#"{"jsonrpc":"2.0","id":7,"result":{"isError":true,"content":[]}}"#, "tool_error", None),
+        (404, "not found", "404", None),
+        (401, r#"{"error":"denied"}"#, "401", None),
+    ];
+    for (status, body, error, code) in cases {
+        let mut peer = Peer::new();
+        peer.request(1, "POST", "/mcp", &BOTH, &[CALL]);
+        peer.response(1, status, &JSON, &[body.as_bytes()]);
+        peer.end(1, FINISHED);
+        let [message] = &peer.out()[..] else { panic!("{body}") };
+        assert_eq!((message.outcome.error_type.as_deref(), message.status_code), (Some(error), code));
+    }
+}
+
+#[test]
+fn a_batch_is_as_many_messages_and_a_notification_ends_with_its_status() {
+    let batch = br#"[{"jsonrpc":"2.0","id":"a","method":"ping"},{"jsonrpc":"2.0","method":"notifications/initialized"},{"jsonrpc":"2.0","id":"b","method":"tools/list"}]"#;
+    let answers = br#"[{"jsonrpc":"2.0","id":"b","result":{"tools":[]}},{"jsonrpc":"2.0","id":"a","result":{}}]"#;
+    let mut peer = Peer::new();
+    peer.request(1, "POST", "/mcp", &BOTH, &[batch]);
+    peer.response(1, 200, &JSON, &[answers]);
+    peer.end(1, FINISHED);
+    let methods: Vec<_> = peer.out().into_iter().map(|message| (message.method, message.request_id)).collect();
+    let want = [("tools/list", Some("b")), ("ping", Some("a")), ("notifications/initialized", None)];
+    assert_eq!(methods, want.map(|(method, id)| (method.to_owned(), id.map(str::to_owned))));
+}
+
+#[test]
+fn the_old_transport_answers_on_its_stream() {
+    let mut peer = Peer::new();
+    peer.request(1, "GET", "/sse", &[("accept", "text/event-stream")], &[]);
+    peer.response(1, 200, &EVENTS, &[b"event: endpoint\ndata: /messages/?session_id=5f\n\n"]);
+    peer.request(2, "POST", "/messages/?session_id=5f", &[], &[CALL]);
+    peer.response(2, 202, &[], &[b"Accepted"]);
+    peer.end(2, FINISHED);
+    assert!(peer.out().is_empty());
+    peer.tell(1, HttpEventKind::ResponseBody(format!("event: message\r\ndata: {ANSWER}\r\n\r\n").as_bytes()));
+    let [message] = &peer.out()[..] else { panic!("not answered") };
+    assert_eq!((message.target(), message.session_id.as_deref()), (Some("add"), Some("5f")));
+    assert!(message.timing.end > message.timing.start && message.completeness.is_whole());
+}
+
+#[test]
+fn a_server_asks_on_the_stream_of_a_call_and_is_answered_by_another_request() {
+    let mut peer = Peer::new();
+    let session = [("accept", "application/json, text/event-stream"), ("mcp-session-id", "s1"), ("mcp-protocol-version", "2025-06-18")];
+    peer.request(1, "POST", "/mcp", &session, &[CALL]);
+    peer.response(
+        1,
+        200,
+        &EVENTS,
+        &[b"data: {\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"elicitation/create\"}\n\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n"],
+    );
+    peer.request(2, "POST", "/mcp", &session, &[br#"{"jsonrpc":"2.0","id":0,"result":{"action":"accept"}}"#]);
+    peer.response(2, 202, &[], &[]);
+    peer.end(2, FINISHED);
+    peer.tell(1, HttpEventKind::ResponseBody(format!("data: {ANSWER}\n\n").as_bytes()));
+    peer.end(1, FINISHED);
+    let out = peer.out();
+    let told: Vec<_> = out.iter().map(|message| (message.method.as_str(), message.role)).collect();
+    assert_eq!(told, [("notifications/progress", Role::Server), ("elicitation/create", Role::Server), ("tools/call", Role::Client)]);
+    assert!(out.iter().all(|message| message.session_id.as_deref() == Some("s1") && message.completeness.is_whole()));
+    assert_eq!(out[2].protocol_version.as_deref(), Some("2025-06-18"));
+}
+
+#[test]
+fn an_exchange_that_ends_without_an_answer_says_how() {
+    let ended = |answered: bool, end: BodyEnd| {
+        let mut peer = Peer::new();
+        peer.request(1, "POST", "/mcp", &BOTH, &[CALL]);
+        if answered {
+            peer.response(1, 200, &EVENTS, &[b": ping\n\n"]);
+        }
+        peer.end(1, end);
+        let [message] = &peer.out()[..] else { panic!("one message") };
+        (message.outcome.error_type.clone(), message.completeness.is_whole())
+    };
+    let lost = BodyEnd { completeness: Completeness::Gap { lost: None, causes: LossCauses::END_UNSEEN }, framing: FramingEnd::Cut };
+    assert_eq!(ended(true, CUT), (Some("cancelled".to_owned()), true));
+    assert_eq!(ended(false, CUT), (Some("connection_closed".to_owned()), true));
+    assert_eq!(ended(true, lost), (None, false));
+    assert_eq!(ended(true, FINISHED), (None, false), "its answer may come on a stream that is resumed");
+}
+
+#[test]
+fn a_lost_answer_never_becomes_another_requests() {
+    let mut peer = Peer::new();
+    peer.request(1, "POST", "/mcp", &BOTH, &[CALL]);
+    peer.response(
+        1,
+        200,
+        &EVENTS,
+        &[b"data: {\"jsonrpc\":\"2.0\",\"id\":7,", b"", b"\"result\":{}}\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":8,\"result\":{}}\n\n"],
+    );
+    peer.end(
+        1,
+        BodyEnd { completeness: Completeness::Gap { lost: Some(3), causes: LossCauses::default() }, framing: FramingEnd::Finished },
+    );
+    let [message] = &peer.out()[..] else { panic!("one message") };
+    assert!(!message.completeness.is_whole() && message.outcome.error_type.is_none() && message.result.is_none());
+}
+
+#[test]
+fn what_nobody_answers_is_told_when_its_process_ends_or_its_time_is_over() {
+    let ask = |peer: &mut Peer, id: u64| {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+        peer.request(id, "POST", "/messages?sessionId=9", &[], &[body.as_bytes()]);
+        peer.response(id, 202, &[], &[]);
+        peer.end(id, FINISHED);
+    };
+    let mut peer = Peer::new();
+    ask(&mut peer, 1);
+    let mut out = Vec::new();
+    let process = peer.context.owner.process;
+    peer.pending.end_process(process, BootTime(1_000), &mut |message| out.push(message));
+    assert_eq!((out.len(), out[0].outcome.error_type.as_deref()), (1, Some("cancelled")));
+    ask(&mut peer, 2);
+    peer.pending.handle_timeout(BootTime(u64::MAX), &mut |message| out.push(message));
+    assert!(out.len() == 2 && !out[1].completeness.is_whole() && out[1].outcome.error_type.is_none());
+    assert_eq!(peer.pending.unanswered(), 2);
+    for id in 0..10_000 {
+        ask(&mut peer, id);
+    }
+    assert!(peer.out().len() >= 5_000, "bounded: the oldest gave way");
+}
+
+#[test]
+fn hostile_bodies_are_none_of_mcps_or_cut() {
+    let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}}"#, "[".repeat(100_000));
+    let long =
+        format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"tools/call","params":{{"name":"{}"}}}}"#, "i".repeat(5_000), "n".repeat(5_000));
+    for body in [deep, long, "[".repeat(1_000_000), "\u{0}\u{0}".to_owned()] {
+        let mut peer = Peer::new();
+        peer.request(1, "POST", "/mcp", &BOTH, &[body.as_bytes()]);
+        peer.end(1, CUT);
+        for message in peer.out() {
+            assert!(message.request_id.unwrap_or_default().len() <= 128 && message.tool.unwrap_or_default().len() <= 128);
+        }
+    }
+}
