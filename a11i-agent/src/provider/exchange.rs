@@ -160,7 +160,10 @@ impl Exchanges {
                     self.open.swap_remove(at);
                 }
             }
-            HttpEventKind::Response(head) => exchange.begin_response(&head),
+            HttpEventKind::Response(head) => {
+                exchange.read_request_early();
+                exchange.begin_response(&head);
+            }
             // An empty piece says that bytes are missing here.
             HttpEventKind::ResponseBody([]) => exchange.lose_response_bytes(),
             HttpEventKind::ResponseBody(bytes) => exchange.response_bytes(bytes, time),
@@ -227,7 +230,10 @@ impl Exchanges {
 impl Exchange {
     /// Reads the request's body. False: it is none of a model call.
     fn end_request(&mut self, end: BodyEnd) -> bool {
-        let RequestBody::Arriving(mut body) = std::mem::replace(&mut self.request, RequestBody::Read) else { return true };
+        let RequestBody::Arriving(mut body) = std::mem::replace(&mut self.request, RequestBody::Read) else {
+            self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
+            return true;
+        };
         let finished = end.framing == FramingEnd::Finished;
         let complete = finished && end.completeness.is_whole();
         self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
@@ -241,6 +247,15 @@ impl Exchange {
             let _nothing_to_read = dialect.request(operation, &body.salvage(finished), &mut self.call).is_err();
         }
         self.route.certain || self.call.request.model.is_some() || !complete || body.is_over_cap()
+    }
+
+    /// The answer may come before the end of the request is told (HTTP/2 tells it apart from the body), and is read by what was asked.
+    fn read_request_early(&mut self) {
+        if let RequestBody::Arriving(body) = &self.request
+            && body.whole().is_some_and(|body| serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok())
+        {
+            self.end_request(BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished });
+        }
     }
 
     fn begin_response(&mut self, head: &ResponseHead) {

@@ -36,7 +36,7 @@ fn walk(place: &str, have: &Value, want: &Value, status: &str, out: &mut Vec<Str
         _ if have.is_null() || *have == Value::Bool(false) => true,
         "/content_truncated" => true,
         // Told by the path or the host, and presumed where those were not seen.
-        "/provider" | "/operation" => true,
+        "/provider" | "/operation" | "/response/api_type" => true,
         // What was seen of it.
         "/response/stream_chunks" => at_most(),
         // Whose tool it was is said by an event that may be lost; the count goes into estimates, and nowhere else.

@@ -26,6 +26,7 @@ pub enum Script {
     AnthropicSync,
     AnthropicAsync,
     Aiohttp,
+    HttpxHttp2,
     PyOpenSsl,
 }
 
@@ -37,6 +38,7 @@ impl Script {
             Self::AnthropicSync => "anthropic_sync.py",
             Self::AnthropicAsync => "anthropic_async.py",
             Self::Aiohttp => "aiohttp_chat.py",
+            Self::HttpxHttp2 => "httpx_http2.py",
             Self::PyOpenSsl => "pyopenssl_chat.py",
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     call::Completeness,
     flow::Gap,
     http::{
-        BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
+        BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason, ResponseHead,
         context::{Context, emit},
         detect,
         message::Message,
@@ -139,6 +139,9 @@ impl H1 {
         match parsed {
             Ok(response) => {
                 self.begin_response(response, time, context);
+                if let Some(upgraded) = &mut self.upgraded {
+                    upgraded.rest.extend_from_slice(rest);
+                }
                 rest
             }
             Err(reason) => {
@@ -164,6 +167,10 @@ impl H1 {
             return;
         };
         self.end_passed(id, time, context);
+        let to_http2 = |head: &ResponseHead| head.headers.text("upgrade").is_some_and(|name| name.eq_ignore_ascii_case("h2c"));
+        if status == 101 && to_http2(&response.head) && self.in_flight.iter().any(|exchange| exchange.id == id && exchange.request_ended) {
+            return self.go_on_as_http2(id);
+        }
         let missing = std::mem::take(&mut self.responses.pending);
         let certain = exact && number == Some(self.pairing.answered());
         let missing = if certain { missing } else { self.marked(missing) };

@@ -38,6 +38,9 @@ const STREAMS: usize = 1024;
 /// A stream that was open at a loss, and behind which so many others began, is over: its end was lost. Ids go up in steps of two.
 const OVERTAKEN: u32 = 2 * 128;
 
+/// What an upgrade from HTTP/1.1 makes of its request.
+const UPGRADED_STREAM: u32 = 1;
+
 /// Something is missing here, and nobody counted it.
 const UNCOUNTED: Completeness = Completeness::Gap { lost: None, causes: LossCauses(0) };
 
@@ -60,6 +63,12 @@ impl H2 {
             Direction::Read => (server, Half::from_the_start(true)),
         };
         Self { client: Some(client), write, read, streams: BTreeMap::new(), next_id: 0 }
+    }
+
+    /// Where HTTP/1.1 left off: `exchange` was asked there, and is answered on stream 1 (RFC 7540 section 3.2).
+    pub(super) fn upgraded(client: Direction, exchange: ExchangeId, next_id: u64) -> Self {
+        let streams = BTreeMap::from([(UPGRADED_STREAM, Stream::asked_before(exchange))]);
+        Self { streams, next_id, ..Self::from_the_start(client, None) }
     }
 
     /// In the middle: who asks is known when a head says so.
@@ -203,6 +212,9 @@ impl H2 {
         let half = self.half_mut(direction);
         let mut lines = Lines::default();
         if block.is_broken {
+            if block.is_too_large {
+                context.notices.push(ConnectionNotice::Malformed(MalformedReason::HeadTooLarge));
+            }
             half.hpack.poison();
             half.missing = half.missing.join(UNCOUNTED);
             lines.has_unseen = true;

@@ -38,6 +38,11 @@ impl Stream {
         Self { exchange, request: Side::default(), response: Side::default(), response_end: None, is_doubtful: false }
     }
 
+    /// Its request came another way, and its end was told.
+    pub(super) fn asked_before(exchange: ExchangeId) -> Self {
+        Self { request: Side { has_head: true, is_over: true, ..Side::default() }, ..Self::new(exchange) }
+    }
+
     pub(super) const fn side_mut(&mut self, is_request: bool) -> &mut Side {
         if is_request { &mut self.request } else { &mut self.response }
     }
