@@ -188,7 +188,7 @@ fn what_is_passed_over_behind_a_gap_is_missing_of_streams_that_began_since() {
     let (sent, answered) = (bench.request(1, "q"), bench.response(1, &["a"]));
     bench.bytes(CLIENT, &sent);
     // Its head comes in pieces that no frame shows itself in.
-    let (head, rest) = answered.split_at(12);
+    let (head, rest) = answered.split_at(4);
     bench.bytes(SERVER, head);
     bench.bytes(SERVER, rest);
     bench.close();
@@ -337,13 +337,15 @@ fn a_request_that_asks_for_http2_is_answered_there_and_others_follow_it() {
     let asked = b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
         HTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Length: 1\r\n\r\nq";
     let accepted = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
-    for cut in 0..60 {
+    for cut in 0..40 {
         let mut bench = Bench::new();
         let answered = [accepted.to_vec(), server_start(), bench.response(1, &["a"])].concat();
         let (sent, second) = (bench.request(3, "r"), bench.response(3, &["b"]));
         bench.bytes(CLIENT, asked);
-        let (one, two) = answered.split_at(accepted.len() - 20 + cut);
-        bench.bytes(SERVER, one);
+        let (one, two) = answered.split_at(accepted.len() + cut);
+        let (begun, accepted) = one.split_at(cut);
+        bench.bytes(SERVER, begun);
+        bench.bytes(SERVER, accepted);
         bench.bytes(CLIENT, &[client_start(), sent].concat());
         bench.bytes(SERVER, two);
         bench.bytes(SERVER, &second);
@@ -414,7 +416,7 @@ fn streams_that_a_server_pushes_are_nobodys() {
     let sent = bench.request(1, "q");
     bench.bytes(CLIENT, &[client_start(), sent].concat());
     bench.bytes(SERVER, &server_start());
-    for stream in (2..4_000_u32).step_by(2) {
+    for stream in (2..40_u32).step_by(2) {
         let promised = bench.responses.block(&[(":method", "GET"), (":path", "/pushed")]);
         bench.bytes(SERVER, &frame(kind::PUSH_PROMISE, flag::END_HEADERS, 1, &[&stream.to_be_bytes()[..], &promised].concat()));
         let pushed = bench.response(stream, &["pushed"]);
