@@ -130,9 +130,9 @@ impl Exchanges {
         if let Some(at) = self.unseen.iter().position(|unseen| unseen.id == id) {
             if let (HttpEventKind::RequestBody(bytes), Some(unseen)) = (&kind, self.unseen.get_mut(at)) {
                 if bytes.is_empty() {
-                    unseen.body.gap()
+                    unseen.body.gap();
                 } else {
-                    unseen.body.push(bytes)
+                    unseen.body.push(bytes);
                 }
                 return None;
             }

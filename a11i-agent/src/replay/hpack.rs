@@ -58,8 +58,8 @@ impl Encoder {
     pub(super) fn block(&mut self, fields: &[(String, String)], seed: &mut Seed) -> Vec<u8> {
         let mut out = Vec::new();
         let least = self.updates.iter().min().copied();
-        let last = self.updates.last().copied();
-        for size in least.filter(|least| Some(*least) != last).into_iter().chain(last) {
+        let present = self.updates.last().copied();
+        for size in least.filter(|least| Some(*least) != present).into_iter().chain(present) {
             integer(&mut out, 0x20, 5, size);
         }
         self.updates.clear();

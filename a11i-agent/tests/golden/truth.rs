@@ -34,16 +34,12 @@ fn walk(place: &str, have: &Value, want: &Value, status: &str, out: &mut Vec<Str
     let is_true = match place {
         // Absent, or a switch that is off because nobody saw it switched on.
         _ if have.is_null() || *have == Value::Bool(false) => true,
-        "/content_truncated" => true,
-        // Told by the path or the host, and presumed where those were not seen.
-        "/provider" | "/operation" | "/response/api_type" => true,
+        // Not said of the wire; told by the path or the host, and presumed where those were not seen.
+        "/content_truncated" | "/provider" | "/operation" | "/response/api_type" => true,
         // What was seen of it.
         "/response/stream_chunks" => at_most(),
         // Whose tool it was is said by an event that may be lost; the count goes into estimates, and nowhere else.
-        "/estimation/output_tool_calls" => true,
-        _ if place.starts_with("/estimation/") => at_most(),
-        // Its time may be any, and is no number that is told here.
-        _ if place.starts_with("/timing_in_order/") => true,
+        _ if place.starts_with("/estimation/") => place.ends_with("tool_calls") || at_most(),
         // The status, where the failure's own name was not seen.
         "/outcome/error_type" => have == want || have.as_str() == Some(status),
         // An answer that broke off; a response whose details of incompleteness were lost and whose status was not.

@@ -189,7 +189,7 @@ impl H2 {
             Open::Data { header, .. } if header.has(flag::END_STREAM) => self.end_stream(direction, header.stream, time, context),
             Open::Fields { header, is_broken } => {
                 if let Some(block) = half.end_fields(header, is_broken, time) {
-                    self.end_block(direction, block, time, context);
+                    self.end_block(direction, &block, time, context);
                 }
             }
             Open::Small { header } if header.kind == kind::RST_STREAM => self.reset(header.stream, time, context),
@@ -208,7 +208,7 @@ impl H2 {
     }
 
     /// A header block is whole, as far as it was seen.
-    fn end_block(&mut self, direction: Direction, block: Block, time: BootTime, context: &mut Context<'_>) {
+    fn end_block(&mut self, direction: Direction, block: &Block, time: BootTime, context: &mut Context<'_>) {
         let half = self.half_mut(direction);
         let mut lines = Lines::default();
         if block.is_broken {
