@@ -119,6 +119,8 @@ impl Answer {
             (b'{', Label::Other | Label::Absent) => (streams && usual == Framing::Ndjson).then_some(usual),
             (b'{' | b'[', Label::Stream(Framing::Sse)) => None,
             (b'd' | b'e' | b'i' | b'r' | b':', Label::Other) if streams => Some(Framing::Sse),
+            // No JSON begins so. The label may only be unseen, and with it the path that asked for a stream.
+            (b'd' | b'e' | b'i' | b'r' | b':', Label::Absent) if usual == Framing::Sse && !failed => Some(Framing::Sse),
             (_, Label::Stream(framing)) => Some(framing),
             (_, Label::Absent) => streams.then_some(usual),
             (_, Label::Other) => None,
