@@ -14,7 +14,7 @@
 //!  export      ▼ OTLP spans · metrics               (I/O)
 //! ```
 //! A stage imports the stage above it and the vocabularies `a11i_common`, `call` and `owner`, never a stage
-//! below. Only [`pipeline`] knows them all. Without the feature `host` the crate is its pure half alone.
+//! below. Only [`pipeline`] knows them all. Without the feature `host` the crate is its pure half alone (with `finders`, and what reads files).
 
 #![deny(unsafe_code)]
 
@@ -23,11 +23,11 @@ pub mod call;
 pub mod owner;
 
 // What sets up the kernel side; knows nothing of calls.
-#[cfg(feature = "host")]
+#[cfg(feature = "finders")]
 pub mod attach;
-#[cfg(feature = "host")]
+#[cfg(feature = "finders")]
 pub mod discovery;
-#[cfg(feature = "host")]
+#[cfg(feature = "finders")]
 pub mod machine_code;
 
 // The pure stages, in the order of the data.

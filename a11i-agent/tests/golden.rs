@@ -119,8 +119,42 @@ fn recorded_services_that_speak_these_formats_are_exact() {
         "azure_ai.embeddings",
         "mistral.embeddings",
         "openrouter.embeddings",
+        "ollama.chat",
+        "ollama.generate",
+        "ollama.embed",
+        "cohere.chat_v1",
+        "cohere.chat_v2",
+        "cohere.generate",
+        "cohere.embed",
+        "cohere.rerank",
+        "mistral.ocr",
+        "aleph_alpha.complete",
+        "anthropic.complete",
+        "portkey.chat",
+        "replicate.predictions",
+        "snowflake.chat",
+        "voyage.embeddings",
+        "watsonx.generation",
+        "writer.chat",
     ] {
         check_recorded(service);
+    }
+}
+
+#[test]
+fn recorded_calls_of_gemini_and_vertex_are_exact() {
+    for api in [
+        "gemini.chat",
+        "gemini.count_tokens",
+        "gemini.embed",
+        "gemini.generate",
+        "gemini.interactions",
+        "vertex.anthropic_messages",
+        "vertex.count_tokens",
+        "vertex.generate",
+        "vertex.predict",
+    ] {
+        check_recorded(api);
     }
 }
 

@@ -25,6 +25,8 @@ pub struct ObservedCall {
     /// Lower-case hexadecimal.
     pub trace_id: String,
     pub span_id: String,
+    /// `None`: the root of its trace.
+    pub parent_span_id: Option<String>,
     pub resource: Attributes,
     pub attributes: Attributes,
 }
@@ -55,6 +57,7 @@ impl ObservedCall {
             end_time_unix_nano: time("end_time_unix_nano")?,
             trace_id: text("trace_id")?,
             span_id: text("span_id")?,
+            parent_span_id: text("parent_span_id").ok(),
             resource: map("resource")?,
             attributes: map("attributes")?,
         })
@@ -83,6 +86,7 @@ impl ObservedCall {
             end_time_unix_nano: span.end_time_unix_nano,
             trace_id: hex(&span.trace_id),
             span_id: hex(&span.span_id),
+            parent_span_id: (!span.parent_span_id.is_empty()).then(|| hex(&span.parent_span_id)),
             resource: resource.map(|resource| attributes(&resource.attributes)).unwrap_or_default(),
             attributes: attributes(&span.attributes),
         }

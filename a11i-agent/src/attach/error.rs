@@ -11,6 +11,8 @@ use super::links::{MAX_FILES, MAX_SCOPED};
 pub enum AttachError {
     #[error("the file changed after it was analysed")]
     Changed,
+    #[error("the file's server does not answer")]
+    Unanswered,
     #[error("{MAX_FILES} files are attached already")]
     TooManyFiles,
     #[error("{MAX_SCOPED} processes have probes of their own already")]
@@ -28,6 +30,7 @@ impl AttachError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Changed => "none needed: the new version is attached when a process maps it",
+            Self::Unanswered => "see to the file system it lies on; it is tried again",
             Self::TooManyFiles | Self::TooManyProcesses => "please report how many libraries and processes this host has",
             Self::NoProcessScope => "give the agent CAP_SYS_ADMIN, or use Linux 6.10 or newer",
             Self::NoProgram(_) => "build agent and kernel object from one tree: cargo xtask build",
@@ -56,7 +59,7 @@ impl AttachError {
         match self {
             Self::Kernel { source, .. } => matches!(errno(source), Some(libc::EINVAL | ENOTSUPP | libc::EOPNOTSUPP)),
             Self::NoProgram(_) | Self::NoProcessScope => true,
-            Self::Changed | Self::TooManyFiles | Self::TooManyProcesses => false,
+            Self::Changed | Self::Unanswered | Self::TooManyFiles | Self::TooManyProcesses => false,
         }
     }
 
@@ -64,7 +67,9 @@ impl AttachError {
     pub fn is_ended_process(&self) -> bool {
         match self {
             Self::Kernel { source, .. } => errno(source) == Some(libc::ESRCH),
-            Self::Changed | Self::TooManyFiles | Self::TooManyProcesses | Self::NoProcessScope | Self::NoProgram(_) => false,
+            Self::Changed | Self::Unanswered | Self::TooManyFiles | Self::TooManyProcesses | Self::NoProcessScope | Self::NoProgram(_) => {
+                false
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ impl TlsLibrary for GnuTls {
         }
         let is_shared = binary.elf.soname().is_some_and(|soname| soname.starts_with("libgnutls"));
         let version = version(&has, is_shared).map(str::to_owned);
-        let plan = ProbePlan { file: binary.file, library: CaptureLibrary::GnuTls, method: CaptureMethod::Symbol, probes };
+        let plan = ProbePlan::of(binary, CaptureLibrary::GnuTls, CaptureMethod::Symbol, probes);
         Found { plans: vec![Planned { plan: Arc::new(plan), version, refused }], ..Found::default() }
     }
 }

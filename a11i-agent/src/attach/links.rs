@@ -28,14 +28,17 @@ use aya::{
 use super::{
     AttachError, ProbePlan,
     groups::{Group, groups},
-    proof::{Proof, Stamp, is_same_code},
+    proof::{Proof, Stamp, Unproven},
     scope::{Goal, Reach},
 };
 use crate::{
     call::CaptureFacts,
     capture::features::{AttachMode, Features},
     clock::Clock,
-    discovery::file::{FileId, OpenedFile},
+    discovery::{
+        deadline::DeadlineWorker,
+        file::{FileId, OpenedFile},
+    },
 };
 
 /// Files attached at once: far more TLS libraries than a node has, and a bound on links.
@@ -71,12 +74,14 @@ pub struct Links {
     /// Processes with links, summed over files.
     scoped: usize,
     next_serial: u32,
+    /// Reads files that were analysed: they may have stopped answering since.
+    reader: DeadlineWorker,
 }
 
 struct Attached {
     /// Held open, so that links can be made again for the very file that was analysed.
     file: OpenedFile,
-    proof: Proof,
+    proof: Arc<Proof>,
     /// When the proof held last.
     seen: Option<Stamp>,
     plans: Vec<Arc<ProbePlan>>,
@@ -102,6 +107,7 @@ impl Links {
             owners: HashMap::new(),
             scoped: 0,
             next_serial: 1,
+            reader: DeadlineWorker::default(),
         }
     }
 
@@ -154,10 +160,12 @@ impl Links {
     /// Files whose bytes are no longer those that were analysed: their probes sit at offsets of code that is gone. Asked of every file that
     /// is known, whoever uses it; the code is only read again where a time has changed.
     pub fn changed(&mut self) -> Vec<FileId> {
-        self.files.iter_mut().filter_map(|(id, attached)| attached.has_changed().then_some(*id)).collect()
+        let reader = &mut self.reader;
+        self.files.iter_mut().filter_map(|(id, attached)| attached.has_changed(reader).then_some(*id)).collect()
     }
 
-    /// Takes a file that was just analysed, for nobody yet. One that is known stays as it is.
+    /// Takes a file that was just analysed, for nobody yet. One that is known stays as it is. Nothing is read: whether it is still what was
+    /// analysed is asked when its probes go in.
     pub fn add(&mut self, file: OpenedFile, plans: Vec<Arc<ProbePlan>>) -> Result<(), AttachError> {
         let id = file.id();
         if self.files.contains_key(&id) {
@@ -166,13 +174,10 @@ impl Links {
         if self.files.len() >= MAX_FILES {
             return Err(AttachError::TooManyFiles);
         }
-        // Before the proof: what is written in between is noticed later.
-        let seen = Stamp::of(&file);
-        let proof = Proof::of(&file, &plans).ok_or(AttachError::Changed)?;
-        if plans.iter().any(|plan| plan.file != id) || !file.is_unchanged() && !is_same_code(&file, &plans) {
+        if plans.iter().any(|plan| plan.file != id) {
             return Err(AttachError::Changed);
         }
-        self.files.insert(id, Attached { file, proof, seen, plans, everyone: None, processes: BTreeMap::new() });
+        self.files.insert(id, Attached::of(file, plans));
         Ok(())
     }
 
@@ -294,9 +299,7 @@ impl Links {
                 (self.process_mode.ok_or(AttachError::NoProcessScope)?, UProbeScope::OneProcess(pid))
             }
         };
-        if !attached.is_as_analysed() {
-            return Err(AttachError::Changed);
-        }
+        attached.proven(&mut self.reader)?;
         let target = attached.file.attach_path();
         let mut set = LinkSet::default();
         for plan in &attached.plans {
@@ -316,9 +319,9 @@ impl Links {
                 }
             }
         }
-        if !attached.is_as_analysed() {
+        if let Err(error) = attached.proven(&mut self.reader) {
             self.unlink(set);
-            return Err(AttachError::Changed);
+            return Err(error);
         }
         Ok(set)
     }
@@ -356,18 +359,31 @@ fn is_over(until: Option<BootTime>) -> bool {
 }
 
 impl Attached {
-    fn is_as_analysed(&self) -> bool {
-        Proof::of(&self.file, &self.plans).is_some_and(|now| now == self.proof)
+    fn of(file: OpenedFile, plans: Vec<Arc<ProbePlan>>) -> Self {
+        let proof = Arc::new(Proof::analysed(&file.id(), &plans));
+        let seen = Some(Stamp::analysed(&file.id()));
+        Self { file, proof, seen, plans, everyone: None, processes: BTreeMap::new() }
     }
 
-    /// A file that cannot be asked (its server has forgotten it) is as it was, for all we know.
-    fn has_changed(&mut self) -> bool {
+    fn proven(&self, reader: &mut DeadlineWorker) -> Result<(), AttachError> {
+        self.proof.holds(reader, &self.file, &self.plans).map_err(|unproven| match unproven {
+            Unproven::Changed => AttachError::Changed,
+            Unproven::Unanswered => AttachError::Unanswered,
+        })
+    }
+
+    /// A file that cannot be asked (its server has forgotten it, or does not answer) is as it was, for all we know.
+    fn has_changed(&mut self, reader: &mut DeadlineWorker) -> bool {
         let now = Stamp::of(&self.file);
         if now.is_none() || now == self.seen {
             return false;
         }
-        self.seen = now;
-        !self.is_as_analysed()
+        match self.proof.holds(reader, &self.file, &self.plans) {
+            Ok(()) => self.seen = now,
+            Err(Unproven::Unanswered) => {} // asked again
+            Err(Unproven::Changed) => return true,
+        }
+        false
     }
 }
 
@@ -387,14 +403,30 @@ mod tests {
         let file = OpenedFile::open(&path).unwrap();
         let plans: Vec<_> =
             crate::attach::analyse(&file, file.id()).unwrap().plans.iter().map(|planned| Arc::clone(&planned.plan)).collect();
-        let (proof, seen) = (Proof::of(&file, &plans).unwrap(), Stamp::of(&file));
-        let mut attached = Attached { file, proof, seen, plans, everyone: None, processes: BTreeMap::new() };
-        assert!(seen.is_some() && !attached.has_changed());
+        let (mut reader, seen) = (DeadlineWorker::default(), Stamp::of(&file));
+        let mut attached = Attached::of(file, plans);
+        assert!(seen.is_some() && attached.seen == seen && !attached.has_changed(&mut reader));
         std::fs::hard_link(&path, dir.path().join("other")).unwrap();
-        assert!(!attached.has_changed() && attached.seen != seen);
-        assert!(!attached.file.is_unchanged() && is_same_code(&attached.file, &attached.plans));
+        assert!(!attached.has_changed(&mut reader) && attached.seen != seen);
+        assert!(!attached.file.is_unchanged() && attached.proven(&mut reader).is_ok());
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, [bytes.as_slice(), b"more"].concat()).unwrap();
-        assert!(attached.has_changed() && !is_same_code(&attached.file, &attached.plans));
+        assert!(attached.has_changed(&mut reader));
+        assert!(matches!(attached.proven(&mut reader), Err(AttachError::Changed)));
+    }
+
+    #[test]
+    fn code_that_was_rewritten_between_its_analysis_and_its_probes_is_not_probed() {
+        let dir = TempDir::new("rewritten");
+        let path = openssl_look_alike(&dir);
+        let file = OpenedFile::open(&path).unwrap();
+        let plans: Vec<_> =
+            crate::attach::analyse(&file, file.id()).unwrap().plans.iter().map(|planned| Arc::clone(&planned.plan)).collect();
+        let before = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let writer = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&writer, &[0xcc], plans[0].probes[0].offset).unwrap();
+        writer.set_modified(before).unwrap();
+        let attached = Attached::of(file, plans);
+        assert!(matches!(attached.proven(&mut DeadlineWorker::default()), Err(AttachError::Changed)));
     }
 }

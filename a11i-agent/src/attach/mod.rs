@@ -4,21 +4,27 @@
 //! offsets without proof. A new library is one file here and one line in [`LIBRARIES`].
 
 mod boringssl;
+#[cfg(feature = "host")]
 mod error;
 mod gnutls;
 mod go;
+#[cfg(feature = "host")]
 mod groups;
+#[cfg(feature = "host")]
 pub mod links;
 mod openssl;
 mod plan;
+#[cfg(feature = "host")]
 mod proof;
 mod rustls;
+#[cfg(feature = "host")]
 pub mod scope;
 mod static_openssl;
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
 pub use boringssl::StrippedBoringSsl;
+#[cfg(feature = "host")]
 pub use error::AttachError;
 pub use gnutls::GnuTls;
 pub use go::GoCryptoTls;
@@ -27,10 +33,13 @@ pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
 pub use rustls::Rustls;
 pub use static_openssl::StaticOpenSsl;
 
-use crate::discovery::{
-    elf::{Elf, ElfError, Functions, Machine, RefusedSymbol},
-    evidence::{self, Evidence},
-    file::{ByteSource, FileId},
+use crate::{
+    discovery::{
+        elf::{Elf, ElfError, Functions, Machine, RefusedSymbol},
+        evidence::{self, Evidence},
+        file::{ByteSource, FileId},
+    },
+    machine_code::{self, Image},
 };
 
 /// One TLS library or family with one calling convention.
@@ -71,6 +80,19 @@ pub struct Binary<'a> {
     pub file: FileId,
     pub elf: &'a Elf<'a>,
     pub functions: Functions,
+    code: OnceCell<machine_code::Functions<'a>>,
+}
+
+impl<'a> Binary<'a> {
+    /// `functions`: those whose names libraries ask for.
+    pub fn new(file: FileId, elf: &'a Elf<'a>, functions: Functions) -> Self {
+        Self { file, elf, functions, code: OnceCell::new() }
+    }
+
+    /// Its code. Tables of it are made when they are first needed, once for all who search it.
+    pub fn code(&self) -> &machine_code::Functions<'a> {
+        self.code.get_or_init(|| machine_code::Functions::of(&Image::of(self.elf)))
+    }
 }
 
 /// What one version of one file offers.
@@ -123,7 +145,7 @@ pub fn analyse_to(source: &dyn ByteSource, file: FileId, depth: Depth) -> Result
         return Ok(Analysis { evidence: vec![Evidence::OtherMachine], ..Analysis::default() });
     }
     let names: Vec<_> = LIBRARIES.iter().flat_map(|library| library.symbols()).chain(evidence::SYMBOLS).copied().collect();
-    let binary = Binary { file, functions: elf.functions(&names)?, elf: &elf };
+    let binary = Binary::new(file, &elf, elf.functions(&names)?);
     let mut analysis = Analysis {
         soname: elf.soname().map(str::to_owned),
         build_id: elf.build_id(),
@@ -183,5 +205,43 @@ mod tests {
             assert_eq!(analysis.plans.first().map(|p| p.plan.library), Some(CaptureLibrary::OpenSsl));
             assert!(analysis.plans.iter().all(|p| p.plan.probes.len() >= 15 && p.refused.is_empty()));
         }
+    }
+
+    /// Remembers where it is read.
+    struct Watched {
+        file: OpenedFile,
+        reads: std::cell::RefCell<Vec<std::ops::Range<u64>>>,
+    }
+
+    impl ByteSource for Watched {
+        fn len(&self) -> u64 {
+            self.file.len()
+        }
+
+        fn read_exact_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+            self.reads.borrow_mut().push(offset..offset + into.len() as u64);
+            self.file.read_exact_at(offset, into)
+        }
+    }
+
+    #[test]
+    fn tables_of_the_code_are_made_once_and_only_for_who_asks() {
+        let dir = TempDir::new("shared");
+        let file = OpenedFile::open(&openssl_look_alike(&dir)).unwrap();
+        let source = Watched { file, reads: std::cell::RefCell::default() };
+        let elf = Elf::parse(&source).unwrap();
+        let table = elf.section(".eh_frame_hdr").unwrap().offset;
+        let times_read = || source.reads.borrow().iter().filter(|read| **read == (table..table + 12)).count();
+        let binary = Binary::new(source.file.id(), &elf, Functions::default());
+        for library in LIBRARIES.iter().filter(|library| !library.searches()) {
+            library.find(&binary);
+        }
+        assert_eq!(times_read(), 0);
+        assert!(binary.code().unwindable() > 0 && binary.code().unwindable() > 0);
+        let once = times_read();
+        for library in LIBRARIES {
+            library.find(&binary);
+        }
+        assert_eq!((once > 0, times_read()), (true, once));
     }
 }

@@ -31,7 +31,7 @@ impl TlsLibrary for OpenSslFamily {
         if !reads_and_writes(&probes) {
             return Found { evidence: vec![Evidence::SymbolsRefused], ..Found::default() };
         }
-        let plan = ProbePlan { file: binary.file, library, method: CaptureMethod::Symbol, probes };
+        let plan = ProbePlan::of(binary, library, CaptureMethod::Symbol, probes);
         Found { plans: vec![Planned { plan: Arc::new(plan), version, refused }], ..Found::default() }
     }
 }

@@ -2,11 +2,12 @@
 
 use serde::{Serialize, Serializer};
 
+use super::Binary;
 use crate::{
     call::{CaptureLibrary, CaptureMethod},
     discovery::{
         elf::{FunctionSymbol, Refusal, RefusedSymbol},
-        file::FileId,
+        file::{ByteSource, FileId},
     },
 };
 
@@ -230,6 +231,31 @@ pub struct ProbePlan {
     pub method: CaptureMethod,
     /// In ascending order of offset, entry before return; at most one of each kind at an offset.
     pub probes: Vec<Probe>,
+    /// At each of them, in their order: as the analysis read it.
+    pub code: Vec<CodeBytes>,
+}
+
+/// What stands where a probe goes. Less than this only at the end of a file, which zeros fill up.
+pub(super) type CodeBytes = [u8; CODE_BYTES];
+
+/// More than the longest instruction.
+pub(super) const CODE_BYTES: usize = 16;
+
+impl ProbePlan {
+    pub(super) fn of(binary: &Binary<'_>, library: CaptureLibrary, method: CaptureMethod, probes: Vec<Probe>) -> Self {
+        let source = binary.elf.source();
+        // What cannot be read now will not be found the same when it is to be probed.
+        let code = probes.iter().map(|probe| code_at(source, probe.offset).unwrap_or_default()).collect();
+        Self { file: binary.file, library, method, probes, code }
+    }
+}
+
+/// The code at `offset`; none where it cannot be read.
+pub(super) fn code_at(source: &dyn ByteSource, offset: u64) -> Option<CodeBytes> {
+    let mut bytes = CodeBytes::default();
+    let left = source.len().checked_sub(offset)?.min(bytes.len() as u64);
+    source.read_exact_at(offset, bytes.get_mut(..usize::try_from(left).ok()?)?).ok()?;
+    Some(bytes)
 }
 
 /// Whether the probes transfer plaintext in both directions: otherwise a plan is no use.

@@ -4,7 +4,7 @@
 //! their `_ex` forms are those that pass `"ssl_read_internal"` and `"ssl_write_internal"`.
 #![expect(clippy::wildcard_enum_match_arm, reason = "of all instructions and programs a few are asked for")]
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Binary, Found, OpenSslFamily, Planned, ProbePlan, ProgramName, TlsLibrary,
@@ -34,12 +34,11 @@ impl TlsLibrary for StaticOpenSsl {
     }
 
     fn find(&self, binary: &Binary<'_>) -> Found {
-        let image = Image::of(binary.elf);
-        let names = Names::of(&image);
+        let names = Names::of(binary.code().image());
         if names.is_empty() || !OpenSslFamily.find(binary).plans.is_empty() {
             return Found::default();
         }
-        match plan(binary, &image, &names) {
+        match plan(binary, &names) {
             Some(planned) => Found { plans: vec![planned], evidence: Vec::new() },
             None => Found { plans: Vec::new(), evidence: vec![Evidence::OpenSslWithoutSymbols] },
         }
@@ -64,15 +63,16 @@ impl Names {
     }
 }
 
-fn plan(binary: &Binary<'_>, image: &Image<'_>, names: &Names) -> Option<Planned> {
-    let functions = Functions::of(image);
+fn plan(binary: &Binary<'_>, names: &Names) -> Option<Planned> {
+    let functions = binary.code();
+    let image = functions.image();
     let mut addresses: Vec<u64> = names.0.iter().flatten().copied().collect();
     addresses.sort_unstable();
     let mentions = references(image, &addresses);
     let mut roles: Vec<(&'static str, ProgramName, u64)> = Vec::new();
     let mut writes_with_flags = false;
     for ((name, program), at) in NAMES.iter().zip(&names.0) {
-        let Some(walk) = only_in(&functions, image, &mentions, at) else { continue };
+        let Some(walk) = only_in(functions, image, &mentions, at) else { continue };
         let program = match program {
             ProgramName::TlsReadEx if count(image, &walk) == Some(Count::Fourth) => ProgramName::TlsReadEx,
             ProgramName::TlsWriteEx => match count(image, &walk) {
@@ -100,20 +100,15 @@ fn plan(binary: &Binary<'_>, image: &Image<'_>, names: &Names) -> Option<Planned
         return None;
     }
     let version = if writes_with_flags { "3.3 or later" } else { "3.0 to 3.2" };
-    let plan = ProbePlan { file: binary.file, library: CaptureLibrary::OpenSsl, method: CaptureMethod::Anchor, probes };
+    let plan = ProbePlan::of(binary, CaptureLibrary::OpenSsl, CaptureMethod::Anchor, probes);
     Some(Planned { plan: Arc::new(plan), version: Some(version.to_owned()), refused })
 }
 
 /// The one function that reports errors under this name; none where several do (it was inlined).
-fn only_in(functions: &Functions<'_, '_>, image: &Image<'_>, mentions: &[Reference], name: &[u64]) -> Option<Walk> {
+fn only_in(functions: &Functions<'_>, image: &Image<'_>, mentions: &[Reference], name: &[u64]) -> Option<Walk> {
     let third = Register::argument(image.machine(), 2)?;
     let mut found: Option<Walk> = None;
-    let mut looked_at = BTreeSet::new();
-    for mention in mentions.iter().filter(|mention| name.contains(&mention.target)) {
-        let Some(walk) = functions.walk_around(mention.at) else { continue };
-        if !looked_at.insert(walk.start) {
-            continue;
-        }
+    for walk in functions.around(mentions.iter().filter(|mention| name.contains(&mention.target)).map(|mention| mention.at)) {
         let constants = Constants::of(image.machine(), &walk);
         let reports = mentions
             .iter()

@@ -33,6 +33,8 @@ pub struct CallBuilder {
     pub cache_apart: CacheApartUsage,
     /// [`Self::usage`] counts the answer so far: a later event would have said more.
     pub usage_is_running: bool,
+    /// The provider said that nothing more comes, where choices do not say so themselves.
+    pub has_ended: bool,
     pub estimation: EstimationText,
     provider: ProviderName,
     operation: Operation,
@@ -78,6 +80,7 @@ impl CallBuilder {
             usage: Usage::default(),
             cache_apart: CacheApartUsage::default(),
             usage_is_running: false,
+            has_ended: false,
             estimation: EstimationText::default(),
             provider,
             operation,
@@ -95,8 +98,20 @@ impl CallBuilder {
         &self.provider
     }
 
+    /// A format that several servers speak turned out to be this one's: it replaces `fallback`, the name taken where no host told another.
+    pub fn turns_out_to_be(&mut self, provider: ProviderName, fallback: &ProviderName) {
+        if self.provider == *fallback {
+            self.provider = provider;
+        }
+    }
+
     pub const fn operation(&self) -> Operation {
         self.operation
+    }
+
+    /// The body shows what the call is for, where nothing before it did.
+    pub const fn become_operation(&mut self, operation: Operation) {
+        self.operation = operation;
     }
 
     /// Whether building messages is worth the work.
@@ -281,7 +296,12 @@ impl CallBuilder {
 
     /// Every choice that was begun has ended.
     pub fn is_finished(&self) -> bool {
-        !self.choices.is_empty() && self.choices.values().all(|choice| choice.finish_reason.is_some())
+        self.has_ended || !self.choices.is_empty() && self.choices.values().all(|choice| choice.finish_reason.is_some())
+    }
+
+    /// A choice ended with this word.
+    pub fn has_finished_with(&self, reason: &str) -> bool {
+        self.choices.values().any(|choice| choice.finish_reason.as_deref() == Some(reason))
     }
 
     // ---- the end

@@ -17,12 +17,13 @@ const OPENROUTER: &str = "openrouter";
 
 /// Where a call went and what it named.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Query<'a> {
+pub struct Query<'a> {
     /// `gen_ai.provider.name`.
-    pub(super) provider: &'a str,
-    pub(super) host: Option<&'a str>,
-    pub(super) request_model: Option<&'a str>,
-    pub(super) response_model: Option<&'a str>,
+    pub provider: &'a str,
+    pub host: Option<&'a str>,
+    pub port: Option<u16>,
+    pub request_model: Option<&'a str>,
+    pub response_model: Option<&'a str>,
 }
 
 /// The table's provider of a call's.
@@ -36,6 +37,11 @@ pub(super) fn table_provider(name: &str) -> &str {
         "moonshot" => "moonshot_ai",
         "vercel" => "vercel_ai_gateway",
         "nvidia" => "nvidia_nim",
+        "z_ai" => "zai",
+        "novita_ai" => "novita",
+        "voyage_ai" => "voyage",
+        "snowflake_cortex" => "snowflake",
+        "cloudflare_ai_gateway" => "cloudflare",
         other => other,
     }
 }
@@ -210,7 +216,7 @@ mod tests {
     fn find(provider: &str, request: &str, response: &str) -> Option<(String, CostSource)> {
         let optional = |id: &'static str| (!id.is_empty()).then_some(id);
         let (request, response): (&'static str, &'static str) = (request.to_owned().leak(), response.to_owned().leak());
-        let query = Query { provider, host: None, request_model: optional(request), response_model: optional(response) };
+        let query = Query { provider, host: None, port: None, request_model: optional(request), response_model: optional(response) };
         let (entry, source) = Table::embedded().find(&query)?;
         Some((format!("{}/{}", entry.provider, entry.id), source))
     }
@@ -260,7 +266,8 @@ mod tests {
     fn every_id_of_the_table_finds_its_own_row() {
         let table = Table::embedded();
         for entry in table.entries() {
-            let query = Query { provider: entry.provider, host: None, request_model: Some(entry.id), response_model: Some(entry.id) };
+            let query =
+                Query { provider: entry.provider, host: None, port: None, request_model: Some(entry.id), response_model: Some(entry.id) };
             let found = table.find(&query).map(|(found, _)| found);
             if entry.is_everywhere() {
                 assert_eq!(found.as_ref(), Some(entry));
@@ -300,6 +307,7 @@ mod tests {
     #[test]
     fn a_region_of_the_host_has_its_own_price() {
         let query = |host| Query {
+            port: None,
             provider: BEDROCK,
             host: Some(host),
             request_model: Some("anthropic.claude-sonnet-4-5-20250929-v1:0"),

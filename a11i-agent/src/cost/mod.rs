@@ -18,6 +18,7 @@ mod table;
 #[expect(clippy::arithmetic_side_effects, reason = "tests count small numbers")]
 mod tests;
 
+pub use lookup::Query;
 pub use overrides::{Gateway, Overrides, PriceFile, PriceFileError, PriceFileModel, PriceFilePricing, PriceFileProvider};
 pub use price_book::PriceBook;
 
@@ -28,6 +29,8 @@ use crate::call::{LlmCall, NanoUsd, ProviderName};
 pub struct PricedCall {
     pub call: LlmCall,
     pub cost: Option<Cost>,
+    /// What this hop of a logical call costs that is billed at another hop.
+    pub hop_cost: Option<Cost>,
     /// The model's context window in tokens, from the price book.
     pub context_window: Option<u64>,
 }

@@ -3,10 +3,10 @@
 use serde::Deserialize;
 
 use super::{
+    lookup::Query,
     prices::{Component, Prices},
     row::Row,
 };
-use crate::call::LlmCall;
 
 /// The file as written: `{providers: [{name, base_url, models: [{name, pricing}]}]}`, prices in US dollars per token.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -121,13 +121,13 @@ impl Overrides {
 
     /// The prices for a call: a name written out before a pattern, the requested id (deployment, profile) before the answered one.
     /// Without a `base_url` an entry holds only where list prices would (`list_prices_apply`).
-    pub(super) fn find(&self, call: &LlmCall, list_prices_apply: bool) -> Option<&Row> {
+    pub(super) fn find(&self, query: &Query<'_>, list_prices_apply: bool) -> Option<&Row> {
         let ids: Vec<String> =
-            [&call.request.model, &call.response.model].into_iter().flatten().map(|id| id.trim().to_lowercase()).collect();
+            [query.request_model, query.response_model].into_iter().flatten().map(|id| id.trim().to_lowercase()).collect();
         let here = || {
             self.0.iter().filter(|entry| match &entry.gateway {
-                Some(gateway) => gateway.serves(call),
-                None => list_prices_apply && glob(&entry.provider, call.provider.as_str()),
+                Some(gateway) => gateway.serves(query),
+                None => list_prices_apply && glob(&entry.provider, query.provider),
             })
         };
         let exact = ids.iter().find_map(|id| here().find(|entry| entry.model == *id));
@@ -155,9 +155,9 @@ impl Gateway {
         (!host.is_empty()).then(|| Self { host: host.to_owned(), port: port.or(Some(default)) })
     }
 
-    fn serves(&self, call: &LlmCall) -> bool {
-        let host = call.server.address.as_deref().map(|address| address.trim_start_matches('[').trim_end_matches(']'));
-        let same_port = call.server.port.is_none() || self.port == call.server.port;
+    fn serves(&self, query: &Query<'_>) -> bool {
+        let host = query.host.map(|address| address.trim_start_matches('[').trim_end_matches(']'));
+        let same_port = query.port.is_none() || self.port == query.port;
         host.is_some_and(|host| host.eq_ignore_ascii_case(&self.host)) && same_port
     }
 }

@@ -38,7 +38,7 @@ impl PriceBook {
     pub fn price(&self, counted: CountedCall, settings: &CostSettings) -> (PricedCall, Option<PriceMiss>) {
         let call = counted.into_call();
         let applies = call.server.known_host || settings.unknown_hosts == UnknownHosts::Assume;
-        let found = if applies && !is_local(&call) { self.find(&call) } else { None };
+        let found = if applies && !is_local(&call) { self.table.find(&query(&call)) } else { None };
         let row = found.and_then(|(entry, source)| Some((entry, entry.row()?, source)));
         let context_window = row.as_ref().and_then(|(_, row, _)| row.context_window);
         let outcome = if settings.enabled { self.cost(&call, row.as_ref(), applies, settings.today) } else { Ok(None) };
@@ -46,16 +46,16 @@ impl PriceBook {
             Ok(cost) => (cost, None),
             Err(reason) => (None, Some(miss(&call, reason))),
         };
-        (PricedCall { call, cost, context_window }, miss)
+        let (cost, hop_cost, miss) = if call.correlation.is_hop { (None, cost, None) } else { (cost, None, miss) };
+        (PricedCall { call, cost, hop_cost, context_window }, miss)
     }
 
-    fn find(&self, call: &LlmCall) -> Option<(Entry, CostSource)> {
-        self.table.find(&Query {
-            provider: call.provider.as_str(),
-            host: call.server.address.as_deref(),
-            request_model: call.request.model.as_deref(),
-            response_model: call.response.model.as_deref(),
-        })
+    /// Whether a call to this place would have a price, if it reports its usage.
+    pub fn would_price(&self, query: &Query<'_>, operation: Operation, known_host: bool, settings: &CostSettings) -> bool {
+        let applies = known_host || settings.unknown_hosts == UnknownHosts::Assume;
+        let in_table =
+            || applies && !LOCAL.contains(&query.provider) && self.table.find(query).is_some_and(|(entry, _)| entry.row().is_some());
+        settings.enabled && is_billed(operation) && (self.overrides.find(query, applies).is_some() || in_table())
     }
 
     fn cost(
@@ -74,7 +74,7 @@ impl PriceBook {
         if call.usage.is_absent() {
             return Ok(None);
         }
-        if let Some(row) = self.overrides.find(call, applies) {
+        if let Some(row) = self.overrides.find(&query(call), applies) {
             return priced(row, call, &Terms::default(), CostSource::Override).map(Some);
         }
         if is_local(call) {
@@ -115,9 +115,20 @@ const fn is_billed(operation: Operation) -> bool {
     }
 }
 
+fn query(call: &LlmCall) -> Query<'_> {
+    Query {
+        provider: call.provider.as_str(),
+        host: call.server.address.as_deref(),
+        port: call.server.port,
+        request_model: call.request.model.as_deref(),
+        response_model: call.response.model.as_deref(),
+    }
+}
+
+const LOCAL: [&str; 8] = ["ollama", "local", "vllm", "sglang", "llama_cpp", "lm_studio", "tgi", "localai"];
+
 /// Own hardware: no charge unless the user sets one.
 fn is_local(call: &LlmCall) -> bool {
-    const LOCAL: [&str; 8] = ["ollama", "local", "vllm", "sglang", "llama_cpp", "lm_studio", "tgi", "localai"];
     LOCAL.contains(&call.provider.as_str())
 }
 

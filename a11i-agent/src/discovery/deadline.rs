@@ -1,14 +1,16 @@
 //! Runs what may never come back (a file on a dead server, the memory map of a stuck process) on a thread that can be given up.
 //!
 //! A thread in uninterruptible sleep cannot be ended. It is left alone, its answer is thrown away, and another one takes its place;
-//! when its file system answers again it ends by itself, and [`Stuck`] tells so. The number of such threads is bounded, in all and for each
+//! when its file system answers again it ends by itself, and [`Stuck`] tells so. One that was given up while it computes is told with its
+//! next read. The number of such threads is bounded, in all and for each
 //! mount namespace, and so is the time that one namespace makes the others wait: a container with many dead files keeps nobody's from us.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     thread,
@@ -63,29 +65,67 @@ impl Stuck {
 }
 
 /// Bytes that a job has read. A job whose count rises is slow, not stuck.
-pub(crate) struct Progress(AtomicU64);
+#[derive(Default)]
+pub(crate) struct Progress {
+    bytes: AtomicU64,
+    /// Nobody waits for the answer any more.
+    is_given_up: AtomicBool,
+}
 
 impl Progress {
     pub(super) fn add(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Relaxed)
     }
 }
 
-/// A source whose reads are counted.
-pub(super) struct Metered<'a, S: ByteSource>(pub(super) &'a S, pub(super) &'a Progress);
+/// A source whose reads are counted. They fail once the job was given up, so that it ends, and beyond a number of bytes.
+pub(super) struct Metered<'a, S: ByteSource> {
+    source: &'a S,
+    progress: &'a Progress,
+    left: Cell<u64>,
+    is_exhausted: Cell<bool>,
+}
+
+impl<'a, S: ByteSource> Metered<'a, S> {
+    pub(super) fn new(source: &'a S, progress: &'a Progress, bytes: u64) -> Self {
+        Self { source, progress, left: Cell::new(bytes), is_exhausted: Cell::new(false) }
+    }
+
+    /// More was asked for than may be read.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.is_exhausted.get()
+    }
+}
 
 impl<S: ByteSource> ByteSource for Metered<'_, S> {
     fn len(&self) -> u64 {
-        self.0.len()
+        self.source.len()
     }
 
     fn read_exact_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
-        let read = self.0.read_exact_at(offset, into);
-        self.1.add(into.len() as u64);
+        if self.progress.is_given_up() {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        // A read costs something even of a few bytes.
+        let Some(left) = self.left.get().checked_sub((into.len() as u64).max(LEAST_READ)) else {
+            self.is_exhausted.set(true);
+            return Err(std::io::ErrorKind::QuotaExceeded.into());
+        };
+        self.left.set(left);
+        let read = self.source.read_exact_at(offset, into);
+        self.progress.add(into.len() as u64);
         read
     }
 }
@@ -131,6 +171,7 @@ impl DeadlineWorker {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return Err(GivenUp::NoThread(std::io::ErrorKind::BrokenPipe.into())),
             }
         }
+        hand.progress.give_up();
         let stuck = Stuck(hand.alive);
         self.given_up = self.given_up.saturating_add(1);
         self.stuck.push((namespace, stuck.clone()));
@@ -172,7 +213,7 @@ impl DeadlineWorker {
 
 fn hire() -> Result<Hand, GivenUp> {
     let (jobs, inbox) = mpsc::sync_channel::<Job>(1);
-    let progress = Arc::new(Progress(AtomicU64::new(0)));
+    let progress = Arc::new(Progress::default());
     let life = Arc::new(());
     let alive = Arc::downgrade(&life);
     let counted = Arc::clone(&progress);
@@ -228,6 +269,8 @@ const MAX_WAIT_OF_ONE: Duration = Duration::from_secs(40);
 const WINDOW_NANOS: u64 = 60 * 1_000_000_000;
 /// In [`LOOK`]: less than any disk reads of a file that is looked at.
 const TRICKLE_BYTES: u64 = 4_096;
+/// Bytes that a read counts as at least: as many are copied in the time that the system call takes.
+const LEAST_READ: u64 = 256;
 
 #[cfg(test)]
 mod tests {
@@ -287,5 +330,35 @@ mod tests {
         let mut worker = DeadlineWorker::default();
         assert!(matches!(worker.run(1, |_| panic!("on purpose")), Err(GivenUp::NoThread(_))));
         assert_eq!(worker.run(1, |_| 1).unwrap().0, 1);
+    }
+    #[test]
+    fn a_job_that_was_given_up_reads_nothing_more() {
+        let mut worker = DeadlineWorker::default();
+        let (told, ended) = mpsc::sync_channel(1);
+        // It reads a little now and then, for ever.
+        let job = move |progress: &Progress| {
+            let source = vec![0_u8; 8];
+            let metered = Metered::new(&source, progress, u64::MAX);
+            while metered.read_exact_at(0, &mut [0; 8]).is_ok() {
+                thread::sleep(STILL * 2);
+            }
+            told.send(metered.is_exhausted()).ok();
+        };
+        let Err(GivenUp::Stuck(stuck)) = worker.run(1, job) else { panic!("it cannot answer") };
+        assert_eq!(ended.recv(), Ok(false));
+        while !stuck.is_over() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_job_reads_no_more_bytes_than_it_may_however_small_its_reads() {
+        let (source, progress) = (vec![7_u8; 4_096], Progress::default());
+        let metered = Metered::new(&source, &progress, 10_000);
+        let whole = (0..5).filter(|_| metered.read_exact_at(0, &mut [0; 4_096]).is_ok()).count();
+        assert_eq!((whole, metered.is_exhausted(), progress.bytes()), (2, true, 8_192));
+        let metered = Metered::new(&source, &progress, 10_000);
+        let small = (0..10_000).filter(|_| metered.read_exact_at(0, &mut [0]).is_ok()).count();
+        assert_eq!(small, 39);
     }
 }

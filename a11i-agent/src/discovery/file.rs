@@ -148,7 +148,7 @@ impl OpenedFile {
 
 impl OpenedFile {
     /// The same file, held open once more.
-    pub(super) fn duplicate(&self) -> io::Result<Self> {
+    pub(crate) fn duplicate(&self) -> io::Result<Self> {
         Ok(Self { file: self.file.try_clone()?, id: self.id })
     }
 }

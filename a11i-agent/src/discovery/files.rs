@@ -13,7 +13,7 @@ use super::{
     budget::Budgets,
     deadline::{DeadlineWorker, GivenUp, Metered, Stuck},
     elf::ElfError,
-    file::{Device, FileId, OpenError, OpenedFile, id_of},
+    file::{ByteSource as _, Device, FileId, OpenError, OpenedFile, id_of},
     script,
 };
 use crate::attach::{Analysis, Depth, analyse_to};
@@ -108,7 +108,11 @@ impl Files {
         let place = Place::Device(Device::of(id.dev));
         self.refuse_stuck(place)?;
         let job = move |progress: &_| {
-            let analysis = match analyse_to(&Metered(&file, progress), id, depth) {
+            let limit = file.len().saturating_mul(TIMES_READ).saturating_add(READ_AT_LEAST).min(READ_AT_MOST);
+            let source = Metered::new(&file, progress, limit);
+            let analysis = match analyse_to(&source, id, depth) {
+                // It was not the disk: the next time it would be the same.
+                Err(ElfError::Read(_)) if source.is_exhausted() => Err(ElfError::TooMany { what: "bytes to read", count: limit, limit }),
                 // Not ours to read, today and tomorrow: remembered as empty.
                 Err(ElfError::NotElf | ElfError::OtherType(_)) if !script::is_script(&file) => Ok(Analysis::default()),
                 analysis => analysis,
@@ -207,6 +211,12 @@ impl AnalysisCache {
 
 /// Distinct files that are mapped executable on one node: some ten thousand with many images.
 const MAX_ANALYSES: usize = 16_384;
+/// How often an analysis may read a file, the windows of small ones apart. Of 450 programs and libraries the costliest (node, with symbols) is
+/// read five times.
+const TIMES_READ: u64 = 16;
+const READ_AT_LEAST: u64 = 64 * 1024 * 1024;
+/// Some seconds from memory. Programs of a gigabyte and more are debug builds, which have symbols.
+const READ_AT_MOST: u64 = 8 * 1024 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     call::{
-        CaptureFacts, CaptureLibrary, CaptureMethod, Completeness, Content, Correlation, EstimationText, LlmCall, NanoUsd, Operation,
-        Outcome, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, SocketPeer, Timing, Usage,
+        CaptureFacts, CaptureLibrary, CaptureMethod, Completeness, Content, ContentGaps, Correlation, EstimationText, LlmCall, NanoUsd,
+        Operation, Outcome, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, SocketPeer, Timing, Usage,
     },
     cost::{Cost, CostParts, CostSource, PricedCall},
     owner::Owner,
@@ -21,6 +21,7 @@ use crate::{
 /// A streamed OpenAI chat that went well.
 pub(crate) fn chat() -> PricedCall {
     PricedCall {
+        hop_cost: None,
         call: LlmCall {
             owner: Arc::new(Owner {
                 process: ProcessId { pid: Pid(42), start_ticks: 7 },
@@ -60,6 +61,7 @@ pub(crate) fn chat() -> PricedCall {
             },
             outcome: Outcome::default(),
             timing: Timing {
+                gaps: ContentGaps::default(),
                 start: BootTime(1_000),
                 first_chunk: Some(BootTime(500_001_000)),
                 first_token: Some(BootTime(750_001_000)),

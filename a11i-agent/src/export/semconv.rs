@@ -40,6 +40,7 @@ pub mod gen_ai {
     pub const PROVIDER_NAME: &str = "gen_ai.provider.name";
     /// Up to 1.36.
     pub const SYSTEM: &str = "gen_ai.system";
+    pub const AGENT_ID: &str = "gen_ai.agent.id";
     pub const CONVERSATION_ID: &str = "gen_ai.conversation.id";
     pub const OUTPUT_TYPE: &str = "gen_ai.output.type";
     pub const TOOL_NAME: &str = "gen_ai.tool.name";
@@ -123,6 +124,8 @@ pub mod general {
     pub const NETWORK_PEER_PORT: &str = "network.peer.port";
     pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
     pub const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
+    /// A path without its ids.
+    pub const URL_TEMPLATE: &str = "url.template";
     pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
     /// Marks the series that holds what exceeded the bound on series.
     pub const METRIC_OVERFLOW: &str = "otel.metric.overflow";
@@ -130,6 +133,8 @@ pub mod general {
 
 /// What the conventions lack.
 pub mod a11i {
+    /// Metric: requests to providers' own hosts that no dialect knows.
+    pub const UNRECOGNISED_REQUESTS: &str = "a11i.unrecognised.requests";
     /// USD, double.
     pub const COST_USD: &str = "a11i.cost.usd";
     /// The uncached part of the input.
@@ -139,6 +144,8 @@ pub mod a11i {
     pub const COST_CACHE_WRITE_USD: &str = "a11i.cost.cache_write_usd";
     /// Per request and per search, whatever the tokens.
     pub const COST_FEES_USD: &str = "a11i.cost.fees_usd";
+    /// USD, double: what this hop costs of a logical call that is billed at another hop.
+    pub const COST_HOP: &str = "a11i.cost.hop";
     /// Who said so, or how the row of the price table matched.
     pub const COST_SOURCE: &str = "a11i.cost.source";
     /// `reported`, `estimated`; only where there is usage.
@@ -162,6 +169,14 @@ pub mod a11i {
     pub const RESPONSE_TIME_TO_FIRST_TOKEN: &str = "a11i.response.time_to_first_token";
     /// Events of a streamed body.
     pub const RESPONSE_CHUNKS: &str = "a11i.response.chunks";
+    /// Between events with content of a stream, seconds.
+    pub const RESPONSE_CHUNK_GAP_MEAN: &str = "a11i.response.chunk_gap.mean";
+    pub const RESPONSE_CHUNK_GAP_MAX: &str = "a11i.response.chunk_gap.max";
+    /// Gaps of two seconds and longer.
+    pub const RESPONSE_STALLS: &str = "a11i.response.stalls";
+    /// What the provider still allows in its window.
+    pub const RATE_LIMIT_REMAINING_REQUESTS: &str = "a11i.rate_limit.remaining_requests";
+    pub const RATE_LIMIT_REMAINING_TOKENS: &str = "a11i.rate_limit.remaining_tokens";
     /// `x-request-id` and its kin.
     pub const RESPONSE_REQUEST_ID: &str = "a11i.response.request_id";
     /// Billing facts of providers other than OpenAI.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{attributes::span_attributes, resource::ResourceBuilder, semconv::Semconv, value::Attributes};
 use crate::{
-    call::{LlmCall, Role, TraceParent},
+    call::{Correlation, LlmCall, Role, TraceParent},
     redaction::RedactedCall,
 };
 use a11i_common::identity::BootTime;
@@ -45,7 +45,17 @@ impl SpanIds {
     /// Ids of a call's span, random where the program's trace context does not say.
     #[cfg(feature = "host")]
     pub fn of(call: &LlmCall) -> Self {
-        Self::below(call.correlation.parent)
+        let Correlation { parent, own, outer, .. } = &call.correlation;
+        let Some(own) = own else { return Self::below(*parent) };
+        // The program's own span is nearer than the hop around it.
+        let around = parent.map(|parent| (parent.trace_id, parent.span_id, Some(parent.sampled)));
+        let around = around.or(outer.map(|outer| (outer.trace_id, outer.span_id, outer.sampled)));
+        Self {
+            trace_id: around.map_or(own.trace_id, |(trace_id, ..)| trace_id),
+            span_id: own.span_id,
+            parent_span_id: around.map(|(_, span_id, _)| span_id),
+            parent_sampled: around.and_then(|(.., sampled)| sampled),
+        }
     }
 
     /// The same for a known or unknown parent.

@@ -52,6 +52,17 @@ impl Fingerprinter {
         Self { keyed: Hmac::<Sha256>::new_from_slice(key).ok() }
     }
 
+    /// Trace and span id of what `value` describes: the same for the same, and no other agent's. Never zero.
+    pub fn span_ids(&self, value: &[u8]) -> Option<([u8; 16], [u8; 8])> {
+        let mut mac = self.keyed.clone()?;
+        mac.update(b"span");
+        mac.update(value);
+        let digest = mac.finalize().into_bytes();
+        let (trace_id, rest) = digest.split_first_chunk::<16>()?;
+        let (span_id, _) = rest.split_first_chunk::<8>()?;
+        (*trace_id != [0; 16] && *span_id != [0; 8]).then_some((*trace_id, *span_id))
+    }
+
     pub fn fingerprint(&self, value: &[u8]) -> String {
         let Some(mut mac) = self.keyed.clone() else { return String::new() };
         mac.update(value);

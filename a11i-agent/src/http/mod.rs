@@ -12,10 +12,12 @@ pub mod content_coding;
 mod context;
 mod credential;
 mod detect;
+pub mod grpc;
 mod h1;
 mod h2;
 pub mod json_array;
 mod message;
+pub mod multipart;
 pub mod ndjson;
 pub mod sse;
 

@@ -2,7 +2,7 @@
 //!
 //! Complete as to flow; of the rest only what moves addresses, constants and words about is told from [`Kind::Other`].
 
-use super::instruction::{Indirect, Instruction, Kind, Register, StackChange};
+use super::instruction::{Indirect, Instruction, Kind, Register, Registers, StackChange};
 
 /// Number 31 is the zero register in some places and the stack pointer in others: as the stack pointer it is 31 here …
 pub(super) const STACK: u8 = 31;
@@ -15,7 +15,9 @@ pub(super) fn decode(address: u64, bytes: &[u8]) -> Option<Instruction> {
         return None;
     }
     let kind = kind(address, word)?;
-    Some(Instruction { address, length: 4, kind, stack: stack(word, kind) })
+    let mut decoded = Instruction { address, length: 4, kind, stack: stack(word, kind), written: Registers::default() };
+    decoded.written = decoded.destination().into_iter().chain(besides(word).iter()).collect();
+    Some(decoded)
 }
 
 /// The words of `bytes` with their addresses, from the first that is aligned.
@@ -195,6 +197,57 @@ fn memory(address: u64, word: u32) -> Kind {
         // Register offset; atomics, exclusives.
         _ => Kind::Other { destination: target() },
     }
+}
+
+/// Registers that an instruction changes besides its destination. Of groups whose forms are not told apart here, all that one of them changes.
+fn besides(word: u32) -> Registers {
+    let mut found = Registers::default();
+    let base = || [stack_or(word, 5)];
+    let field_of = |at| zero_or(word, at);
+    // The register with the next number, of a pair that is named by its first.
+    let pair_of = |at| zero_or(word, at).and_then(|Register(number)| (number + 1 < STACK).then_some(Register(number + 1)));
+    if written_back(word).is_some() {
+        found.extend(base());
+    }
+    let is_vector = field(word, 26, 1) == 1;
+    let is_memory = matches!(field(word, 25, 4), 0b0100 | 0b0110 | 0b1100 | 0b1110);
+    match field(word, 27, 3) {
+        _ if !is_memory => {
+            // Hints that sign and authenticate pointers do so in x17 and x30.
+            if word & 0xffff_f01f == 0xd503_201f && matches!(field(word, 8, 4), 1..=3) || word == 0xd503_20ff {
+                found.extend([Register(17), Register(30)]);
+            }
+            // MRRS
+            if word >> 20 == 0xd57 {
+                found.extend(pair_of(0));
+            }
+        }
+        // Load of a pair.
+        0b101 if field(word, 22, 1) == 1 && !is_vector => found.extend(field_of(10)),
+        // Structures of vectors, after the access.
+        0b001 if is_vector && field(word, 23, 1) == 1 => found.extend(base()),
+        // Exclusives, which tell whether they succeeded, and compare-and-swap, of pairs too.
+        0b001 if !is_vector => {
+            found.extend(field_of(10).into_iter().chain(field_of(16)));
+            if word >> 31 == 0 && field(word, 23, 1) == 0 && field(word, 21, 1) == 1 {
+                found.extend(pair_of(0).into_iter().chain(pair_of(16)));
+            }
+        }
+        // Copies and fills of memory, tags.
+        0b011 if field(word, 24, 1) == 1 && field(word, 10, 2) != 0 => {
+            found.extend(field_of(0).into_iter().chain(field_of(16)).chain(base()));
+        }
+        // Loads through authenticated pointers, before the access.
+        0b111 if word & 0xff20_0c00 == 0xf820_0c00 => found.extend(base()),
+        // 64 bytes at once.
+        0b111 if word & 0xffff_fc00 == 0xf83f_d000 => {
+            let first = field(word, 0, 5);
+            found.extend((first..first + 8).filter_map(|number| u8::try_from(number).ok()).filter(|number| *number < STACK).map(Register));
+        }
+        0b111 if word & 0xffe0_ec00 == 0xf820_a000 => found.extend(field_of(16)),
+        _ => {}
+    }
+    found
 }
 
 fn single(word: u32, displacement: i64, size: u8) -> Kind {

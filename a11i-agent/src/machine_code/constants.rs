@@ -1,8 +1,8 @@
 //! Which constants registers may hold in a function.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-use super::{Kind, Register, Walk, instruction::StackChange};
+use super::{Instruction, Kind, Register, Walk, instruction::StackChange};
 use crate::discovery::elf::Machine;
 
 /// What is known of one register.
@@ -80,13 +80,13 @@ impl State {
         *self != before
     }
 
-    fn step(&mut self, machine: Machine, instruction: &super::Instruction) {
+    fn step(&mut self, machine: Machine, instruction: &Instruction) {
         let pushed = std::mem::take(&mut self.pushed);
         let (stack, frame) = (Register::stack(machine), Register::frame(machine));
         if instruction.stack != StackChange::None {
             self.slots.retain(|(base, _), _| *base != stack);
         }
-        if instruction.destination() == Some(frame) {
+        if instruction.writes(frame) {
             self.slots.retain(|(base, _), _| *base != frame);
         }
         match instruction.kind {
@@ -118,6 +118,9 @@ impl State {
                 }
             }
         }
+        for register in instruction.clobbers() {
+            self.set(register, Value::Unknown);
+        }
     }
 
     /// What a callee may change.
@@ -138,28 +141,38 @@ impl State {
 pub struct Constants<'w> {
     machine: Machine,
     walk: &'w Walk,
-    before: BTreeMap<u64, State>,
+    /// Where paths join, and at the start: a state has some kilobytes. In between they follow from the instructions.
+    joins: BTreeMap<u64, State>,
 }
 
 impl<'w> Constants<'w> {
+    /// Nothing is known of a function of more than [`MAX_INSTRUCTIONS`].
     pub fn of(machine: Machine, walk: &'w Walk) -> Self {
         Self::with(machine, walk, &[])
     }
 
     /// As [`Self::of`], where registers hold these values at the start: numbers that stand for arguments are so followed through copies.
     pub fn with(machine: Machine, walk: &'w Walk, start: &[(Register, u64)]) -> Self {
-        Self { machine, walk, before: states(machine, walk, start) }
+        Self { machine, walk, joins: joins(machine, walk, start).unwrap_or_default() }
     }
 
-    /// Before the instruction at `address`, on whatever path.
-    pub fn before(&self, address: u64) -> Option<&State> {
-        self.before.get(&address)
+    /// Before the instruction at `address`, on whatever path; none where it is not reached.
+    pub fn before(&self, address: u64) -> Option<State> {
+        let (join, state) = self.joins.range(..=address).next_back()?;
+        let mut state = state.clone();
+        let mut at = *join;
+        while at != address {
+            let instruction = self.walk.at(at).filter(|instruction| !instruction.ends_flow() && instruction.next() <= address)?;
+            state.step(self.machine, instruction);
+            at = instruction.next();
+        }
+        Some(state)
     }
 
     /// The first call after `address` and the registers there when the way leads through `address`: calls that paths share (compilers merge
     /// the ends of error reports) are told apart so. Conditional jumps on the way are not taken.
     pub fn next_call(&self, address: u64) -> Option<(u64, State)> {
-        let mut state = self.before(address)?.clone();
+        let mut state = self.before(address)?;
         let mut at = address;
         for _ in 0..MAX_BEFORE_CALL {
             let instruction = self.walk.at(at)?;
@@ -179,40 +192,57 @@ impl<'w> Constants<'w> {
     }
 }
 
-/// Registers before each instruction that is reached.
-fn states(machine: Machine, walk: &Walk, start: &[(Register, u64)]) -> BTreeMap<u64, State> {
-    let mut before: BTreeMap<u64, State> = BTreeMap::new();
+/// Registers at the start and wherever jumps lead, as far as they are reached. None: it would cost too much.
+fn joins(machine: Machine, walk: &Walk, start: &[(Register, u64)]) -> Option<BTreeMap<u64, State>> {
+    if walk.instructions.len() > MAX_INSTRUCTIONS {
+        return None;
+    }
+    let jump = |instruction: &Instruction| if let Kind::Jump(to) | Kind::Branch(to) = instruction.kind { Some(to) } else { None };
+    let mut heads: Vec<u64> = walk.instructions.iter().filter_map(jump).filter(|target| walk.at(*target).is_some()).collect();
+    heads.push(walk.start);
+    heads.sort_unstable();
     let mut first = State { registers: [Value::Unknown; REGISTERS], pushed: Value::Unknown, slots: BTreeMap::new() };
     for (register, value) in start {
         first.set(*register, Value::one(*value));
     }
-    let mut open = VecDeque::from([(walk.start, first)]);
+    let mut joins = BTreeMap::from([(walk.start, first)]);
+    let mut open = BTreeSet::from([walk.start]);
     let mut steps = 0_usize;
-    while let Some((mut address, mut state)) = open.pop_front() {
-        while let Some(instruction) = walk.at(address) {
-            steps = steps.saturating_add(1);
-            if steps > MAX_STEPS {
-                return before;
-            }
-            if let Some(known) = before.get_mut(&address) {
-                if !known.join(&state) {
-                    break;
+    while let Some(head) = open.pop_first() {
+        let Some(mut state) = joins.get(&head).cloned() else { continue };
+        let mut at = head;
+        while let Some(instruction) = walk.at(at) {
+            steps = steps.checked_add(1).filter(|steps| *steps <= MAX_STEPS)?;
+            let mut reach = |target: u64, state: &State| {
+                if walk.at(target).is_none() {
+                    return; // it leaves the function
                 }
-                state = known.clone();
-            } else {
-                before.insert(address, state.clone());
-            }
-            if let Kind::Jump(target) | Kind::Branch(target) = instruction.kind {
-                open.push_back((target, state.clone()));
+                let is_news = match joins.entry(target) {
+                    Entry::Occupied(mut known) => known.get_mut().join(state),
+                    Entry::Vacant(entry) => {
+                        entry.insert(state.clone());
+                        true
+                    }
+                };
+                if is_news {
+                    open.insert(target);
+                }
+            };
+            if let Some(target) = jump(instruction) {
+                reach(target, &state);
             }
             if instruction.ends_flow() {
                 break;
             }
             state.step(machine, instruction);
-            address = instruction.next();
+            at = instruction.next();
+            if heads.binary_search(&at).is_ok() {
+                reach(at, &state);
+                break;
+            }
         }
     }
-    before
+    Some(joins)
 }
 
 /// From the first argument to the call.
@@ -222,5 +252,7 @@ const MAX_VALUES: usize = 8;
 const REGISTERS: usize = 32;
 /// Arguments kept in memory are few.
 const MAX_SLOTS: usize = 32;
-/// Each instruction is visited again when more is known to arrive there: at most a few times. Time, not memory, is what this bounds.
+/// Of a function. The largest that report errors have some thousand; a quarter of them begin a block, with a state of some kilobytes.
+const MAX_INSTRUCTIONS: usize = 16_384;
+/// Each block is visited again when more is known to arrive there: at most a few times. Time, not memory, is what this bounds.
 const MAX_STEPS: usize = 400_000;

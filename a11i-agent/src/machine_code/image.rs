@@ -3,6 +3,7 @@
 use crate::discovery::elf::{Elf, Machine, PROVEN_BYTES, Refusal, Segment};
 
 /// An ELF file by virtual addresses. Reads what the file holds; memory that is zero at the start is not there.
+#[derive(Clone)]
 pub struct Image<'a> {
     elf: &'a Elf<'a>,
 }

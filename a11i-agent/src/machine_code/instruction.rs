@@ -12,6 +12,8 @@ pub struct Instruction {
     pub kind: Kind,
     /// What it does to the stack pointer.
     pub stack: StackChange,
+    /// All integer registers that it may change; of a call, not what the callee may.
+    pub written: Registers,
 }
 
 impl Instruction {
@@ -20,7 +22,19 @@ impl Instruction {
         self.address.wrapping_add(self.length as u64)
     }
 
-    /// The register it writes, as far as [`Kind`] knows: of what is [`Kind::Other`], the first operand.
+    /// The register may hold something else after it.
+    pub const fn writes(&self, register: Register) -> bool {
+        self.written.has(register)
+    }
+
+    /// Registers that it changes besides its [`Self::destination`]: the second of a pair, implicit results of multiplication, exchanged
+    /// operands, a base that is moved on.
+    pub fn clobbers(&self) -> impl Iterator<Item = Register> + use<> {
+        let destination = self.destination();
+        self.written.iter().filter(move |register| Some(*register) != destination)
+    }
+
+    /// The register it writes, as far as [`Kind`] knows: of what is [`Kind::Other`], the first operand. [`Self::clobbers`] has the others.
     pub const fn destination(&self) -> Option<Register> {
         match self.kind {
             Kind::Address { to, .. }
@@ -206,6 +220,36 @@ impl Register {
     /// A register by the machine's number.
     pub const fn numbered(number: u8) -> Self {
         Self(number)
+    }
+}
+
+/// A set of registers.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Registers(u64);
+
+impl Registers {
+    pub(super) const fn has(self, register: Register) -> bool {
+        matches!(self.0.checked_shr(register.0 as u32), Some(bits) if bits & 1 == 1)
+    }
+
+    pub(super) fn iter(self) -> impl Iterator<Item = Register> {
+        (0..64).map(Register).filter(move |register| self.has(*register))
+    }
+}
+
+impl Extend<Register> for Registers {
+    fn extend<T: IntoIterator<Item = Register>>(&mut self, registers: T) {
+        for register in registers {
+            self.0 |= 1_u64.checked_shl(register.0.into()).unwrap_or(0); // machines have some thirty
+        }
+    }
+}
+
+impl FromIterator<Register> for Registers {
+    fn from_iter<T: IntoIterator<Item = Register>>(registers: T) -> Self {
+        let mut set = Self::default();
+        set.extend(registers);
+        set
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod arm64;
+mod call_frame;
 pub mod constants;
 mod functions;
 mod image;
@@ -24,11 +25,11 @@ mod x86_64;
 
 pub use functions::Functions;
 pub use image::Image;
-pub use instruction::{Indirect, Instruction, Instructions, Kind, Register, StackChange, decode};
+pub use instruction::{Indirect, Instruction, Instructions, Kind, Register, Registers, StackChange, decode};
 pub use literals::{Literal, literals};
 pub use pointers::Pointers;
 pub use references::{Reference, calls_to, references};
-pub use walk::{Function, Incomplete, Walk};
+pub use walk::{Function, Incomplete, Walk, holds_loaded};
 
 #[cfg(test)]
 mod tests;

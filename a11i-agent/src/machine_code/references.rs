@@ -180,7 +180,7 @@ fn aarch64(image: &Image<'_>, segment: &Segment, targets: &[u64], found: &mut Ve
                 {
                     found.push(Reference { at: next.address, target, to: sum });
                 }
-                if next.destination() == Some(to) || next.ends_flow() {
+                if next.writes(to) || next.ends_flow() {
                     break;
                 }
             }

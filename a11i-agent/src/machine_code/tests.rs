@@ -1,5 +1,5 @@
 use super::{
-    testing::{CODE, DATA, Part, READ_ONLY, elf, words},
+    testing::{CODE, DATA, Part, READ_ONLY, UNWIND_TABLE, elf, unwind_table, words},
     walk::Incomplete,
     *,
 };
@@ -323,4 +323,170 @@ fn an_error_report_whose_end_is_shared_is_told_by_its_own_way() {
     let walked = walk(Machine::X86_64, &code, 0x1000);
     let constants = constants::Constants::of(Machine::X86_64, &walked);
     assert_eq!(constants.next_call(0x1000).unwrap().1.of(r(2)).constants(), [0x42]);
+}
+
+/// The two parts of a function, the first at 0x1000 and what is seldom run at 0x1100, and a caller of the first at 0x1200.
+fn proven_of_parts(hot: &[u8], cold: &[u8], description: &[u8]) -> Vec<u64> {
+    let mut code = vec![0xcc_u8; 0x210];
+    code[..hot.len()].copy_from_slice(hot);
+    code[0x100..0x100 + cold.len()].copy_from_slice(cold);
+    // sub rsp, 8; call 0x1000; add rsp, 8; ret
+    code[0x200..0x20e].copy_from_slice(&[0x48, 0x83, 0xec, 8, 0xe8, 0xf7, 0xfd, 0xff, 0xff, 0x48, 0x83, 0xc4, 8, 0xc3]);
+    let described: [(u64, u64, &[u8]); 3] =
+        [(0x1000, hot.len() as u64, &[0x41, 0x0e, 16]), (0x1100, cold.len() as u64, description), (0x1200, 14, &[0x44, 0x0e, 16])];
+    let table = unwind_table(Machine::X86_64, 0x3000, &described);
+    let parts = [Part { vaddr: 0x1000, flags: CODE, bytes: &code }, Part { vaddr: 0x3000, flags: UNWIND_TABLE, bytes: &table }];
+    let file = elf(Machine::X86_64, true, &parts);
+    let elf = Elf::parse(&file).unwrap();
+    let image = Image::of(&elf);
+    let functions = Functions::of(&image);
+    assert_eq!(functions.unwindable(), 3);
+    assert_eq!(functions.bounds(0x1101), Some((0x1100, 0x1100 + cold.len() as u64)), "the fragment has an entry of its own");
+    functions.proven(&[0x1000, 0x1100, 0x1200])
+}
+
+#[test]
+fn a_fragment_in_the_unwind_table_is_no_function() {
+    // push rbx; test edi, edi; je 0x1100; pop rbx; ret
+    let framed = [0x53, 0x85, 0xff, 0x0f, 0x84, 0xf7, 0, 0, 0, 0x5b, 0xc3];
+    // call 0x1200; jmp 0x1009: back to where the frame is given back
+    let goes_back = [0xe8, 0xfb, 0, 0, 0, 0xe9, 0xff, 0xfe, 0xff, 0xff];
+    assert_eq!(proven_of_parts(&framed, &goes_back, &[0x0e, 16, 0x83, 2]), [0x1000, 0x1200], "its frame stands, rbx is saved");
+    assert_eq!(proven_of_parts(&framed, &goes_back, &[]), [0x1000, 0x1200], "it goes back into the middle of another");
+    // call 0x1200; pop rbx; ret
+    let returns = [0xe8, 0xfb, 0, 0, 0, 0x5b, 0xc3];
+    assert_eq!(proven_of_parts(&framed, &returns, &[0x0e, 16, 0x83, 2]), [0x1000, 0x1200]);
+    assert_eq!(proven_of_parts(&framed, &returns, &[]), [0x1000, 0x1200], "it gives back a frame that it did not make");
+    // call 0x1200; ud2
+    let ends = [0xe8, 0xfb, 0, 0, 0, 0x0f, 0x0b];
+    assert_eq!(proven_of_parts(&framed, &ends, &[0x0e, 16]), [0x1000, 0x1200]);
+    // … and what is a function by all that it says.
+    let function = [0x50, 0xe8, 0xfa, 0, 0, 0, 0x5a, 0xc3]; // push rax; call 0x1200; pop rdx; ret
+    assert_eq!(proven_of_parts(&framed, &function, &[0x41, 0x0e, 16]), [0x1000, 0x1100, 0x1200]);
+}
+
+#[test]
+fn a_function_that_goes_into_the_middle_of_its_fragment_stays_a_function() {
+    // test edi, edi; je 0x1101; ret
+    let hot = [0x85, 0xff, 0x0f, 0x84, 0xf9, 0, 0, 0, 0xc3];
+    // nop; mov eax, 1; jmp 0x1008
+    let cold = [0x90, 0xb8, 1, 0, 0, 0, 0xe9, 0xfd, 0xfe, 0xff, 0xff];
+    assert_eq!(proven_of_parts(&hot, &cold, &[]), [0x1000, 0x1200]);
+}
+
+/// mov edi, 7; then a chain of `branches` of je over a nop; ret.
+fn with_branches(branches: usize) -> Walk {
+    let mut code = vec![0xbf, 7, 0, 0, 0];
+    code.extend([0x74, 0x01, 0x90].repeat(branches));
+    code.push(0xc3);
+    walk(Machine::X86_64, &code, 0x1000)
+}
+
+#[test]
+fn constants_are_known_at_every_instruction_and_kept_where_paths_join() {
+    let walked = with_branches(3);
+    let constants = constants::Constants::of(Machine::X86_64, &walked);
+    for instruction in &walked.instructions {
+        let held = constants.before(instruction.address).unwrap().of(r(7));
+        assert_eq!(held.constants(), if instruction.address == 0x1000 { &[][..] } else { &[7] }, "{instruction:x?}");
+    }
+    assert_eq!(constants.before(0x1001), None, "in the middle of an instruction");
+    assert_eq!(constants.before(0x100f), None, "behind the function");
+    // jmp +2 over two bytes that nobody reaches, then ret
+    let walked = walk(Machine::X86_64, &[0xeb, 2, 0x90, 0x90, 0xc3], 0x1000);
+    let constants = constants::Constants::of(Machine::X86_64, &walked);
+    assert_eq!((constants.before(0x1002), constants.before(0x1004).is_some()), (None, true));
+}
+
+#[test]
+fn of_a_function_beyond_all_measure_no_constant_is_known() {
+    let walked = with_branches(20_000);
+    assert!(walked.is_complete() && walked.instructions.len() > 40_000);
+    let constants = constants::Constants::of(Machine::X86_64, &walked);
+    assert_eq!((constants.before(0x1000), constants.next_call(0x1000)), (None, None));
+    let smaller = with_branches(2_000);
+    assert!(constants::Constants::of(Machine::X86_64, &smaller).before(0x1005).is_some());
+}
+
+fn written(machine: Machine, bytes: &[u8]) -> Vec<u8> {
+    let decoded = decode(machine, 0x1000, bytes).unwrap();
+    assert!(decoded.destination().is_none_or(|register| decoded.writes(register)));
+    (0..32).filter(|number| decoded.writes(r(*number))).collect()
+}
+
+/// After Intel's manual: rax 0, rcx 1, rdx 2, rbx 3, rsp 4, rbp 5, rsi 6, rdi 7.
+#[test]
+fn all_that_an_instruction_of_x86_64_changes_is_told() {
+    let cases: &[(&str, &[u8], &[u8])] = &[
+        ("mov rbx, rdi", &[0x48, 0x89, 0xfb], &[3]),
+        ("mul rcx", &[0x48, 0xf7, 0xe1], &[0, 2]),
+        ("mul qword [rdi]", &[0x48, 0xf7, 0x27], &[0, 2]),
+        ("imul rdx, rsi", &[0x48, 0x0f, 0xaf, 0xd6], &[2]),
+        ("div rsi", &[0x48, 0xf7, 0xf6], &[0, 2]),
+        ("cqo", &[0x48, 0x99], &[2]),
+        ("cpuid", &[0x0f, 0xa2], &[0, 1, 2, 3]),
+        ("rdtsc", &[0x0f, 0x31], &[0, 2]),
+        ("xchg rdi, rsi", &[0x48, 0x87, 0xf7], &[6, 7]),
+        ("xchg [rdi], rsi", &[0x48, 0x87, 0x37], &[6]),
+        ("lock xadd [rdi], rsi", &[0xf0, 0x48, 0x0f, 0xc1, 0x37], &[6]),
+        ("lock cmpxchg [rdi], rsi", &[0xf0, 0x48, 0x0f, 0xb1, 0x37], &[0]),
+        ("rep movsb", &[0xf3, 0xa4], &[1, 6, 7]),
+        ("syscall", &[0x0f, 0x05], &[0, 1, 11]),
+        ("loop", &[0xe2, 0xfe], &[1]),
+        ("leave", &[0xc9], &[4, 5]),
+        ("pop rdx", &[0x5a], &[2, 4]),
+        ("push rdx", &[0x52], &[4]),
+        ("mulx rdx, rcx, rsi", &[0xc4, 0xe2, 0xf3, 0xf6, 0xd6], &[1, 2]),
+        ("cmp rax, 22", &[0x83, 0xf8, 0x16], &[]),
+        ("mov [rdi], rsi", &[0x48, 0x89, 0x37], &[]),
+        ("jmp", &[0xeb, 0xfe], &[]),
+    ];
+    for (name, bytes, registers) in cases {
+        assert_eq!(written(Machine::X86_64, bytes), *registers, "{name}");
+    }
+    let is_store = |bytes: &[u8]| matches!(x86(bytes), Kind::Store { .. });
+    assert!(is_store(&[0x48, 0x87, 0x37]) && is_store(&[0xf0, 0x48, 0x0f, 0xc1, 0x37]));
+    assert!(!is_store(&[0x48, 0xf7, 0x27]) && !is_store(&[0x0f, 0x18, 0x07]), "mul and prefetch only read");
+    assert!(!x86(&[0x0f, 0x05]).is_call(), "syscall");
+}
+
+/// Encodings from LLVM's assembler.
+#[test]
+fn all_that_an_instruction_of_arm64_changes_is_told() {
+    let cases: &[(&str, u32, &[u8])] = &[
+        ("ldp x20, x19, [sp, #16]", 0xa941_4ff4, &[19, 20]),
+        ("ldp x29, x30, [sp], #32", 0xa8c2_7bfd, &[29, 30, 31]),
+        ("ldp x1, xzr, [x0]", 0xa940_7c01, &[1]),
+        ("stp x29, x30, [sp, #-32]!", 0xa9be_7bfd, &[31]),
+        ("ldp q0, q1, [x2], #32", 0xacc1_0440, &[2]),
+        ("ldr x1, [x0], #8", 0xf840_8401, &[0, 1]),
+        ("ldr x1, [x0, #8]", 0xf940_0401, &[1]),
+        ("str x1, [x0, #8]!", 0xf800_8c01, &[0]),
+        ("ldxr x1, [x0]", 0xc85f_7c01, &[1]),
+        ("ldxp x1, x2, [x0]", 0xc87f_0801, &[1, 2]),
+        ("casp x2, x3, x4, x5, [x0]", 0x4822_7c04, &[2, 3, 4, 5]),
+        ("ld1 {v0.16b}, [x1], #16", 0x4cdf_7020, &[1]),
+        ("autia1716", 0xd503_219f, &[17, 30]),
+        ("nop", 0xd503_201f, &[]),
+        ("add x0, x1, #17", 0x9100_4420, &[0]),
+    ];
+    for (name, word, registers) in cases {
+        assert_eq!(written(Machine::Aarch64, &word.to_le_bytes()), *registers, "{name}");
+    }
+    let of_exclusive = written(Machine::Aarch64, &0xc803_7c01_u32.to_le_bytes()); // stxr w3, x1, [x0]
+    assert!(of_exclusive.contains(&3));
+}
+
+#[test]
+fn a_constant_does_not_survive_an_implicit_result() {
+    // mov edx, 226; mul rcx; call
+    let walked = walk(Machine::X86_64, &[0xba, 226, 0, 0, 0, 0x48, 0xf7, 0xe1, 0xe8, 0, 0, 0, 0, 0xc3], 0x1000);
+    let constants = constants::Constants::of(Machine::X86_64, &walked);
+    assert_eq!(constants.before(0x1005).unwrap().of(r(2)).constants(), [226]);
+    assert_eq!(constants.next_call(0x1000).unwrap().1.of(r(2)).constants(), [] as [u64; 0]);
+    // mov x2, #226; ldp x1, x2, [x0]; bl
+    let code = words(&[0xd280_1c42, 0xa940_0801, 0x9400_0000, 0xd65f_03c0]);
+    let walked = walk(Machine::Aarch64, &code, 0x1000);
+    let constants = constants::Constants::of(Machine::Aarch64, &walked);
+    assert_eq!(constants.next_call(0x1000).unwrap().1.of(r(2)).constants(), [] as [u64; 0]);
 }

@@ -24,6 +24,8 @@ pub struct Walk {
     pub tail_jumps: Vec<u64>,
     /// Those of `tail_jumps` that are taken while the stack frame stands: they lead to more of the same function.
     pub parts: Vec<u64>,
+    /// Jumps to an address that was loaded, with the stack as it was at the start: tail calls of methods and linkage stubs. Ascending.
+    pub indirect_tail_calls: Vec<u64>,
     /// Why this may not be all of the function; none: every path was followed to its end.
     pub incomplete: Option<Incomplete>,
     /// Every return is reached with the stack pointer where it was at the start, on every path. False also where that is not known.
@@ -84,6 +86,7 @@ impl Function {
             seen: BTreeMap::new(),
             leaves: BTreeSet::new(),
             parts: BTreeSet::new(),
+            indirect_tail_calls: BTreeSet::new(),
             incomplete: None,
         }
         .run()
@@ -99,6 +102,7 @@ struct Walker<'c> {
     seen: BTreeMap<u64, (Instruction, Depth)>,
     leaves: BTreeSet<u64>,
     parts: BTreeSet<u64>,
+    indirect_tail_calls: BTreeSet<u64>,
     incomplete: Option<Incomplete>,
 }
 
@@ -120,7 +124,8 @@ impl Walker<'_> {
         let instructions: Vec<_> = self.seen.values().map(|(instruction, _)| *instruction).collect();
         let returns = instructions.iter().filter(|i| i.kind == Kind::Return).map(|i| i.address).collect();
         let (tail_jumps, parts) = (self.leaves.into_iter().collect(), self.parts.into_iter().collect());
-        Walk { start: self.start, instructions, returns, tail_jumps, parts, incomplete: self.incomplete, is_balanced }
+        let indirect_tail_calls = self.indirect_tail_calls.into_iter().collect();
+        Walk { start: self.start, instructions, returns, tail_jumps, parts, indirect_tail_calls, incomplete: self.incomplete, is_balanced }
     }
 
     /// Decodes from `address` until the flow ends or joins what was seen.
@@ -147,7 +152,9 @@ impl Walker<'_> {
                 }
                 Kind::Branch(target) => self.branch(target, depth, open),
                 Kind::JumpIndirect(by) => {
-                    if depth.stack != Some(0) || !self.is_tail_call(address, by) {
+                    if depth.stack == Some(0) && self.is_tail_call(address, by) {
+                        self.indirect_tail_calls.insert(address);
+                    } else {
                         self.fail(Incomplete::IndirectJump(address));
                     }
                     return;
@@ -201,9 +208,8 @@ impl Walker<'_> {
             Indirect::Memory { .. } | Indirect::Slot(_) => true,
             Indirect::Indexed => false,
             Indirect::Register(register) => {
-                let before = self.seen.range(..address).rev().take(LOAD_DISTANCE).map(|(_, (instruction, _))| instruction);
-                let written = before.into_iter().find(|instruction| instruction.destination() == Some(register));
-                written.is_some_and(|i| matches!(i.kind, Kind::Load { .. } | Kind::LoadAbsolute { .. } | Kind::Address { .. }))
+                let before = self.seen.range(..address).rev().map(|(_, (instruction, _))| instruction);
+                holds_loaded(before, register)
             }
         }
     }
@@ -217,8 +223,9 @@ impl Walker<'_> {
             StackChange::From(register, bytes) if register == frame => before.frame.and_then(|depth| depth.checked_add(bytes)),
             StackChange::From(..) | StackChange::Unknown => None,
         };
-        if instruction.destination() == Some(frame) {
+        if instruction.writes(frame) {
             after.frame = match instruction.kind {
+                _ if instruction.destination() != Some(frame) => None,
                 Kind::Move { from, .. } if from == stack => before.stack,
                 Kind::Add { from, value, .. } if from == stack => before.stack.and_then(|depth| depth.checked_add(value)),
                 Kind::Add { from, value, .. } if from == frame => before.frame.and_then(|depth| depth.checked_add(value)),
@@ -246,6 +253,12 @@ impl Walker<'_> {
     fn fail(&mut self, why: Incomplete) {
         self.incomplete.get_or_insert(why);
     }
+}
+
+/// The last of the instructions `before` (the nearest first) that writes `register` loads it.
+pub fn holds_loaded<'i>(before: impl IntoIterator<Item = &'i Instruction>, register: Register) -> bool {
+    let written = before.into_iter().take(LOAD_DISTANCE).find(|instruction| instruction.writes(register));
+    written.is_some_and(|i| matches!(i.kind, Kind::Load { .. } | Kind::LoadAbsolute { .. } | Kind::Address { .. }))
 }
 
 /// Between the load of a method's address and the jump there, the callee-saved registers are restored.

@@ -1,8 +1,11 @@
 //! x86-64, through iced-x86.
 
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Mnemonic, OpKind, Register as Name};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, InstructionInfoFactory, InstructionInfoOptions, Mnemonic, OpAccess, OpKind,
+    Register as Name,
+};
 
-use super::instruction::{Indirect, Instruction, Kind, Register, StackChange};
+use super::instruction::{Indirect, Instruction, Kind, Register, Registers, StackChange};
 
 pub(super) fn decode(address: u64, bytes: &[u8]) -> Option<Instruction> {
     let bytes = bytes.get(..LONGEST.min(bytes.len()))?;
@@ -14,13 +17,47 @@ pub(super) fn decode(address: u64, bytes: &[u8]) -> Option<Instruction> {
     if raw.is_invalid() {
         return None;
     }
-    let kind = kind(&raw);
-    Some(Instruction { address, length: u8::try_from(raw.len()).ok()?, kind, stack: stack(&raw, kind) })
+    let effects = Effects::of(&raw);
+    let kind = kind(&raw, &effects);
+    Some(Instruction { address, length: u8::try_from(raw.len()).ok()?, kind, stack: stack(&raw, kind), written: effects.written })
 }
 
-fn kind(raw: &iced_x86::Instruction) -> Kind {
+/// What an instruction changes.
+struct Effects {
+    written: Registers,
+    /// The first operand, in a register or in memory.
+    writes_first: bool,
+}
+
+impl Effects {
+    fn of(raw: &iced_x86::Instruction) -> Self {
+        let first = || first_register(raw).into_iter().collect();
+        // Most of all instructions, without asking a table.
+        match raw.mnemonic() {
+            Mnemonic::Mov | Mnemonic::Lea => return Self { written: first(), writes_first: true },
+            Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Nop | Mnemonic::Endbr64 => {
+                return Self { written: Registers::default(), writes_first: false };
+            }
+            _ => {}
+        }
+        let mut factory = InstructionInfoFactory::new();
+        let info = factory.info_options(raw, InstructionInfoOptions::NO_MEMORY_USAGE);
+        let used = info.used_registers().iter().filter(|used| is_write(used.access()));
+        let mut written: Registers = used.filter_map(|used| register(used.register())).collect();
+        if matches!(raw.mnemonic(), Mnemonic::Syscall | Mnemonic::Int) {
+            written.extend([Register(0)]); // the kernel's answer
+        }
+        Self { written, writes_first: is_write(info.op0_access()) }
+    }
+}
+
+const fn is_write(access: OpAccess) -> bool {
+    matches!(access, OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite)
+}
+
+fn kind(raw: &iced_x86::Instruction, effects: &Effects) -> Kind {
     match raw.flow_control() {
-        FlowControl::Call => Kind::Call(raw.near_branch_target()),
+        FlowControl::Call if is_near(raw) => Kind::Call(raw.near_branch_target()),
         FlowControl::IndirectCall => indirect_call(raw),
         FlowControl::UnconditionalBranch if is_near(raw) => Kind::Jump(raw.near_branch_target()),
         FlowControl::UnconditionalBranch => Kind::JumpIndirect(Indirect::Indexed), // to another segment
@@ -29,7 +66,10 @@ fn kind(raw: &iced_x86::Instruction) -> Kind {
         FlowControl::Return => Kind::Return,
         FlowControl::Exception => Kind::Trap,
         FlowControl::Interrupt if matches!(raw.code(), Code::Int3 | Code::Int1) => Kind::Trap,
-        FlowControl::Next | FlowControl::Interrupt | FlowControl::ConditionalBranch | FlowControl::XbeginXabortXend => straight(raw),
+        // A call that is not near is one of the kernel.
+        FlowControl::Next | FlowControl::Call | FlowControl::Interrupt | FlowControl::ConditionalBranch | FlowControl::XbeginXabortXend => {
+            straight(raw, effects)
+        }
     }
 }
 
@@ -61,9 +101,10 @@ fn indirect_jump(raw: &iced_x86::Instruction) -> Indirect {
 }
 
 /// What neither jumps nor calls.
-fn straight(raw: &iced_x86::Instruction) -> Kind {
+fn straight(raw: &iced_x86::Instruction, effects: &Effects) -> Kind {
     let to = (raw.op_count() > 0 && raw.op0_kind() == OpKind::Register).then(|| whole(raw.op0_register())).flatten();
-    let other = Kind::Other { destination: destination(raw) };
+    let store = |raw| store(raw).filter(|_| effects.writes_first);
+    let other = Kind::Other { destination: first_register(raw).filter(|register| effects.writes_first && effects.written.has(*register)) };
     match raw.mnemonic() {
         Mnemonic::Nop | Mnemonic::Endbr64 | Mnemonic::Endbr32 | Mnemonic::Pause => Kind::Nop,
         Mnemonic::Lea => lea(raw, to).unwrap_or(other),
@@ -135,7 +176,7 @@ fn compare(raw: &iced_x86::Instruction) -> Option<Kind> {
     Some(Kind::Compare { register: register(raw.op0_register())?, value: immediate(raw, 1)? })
 }
 
-/// Anything whose first operand is memory writes it (those that only read it are treated before).
+/// Of what writes its first operand, where that is in memory.
 fn store(raw: &iced_x86::Instruction) -> Option<Kind> {
     if raw.op_count() == 0 || raw.op0_kind() != OpKind::Memory {
         return None;
@@ -160,8 +201,8 @@ fn immediate(raw: &iced_x86::Instruction, operand: u32) -> Option<i64> {
     raw.try_immediate(operand).ok().map(u64::cast_signed)
 }
 
-/// The first operand of whatever may write it; implicit results (multiplication, division, string operations) count as those of `rax`.
-fn destination(raw: &iced_x86::Instruction) -> Option<Register> {
+/// The first operand, where it is a register; whether it is written is not said.
+fn first_register(raw: &iced_x86::Instruction) -> Option<Register> {
     (raw.op_count() > 0 && raw.op0_kind() == OpKind::Register).then(|| register(raw.op0_register())).flatten()
 }
 
@@ -177,7 +218,7 @@ fn stack(raw: &iced_x86::Instruction, kind: Kind) -> StackChange {
         (Mnemonic::Push | Mnemonic::Pop | Mnemonic::Pushfq | Mnemonic::Popfq, _) => StackChange::By(raw.stack_pointer_increment().into()),
         _ if kind.is_call() || kind == Kind::Return => StackChange::None,
         (Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Bt, _) => StackChange::None,
-        _ if destination(raw) == Some(STACK) => StackChange::Unknown,
+        _ if first_register(raw) == Some(STACK) => StackChange::Unknown,
         _ => StackChange::None,
     }
 }

@@ -7,14 +7,16 @@ use a11i_common::{event::cause, identity::BootTime};
 use super::{
     Ends, FinalOffsets, Notice, NoticeKind, Output, PipelineCounters, PipelineSettings, Sink,
     counters::{add, add_exchanges},
+    hops::{HopKey, Hops},
     leaving::{Finished, WaitingCall},
 };
 use crate::{
-    call::LossCauses,
+    call::{DeferredAnswers, LlmCall, LossCauses},
+    cost::Query,
     flow::{DataPiece, Ended, FlowId, Gap, Reassembly, Segment, SegmentBody},
     http::{Connection, ConnectionNotice, ExchangeId, HttpEventKind, RequestHead},
     owner::cache::{Known, OwnerCache},
-    provider::{ConnectionContext, Exchanges, McpExchanges, McpSink, McpTold, PendingRequests},
+    provider::{ConnectionContext, Exchanges, McpExchanges, McpSink, McpTold, OpenCall, PendingRequests},
     verdict::{Seen, Told, Verdict},
 };
 
@@ -23,6 +25,8 @@ pub(super) struct Flow {
     pub(super) http: Connection,
     pub(super) exchanges: Exchanges,
     pub(super) mcp: McpExchanges,
+    /// No other flow has it.
+    pub(super) number: u64,
     pub(super) context: ConnectionContext,
     /// `context.owner` is what was known at the beginning and may become better.
     pub(super) owner_open: bool,
@@ -64,6 +68,9 @@ pub(super) struct Desk {
     pub(super) ended: Ended,
     /// MCP requests whose answers come another way.
     pub(super) pending: PendingRequests,
+    pub(super) hops: Hops,
+    pub(super) flows_begun: u64,
+    pub(super) deferred: DeferredAnswers,
 }
 
 impl Desk {
@@ -94,7 +101,7 @@ impl Desk {
     /// Record → segments → HTTP events → calls, on one flow.
     pub(super) fn run(&mut self, flow: &mut Flow, sink: Sink<'_>, act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>))) -> Seen {
         self.look_up_owner(flow);
-        let Flow { reassembly, http, exchanges, mcp, context, owner_open, lossy, upgrade, .. } = flow;
+        let Flow { reassembly, http, exchanges, mcp, number, context, owner_open, lossy, upgrade, .. } = flow;
         let mut answered = None;
         let mut seen = Seen::default();
         let discarded = reassembly.discarded_bytes();
@@ -131,8 +138,11 @@ impl Desk {
                     McpTold::Other => seen.other = true,
                     McpTold::Undecided | McpTold::Nothing => {}
                 }
+                let (time, is_request) = (event.time, matches!(event.kind, HttpEventKind::RequestEnd(_)));
                 if let Some(call) = exchanges.handle(event, context) {
-                    self.leave(Finished::Llm(Box::new(call)), *owner_open, sink);
+                    self.finish_call((*number, id), call, *owner_open, time, sink);
+                } else if is_request && let Some(call) = exchanges.open_call(id, context) {
+                    self.open_hop((*number, id), &call, context, time);
                 }
                 if is_head {
                     *lossy = false;
@@ -196,7 +206,7 @@ impl Desk {
             let unseen = flow.has_calls() || flow.http.is_inside_head();
             self.run(&mut flow, sink, |reassembly, segments| reassembly.abandon(unseen, time, segments));
         }
-        let Flow { http, exchanges, mcp, context, owner_open, .. } = &mut flow;
+        let Flow { http, exchanges, mcp, number, context, owner_open, .. } = &mut flow;
         let before = exchanges.counters();
         http.close(time, &mut |event| {
             let mut messages = Vec::new();
@@ -204,8 +214,9 @@ impl Desk {
             for message in messages {
                 self.leave(Finished::Mcp(Box::new(message)), *owner_open, sink);
             }
+            let (id, time) = (event.exchange, event.time);
             if let Some(call) = exchanges.handle(event, context) {
-                self.leave(Finished::Llm(Box::new(call)), *owner_open, sink);
+                self.finish_call((*number, id), call, *owner_open, time, sink);
             }
         });
         add_exchanges(&mut self.counters.exchanges, before, exchanges.counters());
@@ -221,6 +232,28 @@ impl Desk {
         // What goes through a tunnel is seen where it is encrypted, so that nobody has to be warned of it.
         let host = head.host.clone().filter(|_| !tunnel);
         (is_llm(&context.server_name) || is_llm(&head.host)).then_some(Upgrade { exchange, host })
+    }
+
+    fn open_hop(&mut self, key: HopKey, call: &OpenCall<'_>, context: &ConnectionContext, time: BootTime) {
+        let settings = &self.settings;
+        let place = Query {
+            provider: call.provider.as_str(),
+            host: call.server.address.as_deref(),
+            port: call.server.port,
+            request_model: call.model,
+            response_model: None,
+        };
+        let is_priced = settings.price_book.would_price(&place, call.operation, call.server.known_host, &settings.cost);
+        let parent = call.parent.filter(|_| settings.trace_correlation);
+        let call = OpenCall { parent, ..call.clone() };
+        self.hops.open(key, &call, context, is_priced, &settings.http.fingerprinter, time);
+    }
+
+    fn finish_call(&mut self, key: HopKey, mut call: LlmCall, owner_open: bool, time: BootTime, sink: Sink<'_>) {
+        if let Some(correlation) = self.hops.finish(key, &call, time) {
+            call.correlation = correlation;
+        }
+        self.leave(Finished::Llm(Box::new(call)), owner_open, sink);
     }
 
     /// What becomes of MCP requests by the passing of time, or with their process. Their owners are known by now, or never.

@@ -9,6 +9,7 @@
 
 mod counters;
 mod desk;
+mod hops;
 mod leaving;
 mod opening;
 mod output;
@@ -32,11 +33,12 @@ pub use self::{
 use self::{
     counters::add,
     desk::{Desk, Flow},
+    hops::Hops,
     opening::{Opening, open},
     socket::connection_socket,
 };
 use crate::{
-    call::{Completeness, LlmCall, LossCauses},
+    call::{Completeness, DeferredAnswers, LlmCall, LossCauses},
     cost::{CostSettings, PriceBook},
     flow::{DataPiece, Ended, FlowId, Table},
     http::{HttpSettings, begins_request},
@@ -93,8 +95,9 @@ impl Pipeline {
     pub fn new(settings: PipelineSettings) -> Self {
         let flows = Table::new(settings.flows);
         let (counters, owners, waiting) = (PipelineCounters::default(), OwnerCache::default(), VecDeque::new());
-        let (ended, pending) = (Ended::default(), PendingRequests::default());
-        Self { flows, desk: Desk { settings, counters, owners, waiting, ended, pending } }
+        let (ended, pending, deferred) = (Ended::default(), PendingRequests::default(), DeferredAnswers::default());
+        let hops = Hops::default();
+        Self { flows, desk: Desk { settings, counters, owners, waiting, ended, pending, deferred, hops, flows_begun: 0 } }
     }
 
     /// Takes the next record. `ends` is asked about sessions that end with their process or for want of room.

@@ -71,12 +71,15 @@ impl Desk {
             Known::Owner(owner) => (owner, false),
             Known::Awaited | Known::No => (Arc::new(Owner::unknown(process)), true),
         };
+        self.flows_begun = self.flows_begun.wrapping_add(1);
+        let number = self.flows_begun;
         // Whose content may leave is decided when a call leaves: by then its owner is known.
         let limits = ExchangeLimits { keep_content: self.settings.content != ContentPolicy::None, ..ExchangeLimits::default() };
         Flow {
             reassembly: Reassembly::new(),
             http: Connection::new(Arc::clone(&self.settings.http)),
             exchanges: Exchanges::new(Arc::clone(&self.settings.routes), limits),
+            number,
             mcp: McpExchanges::new(limits.keep_content),
             context: ConnectionContext { owner, capture: CaptureFacts::of_attachment(attachment), server_name: None, socket: None },
             owner_open,

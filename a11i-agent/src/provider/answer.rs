@@ -5,7 +5,7 @@ use a11i_common::identity::BootTime;
 use super::{Route, StreamFrame, body::BodyBuffer};
 use crate::{
     call::{CallBuilder, Timing},
-    http::{BodyEnd, FramingEnd, ResponseHead, json_array::JsonArrayParser, ndjson::NdjsonParser, sse::SseParser},
+    http::{BodyEnd, FramingEnd, ResponseHead, grpc::GrpcParser, json_array::JsonArrayParser, ndjson::NdjsonParser, sse::SseParser},
 };
 
 /// How the events of a streamed answer are told apart.
@@ -17,16 +17,19 @@ pub enum Framing {
     Ndjson,
     /// The elements of one JSON array.
     JsonArray,
+    /// gRPC's length-prefixed messages.
+    Grpc,
 }
 
 /// By media type, for those that are nothing but streams.
-const MEDIA_TYPES: [(&str, Framing); 6] = [
+const MEDIA_TYPES: [(&str, Framing); 7] = [
     ("text/event-stream", Framing::Sse),
     ("application/x-ndjson", Framing::Ndjson),
     ("application/ndjson", Framing::Ndjson),
     ("application/jsonl", Framing::Ndjson),
     ("application/x-jsonlines", Framing::Ndjson),
     ("application/stream+json", Framing::Ndjson),
+    ("application/grpc", Framing::Grpc), // and +proto
 ];
 
 /// Nothing of such a body is read: it is what was generated, or what was asked for, not what is said of it.
@@ -57,6 +60,7 @@ pub(super) enum Events {
     Sse(SseParser),
     Ndjson(NdjsonParser),
     JsonArray(JsonArrayParser),
+    Grpc(GrpcParser),
 }
 
 /// Where events go.
@@ -118,7 +122,7 @@ impl Answer {
             (b'[', Label::Other | Label::Absent) if streams => Some(Framing::JsonArray),
             (b'{', Label::Other | Label::Absent) => (streams && usual == Framing::Ndjson).then_some(usual),
             (b'{' | b'[', Label::Stream(Framing::Sse)) => None,
-            (b'd' | b'e' | b'i' | b'r' | b':', Label::Other) if streams => Some(Framing::Sse),
+            (b'd' | b'e' | b'i' | b'r' | b':', Label::Other | Label::Absent) if streams => Some(Framing::Sse),
             // No JSON begins so. The label may only be unseen, and with it the path that asked for a stream.
             (b'd' | b'e' | b'i' | b'r' | b':', Label::Absent) if usual == Framing::Sse && !failed => Some(Framing::Sse),
             (_, Label::Stream(framing)) => Some(framing),
@@ -177,6 +181,7 @@ impl Events {
             Framing::Sse => Self::Sse(SseParser::new()),
             Framing::Ndjson => Self::Ndjson(NdjsonParser::default()),
             Framing::JsonArray => Self::JsonArray(JsonArrayParser::default()),
+            Framing::Grpc => Self::Grpc(GrpcParser::default()),
         }
     }
 
@@ -185,6 +190,7 @@ impl Events {
             Self::Sse(parser) => parser.push(bytes, |event| feed.take(event.event, event.data)),
             Self::Ndjson(parser) => parser.push(bytes, |line| feed.take(None, line)),
             Self::JsonArray(parser) => parser.push(bytes, |element| feed.take(None, element)),
+            Self::Grpc(parser) => parser.push(bytes, |message| feed.take(None, message)),
         }
     }
 
@@ -192,8 +198,8 @@ impl Events {
         match self {
             Self::Sse(parser) => parser.finish(|event| feed.take(event.event, event.data)),
             Self::Ndjson(parser) => parser.finish(|line| feed.take(None, line)),
-            // An element ends with its own bracket.
-            Self::JsonArray(_) => {}
+            // An element ends with its own bracket, a message by its length.
+            Self::JsonArray(_) | Self::Grpc(_) => {}
         }
     }
 
@@ -202,6 +208,7 @@ impl Events {
             Self::Sse(parser) => parser.reset_after_gap(),
             Self::Ndjson(parser) => parser.reset_after_gap(),
             Self::JsonArray(parser) => parser.reset_after_gap(),
+            Self::Grpc(parser) => parser.reset_after_gap(),
         }
     }
 
@@ -210,6 +217,7 @@ impl Events {
             Self::Sse(parser) => parser.dropped_events(),
             Self::Ndjson(parser) => parser.dropped_lines(),
             Self::JsonArray(parser) => parser.dropped_elements(),
+            Self::Grpc(parser) => parser.dropped_messages(),
         }
     }
 }
@@ -222,6 +230,7 @@ impl EventFeed<'_> {
         if self.call.take_new_output() {
             self.timing.first_token.get_or_insert(self.time);
             self.timing.last_token = Some(self.time);
+            self.timing.gaps.content(self.time);
         }
     }
 }

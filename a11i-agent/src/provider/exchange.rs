@@ -9,15 +9,15 @@ use super::{
     Route, Routes,
     answer::{Answer, AnswerEnd, EventFeed, Label},
     body::BodyBuffer,
-    trace_context,
+    rate_limit, trace_context,
     unseen_path::Unseen,
 };
 use crate::{
     call::{
-        CallBuilder, CallFrame, CaptureFacts, CaptureLibrary, Completeness, Correlation, Ending, LlmCall, LossCauses, Role, ServerAddress,
-        SocketPeer, Timing,
+        CallBuilder, CallFrame, CaptureFacts, CaptureLibrary, Completeness, Correlation, Ending, LlmCall, LossCauses, Operation,
+        ProviderName, Role, ServerAddress, SocketPeer, TextSample, Timing, TraceParent,
     },
-    http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead},
+    http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead, multipart::MultipartParser},
     owner::Owner,
 };
 
@@ -107,7 +107,39 @@ struct Exchange {
 
 enum RequestBody {
     Arriving(BodyBuffer),
+    Form(Box<MultipartParser>),
     Read,
+}
+
+/// What is known of a call when its request has been read.
+#[derive(Clone, Debug)]
+pub struct OpenCall<'a> {
+    pub role: Role,
+    pub since: BootTime,
+    pub parent: Option<TraceParent>,
+    pub prompt: &'a TextSample,
+    pub provider: &'a ProviderName,
+    pub operation: Operation,
+    pub model: Option<&'a str>,
+    pub server: ServerAddress,
+}
+
+impl RequestBody {
+    fn of(head: &RequestHead) -> Self {
+        let form = head.headers.text("content-type").and_then(MultipartParser::of);
+        form.map_or_else(|| Self::Arriving(BodyBuffer::default()), |form| Self::Form(Box::new(form)))
+    }
+
+    /// An empty piece says that bytes are missing here.
+    fn push(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Arriving(body) if bytes.is_empty() => body.gap(),
+            Self::Arriving(body) => body.push(bytes),
+            Self::Form(form) if bytes.is_empty() => form.gap(),
+            Self::Form(form) => form.push(bytes),
+            Self::Read => {}
+        }
+    }
 }
 
 impl Exchanges {
@@ -149,11 +181,7 @@ impl Exchanges {
         let exchange = self.open.get_mut(at)?;
         match kind {
             HttpEventKind::Request(_) => {}
-            HttpEventKind::RequestBody(bytes) => {
-                if let RequestBody::Arriving(body) = &mut exchange.request {
-                    if bytes.is_empty() { body.gap() } else { body.push(bytes) }
-                }
-            }
+            HttpEventKind::RequestBody(bytes) => exchange.request.push(bytes),
             HttpEventKind::RequestEnd(end) => {
                 if !exchange.end_request(end) {
                     self.counters.unlike = self.counters.unlike.saturating_add(1);
@@ -161,8 +189,12 @@ impl Exchanges {
                 }
             }
             HttpEventKind::Response(head) => {
-                exchange.read_request_early();
-                exchange.begin_response(&head);
+                if exchange.read_request_early() {
+                    exchange.begin_response(&head);
+                } else {
+                    self.counters.unlike = self.counters.unlike.saturating_add(1);
+                    self.open.swap_remove(at);
+                }
             }
             // An empty piece says that bytes are missing here.
             HttpEventKind::ResponseBody([]) => exchange.lose_response_bytes(),
@@ -173,6 +205,21 @@ impl Exchanges {
             }
         }
         None
+    }
+
+    /// A call under way whose request has been read.
+    pub fn open_call(&self, id: ExchangeId, context: &ConnectionContext) -> Option<OpenCall<'_>> {
+        let exchange = self.open.iter().find(|exchange| exchange.id == id)?;
+        Some(OpenCall {
+            role: exchange.role,
+            since: exchange.timing.start,
+            parent: exchange.correlation.parent,
+            prompt: &exchange.call.estimation.input,
+            provider: exchange.call.provider(),
+            operation: exchange.call.operation(),
+            model: exchange.call.request.model.as_deref(),
+            server: exchange.server(context),
+        })
     }
 
     /// Whether this exchange is a call under way.
@@ -214,12 +261,12 @@ impl Exchanges {
             id,
             role: head.role,
             port: head.port,
-            correlation: Correlation { parent: trace_context::parent(&head.headers) },
+            correlation: Correlation { parent: trace_context::parent(&head.headers), ..Correlation::default() },
             timing: Timing { start: head.first_byte, ..Timing::default() },
+            request: RequestBody::of(&head),
             host: head.host,
             route,
             call,
-            request: RequestBody::Arriving(BodyBuffer::default()),
             answer: Answer::Awaited(Label::Absent),
             completeness: Completeness::Whole,
             response_gap: false,
@@ -230,14 +277,27 @@ impl Exchanges {
 impl Exchange {
     /// Reads the request's body. False: it is none of a model call.
     fn end_request(&mut self, end: BodyEnd) -> bool {
-        let RequestBody::Arriving(mut body) = std::mem::replace(&mut self.request, RequestBody::Read) else {
-            self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
-            return true;
-        };
+        let request = std::mem::replace(&mut self.request, RequestBody::Read);
         let finished = end.framing == FramingEnd::Finished;
         let complete = finished && end.completeness.is_whole();
-        self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
         let (dialect, operation) = (self.route.dialect, self.route.operation);
+        let mut body = match request {
+            RequestBody::Read => {
+                self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
+                return true;
+            }
+            RequestBody::Arriving(body) => body,
+            RequestBody::Form(form) => {
+                self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
+                if form.is_truncated() {
+                    self.call.mark_content_truncated();
+                }
+                // An object is always readable.
+                let _nothing_to_read = dialect.request(operation, &form.finish(), &mut self.call).is_err();
+                return self.is_call(complete);
+            }
+        };
+        self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
         let read = complete && body.whole().is_some_and(|body| dialect.request(operation, body, &mut self.call).is_ok());
         if !read {
             if body.is_over_cap() {
@@ -246,16 +306,23 @@ impl Exchange {
             // An object is always readable.
             let _nothing_to_read = dialect.request(operation, &body.salvage(finished), &mut self.call).is_err();
         }
-        self.route.certain || self.call.request.model.is_some() || !complete || body.is_over_cap()
+        self.is_call(complete && !body.is_over_cap())
+    }
+
+    /// Whether the request is one of a model call, now that its body was seen. `complete`: all of it.
+    fn is_call(&self, complete: bool) -> bool {
+        self.route.certain || self.route.dialect.resembles(&self.call) || !complete && !self.route.by_shape
     }
 
     /// The answer may come before the end of the request is told (HTTP/2 tells it apart from the body), and is read by what was asked.
-    fn read_request_early(&mut self) {
+    /// False: it is none of a model call.
+    fn read_request_early(&mut self) -> bool {
         if let RequestBody::Arriving(body) = &self.request
             && body.whole().is_some_and(|body| serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok())
         {
-            self.end_request(BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished });
+            return self.end_request(BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished });
         }
+        true
     }
 
     fn begin_response(&mut self, head: &ResponseHead) {
@@ -263,6 +330,9 @@ impl Exchange {
         let response = &mut self.call.response;
         response.status = Some(head.status);
         // Where a field may have been missed, a lesser one does not stand in for it.
+        if !head.headers.has_unseen() {
+            response.rate_limit = rate_limit::of(&head.headers);
+        }
         let asked = if head.headers.has_unseen() { REQUEST_ID_FIELDS.get(..1) } else { None };
         response.request_id = asked.unwrap_or(&REQUEST_ID_FIELDS).iter().find_map(|name| text(name));
         // The response names the organisation that the key belongs to, also where the request does not.
@@ -280,11 +350,12 @@ impl Exchange {
 
     fn lose_response_bytes(&mut self) {
         self.response_gap = true;
+        self.timing.gaps.lose();
         self.answer.gap();
     }
 
     fn finish(mut self, end: BodyEnd, time: BootTime, context: &ConnectionContext, counters: &mut ExchangeCounters) -> LlmCall {
-        if matches!(self.request, RequestBody::Arriving(_)) {
+        if !matches!(self.request, RequestBody::Read) {
             // Answered before the request was over, or the connection ended within it.
             let unfinished = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Cut };
             self.end_request(unfinished);

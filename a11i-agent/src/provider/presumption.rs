@@ -12,7 +12,7 @@ impl Routes {
     /// Paths by which the kernel half takes a request for a call before anybody has parsed it. It compares the last [`PATH_TAIL_BYTES`]
     /// bytes, so that an end that is shorter is known only as part of a whole path: the usual ones are listed.
     pub fn presumed_paths(&self) -> Vec<String> {
-        let built_in = DIALECTS.iter().flat_map(|dialect| dialect.path_ends()).map(|(end, _)| *end);
+        let built_in = DIALECTS.iter().flat_map(|(_, dialect)| dialect.path_ends()).map(|(end, _)| *end);
         let mut paths = Vec::new();
         for end in built_in.chain(self.path_suffixes()) {
             if end.len() >= PATH_TAIL_BYTES {
@@ -44,7 +44,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::{call::ProviderName, provider::RouteSettings};
+    use crate::{
+        call::ProviderName,
+        provider::{PathRule, RouteSettings},
+    };
 
     fn knows(routes: &Routes, path: &str) -> bool {
         routes.presumed_paths().iter().any(|known| PathTail::of(known.as_bytes()) == PathTail::of(path.as_bytes()))
@@ -78,7 +81,10 @@ mod tests {
         let routes = Routes::new(RouteSettings {
             hosts: vec![("GPU.corp.example".into(), ProviderName::of("vllm")), ("*.corp.example".into(), ProviderName::of("vllm"))],
             gateways: vec!["llm.gateway".into()],
-            paths: vec![("/company/invoke-model".into(), "openai.chat".into()), ("/ask".into(), "openai.chat".into())],
+            paths: ["/company/invoke-model", "/ask"]
+                .map(|path| PathRule { path: path.into(), dialect: "openai.chat".into(), ..PathRule::default() })
+                .into(),
+            body_shape: false,
         })
         .unwrap();
         assert!(knows(&routes, "/a/company/invoke-model") && knows(&routes, "/ask") && knows(&routes, "/v1/ask"));

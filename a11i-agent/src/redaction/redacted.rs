@@ -27,6 +27,11 @@ impl RedactedCall {
         self.priced.cost.as_ref()
     }
 
+    /// What this hop costs of a logical call that is billed at another.
+    pub const fn hop_cost(&self) -> Option<&Cost> {
+        self.priced.hop_cost.as_ref()
+    }
+
     pub const fn context_window(&self) -> Option<u64> {
         self.priced.context_window
     }
@@ -88,7 +93,7 @@ mod tests {
         call.response.id = Some("resp_1".to_owned());
         call.response.finish_reasons = vec!["stop".to_owned()];
         let cost = Some(Cost { total: NanoUsd(5), parts: None, source: CostSource::Provider });
-        PricedCall { call, cost, context_window: Some(128_000) }
+        PricedCall { call, cost, hop_cost: None, context_window: Some(128_000) }
     }
 
     #[test]

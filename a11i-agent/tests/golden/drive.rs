@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use a11i_agent::{
-    call::{CaptureFacts, LlmCall},
+    call::{CaptureFacts, DeferredAnswers, LlmCall},
     flow::{DataPiece, Reassembly},
     http::{Connection, HttpSettings},
     owner::Owner,
@@ -50,6 +50,7 @@ pub(crate) fn drive(framed: &Framed, seed: &mut Seed, keep_content: bool, hole: 
         }
     }
     assert!(stage.exchanges.is_empty(), "an exchange was left open");
+    stage.calls.iter_mut().for_each(|call| DeferredAnswers::default().settle(call));
     stage.calls
 }
 

@@ -5,6 +5,7 @@ import asyncio
 import anthropic
 
 import anthropic_jobs
+from kept_connections import LIMITS
 from stand_in import aborts, base, failure, lines, report
 
 http = None
@@ -35,7 +36,7 @@ async def attempt(job):
 
 async def main():
     global http, client
-    http = anthropic.DefaultAsyncHttpxClient()
+    http = anthropic.DefaultAsyncHttpxClient(limits=LIMITS)
     client = anthropic.AsyncAnthropic(
         api_key="sk-ant-test-not-a-real-key", base_url=base("api.anthropic.com"), max_retries=0, http_client=http
     )

@@ -3,9 +3,10 @@
 import anthropic
 
 import anthropic_jobs
+from kept_connections import LIMITS
 from stand_in import aborts, base, failure, lines, report
 
-http = anthropic.DefaultHttpxClient()
+http = anthropic.DefaultHttpxClient(limits=LIMITS)
 client = anthropic.Anthropic(api_key="sk-ant-test-not-a-real-key", base_url=base("api.anthropic.com"), max_retries=0, http_client=http)
 
 

@@ -5,6 +5,7 @@ import asyncio
 import openai
 
 import openai_jobs
+from kept_connections import LIMITS
 from stand_in import aborts, base, failure, lines, report
 
 http = None
@@ -36,7 +37,7 @@ async def attempt(job):
 
 async def main():
     global http, client
-    http = openai.DefaultAsyncHttpxClient()
+    http = openai.DefaultAsyncHttpxClient(limits=LIMITS)
     client = openai.AsyncOpenAI(
         api_key="sk-test-not-a-real-key", base_url=base("api.openai.com") + "/v1", max_retries=0, http_client=http
     )

@@ -3,9 +3,10 @@
 import openai
 
 import openai_jobs
+from kept_connections import LIMITS
 from stand_in import aborts, base, failure, lines, report
 
-http = openai.DefaultHttpxClient()
+http = openai.DefaultHttpxClient(limits=LIMITS)
 client = openai.OpenAI(api_key="sk-test-not-a-real-key", base_url=base("api.openai.com") + "/v1", max_retries=0, http_client=http)
 
 

@@ -3,7 +3,13 @@
 use std::sync::Arc;
 
 use a11i_agent::{
+    attach::{Binary, GoCryptoTls, LIBRARIES, ProbeKind, TlsLibrary},
     call::LossCauses,
+    discovery::{
+        client_hello::ClientHello,
+        elf::{Elf, Machine},
+        file::FileId,
+    },
     flow::{DataPiece, Gap, HELD_BYTES, Reassembly, Segment, SegmentBody},
     http::{
         Connection, HttpEventKind, HttpSettings,
@@ -47,7 +53,14 @@ pub fn reassembly(data: &[u8]) {
             1 if extra > 250 => reassembly.end(offset, offset, [LossCauses(0); 2], time, &mut take),
             // A known size is lost with these causes; an uncounted loss would leave the model without its place.
             2 => reassembly.push(
-                DataPiece { direction, offset, time, skipped: u32::from(extra), causes: LossCauses(extra & 7), payload: &payload },
+                DataPiece {
+                    direction,
+                    offset,
+                    time,
+                    skipped: u32::from(extra),
+                    causes: LossCauses(u16::from(extra & 7)),
+                    payload: &payload,
+                },
                 &mut take,
             ),
             _ => reassembly.push(DataPiece { direction, offset, time, skipped: 0, causes: LossCauses(0), payload: &payload }, &mut take),
@@ -120,4 +133,97 @@ pub fn content_coding(data: &[u8]) {
         Some((out, decoder.finish().is_ok()))
     };
     assert_eq!(decode(coded.len()), decode(3));
+}
+
+/// Any file: what is read of its headers lies in it, and so do the functions that it names.
+pub fn elf(data: &[u8]) {
+    let file = data.to_vec();
+    let Ok(elf) = Elf::parse(&file) else { return };
+    let total: u64 = elf.segments().iter().map(|segment| segment.file_size).sum();
+    assert!(total <= 2 * file.len() as u64);
+    assert!(elf.soname().is_none_or(|name| name.len() <= 3 * 4_096) && elf.build_id().is_none_or(|id| id.len() <= 128));
+    let Ok(functions) = elf.functions(&["SSL_read", "SSL_write", "gnutls_record_send"]) else { return };
+    for function in &functions.found {
+        assert_eq!(elf.code_offset(function.vaddr, 1), Ok(function.offset));
+        assert!(function.offset < file.len() as u64);
+    }
+}
+
+/// Any file, for either machine: whatever is found in it, probes go to code that is there, and returns are returns.
+pub fn finders(data: &[u8]) {
+    probes_found(data);
+}
+
+/// How many probes there are for what is found in a file.
+pub fn probes_found(data: &[u8]) -> usize {
+    let file = data.to_vec();
+    let Ok(elf) = Elf::parse(&file) else { return 0 };
+    let names: Vec<_> = LIBRARIES.iter().flat_map(|library| library.symbols()).copied().collect();
+    let Ok(functions) = elf.functions(&names) else { return 0 };
+    let binary = Binary::new(FileId::default(), &elf, functions);
+    LIBRARIES.iter().map(|library| look(*library, &binary, &file)).sum()
+}
+
+/// Any function table of Go with any code: the first byte says for which machine and whether it is relocated, the next two how long the code
+/// is; what follows it is data.
+pub fn pclntab(data: &[u8]) {
+    let Some(([flags, low, high], rest)) = data.split_first_chunk() else { return };
+    let (code, data) = rest.split_at(usize::from(u16::from_le_bytes([*low, *high])).min(rest.len()));
+    let file = program(if flags & 1 == 0 { 62 } else { 183 }, if flags & 2 == 0 { 2 } else { 3 }, code, data);
+    let Ok(elf) = Elf::parse(&file) else { return };
+    let functions = elf.functions(GoCryptoTls.symbols()).unwrap_or_default();
+    look(&GoCryptoTls, &Binary::new(FileId::default(), &elf, functions), &file);
+}
+
+fn look(library: &dyn TlsLibrary, binary: &Binary<'_>, file: &[u8]) -> usize {
+    let mut probes = 0;
+    for planned in library.find(binary).plans {
+        assert_eq!(planned.plan.code.len(), planned.plan.probes.len());
+        probes += planned.plan.probes.len();
+        for probe in &planned.plan.probes {
+            let in_segment = |offset: u64, size: u64| probe.offset.checked_sub(offset).is_some_and(|into| into < size);
+            let mut code = binary.elf.segments().iter().filter(|segment| segment.executable);
+            assert!(code.any(|segment| in_segment(segment.offset, segment.file_size)), "{probe:?} is not in code");
+            let at = file.get(probe.offset as usize..).unwrap_or_default();
+            let is_return = match binary.elf.machine() {
+                // Also with a prefix, or with bytes to take from the stack.
+                Machine::X86_64 => at.iter().take(4).any(|byte| matches!(byte, 0xc2 | 0xc3)),
+                Machine::Aarch64 => at.get(..4).is_some_and(|word| word[3] == 0xd6),
+            };
+            assert!(probe.kind != ProbeKind::Exit || is_return, "{probe:?} is no return");
+        }
+    }
+    probes
+}
+
+/// A program without sections: code at 0x401000, data at 0x600000.
+fn program(machine: u16, kind: u16, code: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    file.extend([kind, machine].into_iter().flat_map(u16::to_le_bytes));
+    file.extend(1_u32.to_le_bytes());
+    file.extend([0_u64, 64, 0].into_iter().flat_map(u64::to_le_bytes));
+    file.extend(0_u32.to_le_bytes());
+    file.extend([64_u16, 56, 2, 64, 0, 0].into_iter().flat_map(u16::to_le_bytes));
+    let data_at = 0x1000 + (code.len() as u64).next_multiple_of(0x1000);
+    for (flags, offset, vaddr, size) in [(5_u32, 0x1000, 0x40_1000, code.len()), (6, data_at, 0x60_0000, data.len())] {
+        file.extend([1, flags].into_iter().flat_map(u32::to_le_bytes));
+        file.extend([offset, vaddr, vaddr, size as u64, size as u64, 0x1000].into_iter().flat_map(u64::to_le_bytes));
+    }
+    file.resize(0x1000, 0);
+    file.extend(code);
+    file.resize(data_at as usize, 0);
+    file.extend(data);
+    file
+}
+
+/// Any bytes: names are names, and what is cut off is missing and never something else.
+pub fn client_hello(data: &[u8]) {
+    let Some(whole) = ClientHello::parse(data) else { return };
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+    assert!(whole.server_name.as_ref().is_none_or(|name| (1..=255).contains(&name.len()) && name.bytes().all(plain)));
+    assert!(whole.protocols.len() <= 8 && whole.protocols.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_graphic())));
+    for cut in (0..data.len()).step_by(data.len() / 64 + 1) {
+        let Some(part) = ClientHello::parse(&data[..cut]) else { continue };
+        assert!(part.server_name.is_none() || part.server_name == whole.server_name);
+    }
 }

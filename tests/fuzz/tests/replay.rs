@@ -56,3 +56,33 @@ fn events_do_not_depend_on_cuts() {
 fn decoders_stay_under_their_cap_and_do_not_depend_on_cuts() {
     replay("content_coding", a11i_fuzz::content_coding);
 }
+
+#[test]
+fn headers_of_files_lead_nowhere_outside() {
+    replay("elf", a11i_fuzz::elf);
+}
+
+/// The files of this corpus are compiled from the look-alikes of the finders' unit tests, without a C library.
+#[test]
+fn whatever_is_found_in_code_is_code() {
+    replay("finders", a11i_fuzz::finders);
+}
+
+/// Otherwise the changes of these files would not come near a finder.
+#[test]
+fn the_files_of_the_corpus_have_what_is_looked_for() {
+    for name in ["boringssl", "static_openssl", "rustls", "boringssl_arm64", "rustls_arm64"] {
+        let file = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/finders").join(name)).unwrap();
+        assert!(a11i_fuzz::probes_found(&file) >= 3, "{name}");
+    }
+}
+
+#[test]
+fn tables_of_go_lead_to_instructions() {
+    replay("pclntab", a11i_fuzz::pclntab);
+}
+
+#[test]
+fn client_hellos_are_read_as_far_as_they_go() {
+    replay("client_hello", a11i_fuzz::client_hello);
+}

@@ -28,6 +28,9 @@ pub enum Script {
     Aiohttp,
     HttpxHttp2,
     PyOpenSsl,
+    McpServer,
+    McpClient,
+    Gateway,
 }
 
 impl Script {
@@ -40,6 +43,9 @@ impl Script {
             Self::Aiohttp => "aiohttp_chat.py",
             Self::HttpxHttp2 => "httpx_http2.py",
             Self::PyOpenSsl => "pyopenssl_chat.py",
+            Self::McpServer => "mcp_server.py",
+            Self::McpClient => "mcp_client.py",
+            Self::Gateway => "gateway.py",
         }
     }
 }

@@ -56,6 +56,15 @@ pub(super) fn unit_of_the_test_package(setting: &Setting<'_>) -> Result<Outcome>
     Ok(possibly_none(succeeded, counts::of_libtest(&output)))
 }
 
+/// The fuzz corpora and small changes of their inputs, on this compiler. A workspace of its own.
+pub(super) fn fuzz_corpora(setting: &Setting<'_>) -> Result<Outcome> {
+    let mut cargo = process::cargo(setting.workspace);
+    cargo.current_dir(setting.workspace.root.join("tests/fuzz"));
+    cargo.args(["test", "--ignore-rust-version", "--no-fail-fast", "--test", "replay"]).args(&setting.filters);
+    let (succeeded, output) = process::tee(&mut cargo)?;
+    Ok(possibly_none(succeeded, counts::of_libtest(&output)))
+}
+
 pub(super) fn doc_examples(setting: &Setting<'_>) -> Result<Outcome> {
     let mut cargo = process::cargo(setting.workspace);
     cargo.args(["test", "--doc", "--ignore-rust-version"]).args(EXCEPT_END_TO_END).args(&setting.filters);

@@ -34,13 +34,14 @@ struct Step {
 }
 
 /// Cheap ones first; a failure stops none of the others.
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 16] = [
     Step { name: "formatting", group: "--lint", required: true, work: cargo_steps::formatting },
     Step { name: "tidy", group: "--lint", required: true, work: cargo_steps::tidy },
     Step { name: "kernel half", group: "", required: true, work: kernel_half },
     Step { name: "kernel half, arm64", group: "--lint", required: true, work: kernel_half_arm64 },
     Step { name: "unit and golden", group: "--unit", required: true, work: cargo_steps::unit },
     Step { name: "unit, test package", group: "--unit", required: true, work: cargo_steps::unit_of_the_test_package },
+    Step { name: "fuzz corpora", group: "--unit", required: true, work: cargo_steps::fuzz_corpora },
     Step { name: "documentation examples", group: "--unit", required: true, work: cargo_steps::doc_examples },
     Step { name: "recorded corpus", group: "--corpus", required: false, work: corpus::score },
     Step { name: "end to end", group: "--e2e", required: true, work: kernel_steps::end_to_end },

@@ -11,7 +11,7 @@ use crate::{
 
 /// Called near the calls of `known`, in their neighbourhood, and calling the third method of the table that its argument begins with
 /// (`ssl_free` of `SSL_PROTOCOL_METHOD`). None unless there is exactly one.
-pub(super) fn find(functions: &Functions<'_, '_>, image: &Image<'_>, known: &[u64]) -> Option<u64> {
+pub(super) fn find(functions: &Functions<'_>, image: &Image<'_>, known: &[u64]) -> Option<u64> {
     let mut known = known.to_vec();
     known.sort_unstable();
     let is_near = |target: u64| known.iter().any(|start| start.abs_diff(target) <= NEIGHBOURHOOD);
@@ -71,6 +71,11 @@ fn frees(image: &Image<'_>, walk: &Walk) -> bool {
             sessions.remove(&argument);
             tables.clear();
             methods.clear();
+        }
+        for register in instruction.clobbers() {
+            for set in [&mut sessions, &mut tables, &mut methods] {
+                set.remove(&register);
+            }
         }
         if let Some(to) = instruction.destination() {
             let (session, table, method) = match instruction.kind {

@@ -20,28 +20,22 @@ pub(super) struct SourceFile {
     pub(super) is_boringssl: bool,
 }
 
-/// One for each place where the name stands.
+/// One for each place where the name stands, as far as [`MAX_FILES`].
 pub(super) fn files(image: &Image<'_>, name: &[u8]) -> Vec<SourceFile> {
     let is_cpp = |at: u64| at.checked_add(name.len() as u64).and_then(|end| image.bytes(end, 1)).is_some_and(|next| next == *b"c");
     let file = |literal: Literal| SourceFile { addresses: (literal.start..=literal.at).collect(), is_boringssl: is_cpp(literal.at) };
-    literals(image, name).into_iter().map(file).collect()
+    literals(image, name).into_iter().take(MAX_FILES).map(file).collect()
 }
 
 /// The functions that report errors from `file`, by their start.
-pub(super) fn functions(functions: &Functions<'_, '_>, image: &Image<'_>, file: &SourceFile) -> BTreeMap<u64, Reporting> {
-    let mut reporting: BTreeMap<u64, Reporting> = BTreeMap::new();
+pub(super) fn functions(functions: &Functions<'_>, image: &Image<'_>, file: &SourceFile) -> BTreeMap<u64, Reporting> {
     let references = references(image, &file.addresses);
-    for Reference { at, .. } in &references {
-        if reporting.values().any(|known| known.walk.at(*at).is_some()) || reporting.len() >= MAX_FUNCTIONS {
-            continue;
-        }
-        let Some(walk) = functions.walk_around(*at) else { continue };
+    let walks = functions.around(references.iter().map(|reference| reference.at));
+    let reporting = walks.filter_map(|walk| {
         let reasons = reasons(image, &walk, file, &references);
-        if !reasons.is_empty() {
-            reporting.insert(walk.start, Reporting { walk, reasons });
-        }
-    }
-    reporting
+        (!reasons.is_empty()).then_some((walk.start, Reporting { walk, reasons }))
+    });
+    reporting.take(MAX_FUNCTIONS).collect()
 }
 
 /// What `walk` reports: `(lib, unused, reason, file, line)`, or, where link-time optimisation dropped the unused argument,
@@ -73,5 +67,7 @@ fn reasons(image: &Image<'_>, walk: &Walk, file: &SourceFile, references: &[Refe
 
 /// BoringSSL's; OpenSSL's is 20.
 const ERR_LIB_SSL: u64 = 16;
+/// Each costs a pass over the code. Linkers merge the name within a library; a program has one copy of it, seldom two.
+const MAX_FILES: usize = 8;
 /// The file has some 60 functions that report.
 const MAX_FUNCTIONS: usize = 512;

@@ -30,17 +30,17 @@ impl TlsLibrary for StrippedBoringSsl {
     }
 
     fn find(&self, binary: &Binary<'_>) -> Found {
-        let image = Image::of(binary.elf);
-        let files = error_reports::files(&image, SOURCE_FILE);
+        let functions = binary.code();
+        let image = functions.image();
+        let files = error_reports::files(image, SOURCE_FILE);
         if files.is_empty() || !OpenSslFamily.find(binary).plans.is_empty() {
             return Found::default();
         }
-        let functions = Functions::of(&image);
         let mut found = Found::default();
         for file in files {
-            let reporting = error_reports::functions(&functions, &image, &file);
-            let roles = roles::tell(&functions, &image, &reporting);
-            match plan(binary, &functions, &image, &roles) {
+            let reporting = error_reports::functions(functions, image, &file);
+            let roles = roles::tell(functions, image, &reporting);
+            match plan(binary, functions, image, &roles) {
                 Some(planned) => found.plans.push(planned),
                 // OpenSSL's file is called the same until the last letter; its number is another.
                 None if file.is_boringssl || !reporting.is_empty() => found.evidence.push(Evidence::BoringSslWithoutSymbols),
@@ -56,7 +56,7 @@ impl TlsLibrary for StrippedBoringSsl {
 }
 
 /// Probes at what is proven; none unless both directions are.
-fn plan(binary: &Binary<'_>, functions: &Functions<'_, '_>, image: &Image<'_>, roles: &[(ProgramName, u64)]) -> Option<Planned> {
+fn plan(binary: &Binary<'_>, functions: &Functions<'_>, image: &Image<'_>, roles: &[(ProgramName, u64)]) -> Option<Planned> {
     let starts: Vec<u64> = roles.iter().map(|(_, start)| *start).collect();
     let proven = functions.proven(&starts);
     let at: Vec<(FunctionSymbol, ProgramName)> = roles
@@ -71,7 +71,7 @@ fn plan(binary: &Binary<'_>, functions: &Functions<'_, '_>, image: &Image<'_>, r
     if !reads_and_writes(&probes) {
         return None;
     }
-    let plan = ProbePlan { file: binary.file, library: CaptureLibrary::BoringSsl, method: CaptureMethod::Anchor, probes };
+    let plan = ProbePlan::of(binary, CaptureLibrary::BoringSsl, CaptureMethod::Anchor, probes);
     Some(Planned { plan: Arc::new(plan), version: None, refused })
 }
 

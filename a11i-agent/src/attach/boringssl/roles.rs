@@ -20,7 +20,7 @@ mod reason {
 }
 
 /// Programs and the functions they belong to. A role that two functions would fit is given to neither.
-pub(super) fn tell(functions: &Functions<'_, '_>, image: &Image<'_>, reporting: &BTreeMap<u64, Reporting>) -> Vec<(ProgramName, u64)> {
+pub(super) fn tell(functions: &Functions<'_>, image: &Image<'_>, reporting: &BTreeMap<u64, Reporting>) -> Vec<(ProgramName, u64)> {
     let with = |wanted: &dyn Fn(&BTreeSet<u64>) -> bool| only(reporting.values().filter(|f| wanted(&f.reasons)).map(|f| f.walk.start));
     let has = |reasons: &BTreeSet<u64>, all: &[u64]| all.iter().all(|reason| reasons.contains(reason));
     let write = with(&|r| has(r, &[reason::UNINITIALIZED, reason::HANDSHAKE_FAILURE, reason::BAD_LENGTH]));
@@ -37,7 +37,7 @@ pub(super) fn tell(functions: &Functions<'_, '_>, image: &Image<'_>, reporting: 
 }
 
 /// `SSL_read`, not `SSL_peek`, which leaves the data where it is.
-fn read(functions: &Functions<'_, '_>, image: &Image<'_>, reporting: &BTreeMap<u64, Reporting>) -> Option<u64> {
+fn read(functions: &Functions<'_>, image: &Image<'_>, reporting: &BTreeMap<u64, Reporting>) -> Option<u64> {
     let is_public = |f: &&Reporting| f.reasons.contains(&reason::ERR_SHOULD_NOT_HAVE_BEEN_CALLED);
     let reads = |f: &&Reporting| {
         f.reasons.contains(&reason::UNINITIALIZED)
@@ -113,7 +113,7 @@ fn is_read_of(image: &Image<'_>, walk: &Walk, peek: u64) -> bool {
     let arguments: Vec<Register> = (0..3).filter_map(|n| Register::argument(image.machine(), n)).collect();
     let before = walk.instructions.iter().take_while(|instruction| instruction.address < at);
     let is_straight = before.clone().all(|i| !i.ends_flow() && !matches!(i.kind, Kind::Branch(_) | Kind::Call(_)));
-    let keeps = before.clone().all(|i| i.destination().is_none_or(|register| !arguments.contains(&register)));
+    let keeps = before.clone().all(|i| !arguments.iter().any(|register| i.writes(*register)));
     let after = walk.at(at).map(Instruction::next);
     let stores = walk.instructions.iter().filter(|i| after.is_some_and(|after| i.address >= after)).any(|i| match i.kind {
         Kind::Store { base, .. } => !is_local(image, walk, base),

@@ -4,10 +4,11 @@ use super::*;
 use crate::{
     attach::{Analysis, Found, ProbeKind, analyse},
     discovery::{
-        elf::Elf,
+        elf::{Elf, Machine},
         file::OpenedFile,
         testing::{TempDir, compile},
     },
+    machine_code::testing::{CODE, Part, READ_ONLY, UNWIND_TABLE, unwind_table},
 };
 
 /// What BoringSSL's functions look like from outside: who reports what, who calls whom.
@@ -117,7 +118,7 @@ fn no_address_but_the_start_of_a_function_is_ever_proven() {
         let file = OpenedFile::open(&path).unwrap();
         let elf = Elf::parse(&file).unwrap();
         let image = Image::of(&elf);
-        let finder = Functions::of(&image);
+        let finder = Functions::within(&image, u64::MAX);
         let every: Vec<u64> = image.code().flat_map(|segment| segment.vaddr..segment.vaddr + segment.file_size).collect();
         let proven = finder.proven(&every);
         assert!(proven.len() >= 5, "{arguments:?}: {proven:x?}");
@@ -162,8 +163,7 @@ fn every_truncation_is_refused_or_finds_functions() {
     for length in (0..bytes.len()).step_by(97) {
         let cut = bytes[..length].to_vec();
         let Ok(elf) = Elf::parse(&cut) else { continue };
-        let binary =
-            Binary { file: crate::discovery::file::FileId::default(), functions: crate::discovery::elf::Functions::default(), elf: &elf };
+        let binary = Binary::new(crate::discovery::file::FileId::default(), &elf, crate::discovery::elf::Functions::default());
         let Found { plans, .. } = StrippedBoringSsl.find(&binary);
         assert!(
             plans
@@ -172,4 +172,67 @@ fn every_truncation_is_refused_or_finds_functions() {
                 .all(|probe| { functions.contains_key(&probe.offset) && probe.offset < length as u64 })
         );
     }
+}
+
+/// Functions of 8,000 instructions that report an error: more of them than any library has.
+#[test]
+fn memory_does_not_follow_how_much_code_mentions_the_file() {
+    let (text, code) = (0x20_0000_u64, 0x1000_u64);
+    let mut bytes = vec![0xc3_u8; 16]; // what reports
+    let mut described: Vec<(u64, u64, &[u8])> = Vec::new();
+    for _ in 0..40 {
+        let start = code + bytes.len() as u64;
+        let distance = |from: u64, to: u64| i32::try_from(to.wrapping_sub(from).cast_signed()).unwrap().to_le_bytes();
+        bytes.extend([0x48, 0x8d, 0x0d].iter().chain(&distance(start + 7, text))); // lea rcx, [text]
+        bytes.extend([0xbf, 16, 0, 0, 0, 0xba, 226, 0, 0, 0, 0xe8]); // mov edi, 16; mov edx, 226; call
+        bytes.extend(distance(start + 22, code));
+        bytes.extend([0x90; 8_000]);
+        bytes.push(0xc3);
+        described.push((start, 8_023, &[]));
+    }
+    let table = unwind_table(Machine::X86_64, 0x30_0000, &described);
+    let parts = [
+        Part { vaddr: code, flags: CODE, bytes: &bytes },
+        Part { vaddr: text, flags: READ_ONLY, bytes: b"ssl/ssl_lib.cc\0" },
+        Part { vaddr: 0x30_0000, flags: UNWIND_TABLE, bytes: &table },
+    ];
+    let file = crate::machine_code::testing::elf(Machine::X86_64, true, &parts);
+    let elf = Elf::parse(&file).unwrap();
+    let image = Image::of(&elf);
+    let files = error_reports::files(&image, SOURCE_FILE);
+    let [file] = files.as_slice() else { panic!("{}", files.len()) };
+    let reporting = error_reports::functions(&Functions::of(&image), &image, file);
+    assert_eq!(reporting.values().next().unwrap().reasons, std::collections::BTreeSet::from([226]));
+    let kept: usize = reporting.values().map(|reporting| reporting.walk.instructions.len()).sum();
+    assert!((100_000..=200_000).contains(&kept), "{kept}");
+}
+
+/// A function of 60,000 instructions that is looked at again and again costs its share of the file, not a share each time.
+#[test]
+fn work_does_not_follow_how_often_code_is_asked_for() {
+    let mut bytes = vec![0x90_u8; 60_000];
+    bytes.push(0xc3);
+    let table = unwind_table(Machine::X86_64, 0x30_0000, &[(0x1000, 60_001, &[])]);
+    let parts = [Part { vaddr: 0x1000, flags: CODE, bytes: &bytes }, Part { vaddr: 0x30_0000, flags: UNWIND_TABLE, bytes: &table }];
+    let file = crate::machine_code::testing::elf(Machine::X86_64, true, &parts);
+    let elf = Elf::parse(&file).unwrap();
+    let image = Image::of(&elf);
+    let functions = Functions::within(&image, 1_000_000);
+    assert_eq!(functions.around(0x1000..0x1000 + 60_000).count(), 1);
+    assert_eq!(1_000_000 - functions.work_left(), 60_001);
+    let walks = (0..100).take_while(|_| functions.walk(0x1000).is_some()).count();
+    assert_eq!((walks, functions.work_left()), (16, 0));
+    assert_eq!((functions.proven(&[0x1000]), functions.around([0x1000]).count()), (vec![], 0), "nothing more is found");
+}
+
+#[test]
+fn copies_of_the_name_beyond_all_measure_are_not_looked_at() {
+    let text = b"ssl/ssl_lib.cc\0".repeat(100);
+    let file = crate::machine_code::testing::elf(
+        Machine::X86_64,
+        true,
+        &[Part { vaddr: 0x2000, flags: READ_ONLY, bytes: &[&text[..], &[0; 4096]].concat() }],
+    );
+    let elf = Elf::parse(&file).unwrap();
+    assert_eq!(error_reports::files(&Image::of(&elf), SOURCE_FILE).len(), 8);
 }

@@ -160,7 +160,7 @@ fn keeps_arguments(machine: Machine, code: &[Instruction], entry: u64) -> bool {
             *kept = Some(instruction.address);
         }
         // What is put there after the register was used for something else is no argument.
-        let is_lost = |(argument, kept): (&Register, &Option<u64>)| kept.is_none() && instruction.destination() == Some(*argument);
+        let is_lost = |(argument, kept): (&Register, &Option<u64>)| kept.is_none() && instruction.writes(*argument);
         let calls = matches!(instruction.kind, Kind::Branch(_) | Kind::Call(_) | Kind::CallRegister(_) | Kind::CallMemory { .. });
         if calls || instruction.ends_flow() || arguments.iter().zip(&kept).any(is_lost) {
             return false;

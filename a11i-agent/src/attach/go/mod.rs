@@ -43,7 +43,7 @@ impl TlsLibrary for GoCryptoTls {
 /// None: no Go program, or one without `crypto/tls`.
 fn plan(binary: &Binary<'_>) -> Result<Option<Planned>, GoRefusal> {
     let elf = binary.elf;
-    let table = match FunctionTable::of(elf) {
+    let table = match FunctionTable::of(binary.code()) {
         None => return Ok(None),
         // Whatever has a section of that name: without a sign that it talks TLS there is nothing to refuse.
         Some(Err(_)) if !mentions_tls(elf) => return Ok(None),
@@ -70,7 +70,7 @@ fn plan(binary: &Binary<'_>) -> Result<Option<Planned>, GoRefusal> {
         return Err(GoRefusal::Table);
     }
     let method = if has_symbols { CaptureMethod::Symbol } else { CaptureMethod::Gopclntab };
-    let plan = ProbePlan { file: binary.file, library: CaptureLibrary::Go, method, probes };
+    let plan = ProbePlan::of(binary, CaptureLibrary::Go, method, probes);
     let version = version.map(|version| version.trim_start_matches("go").to_owned());
     Ok(Some(Planned { plan: Arc::new(plan), version, refused: Vec::new() }))
 }

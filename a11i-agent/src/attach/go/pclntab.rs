@@ -2,16 +2,16 @@
 //!
 //! Of a hostile or damaged table every offset and count is checked before it is used, and a walk is bounded.
 
-use std::cell::OnceCell;
+use std::cell::Cell;
 
 use memchr::memmem;
 
 use crate::{
     discovery::{
-        elf::{Elf, Machine, Segment},
+        elf::{Elf, Segment},
         evidence::GoRefusal,
     },
-    machine_code::Image,
+    machine_code::{Functions, Image},
 };
 
 /// A function table in a file.
@@ -28,8 +28,7 @@ pub(super) struct FunctionTable<'a> {
     names: (u64, u64),
     /// Index and functions, which offsets of the index count from.
     index: u64,
-    /// Words that the loader sets, and the addresses it sets them to.
-    relocations: OnceCell<Vec<(u64, u64)>>,
+    code: &'a Functions<'a>,
 }
 
 /// A function by the table.
@@ -70,21 +69,22 @@ impl Layout {
 
 impl<'a> FunctionTable<'a> {
     /// The file's table; `None`: it is no Go program, as far as can be told.
-    pub(super) fn of(elf: &'a Elf<'a>) -> Option<Result<Self, GoRefusal>> {
+    pub(super) fn of(code: &'a Functions<'a>) -> Option<Result<Self, GoRefusal>> {
+        let elf = code.image().elf();
         let section = SECTIONS.iter().find_map(|name| elf.section(name));
         if let Some(section) = section {
-            return Some(Self::at(elf, section.offset, section.size));
+            return Some(Self::at(code, section.offset, section.size));
         }
         // Some linkers put the table into a section of theirs.
         let may_be_go = !elf.has_sections() || elf.section(".go.buildinfo").is_some();
-        if may_be_go { Self::by_magic(elf).map(Ok) } else { None }
+        if may_be_go { Self::by_magic(code).map(Ok) } else { None }
     }
 
     /// Where no section says it: the header is known by its first eight bytes and by what follows.
-    fn by_magic(elf: &'a Elf<'a>) -> Option<Self> {
-        let image = Image::of(elf);
+    fn by_magic(code: &'a Functions<'a>) -> Option<Self> {
+        let image = code.image();
         let mut found = None;
-        for segment in elf.segments().iter().filter(|segment| !segment.executable) {
+        for segment in image.segments().iter().filter(|segment| !segment.executable) {
             image.windows(segment, HEADER_BYTES as u64, |address, window| {
                 for at in memmem::find_iter(window, &MAGIC_TAIL) {
                     let Some(offset) = address.checked_add(at as u64).and_then(|tail| tail.checked_sub(1)?.checked_sub(segment.vaddr))
@@ -94,7 +94,7 @@ impl<'a> FunctionTable<'a> {
                     let size = segment.file_size.saturating_sub(offset);
                     if offset % ALIGNMENT == 0
                         && let Some(offset) = segment.offset.checked_add(offset)
-                        && let Ok(table) = Self::at(elf, offset, size)
+                        && let Ok(table) = Self::at(code, offset, size)
                     {
                         found = Some(table);
                         return false;
@@ -109,7 +109,8 @@ impl<'a> FunctionTable<'a> {
         found
     }
 
-    fn at(elf: &'a Elf<'a>, offset: u64, size: u64) -> Result<Self, GoRefusal> {
+    fn at(code: &'a Functions<'a>, offset: u64, size: u64) -> Result<Self, GoRefusal> {
+        let elf = code.image().elf();
         let mut header = [0; HEADER_BYTES];
         elf.source().read_exact_at(offset, &mut header).map_err(|_| GoRefusal::Table)?;
         let magic = u32::from_le_bytes(*header.first_chunk().ok_or(GoRefusal::Table)?);
@@ -127,18 +128,8 @@ impl<'a> FunctionTable<'a> {
             return Err(GoRefusal::Table);
         };
         let size = size.min(elf.source().len().saturating_sub(offset)).min(MAX_TABLE_BYTES);
-        let table = Self {
-            elf,
-            offset,
-            size,
-            address: address_of(elf, offset)?,
-            layout,
-            functions,
-            text,
-            names: (names, names_end),
-            index,
-            relocations: OnceCell::new(),
-        };
+        let table =
+            Self { elf, offset, size, address: address_of(elf, offset)?, layout, functions, text, names: (names, names_end), index, code };
         let index_bytes = functions.checked_mul(2 * layout.number()).and_then(|bytes| bytes.checked_add(layout.number()));
         let is_inside = names < names_end
             && names_end <= index
@@ -236,11 +227,13 @@ impl<'a> FunctionTable<'a> {
         let image = Image::of(self.elf);
         let needle = self.address.to_le_bytes();
         let mut text = None;
+        let candidates = Cell::new(MAX_MODULES);
         for segment in self.elf.segments().iter().filter(|segment| segment.writable) {
             image.windows(segment, MODULE_BYTES, |address, window| {
                 text = memmem::find_iter(window, &needle)
                     .filter_map(|at| address.checked_add(at as u64))
                     .filter(|module| module % ALIGNMENT == 0)
+                    .take_while(|_| candidates.replace(candidates.get().saturating_sub(1)) > 0)
                     .find_map(|module| self.text_of_module(&image, module));
                 text.is_none()
             });
@@ -250,10 +243,9 @@ impl<'a> FunctionTable<'a> {
         }
         // Where the linker left the addresses to the loader alone.
         text.or_else(|| {
-            self.relocations()
-                .iter()
-                .filter(|(_, value)| *value == self.address)
-                .find_map(|(module, _)| self.text_of_module(&image, *module))
+            self.elf.is_position_independent().then_some(())?;
+            let modules = self.code.pointers().slots_of(self.address);
+            modules.take(MAX_MODULES).find_map(|module| self.text_of_module(&image, module))
         })
     }
 
@@ -262,15 +254,16 @@ impl<'a> FunctionTable<'a> {
             let at = module.checked_add(index.checked_mul(8)?)?;
             self.relocated(at, image.word(at)?)
         };
+        // What costs least first: windows of the table are read only for what has its shape.
         let index = self.address.checked_add(self.index)?;
+        if word(MODULE_TABLE)? != index || word(MODULE_INDEX)? != index || word(MODULE_INDEX + 1)? != self.functions.checked_add(1)? {
+            return None;
+        }
+        let text = word(MODULE_TEXT).filter(|text| image.is_code(*text))?;
         let mut window = Window::default();
-        let first = self.start(&mut window, 0)?;
-        let last = self.start(&mut window, self.functions)?;
-        let text = word(MODULE_TEXT)?;
-        let repeats =
-            word(MODULE_TABLE)? == index && word(MODULE_INDEX)? == index && word(MODULE_INDEX + 1)? == self.functions.checked_add(1)?;
-        let bounds = word(MODULE_TEXT - 2)? == text.checked_add(first)? && word(MODULE_TEXT - 1)? == text.checked_add(last)?;
-        (repeats && bounds && image.is_code(text)).then_some(text)
+        let first = text.checked_add(self.start(&mut window, 0)?)?;
+        let last = text.checked_add(self.start(&mut window, self.functions)?)?;
+        (word(MODULE_TEXT - 2)? == first && word(MODULE_TEXT - 1)? == last).then_some(text)
     }
 
     /// The word at `address` when the program runs, before it is moved as a whole.
@@ -278,11 +271,7 @@ impl<'a> FunctionTable<'a> {
         if in_file != 0 || !self.elf.is_position_independent() {
             return Some(in_file);
         }
-        self.relocations().iter().find(|(slot, _)| *slot == address).map(|(_, value)| *value)
-    }
-
-    fn relocations(&self) -> &[(u64, u64)] {
-        self.relocations.get_or_init(|| relative_relocations(self.elf).unwrap_or_default())
+        self.code.pointers().value_at(address)
     }
 
     fn address_in_index(&self, number: u64) -> Result<u64, GoRefusal> {
@@ -340,32 +329,6 @@ impl Window {
     }
 }
 
-/// Slots and values of the table `DT_RELA`. Go's own linker writes the values into the file as well, others leave zeros there.
-fn relative_relocations(elf: &Elf<'_>) -> Option<Vec<(u64, u64)>> {
-    let relative = match elf.machine() {
-        Machine::X86_64 => R_X86_64_RELATIVE,
-        Machine::Aarch64 => R_AARCH64_RELATIVE,
-    };
-    let (offset, size) = elf.relocations().rela?;
-    let size = size.min(elf.source().len().saturating_sub(offset)).min(MAX_RELOCATION_BYTES);
-    let (mut found, mut window, mut at) = (Vec::new(), Vec::new(), 0);
-    while at < size {
-        window.resize(usize::try_from((size - at).min(RELOCATION_BYTES as u64 * 8_192)).ok()?, 0);
-        elf.source().read_exact_at(offset.checked_add(at)?, &mut window).ok()?;
-        at = at.checked_add(window.len() as u64)?;
-        let (entries, _) = window.as_chunks::<RELOCATION_BYTES>();
-        for entry in entries {
-            let (slot, rest) = entry.split_first_chunk::<8>()?;
-            let (info, value) = rest.split_first_chunk::<8>()?;
-            // Symbol in the upper half, type in the lower.
-            if u64::from_le_bytes(*info) == relative {
-                found.push((u64::from_le_bytes(*slot), u64::from_le_bytes(*value.first_chunk()?)));
-            }
-        }
-    }
-    Some(found)
-}
-
 fn address_of(elf: &Elf<'_>, offset: u64) -> Result<u64, GoRefusal> {
     let into = |segment: &&Segment| offset.checked_sub(segment.offset).is_some_and(|into| into < segment.file_size);
     let segment = elf.segments().iter().find(into).ok_or(GoRefusal::Table)?;
@@ -384,6 +347,8 @@ const MODULE_TABLE: u64 = 13;
 const MODULE_INDEX: u64 = 16;
 const MODULE_TEXT: u64 = 22;
 const MODULE_BYTES: u64 = 24 * 8;
+/// Words that hold the table's address: the module's own, and few others.
+const MAX_MODULES: usize = 1_024;
 /// What all wanted names begin with.
 const PREFIX: &[u8] = b"crypto/tls.(*Conn).";
 /// The largest Go programs have some hundred thousand functions.
@@ -392,8 +357,3 @@ const MAX_TABLE_BYTES: u64 = 512 * 1024 * 1024;
 /// The linker writes each name once.
 const MAX_NAMES: usize = 64;
 const WINDOW: u64 = 256 * 1024;
-const R_X86_64_RELATIVE: u64 = 8;
-const R_AARCH64_RELATIVE: u64 = 1027;
-const RELOCATION_BYTES: usize = 24;
-/// The largest programs have some million.
-const MAX_RELOCATION_BYTES: u64 = 64 * 1024 * 1024;

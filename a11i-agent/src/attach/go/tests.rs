@@ -219,7 +219,7 @@ fn planned(file: &[u8]) -> Result<Option<Planned>, GoRefusal> {
     let file = file.to_vec();
     let Ok(elf) = Elf::parse(&file) else { return Ok(None) };
     let functions = elf.functions(NAMES).unwrap_or_default();
-    plan(&Binary { file: FileId::default(), elf: &elf, functions })
+    plan(&Binary::new(FileId::default(), &elf, functions))
 }
 
 fn probed(planned: &Planned) -> Vec<(ProgramName, ProbeKind, u64)> {
@@ -309,4 +309,40 @@ fn a_program_that_ends_early_is_no_plan_and_no_panic() {
             assert!(length > file.len() - 64, "only the version and what is not asked for may be missing: {length}: {planned:?}");
         }
     }
+}
+
+/// Counts what is read of it.
+struct Counting {
+    file: Vec<u8>,
+    reads: std::cell::Cell<usize>,
+    bytes: std::cell::Cell<usize>,
+}
+
+impl crate::discovery::file::ByteSource for Counting {
+    fn len(&self) -> u64 {
+        self.file.len() as u64
+    }
+
+    fn read_exact_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        self.reads.set(self.reads.get() + 1);
+        self.bytes.set(self.bytes.get() + into.len());
+        self.file.read_exact_at(offset, into)
+    }
+}
+
+/// Data that is nothing but the table's address: each word could be where the runtime describes the module.
+#[test]
+fn look_alikes_of_the_module_cost_little_and_are_not_looked_at_without_end() {
+    let (mut file, _) = program(Shape { module: false, ..NEW });
+    let words = 200_000;
+    file.resize(file.len().next_multiple_of(8), 0);
+    file.extend(std::iter::repeat_n(DATA.to_le_bytes(), words).flatten());
+    let size = file.len() as u64 - DATA_OFFSET;
+    file[64 + 56 + 32..64 + 56 + 40].copy_from_slice(&size.to_le_bytes());
+    let length = file.len();
+    let source = Counting { file, reads: Default::default(), bytes: Default::default() };
+    let elf = Elf::parse(&source).unwrap();
+    let functions = elf.functions(NAMES).unwrap_or_default();
+    assert_eq!(plan(&Binary::new(FileId::default(), &elf, functions)), Err(GoRefusal::TextStart));
+    assert!(source.reads.get() < 2_000 && source.bytes.get() < 4 * length, "{} reads, {} bytes", source.reads.get(), source.bytes.get());
 }

@@ -3,26 +3,36 @@
 //! A cipher is a trait object too: one of its methods makes the encrypter, the next one the decrypter. The first mentions the encrypter's
 //! table; the second returns the decrypter's as the second word of a box.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use super::{
     Pair,
     method_table::{Encrypter, MethodTable, table},
 };
-use crate::machine_code::{Functions, Image, Instructions, Kind, Register, Walk, references};
+use crate::machine_code::{Functions, Image, Instructions, Kind, Reference, Register, Walk, references};
 
 /// Pairs of encrypters and decrypters that belong together; what has no certain partner is left out.
-pub(super) fn pairs<'a>(image: &Image<'a>, functions: &Functions<'_, 'a>, encrypters: &[Encrypter]) -> Vec<Pair> {
+pub(super) fn pairs<'a>(image: &Image<'a>, functions: &Functions<'a>, encrypters: &[Encrypter]) -> Vec<Pair> {
     let pointers = functions.pointers();
     let mut targets: Vec<_> = encrypters.iter().map(|encrypter| encrypter.table.at).collect();
     targets.sort_unstable();
     targets.dedup();
-    let finder = Finder { image, functions, encrypters: &targets };
+    let finder = Finder { image, functions, encrypters: &targets, made: RefCell::default() };
     let mut constructors: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
-    for reference in references(image, &targets) {
-        let Some(start) = functions.start_of(reference.at) else { continue };
+    let mut by_start: BTreeMap<u64, Vec<Reference>> = BTreeMap::new();
+    for reference in references(image, &targets).into_iter().take(MAX_REFERENCES) {
+        if let Some(start) = functions.start_of(reference.at) {
+            by_start.entry(start).or_default().push(reference);
+        }
+    }
+    for (start, references) in by_start {
+        let Some(walk) = functions.walk(start) else { continue };
         // An instruction that a decode from the function's start reaches: no look-alike bytes.
-        if finder.walk(start).is_some_and(|walk| walk.at(reference.at).is_some()) {
+        for reference in references.iter().filter(|reference| walk.at(reference.at).is_some()) {
             constructors.entry(reference.target).or_default().insert(start);
         }
     }
@@ -33,7 +43,7 @@ pub(super) fn pairs<'a>(image: &Image<'a>, functions: &Functions<'_, 'a>, encryp
         let starts = constructors.get(&encrypter.table.at).into_iter().flatten();
         let methods: BTreeSet<u64> = starts.flat_map(|start| std::iter::once(*start).chain(forwarders.of(*start))).collect();
         let next = methods.iter().flat_map(|method| pointers.slots_of(*method)).filter_map(|slot| pointers.value_at(slot.checked_add(8)?));
-        let makers: BTreeSet<u64> = next.filter(|maker| image.is_code(*maker)).collect();
+        let makers: BTreeSet<u64> = next.filter(|maker| image.is_code(*maker)).take(MAX_MAKERS).collect();
         let made: BTreeSet<u64> = makers.iter().flat_map(|maker| finder.made_by(*maker, FOLLOWED)).collect();
         let tables = made.iter().filter_map(|at| table(image, pointers, *at));
         found.extend(tables.map(|decrypter| Pair { encrypter: *encrypter, decrypter }));
@@ -41,11 +51,22 @@ pub(super) fn pairs<'a>(image: &Image<'a>, functions: &Functions<'_, 'a>, encryp
     found
 }
 
-struct Finder<'f, 'i, 'a> {
+struct Finder<'f, 'a> {
     image: &'f Image<'a>,
-    functions: &'f Functions<'i, 'a>,
+    functions: &'f Functions<'a>,
     /// Tables of encrypters, ascending.
     encrypters: &'f [u64],
+    /// What is known of functions that were decoded.
+    made: RefCell<BTreeMap<u64, Rc<Made>>>,
+}
+
+/// What a function makes.
+#[derive(Default)]
+struct Made {
+    /// Tables that it loads into the register of a result's second word.
+    tables: BTreeSet<u64>,
+    /// Whom it calls or hands over to.
+    next: Vec<u64>,
 }
 
 /// Methods that only hand over to a constructor.
@@ -58,14 +79,13 @@ impl Forwarders {
     }
 }
 
-impl Finder<'_, '_, '_> {
-    fn walk(&self, start: u64) -> Option<Walk> {
-        self.functions.walk(start)
-    }
-
+impl Finder<'_, '_> {
     /// Methods of tables that end in a jump to one of these. Only short ones: they pass their arguments on.
     fn forwarders(&self, constructors: &BTreeSet<u64>) -> Forwarders {
         let mut found = Forwarders::default();
+        if constructors.is_empty() {
+            return found;
+        }
         let entries: Vec<_> = self.functions.pointers().iter().collect();
         let mut looked_at = BTreeSet::new();
         for pair in entries.windows(2) {
@@ -96,13 +116,24 @@ impl Finder<'_, '_, '_> {
 
     /// Tables that this function, or those it hands over to, loads into the register of a result's second word.
     fn made_by(&self, maker: u64, levels: u32) -> BTreeSet<u64> {
-        let Some(walk) = self.walk(maker) else { return BTreeSet::new() };
-        let found = self.loaded(&walk);
-        if !found.is_empty() || levels == 0 {
-            return found;
+        let made = self.made(maker);
+        if !made.tables.is_empty() || levels == 0 {
+            return made.tables.clone();
         }
-        let next: BTreeSet<u64> = walk.tail_jumps.iter().copied().chain(walk.calls().map(|(_, target)| target)).collect();
-        next.into_iter().take(MAX_FOLLOWED).flat_map(|target| self.made_by(target, levels.saturating_sub(1))).collect()
+        made.next.iter().flat_map(|target| self.made_by(*target, levels.saturating_sub(1))).collect()
+    }
+
+    fn made(&self, maker: u64) -> Rc<Made> {
+        if let Some(known) = self.made.borrow().get(&maker) {
+            return Rc::clone(known);
+        }
+        let made = self.functions.walk(maker).map(|walk| {
+            let next: BTreeSet<u64> = walk.tail_jumps.iter().copied().chain(walk.calls().map(|(_, target)| target)).collect();
+            Made { tables: self.loaded(&walk), next: next.into_iter().take(MAX_FOLLOWED).collect() }
+        });
+        let made = Rc::new(made.unwrap_or_default());
+        self.made.borrow_mut().insert(maker, Rc::clone(&made));
+        made
     }
 
     fn loaded(&self, walk: &Walk) -> BTreeSet<u64> {
@@ -117,9 +148,7 @@ impl Finder<'_, '_, '_> {
             } else {
                 None
             };
-            if let Some(to) = instruction.destination() {
-                held.remove(&to);
-            }
+            held.retain(|register, _| !instruction.writes(*register));
             let Some((to, value)) = loaded else { continue };
             held.insert(to, value);
             let is_other = self.encrypters.binary_search(&value).is_err();
@@ -137,6 +166,10 @@ impl Finder<'_, '_, '_> {
     }
 }
 
+/// A table is mentioned where its object is made: in a few functions.
+const MAX_REFERENCES: usize = 4_096;
+/// A cipher has one; functions that do the same are folded into one, which then stands in several tables.
+const MAX_MAKERS: usize = 64;
 /// Functions that the maker of a decrypter may hand over to, one after the other.
 const FOLLOWED: u32 = 2;
 /// Functions looked at on each of these steps.

@@ -20,7 +20,7 @@ use crate::{
         elf::{Refusal, RefusedSymbol},
         evidence::Evidence,
     },
-    machine_code::{Functions, Image, Incomplete, Instructions, Kind, Walk, literals},
+    machine_code::{Functions, Image, Incomplete, Indirect, Instructions, Kind, Walk, holds_loaded, literals},
 };
 
 /// See the module.
@@ -32,20 +32,20 @@ impl TlsLibrary for Rustls {
     }
 
     fn find(&self, binary: &Binary<'_>) -> Found {
-        let image = Image::of(binary.elf);
-        let functions = Functions::of(&image);
-        let encrypters = method_table::encrypters(&image, functions.pointers());
+        let functions = binary.code();
+        let image = functions.image();
+        let encrypters = method_table::encrypters(image, functions.pointers());
         if encrypters.is_empty() {
             return Found::default();
         }
-        let pairs = constructor::pairs(&image, &functions, &encrypters);
-        let (probes, refused) = probes(&image, &functions, &pairs);
+        let pairs = constructor::pairs(image, functions, &encrypters);
+        let (probes, refused) = probes(image, functions, &pairs);
         let has = |program| probes.iter().any(|probe| probe.program == program);
         if !has(ProgramName::RustlsEncrypt) || !has(ProgramName::RustlsDecryptExit) {
             return Found { evidence: vec![Evidence::RustlsUnproven], ..Found::default() };
         }
-        let plan = ProbePlan { file: binary.file, library: CaptureLibrary::Rustls, method: CaptureMethod::Structure, probes };
-        let planned = Planned { plan: Arc::new(plan), version: version(&image, &pairs), refused };
+        let plan = ProbePlan::of(binary, CaptureLibrary::Rustls, CaptureMethod::Structure, probes);
+        let planned = Planned { plan: Arc::new(plan), version: version(image, &pairs), refused };
         Found { plans: vec![planned], ..Found::default() }
     }
 }
@@ -59,7 +59,7 @@ struct Pair {
 
 /// Entries of both methods and of the keys' destructors, and every return of `decrypt`. A decryption is left out when one of its returns
 /// is not certain; an address that would be two things is left out too.
-fn probes(image: &Image<'_>, functions: &Functions<'_, '_>, pairs: &[Pair]) -> (Vec<Probe>, Vec<RefusedSymbol>) {
+fn probes(image: &Image<'_>, functions: &Functions<'_>, pairs: &[Pair]) -> (Vec<Probe>, Vec<RefusedSymbol>) {
     let starts = pairs.iter().flat_map(|Pair { encrypter, decrypter }| {
         [Some(encrypter.table.method), encrypter.table.drop, Some(decrypter.method), decrypter.drop].into_iter().flatten()
     });
@@ -96,10 +96,10 @@ fn probes(image: &Image<'_>, functions: &Functions<'_, '_>, pairs: &[Pair]) -> (
 }
 
 /// Where a function returns; none when that is not certain.
-fn exits(image: &Image<'_>, functions: &Functions<'_, '_>, start: u64) -> Option<Vec<u64>> {
+fn exits(image: &Image<'_>, functions: &Functions<'_>, start: u64) -> Option<Vec<u64>> {
     let walk = functions.walk(start)?;
     // What leaves by a jump returns elsewhere, where nobody looks.
-    if !walk.is_balanced || !walk.tail_jumps.is_empty() {
+    if !walk.is_balanced || !walk.tail_jumps.is_empty() || !walk.indirect_tail_calls.is_empty() {
         return None;
     }
     let returns = match walk.incomplete {
@@ -120,7 +120,17 @@ fn linear(image: &Image<'_>, end: u64, walk: &Walk) -> Option<Vec<u64>> {
     let targets = instructions
         .iter()
         .filter_map(|instruction| if let Kind::Jump(target) | Kind::Branch(target) = instruction.kind { Some(target) } else { None });
-    let is_whole = instructions.last().is_some_and(|last| last.next() == end)
+    // By a slot of the linkage table, or by a method's address: it would return elsewhere.
+    let leaves = instructions.iter().enumerate().any(|(index, instruction)| {
+        let Kind::JumpIndirect(by) = instruction.kind else { return false };
+        match by {
+            Indirect::Slot(_) | Indirect::Memory { .. } => true,
+            Indirect::Register(register) => holds_loaded(instructions.iter().take(index).rev(), register),
+            Indirect::Indexed => false,
+        }
+    });
+    let is_whole = !leaves
+        && instructions.last().is_some_and(|last| last.next() == end)
         && walk.instructions.iter().map(|instruction| instruction.address).all(begins)
         && targets.into_iter().all(begins);
     is_whole.then(|| instructions.iter().filter(|instruction| instruction.kind == Kind::Return).map(|i| i.address).collect())

@@ -4,15 +4,16 @@ use super::*;
 use crate::{
     attach::{Analysis, analyse},
     discovery::{
-        elf::Elf,
+        elf::{Elf, Machine},
         file::{ByteSource, OpenedFile},
     },
+    machine_code::testing::{CODE, Part, UNWIND_TABLE, unwind_table},
 };
 
 fn found_in(source: &dyn ByteSource, file: &OpenedFile) -> Found {
     let Ok(elf) = Elf::parse(source) else { return Found::default() };
     let functions = elf.functions(&[]).unwrap_or_default();
-    Rustls.find(&Binary { file: file.id(), elf: &elf, functions })
+    Rustls.find(&Binary::new(file.id(), &elf, functions))
 }
 
 /// This very program: rustls with ring in an unstripped debug build, whose functions are no leaves.
@@ -153,4 +154,37 @@ fn a_program_with_rustls_is_attached_by_the_list_of_libraries() {
         let Analysis { plans, .. } = analyse(&file, file.id()).unwrap();
         assert!(plans.iter().any(|planned| planned.plan.library == CaptureLibrary::Rustls));
     }
+}
+
+/// Where the function made of these bytes returns, which has an entry in the unwind table.
+fn exits_of(code: &[u8]) -> Option<Vec<u64>> {
+    let table = unwind_table(Machine::X86_64, 0x3000, &[(0x1000, code.len() as u64, &[])]);
+    let parts = [Part { vaddr: 0x1000, flags: CODE, bytes: code }, Part { vaddr: 0x3000, flags: UNWIND_TABLE, bytes: &table }];
+    let file = crate::machine_code::testing::elf(Machine::X86_64, true, &parts);
+    let elf = Elf::parse(&file).unwrap();
+    let image = Image::of(&elf);
+    exits(&image, &Functions::of(&image), 0x1000)
+}
+
+#[test]
+fn a_decryption_that_returns_elsewhere_is_left_out() {
+    // test edi, edi; je +1; ret; …
+    let choice = [0x85, 0xff, 0x74, 0x01, 0xc3];
+    let with = |end: &[u8]| exits_of(&[&choice[..], end].concat());
+    assert_eq!(with(&[0xc3]), Some(vec![0x1004, 0x1005]));
+    assert_eq!(with(&[0xff, 0x25, 0, 0x10, 0, 0]), None, "jmp [rip+0x1000]: a slot of the linkage table");
+    assert_eq!(with(&[0x48, 0x8b, 0x06, 0xff, 0x60, 0x18]), None, "mov rax, [rsi]; jmp [rax+24]: a method");
+    assert_eq!(with(&[0x48, 0x8b, 0x06, 0xff, 0xe0]), None, "mov rax, [rsi]; jmp rax");
+    assert_eq!(with(&[0xe9, 0, 0x10, 0, 0]), None, "jmp elsewhere");
+}
+
+#[test]
+fn a_choice_by_table_does_not_hide_that_a_branch_returns_elsewhere() {
+    // push rbx; movsxd rax, [rsi+rdi*4]; add rax, rsi; jmp rax
+    let choice = [0x53, 0x48, 0x63, 0x04, 0xbe, 0x48, 0x01, 0xf0, 0xff, 0xe0];
+    let with = |branches: &[u8]| exits_of(&[&choice[..], branches].concat());
+    assert_eq!(with(&[0x5b, 0xc3, 0x5b, 0xc3]), Some(vec![0x100b, 0x100d]));
+    assert_eq!(with(&[0x5b, 0xc3, 0x5b, 0xff, 0x25, 0, 0x10, 0, 0]), None, "pop rbx; jmp [rip+0x1000]");
+    assert_eq!(with(&[0x5b, 0xc3, 0x48, 0x8b, 0x06, 0x5b, 0xff, 0x60, 0x18]), None, "mov rax, [rsi]; pop rbx; jmp [rax+24]");
+    assert_eq!(with(&[0x5b, 0xc3, 0x48, 0x8b, 0x06, 0x5b, 0xff, 0xe0]), None, "mov rax, [rsi]; pop rbx; jmp rax");
 }

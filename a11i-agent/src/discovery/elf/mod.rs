@@ -58,7 +58,7 @@ pub struct Segment {
     pub writable: bool,
     pub offset: u64,
     pub vaddr: u64,
-    /// Bytes in the file.
+    /// Bytes in the file; what the header claims beyond its end is not counted.
     pub file_size: u64,
 }
 
@@ -137,7 +137,7 @@ impl<'a> Elf<'a> {
             return Err(ElfError::OtherType(kind.0));
         }
         let program_headers = program_headers(source, &header)?;
-        let segments = loadable(&program_headers);
+        let segments = loadable(&program_headers, source.len())?;
         let sections = sections(source, &header).unwrap_or_default();
         let mut parsed = Self {
             source,
@@ -327,8 +327,9 @@ fn program_headers(source: &dyn ByteSource, header: &elf::FileHeader64<LE>) -> R
     read_many(source, header.e_phoff.get(LE), count, MAX_PROGRAM_HEADERS, "the program headers")
 }
 
-fn loadable(headers: &[elf::ProgramHeader64<LE>]) -> Vec<Segment> {
-    headers
+/// What the file has of its segments. Memory and time of whoever looks at them follow their sizes: claims are not believed.
+fn loadable(headers: &[elf::ProgramHeader64<LE>], length: u64) -> Result<Vec<Segment>, ElfError> {
+    let segments: Vec<Segment> = headers
         .iter()
         .filter(|header| header.p_type.get(LE) == elf::PT_LOAD)
         .map(|header| Segment {
@@ -336,9 +337,15 @@ fn loadable(headers: &[elf::ProgramHeader64<LE>]) -> Vec<Segment> {
             writable: header.p_flags.get(LE).0 & elf::PF_W.0 != 0,
             offset: header.p_offset.get(LE),
             vaddr: header.p_vaddr.get(LE),
-            file_size: header.p_filesz.get(LE),
+            file_size: header.p_filesz.get(LE).min(length.saturating_sub(header.p_offset.get(LE))),
         })
-        .collect()
+        .collect();
+    let total = segments.iter().fold(0_u64, |total, segment| total.saturating_add(segment.file_size));
+    let limit = length.saturating_mul(MAX_TIMES_MAPPED);
+    if total > limit {
+        return Err(ElfError::TooMany { what: "bytes of segments", count: total, limit });
+    }
+    Ok(segments)
 }
 
 fn sections(source: &dyn ByteSource, header: &elf::FileHeader64<LE>) -> Result<Vec<Section>, ElfError> {
@@ -426,6 +433,8 @@ const fn size_of_u64<T>() -> u64 {
 
 /// The kernel loads no program whose headers exceed 64 KiB: 1,170 of 56 bytes.
 const MAX_PROGRAM_HEADERS: u64 = 1_170;
+/// Linkers put each byte into one segment, and the page where two of them meet into both.
+const MAX_TIMES_MAPPED: u64 = 2;
 /// Linked files have dozens of sections; object files, which have thousands, are not loaded.
 const MAX_SECTIONS: u64 = 4_096;
 const MAX_SECTION_NAMES: u64 = 256 * 1024;

@@ -1,5 +1,8 @@
 use super::*;
-use crate::discovery::testing::{TempDir, compile, openssl_look_alike};
+use crate::{
+    discovery::testing::{TempDir, compile, openssl_look_alike},
+    machine_code::testing::{CODE, Part, elf as elf_of},
+};
 
 const NAMES: &[&str] = &["SSL_read", "SSL_write", "SSL_free", "SSL_absent"];
 
@@ -124,4 +127,31 @@ fn what_is_not_a_program_of_this_kind_is_named() {
     bytes[4] = 2;
     bytes[18] = 243; // RISC-V
     assert!(matches!(offsets(&bytes), Err(ElfError::OtherMachine(243))));
+}
+
+/// A file of `length` bytes with a code segment for each of `claims`: offset and size as its header states them.
+fn with_segments(length: usize, claims: &[(u64, u64)]) -> Vec<u8> {
+    let mut file =
+        elf_of(Machine::X86_64, true, &claims.iter().map(|_| Part { vaddr: 0x1000, flags: CODE, bytes: &[] }).collect::<Vec<_>>());
+    file.resize(length, 0);
+    for (header, (offset, size)) in file[64..].chunks_exact_mut(56).zip(claims) {
+        header[8..16].copy_from_slice(&offset.to_le_bytes());
+        header[32..40].copy_from_slice(&size.to_le_bytes());
+    }
+    file
+}
+
+#[test]
+fn a_segment_has_no_more_bytes_than_the_file_and_all_of_them_not_many_times_as_many() {
+    let sizes = |claims: &[(u64, u64)]| {
+        let file = with_segments(0x4000, claims);
+        Elf::parse(&file)
+            .map(|elf| elf.segments().iter().map(|segment| segment.file_size).collect::<Vec<_>>())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(sizes(&[(0x1000, 0x1000), (0x2000, 0x2000)]).unwrap(), [0x1000, 0x2000]);
+    assert_eq!(sizes(&[(0x1000, 1 << 40), (0x4000, 1 << 40), (u64::MAX, u64::MAX)]).unwrap(), [0x3000, 0, 0]);
+    assert_eq!(sizes(&[(0, 0x4000), (0, 0x4000)]).unwrap(), [0x4000, 0x4000]);
+    let refused = sizes(&vec![(0, u64::MAX); 60]).unwrap_err();
+    assert_eq!(refused, "bytes of segments: 983040 are more than 32768");
 }

@@ -267,7 +267,11 @@ impl Coverage {
             }
             // Its next version is reported by itself.
             AttachError::Changed => self.drop_file(file, DetachReason::Changed),
-            AttachError::TooManyProcesses | AttachError::NoProcessScope | AttachError::NoProgram(_) | AttachError::Kernel { .. } => {
+            AttachError::Unanswered
+            | AttachError::TooManyProcesses
+            | AttachError::NoProcessScope
+            | AttachError::NoProgram(_)
+            | AttachError::Kernel { .. } => {
                 let reason = error.to_string();
                 // The same again is no news.
                 let is_said = used.said.replace(reason.clone()).is_some_and(|said| said == reason);
