@@ -154,7 +154,8 @@ impl Exchanges {
         if let HttpEventKind::Request(head) = kind {
             if Unseen::is_possible(&head) && self.open.len().saturating_add(self.unseen.len()) < self.limits.exchanges {
                 self.unseen.push(Unseen { id, head: *head, body: BodyBuffer::default() });
-            } else {
+            } else if !(head.headers.has_unseen() && head.path.is_empty()) {
+                // Of a path that was not seen nothing is said, not even that it is none that is known.
                 self.begin(id, *head, context);
             }
             return None;
