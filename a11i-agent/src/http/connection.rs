@@ -181,7 +181,7 @@ impl Connection {
         match &mut self.state {
             State::Http1(h1) => {
                 h1.push(segment, &mut context);
-                let over = h1.is_over();
+                let is_over = h1.is_over();
                 if let Some((client, accepted)) = h1.take_accepted() {
                     let mut socket = WebSocket::new(client, &accepted, context.settings.decode);
                     if let Some(bytes @ [_, ..]) = accepted.rest.get(..) {
@@ -189,7 +189,13 @@ impl Connection {
                         socket.push(rest, &mut context);
                     }
                     self.state = State::WebSocket(Box::new(socket));
-                } else if over {
+                } else if let Some(upgraded) = h1.take_upgraded() {
+                    let mut h2 = H2::upgraded(upgraded.client, upgraded.exchange, upgraded.next_id);
+                    if let rest @ [_, ..] = upgraded.rest.as_slice() {
+                        h2.push(Segment { body: SegmentBody::Bytes(rest), ..segment }, &mut context);
+                    }
+                    self.state = State::Http2(Box::new(h2));
+                } else if is_over {
                     self.state = State::Ignored;
                 }
             }

@@ -32,6 +32,11 @@ use a11i_common::identity::BootTime;
 
 use crate::call::{Completeness, Role};
 
+/// Appends a string in the Huffman code of RFC 7541 to `out`: for whoever makes header blocks, as `replay` does.
+pub(crate) fn huffman_encode(input: &[u8], out: &mut Vec<u8>) {
+    h2::huffman_encode(input, out);
+}
+
 /// A request and its response, numbered per connection in order of the requests.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ExchangeId(pub u64);

@@ -192,6 +192,7 @@ impl Desk {
         add(&mut counters.discarded_bytes, reassembly.discarded_bytes().saturating_sub(discarded));
         let after = exchanges.counters();
         seen.other |= after.unlike > before.unlike;
+        seen.llm |= after.presumed > before.presumed;
         add_exchanges(&mut counters.exchanges, before, after);
         while let Some(notice) = http.take_notice() {
             seen.notice(notice);

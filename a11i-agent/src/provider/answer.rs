@@ -131,6 +131,8 @@ impl Answer {
             (b'{' | b'[', Label::Stream(Framing::Sse | Framing::AwsEventStream)) => None,
             (0, Label::Other) if streams && usual == Framing::AwsEventStream => Some(usual),
             (b'd' | b'e' | b'i' | b'r' | b':', Label::Other | Label::Absent) if streams => Some(Framing::Sse),
+            // No JSON begins so. The label may only be unseen, and with it the path that asked for a stream.
+            (b'd' | b'e' | b'i' | b'r' | b':', Label::Absent) if usual == Framing::Sse && !failed => Some(Framing::Sse),
             (_, Label::Stream(framing)) => Some(framing),
             (_, Label::Absent) => streams.then_some(usual),
             (_, Label::Other) => None,

@@ -12,6 +12,7 @@ use super::{
     conversation::Conversations,
     endpoint::Endpoint,
     rate_limit, trace_context,
+    unseen_path::Unseen,
 };
 use crate::{
     call::{
@@ -77,6 +78,8 @@ pub struct ExchangeCounters {
     pub dropped_events: u64,
     /// Events of streams that did not arrive as they were sent: their checksum says so.
     pub damaged_events: u64,
+    /// Calls that their body told, since their path was not seen.
+    pub presumed: u64,
 }
 
 /// The model calls of one connection.
@@ -86,6 +89,8 @@ pub struct Exchanges {
     limits: ExchangeLimits,
     open: Vec<Exchange>,
     conversations: Conversations,
+    /// Requests whose path was not seen and whose body is on its way.
+    unseen: Vec<Unseen>,
     counters: ExchangeCounters,
 }
 
@@ -142,14 +147,21 @@ impl RequestBody {
 
 impl Exchanges {
     pub fn new(routes: Arc<Routes>, limits: ExchangeLimits) -> Self {
-        Self { routes, limits, open: Vec::new(), conversations: Conversations::default(), counters: ExchangeCounters::default() }
+        let (conversations, counters) = (Conversations::default(), ExchangeCounters::default());
+        Self { routes, limits, open: Vec::new(), conversations, unseen: Vec::new(), counters }
     }
 
     /// Takes the next event of the connection; gives the call that it finishes. More of them may be waiting: [`Self::take_finished`].
     pub fn handle(&mut self, event: HttpEvent<'_>, context: &ConnectionContext) -> Option<LlmCall> {
         let HttpEvent { exchange: id, time, kind } = event;
         if let HttpEventKind::Request(head) = kind {
-            if !self.conversations.begin(&self.routes, id, &head, context, self.limits.keep_content) {
+            if Unseen::is_possible(&head) && self.open.len().saturating_add(self.unseen.len()) < self.limits.exchanges {
+                self.unseen.push(Unseen { id, head: *head, body: BodyBuffer::default() });
+                return None;
+            }
+            // Of a path that was not seen nothing is said, not even that it is none that is known.
+            let is_pathless = head.headers.has_unseen() && head.path.is_empty();
+            if !is_pathless && !self.conversations.begin(&self.routes, id, &head, context, self.limits.keep_content) {
                 self.begin(id, *head, context);
             }
             return None;
@@ -157,6 +169,23 @@ impl Exchanges {
         if self.conversations.is_open(id) {
             self.conversations.handle((id, time), &kind, context, &mut self.counters);
             return self.take_finished();
+        }
+        if let Some(at) = self.unseen.iter().position(|unseen| unseen.id == id) {
+            if let (HttpEventKind::RequestBody(bytes), Some(unseen)) = (&kind, self.unseen.get_mut(at)) {
+                if bytes.is_empty() {
+                    unseen.body.gap();
+                } else {
+                    unseen.body.push(bytes);
+                }
+                return None;
+            }
+            let unseen = self.unseen.swap_remove(at);
+            let is_finished = matches!(kind, HttpEventKind::RequestEnd(BodyEnd { framing: FramingEnd::Finished, .. }));
+            let (head, body) = unseen.presumed(is_finished, context.server_name.as_deref())?;
+            self.begin(id, head, context);
+            let exchange = self.open.last_mut().filter(|exchange| exchange.id == id)?;
+            exchange.request = RequestBody::Arriving(body);
+            self.counters.presumed = self.counters.presumed.saturating_add(1);
         }
         // Most connections have none or one; all else was refused at its head.
         let at = self.open.iter().position(|exchange| exchange.id == id)?;
@@ -170,7 +199,14 @@ impl Exchanges {
                     self.open.swap_remove(at);
                 }
             }
-            HttpEventKind::Response(head) => exchange.begin_response(&head),
+            HttpEventKind::Response(head) => {
+                if exchange.read_request_early() {
+                    exchange.begin_response(&head);
+                } else {
+                    self.counters.unlike = self.counters.unlike.saturating_add(1);
+                    self.open.swap_remove(at);
+                }
+            }
             // An empty piece says that bytes are missing here.
             HttpEventKind::ResponseBody([]) => exchange.lose_response_bytes(),
             HttpEventKind::ResponseBody(bytes) => exchange.response_bytes(bytes, time),
@@ -266,7 +302,10 @@ impl Exchange {
         let complete = finished && end.completeness.is_whole();
         let (dialect, operation) = (self.route.dialect, self.route.operation);
         let mut body = match request {
-            RequestBody::Read => return true,
+            RequestBody::Read => {
+                self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
+                return true;
+            }
             RequestBody::Arriving(body) => body,
             RequestBody::Form(form) => {
                 self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
@@ -295,11 +334,25 @@ impl Exchange {
         self.route.certain || self.route.dialect.resembles(&self.call) || !complete && !self.route.by_shape
     }
 
+    /// The answer may come before the end of the request is told (HTTP/2 tells it apart from the body), and is read by what was asked.
+    /// False: it is none of a model call.
+    fn read_request_early(&mut self) -> bool {
+        if let RequestBody::Arriving(body) = &self.request
+            && body.whole().is_some_and(|body| serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok())
+        {
+            return self.end_request(BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished });
+        }
+        true
+    }
+
     fn begin_response(&mut self, head: &ResponseHead) {
         let text = |name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES));
         let response = &mut self.call.response;
         response.status = Some(head.status);
-        response.rate_limit = rate_limit::of(&head.headers);
+        // Where a field may have been missed, a lesser one does not stand in for it.
+        if !head.headers.has_unseen() {
+            response.rate_limit = rate_limit::of(&head.headers);
+        }
         response.request_id = request_id(head);
         // The response names the organisation that the key belongs to, also where the request does not.
         let organization = text("openai-organization");
@@ -397,7 +450,9 @@ const REQUEST_ID_FIELDS: [&str; 7] =
     ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-debug-trace-id", "mistral-correlation-id", "cf-ray"];
 
 pub(super) fn request_id(head: &ResponseHead) -> Option<String> {
-    REQUEST_ID_FIELDS.iter().find_map(|name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES)))
+    // Where a field may have been missed, a lesser one does not stand in for it.
+    let asked = if head.headers.has_unseen() { REQUEST_ID_FIELDS.get(..1) } else { None };
+    asked.unwrap_or(&REQUEST_ID_FIELDS).iter().find_map(|name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES)))
 }
 
 pub(super) fn request_facts(head: &RequestHead, call: &mut CallBuilder) {

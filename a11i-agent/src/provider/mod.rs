@@ -21,6 +21,7 @@ mod rate_limit;
 mod route;
 mod trace_context;
 mod unrecognised;
+mod unseen_path;
 
 mod aleph_alpha;
 mod anthropic;

@@ -54,6 +54,19 @@ pub(super) struct H1 {
     /// What follows is a WebSocket.
     accepted: Option<websocket::Accepted>,
     early: Option<EarlySwitch>,
+    /// What follows is HTTP/2.
+    upgraded: Option<Upgraded>,
+}
+
+/// An exchange that goes on as the first stream of HTTP/2 over cleartext (RFC 7540 section 3.2).
+#[derive(Debug)]
+pub(super) struct Upgraded {
+    pub(super) client: Direction,
+    pub(super) exchange: ExchangeId,
+    /// The first exchange behind it.
+    pub(super) next_id: u64,
+    /// What came of the server in the same piece, behind its `101 Switching Protocols`.
+    pub(super) rest: Vec<u8>,
 }
 
 /// A WebSocket was accepted, and the request is still to come: where one thread reads while another writes, the answer may be there before
@@ -143,7 +156,13 @@ impl H1 {
             over: false,
             accepted: None,
             early: None,
+            upgraded: None,
         }
+    }
+
+    /// The HTTP/2 connection that goes on where this ended.
+    pub(super) fn take_upgraded(&mut self) -> Option<Upgraded> {
+        self.upgraded.take()
     }
 
     /// Nothing more can come of this connection.
@@ -261,6 +280,13 @@ impl H1 {
     /// A message whose pair is uncertain says so, if it does not say anyway that something of it is missing.
     const fn marked(&self, completeness: Completeness) -> Completeness {
         if completeness.is_whole() { self.pairing.mark() } else { completeness }
+    }
+
+    /// The server goes on in HTTP/2, and answers this exchange there. Its request is over: that is when an upgrade can be.
+    fn go_on_as_http2(&mut self, exchange: ExchangeId) {
+        self.in_flight.clear();
+        self.upgraded = Some(Upgraded { client: self.client, exchange, next_id: self.next_id, rest: Vec::new() });
+        self.over = true;
     }
 
     /// Nothing more is parsed: what is open ends, its rest unseen.

@@ -11,7 +11,7 @@ use crate::{
     call::Completeness,
     flow::Gap,
     http::{
-        BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
+        BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason, ResponseHead,
         context::{Context, emit},
         detect,
         message::Message,
@@ -154,6 +154,8 @@ impl H1 {
                 self.begin_response(response, time, context);
                 if let Some(accepted) = &mut self.accepted {
                     accepted.rest.extend_from_slice(rest);
+                } else if let Some(upgraded) = &mut self.upgraded {
+                    upgraded.rest.extend_from_slice(rest);
                 }
                 rest
             }
@@ -187,6 +189,10 @@ impl H1 {
             return;
         };
         self.end_passed(id, time, context);
+        let to_http2 = |head: &ResponseHead| head.headers.text("upgrade").is_some_and(|name| name.eq_ignore_ascii_case("h2c"));
+        if status == 101 && to_http2(&response.head) && self.in_flight.iter().any(|exchange| exchange.id == id && exchange.request_ended) {
+            return self.go_on_as_http2(id);
+        }
         let missing = std::mem::take(&mut self.responses.pending);
         let certain = exact && number == Some(self.pairing.answered());
         let missing = if certain { missing } else { self.marked(missing) };
@@ -246,7 +252,8 @@ impl H1 {
         let side = &mut self.responses;
         let first_byte = side.first_byte;
         let parsed = side.head.complete_damaged().map(|head| parse_response(head, method, first_byte, &context.settings.fingerprinter));
-        let Some(Ok(response)) = parsed else { return false };
+        let Some(Ok(mut response)) = parsed else { return false };
+        response.head.headers.mark_unseen();
         if response.head.status < 200 {
             self.pairing.interim_expected();
             return false;
