@@ -36,6 +36,8 @@ pub struct CallBuilder {
     /// The provider said that nothing more comes, where choices do not say so themselves.
     pub has_ended: bool,
     pub estimation: EstimationText,
+    /// Part of the request was lost: what it does not say, it may have said.
+    pub request_is_partial: bool,
     provider: ProviderName,
     operation: Operation,
     keep_content: bool,
@@ -82,6 +84,7 @@ impl CallBuilder {
             usage_is_running: false,
             has_ended: false,
             estimation: EstimationText::default(),
+            request_is_partial: false,
             provider,
             operation,
             keep_content,

@@ -224,9 +224,7 @@ fn paths_of_own_providers_name_a_dialect_and_the_end_of_a_path() {
     assert_eq!(paths, [("/ask", "openai.chat"), ("/see", "openai.images")]);
     let yaml = "providers:\n  paths:\n    - {path: ask, dialect: openai.chat}\n    - {path: /ask, dialect: soap}\n    - {path: /ask}\n    - {path: /ask, dialect: openai.chat, host: a/b, port: 7}\n";
     let got = mistakes_of(from_yaml(yaml, &[]));
-    for want in
-        ["the path `ask`", "`soap`, which is no dialect; write one of openai.chat", "lacks a path or a dialect", "a host of", "no `port`"]
-    {
+    for want in ["the path `ask`", "`soap`, which is no dialect; write one of ", "lacks a path or a dialect", "a host of", "no `port`"] {
         assert!(got.iter().any(|mistake| mistake.contains(want)), "{want}: {got:?}");
     }
     assert_eq!(got.len(), 5, "{got:?}");

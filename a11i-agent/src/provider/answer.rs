@@ -123,7 +123,8 @@ impl Answer {
         let framing = match (first, label) {
             // An array's elements can be found again in its middle; what has no label and no beginning might be anything.
             (_, Label::Stream(framing)) if gap => Some(framing),
-            (_, Label::Absent) if gap => streams.then_some(usual),
+            // Other framings would take lines of events for theirs.
+            (_, Label::Absent) if gap => (streams && usual == Framing::Sse).then_some(usual),
             (_, Label::Other) if gap => (streams && usual != Framing::Sse).then_some(usual),
             (b'[', Label::Other | Label::Absent) if streams => Some(Framing::JsonArray),
             (b'{', Label::Other | Label::Absent) => (streams && usual == Framing::Ndjson).then_some(usual),

@@ -106,6 +106,8 @@ struct Exchange {
     /// What of the request, so far of the response, is missing.
     completeness: Completeness,
     response_gap: bool,
+    /// Only the body told that it is a call: what becomes of it is not judged.
+    is_presumed: bool,
 }
 
 enum RequestBody {
@@ -185,6 +187,7 @@ impl Exchanges {
             self.begin(id, head, context);
             let exchange = self.open.last_mut().filter(|exchange| exchange.id == id)?;
             exchange.request = RequestBody::Arriving(body);
+            exchange.is_presumed = true;
             self.counters.presumed = self.counters.presumed.saturating_add(1);
         }
         // Most connections have none or one; all else was refused at its head.
@@ -290,6 +293,7 @@ impl Exchanges {
             answer: Answer::Awaited(Label::Absent),
             completeness: Completeness::Whole,
             response_gap: false,
+            is_presumed: false,
         });
     }
 }
@@ -323,6 +327,7 @@ impl Exchange {
             if body.is_over_cap() {
                 self.call.mark_content_truncated();
             }
+            self.call.request_is_partial = true;
             // An object is always readable.
             let _nothing_to_read = dialect.request(operation, &body.salvage(finished), &mut self.call).is_err();
         }
@@ -390,7 +395,7 @@ impl Exchange {
         if damaged {
             self.completeness = self.completeness.join(Completeness::Gap { lost: None, causes: LossCauses(0) });
         }
-        let ending = self.conclude(end.framing, lost || damaged, answer);
+        let ending = self.conclude(end.framing, lost || damaged || self.is_presumed, answer);
         let frame = CallFrame {
             owner: Arc::clone(&context.owner),
             role: self.endpoint.role,

@@ -42,6 +42,7 @@ lenient_object! {
 
 pub(super) fn read(operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
     let request: Request<'_> = parse(body)?;
+    let is_partial = call.request_is_partial;
     let facts = &mut call.request;
     // `name` is what the first versions called it.
     facts.model = request.model.name().or_else(|| request.name.name());
@@ -53,7 +54,8 @@ pub(super) fn read(operation: Operation, body: &[u8], call: &mut CallBuilder) ->
         request.input.for_each(|text: Text<'_>| call.estimation.input.push(text.as_str().unwrap_or_default()));
         return Ok(());
     }
-    facts.stream = request.stream.json() != Some("false");
+    // Of a request of which a part is missing, nobody knows whether it said no.
+    facts.stream = request.stream.json().map_or(!is_partial, |said| said != "false");
     facts.reasoning_level = request.think.text().filter(|level| !level.is_empty()).map(std::borrow::Cow::into_owned);
     facts.output_type = output_type(request.format);
     let options = &request.options;

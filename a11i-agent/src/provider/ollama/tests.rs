@@ -98,7 +98,7 @@ fn nothing_hostile_becomes_a_number() {
     for line in [
         r#"{"done":true,"prompt_eval_count":-1,"eval_count":1e300}"#,
         r#"{"done":true,"prompt_eval_count":"many","eval_count":[1]}"#,
-        r#"{"done":"true","prompt_eval_count":5,"eval_count":6}"#,
+        r#"{"done":"truly","prompt_eval_count":5,"eval_count":6}"#,
         "[1]",
         "null",
         "{",
