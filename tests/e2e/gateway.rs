@@ -13,7 +13,7 @@ use a11i_tests::{
         python::{Python, Script},
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::scene::Scene;
 
@@ -24,7 +24,7 @@ async fn calls_through_a_gateway_are_one_trace_and_billed_once() {
     let Some(python) = requirement::met(Python::with_packages().await) else { return };
     let Some(client) = requirement::met(PlaintextClient::compiled().await) else { return };
     let mut gateway = python.start(Script::Gateway, &scene.stub);
-    let port = gateway.run_one(&json!({})).await["port"].as_u64().expect("the gateway says its port");
+    let port = gateway.run_one(&json!({})).await.get("port").and_then(Value::as_u64).expect("the gateway says its port");
     let address = format!("127.0.0.1:{port}");
     let bodies = [chat("gpt-4o-mini", "the first"), chat_stream("gpt-4o-mini", "the second"), chat("gpt-4o", "the third")];
     let requests = bodies.map(|body| post("gateway.local", "/v1/chat/completions", &[], &body));
@@ -68,7 +68,7 @@ async fn at_a_configured_gateway_the_program_pays_and_the_gateways_own_call_is_a
     let Some(python) = requirement::met(Python::with_packages().await) else { return };
     let Some(client) = requirement::met(PlaintextClient::compiled().await) else { return };
     let mut gateway = python.start(Script::Gateway, &scene.stub);
-    let port = gateway.run_one(&json!({})).await["port"].as_u64().expect("the gateway says its port");
+    let port = gateway.run_one(&json!({})).await.get("port").and_then(Value::as_u64).expect("the gateway says its port");
     let request = post("gateway.local", "/v1/chat/completions", &[], &chat("gpt-4o-mini", "hello"));
     let program = client.send(&format!("127.0.0.1:{port}"), &request, "write", "read").await.pid;
     let gateway_pid = gateway.pid;

@@ -69,7 +69,7 @@ async fn streams_of_one_connection_of_curl_are_told_apart() {
 fn eight_jobs() -> Value {
     let job = |n: u32| {
         let headers = json!({"x-stub-chunks": (n + 3).to_string(), "x-stub-pace-ms": "5", "x-stub-input-tokens": (1000 + n).to_string()});
-        json!({"stream": n % 2 == 0, "prompt": format!("job {n}"), "headers": headers})
+        json!({"stream": n.is_multiple_of(2), "prompt": format!("job {n}"), "headers": headers})
     };
     (0..8).map(job).collect()
 }

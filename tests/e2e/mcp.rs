@@ -9,7 +9,7 @@ use a11i_tests::{
     serial::one_at_a_time,
     workload::python::{Python, Script},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What the client does with every server, after the handshake.
 const DONE: [&str; 5] = ["tools/list", "tools/call add", "tools/call fail", "resources/read", "prompts/get greet"];
@@ -21,7 +21,8 @@ async fn tools_are_seen(transport: &str, path: &str, mode: &str, handshake: &[&s
     let way = if kernel::has_kprobes() { "kprobes" } else { "tracepoints" };
     let Some(agent) = Agent::start_with(AgentOptions::default().env("A11I_CAPTURE_SOCKETS", way)).await else { return };
     let mut server = python.start(Script::McpServer, &stub);
-    let port = server.run_one(&json!({ "transport": transport })).await["port"].as_u64().expect("the server says its port");
+    let port =
+        server.run_one(&json!({ "transport": transport })).await.get("port").and_then(Value::as_u64).expect("the server says its port");
     let mut client = python.start(Script::McpClient, &stub);
     let answer = client.run_one(&json!({ "url": format!("http://127.0.0.1:{port}{path}"), "mode": mode })).await;
     assert_eq!(answer, json!({ "tools": ["add", "fail"], "sum": { "result": 5 }, "failed": true }));

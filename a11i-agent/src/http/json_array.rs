@@ -44,8 +44,7 @@ impl JsonArrayParser {
             if let Some(state) = self.resync {
                 self.resync = match (state, byte) {
                     (_, b'\n') if state != Resync::AfterComma => Some(Resync::AtLineStart),
-                    (Resync::AtLineStart, b',') => Some(Resync::AfterComma),
-                    (Resync::AfterComma, b'\r' | b'\n') => Some(Resync::AfterComma),
+                    (Resync::AtLineStart, b',') | (Resync::AfterComma, b'\r' | b'\n') => Some(Resync::AfterComma),
                     (Resync::AfterComma, b'{') => None,
                     _ => Some(Resync::InLine),
                 };

@@ -40,7 +40,7 @@ pub(super) fn open<'f>(
     if !flows.contains(&id) {
         let flow = desk.begin(id.process, attachment, time, sink);
         let mut gone = None;
-        flows.get_or_insert_with(id, time, || flow, |flow| flow.has_calls(), |id, old| gone = Some((id, old)));
+        flows.get_or_insert_with(id, time, || flow, Flow::has_calls, |id, old| gone = Some((id, old)));
         match gone {
             // The kernel half began anew at a request, after what nobody wanted; or the address was used again and the end was lost.
             Some((old_id, old)) if old_id.process == id.process && old_id.session.session == id.session.session => {

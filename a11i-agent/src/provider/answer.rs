@@ -125,7 +125,7 @@ impl Answer {
             (_, Label::Stream(framing)) if gap => Some(framing),
             // Other framings would take lines of events for theirs.
             (_, Label::Absent) if gap => (streams && usual == Framing::Sse).then_some(usual),
-            (_, Label::Other) if gap => (streams && usual != Framing::Sse).then_some(usual),
+            (_, Label::Other) if gap => (streams && matches!(usual, Framing::JsonArray | Framing::AwsEventStream)).then_some(usual),
             (b'[', Label::Other | Label::Absent) if streams => Some(Framing::JsonArray),
             (b'{', Label::Other | Label::Absent) => (streams && usual == Framing::Ndjson).then_some(usual),
             // A message that begins with a bracket would have two gigabytes.
@@ -198,7 +198,7 @@ impl Events {
     fn push(&mut self, bytes: &[u8], feed: &mut EventFeed<'_>) {
         match self {
             Self::Sse(parser) => parser.push(bytes, |event| feed.take(event.event, event.data)),
-            Self::Ndjson(parser) => parser.push(bytes, |line| feed.take(None, line)),
+            Self::Ndjson(parser) => parser.push(bytes, |line| feed.take_line(line)),
             Self::JsonArray(parser) => parser.push(bytes, |element| feed.take(None, element)),
             Self::Grpc(parser) => parser.push(bytes, |message| feed.take(None, message)),
             Self::AwsEventStream(stream) => stream.push(bytes, feed),
@@ -208,7 +208,7 @@ impl Events {
     fn finish(&mut self, feed: &mut EventFeed<'_>) {
         match self {
             Self::Sse(parser) => parser.finish(|event| feed.take(event.event, event.data)),
-            Self::Ndjson(parser) => parser.finish(|line| feed.take(None, line)),
+            Self::Ndjson(parser) => parser.finish(|line| feed.take_line(line)),
             // An element ends with its own bracket, a message by its length.
             Self::JsonArray(_) | Self::Grpc(_) => {}
             Self::AwsEventStream(stream) => stream.finish(feed),
@@ -252,6 +252,13 @@ impl EventFeed<'_> {
             self.timing.first_token.get_or_insert(self.time);
             self.timing.last_token = Some(self.time);
             self.timing.gaps.content(self.time);
+        }
+    }
+
+    /// All formats' lines are objects. What is none comes of a content coding that was not seen.
+    fn take_line(&mut self, line: &[u8]) {
+        if line.starts_with(b"{") {
+            self.take(None, line);
         }
     }
 

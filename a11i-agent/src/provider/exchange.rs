@@ -369,7 +369,9 @@ impl Exchange {
 
     fn response_bytes(&mut self, bytes: &[u8], time: BootTime) {
         let mut feed = EventFeed { route: &self.route, call: &mut self.call, timing: &mut self.timing, time };
-        self.answer.push(bytes, self.response_gap, &mut feed);
+        // Without its head, nobody knows whether these are its first.
+        let gap = self.response_gap || feed.call.response.status.is_none();
+        self.answer.push(bytes, gap, &mut feed);
     }
 
     fn lose_response_bytes(&mut self) {

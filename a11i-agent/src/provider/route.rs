@@ -124,6 +124,10 @@ impl Routes {
             let provider = host.provider.or_else(by_port).unwrap_or_else(|| dialect.name());
             return Some(Route { dialect, operation, provider, known_host: host.known, certain, by_shape: false });
         }
+        if head.headers.has_unseen() {
+            // What a dialect asks for may have been there.
+            return None;
+        }
         let last: &'static dyn Dialect = if host.dedicated {
             &Unrecognised
         } else if self.body_shape {

@@ -37,7 +37,11 @@ fn base64(bytes: &[u8]) -> String {
         let word = group.iter().chain(&[0; 2]).take(3).fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
         for place in 0..4_u32 {
             let digit = usize::try_from(word >> (18 - 6 * place) & 63).unwrap_or_default();
-            text.push(if usize::try_from(place).is_ok_and(|place| place <= group.len()) { char::from(DIGITS[digit]) } else { '=' });
+            text.push(if usize::try_from(place).is_ok_and(|place| place <= group.len()) {
+                DIGITS.get(digit).copied().map_or('=', char::from)
+            } else {
+                '='
+            });
         }
     }
     text

@@ -123,12 +123,12 @@ impl Exchange {
         self.completeness = self.completeness.join(end.completeness);
         let finished = end.framing == FramingEnd::Finished;
         let salvaged;
-        let bytes = match body.whole().filter(|_| finished) {
-            Some(whole) => whole,
-            None => {
-                salvaged = body.salvage(finished);
-                &salvaged
-            }
+        let is_whole = finished && body.whole().is_some();
+        let bytes = if is_whole {
+            body.whole().unwrap_or_default()
+        } else {
+            salvaged = body.salvage(finished);
+            &salvaged
         };
         for message in message::read(bytes, self.keep_content) {
             match message {

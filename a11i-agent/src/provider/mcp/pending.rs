@@ -73,14 +73,13 @@ impl PendingRequests {
     }
 
     pub(super) fn answer(&mut self, key: RequestKey, answer: Box<Answer>, time: BootTime, sink: &mut dyn FnMut(McpMessage)) {
-        match self.waiting.remove(&key) {
-            Some(message) => finish(message, *answer, time, sink),
-            None => {
-                if self.early.len() >= EARLY_ANSWERS {
-                    self.early.pop_front();
-                }
-                self.early.push_back((key, time, answer));
+        if let Some(message) = self.waiting.remove(&key) {
+            finish(message, *answer, time, sink);
+        } else {
+            if self.early.len() >= EARLY_ANSWERS {
+                self.early.pop_front();
             }
+            self.early.push_back((key, time, answer));
         }
     }
 
