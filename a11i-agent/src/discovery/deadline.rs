@@ -336,6 +336,7 @@ mod tests {
         let mut worker = DeadlineWorker::default();
         let (told, ended) = mpsc::sync_channel(1);
         // It reads a little now and then, for ever.
+        #[expect(clippy::disallowed_methods, reason = "the job is what does not answer")]
         let job = move |progress: &Progress| {
             let source = vec![0_u8; 8];
             let metered = Metered::new(&source, progress, u64::MAX);

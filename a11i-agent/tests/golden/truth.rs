@@ -44,7 +44,7 @@ fn walk(place: &str, have: &Value, want: &Value, status: &str, out: &mut Vec<Str
         // Vertex AI names the version in the path and the model alone in the body: both were sent.
         "/request/model" => have.as_str().zip(want.as_str()).is_some_and(|(have, want)| want.starts_with(have)),
         // The status, where the failure's own name was not seen.
-        "/outcome/error_type" => have == want || have.as_str() == Some(status) || have == "_OTHER",
+        "/outcome/error_type" => have == want || have.as_str() == Some(status) || have == "_OTHER" || have == "failed",
         // An answer that broke off; a response whose details of incompleteness were lost and whose status was not.
         "/response/finish_reasons" if have != want => {
             have.as_array().is_some_and(|reasons| reasons.iter().all(|reason| reason == "error" || reason == "incomplete"))

@@ -114,10 +114,8 @@ pub fn h1(data: &[u8]) {
 pub fn websocket(data: &[u8]) {
     let Some((kind, data)) = data.split_first() else { return };
     let extensions = ["", "permessage-deflate", "permessage-deflate; client_no_context_takeover; server_no_context_takeover", "strange"];
-    let handshake = format!(
-        "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nSec-WebSocket-Extensions: {}\r\n\r\n",
-        extensions[usize::from(kind & 3)]
-    );
+    let handshake =
+        format!("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nSec-WebSocket-Extensions: {}\r\n\r\n", extensions[usize::from(kind & 3)]);
     // Segments are divided by a byte that is rare in frames; the one behind it says direction and kind.
     let run = |size: usize, with_losses: bool| {
         let mut connection = Connection::new(Arc::new(HttpSettings::new(&[1; 32])));

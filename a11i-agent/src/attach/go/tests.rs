@@ -340,7 +340,7 @@ fn look_alikes_of_the_module_cost_little_and_are_not_looked_at_without_end() {
     let size = file.len() as u64 - DATA_OFFSET;
     file[64 + 56 + 32..64 + 56 + 40].copy_from_slice(&size.to_le_bytes());
     let length = file.len();
-    let source = Counting { file, reads: Default::default(), bytes: Default::default() };
+    let source = Counting { file, reads: std::cell::Cell::default(), bytes: std::cell::Cell::default() };
     let elf = Elf::parse(&source).unwrap();
     let functions = elf.functions(NAMES).unwrap_or_default();
     assert_eq!(plan(&Binary::new(FileId::default(), &elf, functions)), Err(GoRefusal::TextStart));

@@ -267,7 +267,6 @@ const SETTINGS: u8 = 4;
 const MOST_SETTINGS: u32 = 16 * 6;
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "tests count small numbers")]
 pub(super) mod tests {
     use super::*;
 
@@ -313,7 +312,7 @@ pub(super) mod tests {
             let mut seen = steps(&mut reader, &bytes[..cut]);
             for step in steps(&mut reader, &bytes[cut..]) {
                 match seen.last_mut() {
-                    Some(last) if last.starts_with('+') && step.starts_with('+') => last.push_str(&step[1..]),
+                    Some(last) if last.starts_with('+') && step.starts_with('+') => last.push_str(step.trim_start_matches('+')),
                     _ => seen.push(step),
                 }
             }

@@ -25,10 +25,10 @@ fn frame(first: u8, is_client: bool, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![first];
     let mask = if is_client { 0x80 } else { 0 };
     match payload.len() {
-        length @ 0..126 => out.push(mask | length as u8),
+        length @ 0..126 => out.push(mask | u8::try_from(length).unwrap()),
         length @ 126..65_536 => {
-            out.push(mask | 126);
-            out.extend_from_slice(&(length as u16).to_be_bytes());
+            out.push(mask | 0x7e);
+            out.extend_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
         }
         length => {
             out.push(mask | 127);
@@ -132,7 +132,11 @@ fn tell(told: &mut Vec<Told>, event: HttpEvent<'_>) {
         }
         HttpEventKind::MessagesMissing { from, .. } => told.push(Told::Missing(from == SocketPeer::Client)),
         HttpEventKind::ResponseEnd(end) => told.push(Told::End(end.framing)),
-        _ => {}
+        HttpEventKind::Request(_)
+        | HttpEventKind::RequestBody(_)
+        | HttpEventKind::RequestEnd(_)
+        | HttpEventKind::Response(_)
+        | HttpEventKind::ResponseBody(_) => {}
     }
 }
 
@@ -180,9 +184,9 @@ fn deflated_messages_are_read_with_and_without_what_came_before() {
             let mut deflater = Deflater::new(alone);
             let mut bytes = Vec::new();
             for (n, text) in texts.iter().enumerate() {
-                let deflated = deflater.deflate(text.as_bytes());
+                let coded = deflater.deflate(text.as_bytes());
                 // The extension leaves fragments, control frames between them, and messages that are not compressed.
-                let (one, two) = deflated.split_at(deflated.len() / 2);
+                let (one, two) = coded.split_at(coded.len() / 2);
                 bytes.extend([frame(0x41, is_client, one), frame(0x89, is_client, b""), frame(0x80, is_client, two)].concat());
                 bytes.extend(frame(0x81, is_client, format!("plain {n}").as_bytes()));
             }
@@ -212,7 +216,7 @@ fn a_loss_within_a_frame_costs_its_message_and_no_other() {
                 bench.bytes(direction, &bytes[..from]);
                 bench.lose(direction, Some((to - from) as u64));
                 bench.bytes(direction, &bytes[to..]);
-                let seen = bytes[payload..from].iter().enumerate().map(|(n, _)| b'0' + n as u8).collect();
+                let seen = bytes[payload..from].iter().enumerate().map(|(n, _)| b'0' + u8::try_from(n).unwrap()).collect();
                 let want = [said(is_client, "{\"first\":1}"), Told::Message(is_client, true, seen, false), said(is_client, "{\"last\":3}")];
                 assert_eq!(bench.told, want, "lost {from} to {to}");
             }
@@ -255,7 +259,7 @@ fn no_gap_anywhere_gives_a_message_that_was_not_sent() {
                     let mut bench = Bench::new(extensions);
                     bench.bytes(W, &bytes[..from]);
                     bench.lose(W, known.then_some(lost));
-                    bench.bytes(W, bytes.get(from + lost as usize..).unwrap_or_default());
+                    bench.bytes(W, bytes.get(from + usize::try_from(lost).unwrap()..).unwrap_or_default());
                     for told in bench.close() {
                         if let Told::Message(_, _, data, true) = told {
                             assert!(texts.iter().any(|text| text.as_bytes() == data), "lost {lost} at {from}: {data:?}");

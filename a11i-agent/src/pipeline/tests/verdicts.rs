@@ -221,7 +221,8 @@ const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r
 
 /// A text frame of less than 126 bytes; of a client it is masked, with zeros.
 fn frame(is_client: bool, text: &str) -> Vec<u8> {
-    let head: &[u8] = if is_client { &[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0] } else { &[0x81, text.len() as u8] };
+    let length = u8::try_from(text.len()).unwrap();
+    let head: &[u8] = if is_client { &[0x81, 0x80 | length, 0, 0, 0, 0] } else { &[0x81, length] };
     [head, text.as_bytes()].concat()
 }
 

@@ -34,7 +34,7 @@ impl Peer {
     }
 
     fn tell(&mut self, id: u64, kind: HttpEventKind<'_>) {
-        self.time += 10;
+        self.time = self.time.saturating_add(10);
         let event = HttpEvent { exchange: ExchangeId(id), time: BootTime(self.time), kind };
         let out = &mut self.out;
         let told = self.exchanges.handle(&event, &self.context, &mut self.pending, &mut |message| out.push(message));

@@ -317,5 +317,4 @@ fn refused(event: &Event<'_>, message: &Heard<'_>, turns: &mut Turns) {
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "tests count small numbers")]
 mod tests;

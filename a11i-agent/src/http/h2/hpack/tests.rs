@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "tests count small numbers")]
+
 use super::*;
 
 /// An encoder that indexes what it can, for tests of what comes after.

@@ -110,5 +110,4 @@ fn answer(kind: &str, event: &Event<'_>, message: &Heard<'_>, turns: &mut Turns)
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "tests count small numbers")]
 mod tests;
