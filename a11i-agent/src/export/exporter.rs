@@ -154,12 +154,18 @@ impl ExporterHandle {
     /// Takes a finished call. Never waits: what does not fit is dropped and counted. `ids` are those shown elsewhere for this call.
     pub fn offer(&self, redacted: &RedactedCall, ids: SpanIds) {
         let shared = &self.shared;
-        if shared.exports_metrics {
-            shared.record_metrics(|metrics, now| metrics.record(redacted, now));
-        }
+        self.offer_metrics(redacted);
         self.offer_span(&redacted.call().owner, ids, |cached| {
             SpanRecord::with_resource(redacted, ids, shared.clock.offset(), shared.resources.layer, cached)
         });
+    }
+
+    /// The same of a call without a span.
+    pub fn offer_metrics(&self, redacted: &RedactedCall) {
+        let shared = &self.shared;
+        if shared.exports_metrics {
+            shared.record_metrics(|metrics, now| metrics.record(redacted, now));
+        }
     }
 
     /// The same of an MCP message.

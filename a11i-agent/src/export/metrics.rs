@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
 use a11i_common::identity::ProcessId;
 
 use super::{
-    attributes::{identity, is_openai, response_openai, usage_source},
+    attributes::{duplicate, identity, is_openai, response_openai, usage_source},
     histogram::{Histogram, MCP_SECONDS, SECONDS, SERVER_FIRST_TOKEN, SERVER_PER_TOKEN, TOKENS},
     mcp,
     resource::ResourceBuilder,
@@ -300,6 +300,7 @@ fn measure(redacted: &RedactedCall, layer: Semconv) -> Measured {
     if is_openai(call) && call.role == Role::Client {
         response_openai(call, layer, &mut base);
     }
+    duplicate(call, &mut base);
     let base = short(&base);
     let mut failed = base.clone();
     failed.push_some(general::ERROR_TYPE, call.outcome.error_type.as_deref().map(|e| Value::from(cut(e, TEXT_BYTES).to_owned())));
@@ -312,6 +313,7 @@ fn measure(redacted: &RedactedCall, layer: Semconv) -> Measured {
     // A served call is paid for by its client; counting both ends would bill it twice.
     if let Some(cost) = redacted.cost().filter(|_| call.role == Role::Client) {
         let mut attributes = short_identity(call, layer);
+        duplicate(call, &mut attributes);
         attributes.push(a11i::COST_SOURCE, cost.source.as_str());
         attributes.push_some(a11i::USAGE_SOURCE, (!call.usage.is_absent()).then(|| usage_source(call.usage.source)));
         out.push((Metric::CostUsd, attributes, Measurement::NanoUsd(cost.total.0)));

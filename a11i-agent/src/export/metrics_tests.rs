@@ -142,3 +142,17 @@ fn too_many_processes_share_a_resource_and_idle_ones_are_forgotten() {
     assert_eq!(call(PROCESSES, 1), (true, PROCESSES));
     assert_eq!(call(PROCESSES, 1 + IDLE_NANOS), (false, 1), "the idle made room");
 }
+
+#[test]
+fn what_its_program_reports_itself_has_marked_series() {
+    let mut priced = samples::chat();
+    priced.call.correlation.is_duplicate = true;
+    let mut metrics = metrics(Semconv::V1_41);
+    record(&mut metrics, &priced);
+    record(&mut metrics, &samples::chat());
+    let collected = metrics.collect(1);
+    for (metric, series) in &collected[0].series {
+        let marked = series.keys().filter(|key| key.get("a11i.duplicate_of_sdk") == Some(&Value::Bool(true))).count();
+        assert_eq!(marked * 2, series.len(), "{metric:?}");
+    }
+}

@@ -16,7 +16,9 @@ use crate::{
     flow::{DataPiece, Ended, FlowId, Gap, Reassembly, Segment, SegmentBody},
     http::{Connection, ConnectionNotice, ExchangeId, HttpEventKind, RequestHead},
     owner::cache::{Known, OwnerCache},
-    provider::{ConnectionContext, Exchanges, McpExchanges, McpSink, McpTold, OpenCall, PendingRequests},
+    provider::{
+        ConnectionContext, Exchanges, ExportTold, McpExchanges, McpSink, McpTold, OpenCall, OwnTelemetry, PendingRequests, TelemetryExports,
+    },
     verdict::{Seen, Told, Verdict},
 };
 
@@ -25,6 +27,7 @@ pub(super) struct Flow {
     pub(super) http: Connection,
     pub(super) exchanges: Exchanges,
     pub(super) mcp: McpExchanges,
+    pub(super) exports: TelemetryExports,
     /// No other flow has it.
     pub(super) number: u64,
     pub(super) context: ConnectionContext,
@@ -68,6 +71,7 @@ pub(super) struct Desk {
     pub(super) ended: Ended,
     /// MCP requests whose answers come another way.
     pub(super) pending: PendingRequests,
+    pub(super) own_telemetry: OwnTelemetry,
     pub(super) hops: Hops,
     pub(super) flows_begun: u64,
 }
@@ -100,7 +104,7 @@ impl Desk {
     /// Record → segments → HTTP events → calls, on one flow.
     pub(super) fn run(&mut self, flow: &mut Flow, sink: Sink<'_>, act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>))) -> Seen {
         self.look_up_owner(flow);
-        let Flow { reassembly, http, exchanges, mcp, number, context, owner_open, lossy, upgrade, .. } = flow;
+        let Flow { reassembly, http, exchanges, mcp, exports, number, context, owner_open, lossy, upgrade, .. } = flow;
         let mut answered = None;
         let mut seen = Seen::default();
         let discarded = reassembly.discarded_bytes();
@@ -137,6 +141,8 @@ impl Desk {
                     McpTold::Other => seen.other = true,
                     McpTold::Undecided | McpTold::Nothing => {}
                 }
+                let export = exports.handle(&event, context, &mut self.own_telemetry);
+                seen.other |= export == ExportTold::Done;
                 let (time, is_request) = (event.time, matches!(event.kind, HttpEventKind::RequestEnd(_)));
                 if let Some(call) = exchanges.handle(event, context) {
                     self.finish_call((*number, id), call, *owner_open, time, sink);
@@ -149,8 +155,10 @@ impl Desk {
                     let is_call = exchanges.is_open(id);
                     if is_call {
                         mcp.forget(id);
+                        exports.forget(id);
                     }
-                    if is_call || is_certain && told == McpTold::Nothing {
+                    let is_awaited = told != McpTold::Nothing || export == ExportTold::Looking;
+                    if is_call || is_certain && !is_awaited {
                         seen.head(is_call);
                     }
                     *upgrade = upgrade.take().or(asked);
@@ -241,6 +249,7 @@ impl Desk {
             request_model: call.model,
             response_model: None,
         };
+        self.own_telemetry.handle_call(context.owner.process);
         let is_priced = settings.price_book.would_price(&place, call.operation, call.server.known_host, &settings.cost);
         let parent = call.parent.filter(|_| settings.trace_correlation);
         let call = OpenCall { parent, ..call.clone() };
@@ -251,6 +260,9 @@ impl Desk {
         if let Some(correlation) = self.hops.finish(key, &call, time) {
             call.correlation = correlation;
         }
+        let process = call.owner.process;
+        call.correlation.is_duplicate = self.own_telemetry.reports(process, call.role);
+        self.own_telemetry.handle_call(process);
         self.leave(Finished::Llm(Box::new(call)), owner_open, sink);
     }
 

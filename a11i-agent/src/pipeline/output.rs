@@ -11,6 +11,7 @@ use crate::{
     http::MalformedReason,
     owner::Owner,
     redaction::{RedactedCall, RedactedMcp},
+    sampling::Instrumented,
     verdict::Verdict,
 };
 
@@ -51,6 +52,8 @@ impl Output {
 pub struct FinishedCall {
     pub call: RedactedCall,
     pub price_miss: Option<PriceMiss>,
+    /// What is told of it, where its program reports it itself.
+    pub reported: Instrumented,
 }
 
 /// Something about a connection that nobody would know otherwise.

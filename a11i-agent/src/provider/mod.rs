@@ -11,6 +11,7 @@ mod error_body;
 mod exchange;
 mod hosts;
 mod lenient;
+mod own_telemetry;
 mod partial_json;
 mod presumption;
 mod route;
@@ -28,6 +29,7 @@ pub use body::{BODY_CAP, TAIL_CAP};
 pub use exchange::{ConnectionContext, ConnectionSocket, ExchangeCounters, ExchangeLimits, Exchanges, MAX_EXCHANGES, OpenCall};
 pub use lenient::Unreadable;
 pub use mcp::{McpExchanges, McpSink, McpTold, PendingRequests};
+pub use own_telemetry::{ExportTold, OwnTelemetry, TelemetryExports};
 pub use route::{Route, RouteSettings, Routes, UnknownDialect};
 
 use crate::{

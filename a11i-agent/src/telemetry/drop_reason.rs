@@ -22,6 +22,8 @@ pub enum DropReason {
     StreamEventTooLarge,
     /// A call whose process could not be looked at, or not in time: it goes on without, and without content.
     OwnerUnknown,
+    /// That a process reports its calls itself, or may, while too many have calls: its next call begins anew.
+    InstrumentedForgotten,
     /// A question who a process is, while too many wait.
     OwnerQuestion,
     /// What a process states about itself, since its memory did not answer in time: it is known without.
@@ -79,7 +81,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    pub const ALL: [(Self, &'static str); 36] = [
+    pub const ALL: [(Self, &'static str); 37] = [
         (Self::RecordMalformed, "record_malformed"),
         (Self::FlowTableFull, "flow_table_full"),
         (Self::FlowExpired, "flow_expired"),
@@ -89,6 +91,7 @@ impl DropReason {
         (Self::TooManyExchanges, "too_many_exchanges"),
         (Self::StreamEventTooLarge, "stream_event_too_large"),
         (Self::OwnerUnknown, "owner_unknown"),
+        (Self::InstrumentedForgotten, "instrumented_forgotten"),
         (Self::OwnerQuestion, "owner_question"),
         (Self::OwnerUnanswered, "owner_unanswered"),
         (Self::OwnerEvicted, "owner_evicted"),

@@ -45,6 +45,7 @@ impl Outcome {
             cost: CostSettings { enabled: true, unknown_hosts: UnknownHosts::default(), today: 20_000 },
             content: ContentPolicy::None,
             trace_correlation: true,
+            instrumented: a11i_agent::sampling::InstrumentedPolicy::default(),
             flows: 64,
         };
         let mut finished: Vec<FinishedCall> = Vec::new();

@@ -83,6 +83,7 @@ impl Observer {
             (DropReason::NotLlm, counters.exchanges.unlike),
             (DropReason::TooManyExchanges, counters.exchanges.too_many),
             (DropReason::StreamEventTooLarge, counters.exchanges.dropped_events),
+            (DropReason::InstrumentedForgotten, counters.instrumented_forgotten),
             (DropReason::OwnerUnknown, counters.calls_without_owner),
             (DropReason::OwnerUnanswered, self.resolver.unanswered()),
             (DropReason::OwnerEvicted, counters.owners_evicted),

@@ -1,5 +1,6 @@
 //! What the tests of the pipeline have in common: a pipeline on a bench, and a kernel half that heeds its verdicts.
 
+mod instrumented;
 mod owners;
 mod sessions;
 mod verdicts;
@@ -29,6 +30,7 @@ fn pipeline(content: ContentPolicy) -> Pipeline {
         cost: CostSettings { enabled: true, unknown_hosts: crate::cost::UnknownHosts::default(), today: 0 },
         content,
         trace_correlation: true,
+        instrumented: InstrumentedPolicy::default(),
         flows: 2,
     })
 }
