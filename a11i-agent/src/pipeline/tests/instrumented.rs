@@ -3,8 +3,8 @@
 use super::*;
 
 /// One span with one attribute, `gen_ai.a`; or another.
-fn export(key: &[u8; 8]) -> Vec<u8> {
-    let body = [&[0x0a, 16, 0x12, 14, 0x12, 12, 0x4a, 10, 0x0a, 8][..], key].concat();
+fn export(key: [u8; 8]) -> Vec<u8> {
+    let body = [&[0x0a, 16, 0x12, 14, 0x12, 12, 0x4a, 10, 0x0a, 8][..], &key].concat();
     let head = format!(
         "POST /v1/traces HTTP/1.1\r\nHost: collector\r\nContent-Type: application/x-protobuf\r\nContent-Length: {}\r\n\r\n",
         body.len()
@@ -24,7 +24,7 @@ impl Kernel {
 
 #[test]
 fn an_export_is_copied_until_it_was_looked_at_and_marks_later_calls() {
-    let export = export(b"gen_ai.a");
+    let export = export(*b"gen_ai.a");
     let head = export.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
     for cut in head..export.len() {
         let mut kernel = Kernel::new();
@@ -43,7 +43,7 @@ fn an_export_is_copied_until_it_was_looked_at_and_marks_later_calls() {
 fn another_programs_export_and_a_traceparent_mark_nothing() {
     let mut kernel = Kernel::new();
     kernel.call();
-    assert_eq!(kernel.transfer(Direction::Write, &export(b"http.abc")), [Verdict::NotLlm]);
+    assert_eq!(kernel.transfer(Direction::Write, &export(*b"http.abc")), [Verdict::NotLlm]);
     let request = String::from_utf8(REQUEST.to_vec()).unwrap();
     let parent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nHost";
     kernel.transfer(Direction::Write, request.replacen("Host", parent, 1).as_bytes());
@@ -56,7 +56,7 @@ fn another_programs_export_and_a_traceparent_mark_nothing() {
 fn a_new_program_of_the_process_begins_anew() {
     let mut kernel = Kernel::new();
     kernel.call();
-    kernel.transfer(Direction::Write, &export(b"gen_ai.a"));
+    kernel.transfer(Direction::Write, &export(*b"gen_ai.a"));
     assert!(kernel.call().correlation.is_duplicate);
     kernel.body(EventBody::Exec);
     kernel.bench.owner(named("other"));
