@@ -88,8 +88,13 @@ impl<'e> Through<'e> {
                 assert_eq!(call.call.call().usage.output_tokens, Some(400), "the pipeline read another number than was sent");
                 calls += 1;
             }
-            Output::Estimate(_) | Output::Mcp(_) | Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {
-            }
+            Output::Estimate(_)
+            | Output::Mcp(_)
+            | Output::McpSession(_)
+            | Output::Notice(_)
+            | Output::WhoIs(_)
+            | Output::Forgotten(_)
+            | Output::Verdict { .. } => {}
         });
         assert_eq!(calls, 1, "the stream is one call");
     }

@@ -15,7 +15,7 @@ mod usage;
 pub use builder::{CallBuilder, CallFrame, ERROR_MESSAGE_CAP, Ending, INPUT_CONTENT_CAP, MAX_CHOICES, MAX_MESSAGES, OUTPUT_CONTENT_CAP};
 pub use choice::{PartKind, PartSlot};
 pub use completeness::{Completeness, LossCauses};
-pub use mcp::McpMessage;
+pub use mcp::{McpMessage, McpSession};
 pub use message::{Message, Modality, Part, ToolDefinition};
 pub use record::{
     CaptureFacts, CaptureLibrary, CaptureMethod, Content, Correlation, EstimationText, LlmCall, Operation, Outcome, OutputType,

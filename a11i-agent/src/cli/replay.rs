@@ -76,7 +76,7 @@ pub(super) fn replay(common: &Common, args: &ReplayArgs) -> Result<ExitCode> {
                 Output::Estimate(call) => finished.push(Pipeline::finish(&settings, *call, Some(&BytePairCounter))),
                 Output::Mcp(message) => messages.push(*message),
                 // No kernel half is told anything.
-                Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {}
+                Output::McpSession(_) | Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {}
             };
             pipeline.handle_owner(process, Some(owner), &mut sink);
             for event in events(&framed, &record.request.host, origin, &mut seed) {

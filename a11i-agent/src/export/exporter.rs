@@ -25,6 +25,7 @@ use super::{
     value::Attributes,
 };
 use crate::{
+    call::McpSession,
     clock::Clock,
     config::Config,
     owner::Owner,
@@ -177,6 +178,13 @@ impl ExporterHandle {
         self.offer_span(&redacted.message().owner, ids, |cached| {
             SpanRecord::of_mcp_with_resource(redacted, ids, shared.clock.offset(), cached)
         });
+    }
+
+    /// Counts an MCP session.
+    pub fn offer_mcp_session(&self, session: &McpSession) {
+        if self.shared.exports_metrics {
+            self.shared.record_metrics(|metrics, now| metrics.record_mcp_session(session, now));
+        }
     }
 
     fn offer_span(&self, owner: &Arc<Owner>, ids: SpanIds, record: impl FnOnce(Arc<Attributes>) -> SpanRecord) {

@@ -13,7 +13,7 @@ use super::{
     value::{Attributes, Value, cut},
 };
 use crate::{
-    call::{LlmCall, McpMessage, ModalityTokens, Operation, Role, Usage},
+    call::{LlmCall, McpMessage, McpSession, ModalityTokens, Operation, Role, Usage},
     owner::Owner,
     redaction::{RedactedCall, RedactedMcp},
 };
@@ -55,6 +55,8 @@ pub(crate) enum Metric {
     CostUsd,
     McpClientOperationDuration,
     McpServerOperationDuration,
+    McpClientSessionDuration,
+    McpServerSessionDuration,
 }
 
 /// Name, unit and meaning of a metric.
@@ -125,6 +127,12 @@ impl Metric {
                 "Duration of an MCP request or notification, as its receiver saw it.",
                 MCP_SECONDS,
             ),
+            Self::McpClientSessionDuration => {
+                histogram("mcp.client.session.duration", "s", "Duration of an MCP session, as its client saw it.", MCP_SECONDS)
+            }
+            Self::McpServerSessionDuration => {
+                histogram("mcp.server.session.duration", "s", "Duration of an MCP session, as its server saw it.", MCP_SECONDS)
+            }
             Self::CostUsd => Definition { name: a11i::COST_USD, unit: "USD", description: "Cost of calls.", shape: Shape::NanoUsd },
         }
     }
@@ -193,6 +201,11 @@ impl Metrics {
     /// Counts an MCP message.
     pub(crate) fn record_mcp(&mut self, redacted: &RedactedMcp, now_unix_nanos: u64) -> Overflow {
         self.add(&redacted.message().owner, measure_mcp(redacted.message()), now_unix_nanos)
+    }
+
+    /// Counts an MCP session.
+    pub(crate) fn record_mcp_session(&mut self, session: &McpSession, now_unix_nanos: u64) -> Overflow {
+        self.add(&session.owner, measure_mcp_session(session), now_unix_nanos)
     }
 
     fn add(&mut self, owner: &Arc<Owner>, measured: Measured, now_unix_nanos: u64) -> Overflow {
@@ -329,6 +342,16 @@ fn measure_mcp(message: &McpMessage) -> Measured {
         Role::Server => Metric::McpServerOperationDuration,
     };
     vec![(metric, short(&attributes), seconds(message.timing.end.nanos_since(message.timing.start)))]
+}
+
+fn measure_mcp_session(session: &McpSession) -> Measured {
+    let mut attributes = Attributes::default();
+    mcp::session_identity(session, &mut attributes);
+    let metric = match session.role {
+        Role::Client => Metric::McpClientSessionDuration,
+        Role::Server => Metric::McpServerSessionDuration,
+    };
+    vec![(metric, short(&attributes), seconds(session.end.nanos_since(session.start)))]
 }
 
 /// Up to 1.41, and what is no inference in the latest layer.

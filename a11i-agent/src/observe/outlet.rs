@@ -2,7 +2,7 @@
 
 use super::{printer::Printer, tally::ProcessTally};
 use crate::{
-    call::UsageSource,
+    call::{McpSession, UsageSource},
     clock::Clock,
     config::Output as OutputFormat,
     export::{
@@ -106,6 +106,12 @@ impl Outlet {
         self.print(line, instruments);
         if let Some(exporter) = &self.exporter {
             exporter.offer_mcp(redacted, ids);
+        }
+    }
+
+    pub(super) fn take_mcp_session(&self, session: &McpSession) {
+        if let Some(exporter) = &self.exporter {
+            exporter.offer_mcp_session(session);
         }
     }
 

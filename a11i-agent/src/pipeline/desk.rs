@@ -165,6 +165,7 @@ impl Desk {
                 }
             });
         });
+        self.tell_mcp_sessions(sink);
         let counters = &mut self.counters;
         add(&mut counters.discarded_bytes, reassembly.discarded_bytes().saturating_sub(discarded));
         let after = exchanges.counters();
@@ -226,6 +227,7 @@ impl Desk {
             }
         });
         add_exchanges(&mut self.counters.exchanges, before, exchanges.counters());
+        self.tell_mcp_sessions(sink);
     }
 
     /// What is asked for where a request to an LLM host wants another protocol.
@@ -272,6 +274,15 @@ impl Desk {
         act(&mut self.pending, &mut |message| messages.push(message));
         for message in messages {
             self.leave(Finished::Mcp(Box::new(message)), true, sink);
+        }
+        self.tell_mcp_sessions(sink);
+    }
+
+    /// Sessions that are over. They began long ago: their owners are known, or will not be.
+    fn tell_mcp_sessions(&mut self, sink: Sink<'_>) {
+        for mut session in self.pending.take_sessions() {
+            session.owner = self.owners.best(session.owner.process);
+            sink(Output::McpSession(Box::new(session)));
         }
     }
 

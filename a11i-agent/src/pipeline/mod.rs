@@ -297,6 +297,7 @@ impl Pipeline {
             flows_evicted: self.flows.evicted(),
             owners_evicted: self.desk.owners.evicted(),
             instrumented_forgotten: self.desk.own_telemetry.forgotten(),
+            mcp_sessions_forgotten: self.desk.pending.sessions_forgotten(),
             ..self.desk.counters
         }
     }

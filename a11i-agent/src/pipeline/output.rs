@@ -5,7 +5,7 @@ use std::sync::Arc;
 use a11i_common::identity::ProcessId;
 
 use crate::{
-    call::{Completeness, LlmCall},
+    call::{Completeness, LlmCall, McpSession},
     cost::PriceMiss,
     flow::FlowId,
     http::MalformedReason,
@@ -20,6 +20,8 @@ pub enum Output {
     Call(Box<FinishedCall>),
     /// An MCP request with its answer, or a notification.
     Mcp(Box<RedactedMcp>),
+    /// An MCP session is over. Nothing of it is content.
+    McpSession(Box<McpSession>),
     /// A call without usage: count its tokens elsewhere, then [`super::Pipeline::finish`] it.
     Estimate(Box<LlmCall>),
     Notice(Notice),
@@ -42,7 +44,7 @@ impl Output {
             Self::Call(finished) => finished.call.mark(missing),
             Self::Mcp(message) => message.mark(missing),
             Self::Estimate(call) => call.completeness = call.completeness.join(missing),
-            Self::Notice(_) | Self::WhoIs(_) | Self::Forgotten(_) | Self::Verdict { .. } => return false,
+            Self::McpSession(_) | Self::Notice(_) | Self::WhoIs(_) | Self::Forgotten(_) | Self::Verdict { .. } => return false,
         }
         true
     }

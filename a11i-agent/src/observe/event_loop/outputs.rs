@@ -27,6 +27,7 @@ impl Observer {
     fn take_output(&mut self, output: Output) {
         match output {
             Output::Call(_) | Output::Mcp(_) | Output::Estimate(_) => self.leaving.push(output),
+            Output::McpSession(session) => self.out.take_mcp_session(&session),
             Output::Notice(notice) => {
                 if notice.llm_host {
                     // What it says is why nothing is seen.
@@ -70,7 +71,7 @@ impl Observer {
                     self.out.take(&finished, &self.clock, &self.instruments);
                 }
             }
-            Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {}
+            Output::McpSession(_) | Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {}
         }
     }
 

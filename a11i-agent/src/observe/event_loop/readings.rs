@@ -84,6 +84,7 @@ impl Observer {
             (DropReason::TooManyExchanges, counters.exchanges.too_many),
             (DropReason::StreamEventTooLarge, counters.exchanges.dropped_events),
             (DropReason::InstrumentedForgotten, counters.instrumented_forgotten),
+            (DropReason::McpSessionForgotten, counters.mcp_sessions_forgotten),
             (DropReason::OwnerUnknown, counters.calls_without_owner),
             (DropReason::OwnerUnanswered, self.resolver.unanswered()),
             (DropReason::OwnerEvicted, counters.owners_evicted),

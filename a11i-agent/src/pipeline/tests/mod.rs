@@ -81,7 +81,12 @@ impl Bench {
         let finished = std::mem::take(&mut self.out).into_iter().filter_map(|output| match output {
             Output::Call(call) => Some(call.call.call().clone()),
             Output::Estimate(call) => Some(*call),
-            Output::Mcp(_) | Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => None,
+            Output::Mcp(_)
+            | Output::McpSession(_)
+            | Output::Notice(_)
+            | Output::WhoIs(_)
+            | Output::Forgotten(_)
+            | Output::Verdict { .. } => None,
         });
         finished.collect()
     }
@@ -168,6 +173,7 @@ impl Kernel {
                 }
                 other @ (Output::Call(_)
                 | Output::Mcp(_)
+                | Output::McpSession(_)
                 | Output::Estimate(_)
                 | Output::Notice(_)
                 | Output::WhoIs(_)

@@ -129,6 +129,7 @@ fn upgrades(bench: &Bench) -> Vec<bool> {
         Output::Notice(_)
         | Output::Call(_)
         | Output::Mcp(_)
+        | Output::McpSession(_)
         | Output::Estimate(_)
         | Output::WhoIs(_)
         | Output::Forgotten(_)
