@@ -29,15 +29,16 @@ struct Observed {
 }
 
 impl Observed {
-    async fn set(setting: &str, instrumentation: &str, compression: &str) -> Option<Self> {
+    async fn set(setting: &str, instrumentation: &str, (protocol, compression): (&str, &str)) -> Option<Self> {
         let turn = one_at_a_time();
         let python = requirement::met(Python::with_packages().await)?;
         let (stub, sink) = (ProviderStub::start(), OtlpSink::start());
         let way = if kernel::has_kprobes() { "kprobes" } else { "tracepoints" };
         let options = AgentOptions::default().env("A11I_CAPTURE_SOCKETS", way).env("A11I_INSTRUMENTED", setting);
         let agent = Agent::start_with(options.export_to(&sink, "http/protobuf")).await?;
-        let environment =
-            [("OTLP_SINK", sink.endpoint()), ("OTLP_COMPRESSION", compression.to_owned()), ("INSTRUMENTATION", instrumentation.to_owned())];
+        let set = [("OTLP_PROTOCOL", protocol), ("OTLP_COMPRESSION", compression), ("INSTRUMENTATION", instrumentation)];
+        let mut environment = set.map(|(name, value)| (name, value.to_owned())).to_vec();
+        environment.push(("OTLP_SINK", sink.endpoint()));
         let program = python.start_with(Script::OpenAiInstrumented, &stub, &environment);
         Some(Self { agent, sink, stub, python, program, _turn: turn })
     }
@@ -103,8 +104,11 @@ fn spans(received: &Received, id: &str, by_agent: bool) -> Vec<ObservedCall> {
 
 #[tokio::test]
 async fn as_children_calls_are_told_and_marked_once_the_program_has_shown_its_own_spans() {
-    for (instrumentation, compression) in [("opentelemetry", "none"), ("opentelemetry", "gzip"), ("openllmetry", "none")] {
-        let Some(mut observed) = Observed::set("child", instrumentation, compression).await else { return };
+    // Not gRPC with gzip: without TLS, its first message is sent in more pieces than the kernel half copies of one call (SOCKET_SEGMENTS).
+    let ways =
+        [("opentelemetry", ("http/protobuf", "none")), ("opentelemetry", ("grpc", "none")), ("openllmetry", ("http/protobuf", "gzip"))];
+    for (instrumentation, way) in ways {
+        let Some(mut observed) = Observed::set("child", instrumentation, way).await else { return };
         let (first, own) = observed.first_call().await;
         // Its request named the program's span, and nothing more was known.
         assert_eq!(first.parent_span_id.as_ref(), Some(&own.span_id), "{first:#?}");
@@ -129,7 +133,7 @@ async fn as_children_calls_are_told_and_marked_once_the_program_has_shown_its_ow
 
 #[tokio::test]
 async fn with_metrics_only_there_is_no_second_span() {
-    let Some(mut observed) = Observed::set("metrics_only", "opentelemetry", "none").await else { return };
+    let Some(mut observed) = Observed::set("metrics_only", "opentelemetry", ("http/protobuf", "none")).await else { return };
     observed.first_call().await;
     let ids = [observed.call(json!({"api": "chat"})).await, observed.call(json!({"api": "chat", "stream": true})).await];
     observed.another_programs_call().await;
@@ -157,7 +161,7 @@ async fn with_metrics_only_there_is_no_second_span() {
 
 #[tokio::test]
 async fn what_is_suppressed_is_neither_span_nor_metric() {
-    let Some(mut observed) = Observed::set("suppress", "openllmetry", "none").await else { return };
+    let Some(mut observed) = Observed::set("suppress", "openllmetry", ("http/protobuf", "none")).await else { return };
     observed.first_call().await;
     let ids = [observed.call(json!({"api": "chat"})).await, observed.call(json!({"api": "chat", "stream": true})).await];
     observed.another_programs_call().await;

@@ -6,8 +6,6 @@ The job `{"api": "flush"}` exports what is there, as the SDK does by itself ever
 import os
 
 import openai
-from opentelemetry.exporter.otlp.proto.http import Compression
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagate import inject
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -21,9 +19,19 @@ if os.environ["INSTRUMENTATION"] == "openllmetry":
 else:
     from opentelemetry.instrumentation.openai_v2 import OpenAIInstrumentor
 
+endpoint, is_gzip = os.environ["OTLP_SINK"], os.environ["OTLP_COMPRESSION"] == "gzip"
+if os.environ["OTLP_PROTOCOL"] == "grpc":
+    from grpc import Compression
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+    exporter = OTLPSpanExporter(endpoint=endpoint, insecure=True, compression=Compression.Gzip if is_gzip else Compression.NoCompression)
+else:
+    from opentelemetry.exporter.otlp.proto.http import Compression
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    exporter = OTLPSpanExporter(endpoint=endpoint + "/v1/traces", compression=Compression.Gzip if is_gzip else Compression.NoCompression)
+
 provider = TracerProvider()
-compression = Compression(os.environ["OTLP_COMPRESSION"])
-exporter = OTLPSpanExporter(endpoint=os.environ["OTLP_SINK"] + "/v1/traces", compression=compression)
 # Nothing is exported but on demand, so that the tests know what came before what.
 provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=3_600_000))
 OpenAIInstrumentor().instrument(tracer_provider=provider)
