@@ -46,7 +46,7 @@ impl Observed {
     /// One call of the program, by the id of its answer.
     async fn call(&mut self, job: Value) -> String {
         let answer = self.program.run_one(&job).await;
-        answer["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+        id_of(&answer)
     }
 
     /// The program exports what it has. Gives its own span of this answer.
@@ -69,7 +69,7 @@ impl Observed {
         let mut other = self.python.start(Script::OpenAiSync, &self.stub);
         let answer = other.run_one(&json!({"api": "chat"})).await;
         other.finish().await;
-        let id = answer["id"].as_str().expect("an answer").to_owned();
+        let id = id_of(&answer);
         self.sink.wait("another program's call", PATIENCE, |received| spans(received, &id, true).pop()).await
     }
 
@@ -88,12 +88,17 @@ impl Observed {
     fn marked_series(&self) -> Vec<String> {
         let pid = json!(self.program.pid);
         let received = self.sink.received();
-        let marked = received.metrics.iter().filter(|point| point.attributes.contains_key(MARK) && point.resource["process.pid"] == pid);
+        let marked =
+            received.metrics.iter().filter(|point| point.attributes.contains_key(MARK) && point.resource.get("process.pid") == Some(&pid));
         let mut names: Vec<String> = marked.map(|point| point.name.clone()).collect();
         names.sort_unstable();
         names.dedup();
         names
     }
+}
+
+fn id_of(answer: &Value) -> String {
+    answer.get("id").and_then(Value::as_str).unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
 
 /// The agent's spans of an answer, or the program's own.
