@@ -34,6 +34,7 @@ fn main() {
     let cases = [
         ("one record per event", Exchange::streamed(CHUNKS, PROMPT_BYTES), ContentPolicy::None),
         ("16 KiB records", Exchange::streamed(CHUNKS, PROMPT_BYTES).cut_into(TLS_RECORD), ContentPolicy::None),
+        ("one record per event, HTTP/2", Exchange::streamed_over_http2(CHUNKS, PROMPT_BYTES), ContentPolicy::None),
         ("one record per event, content kept", Exchange::streamed(CHUNKS, PROMPT_BYTES), ContentPolicy::Full),
     ];
     if let [side, times, ..] = arguments.as_slice()
@@ -94,7 +95,9 @@ impl<'e> Through<'e> {
             | Output::Notice(_)
             | Output::WhoIs(_)
             | Output::Forgotten(_)
-            | Output::Verdict { .. } => {}
+            | Output::Verdict { .. }
+            | Output::PlaintextSeen { .. }
+            | Output::Recognised { .. } => {}
         });
         assert_eq!(calls, 1, "the stream is one call");
     }

@@ -13,8 +13,8 @@ pub enum Verdict {
     NotLlm,
     /// Everything of the request and its answer is copied.
     Llm,
-    /// The connection's server name is that of an LLM provider, or it is multiplexed and carries calls: every request is one, until it turns
-    /// out to be none.
+    /// The connection's server name is that of an LLM provider, or it is multiplexed or a WebSocket and carries calls: every request is one,
+    /// until it turns out to be none.
     LlmHost,
     /// Nobody can read the connection any more.
     Ignore,
@@ -39,6 +39,8 @@ pub(crate) struct Seen {
     pub(crate) llm: bool,
     /// A request that is none, by its head or by its body.
     pub(crate) other: bool,
+    /// It is a WebSocket that calls go through. Its frames never begin like a request; a piece of one may, by chance, and is copied on all the same.
+    pub(crate) conversation: bool,
     /// What came is none of HTTP, or breaks it.
     no_http: bool,
     unreadable: bool,
@@ -54,8 +56,9 @@ impl Seen {
         match notice {
             // What follows an upgrade is another protocol for good.
             ConnectionNotice::Upgraded => self.unreadable = true,
-            // Its request was lost, or sent before anybody looked: it may have been a call.
-            ConnectionNotice::Malformed(MalformedReason::UnexpectedResponse) => {}
+            // Whether calls go through a WebSocket, the head of its request says. Of an unexpected response, the request was lost, or sent before
+            // anybody looked: it may have been a call.
+            ConnectionNotice::WebSocket | ConnectionNotice::Malformed(MalformedReason::UnexpectedResponse) => {}
             // The next request may be better. What never was HTTP, the kernel half knows by itself, except where bytes began like a request by
             // chance.
             ConnectionNotice::Malformed(_) | ConnectionNotice::NotHttp => self.no_http = true,
@@ -69,6 +72,9 @@ impl Seen {
         let llm = if host { Verdict::LlmHost } else { Verdict::Llm };
         if self.unreadable {
             return Some(Verdict::Ignore);
+        }
+        if self.conversation {
+            return Some(Verdict::LlmHost);
         }
         if self.llm && calls {
             return Some(llm);

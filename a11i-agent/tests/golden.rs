@@ -16,20 +16,24 @@
 mod drive;
 #[path = "golden/expect.rs"]
 mod expect;
+#[path = "golden/framings.rs"]
+mod framings;
+#[path = "golden/scenario.rs"]
+mod scenario;
+#[path = "golden/truth.rs"]
+mod truth;
 #[path = "golden/view.rs"]
 mod view;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use a11i_agent::{
     call::{LlmCall, Usage},
-    replay::{Framed, Record, Seed},
+    replay::{Record, Seed},
 };
 use a11i_common::identity::Direction;
 use drive::Hole;
+use scenario::{Scenario, scenarios};
 use serde_json::Value;
 
 /// The recorded corpus, which stays outside the project.
@@ -83,6 +87,13 @@ fn recorded_anthropic_messages_are_exact() {
 }
 
 #[test]
+fn recorded_bedrock_calls_are_exact() {
+    for api in ["bedrock.converse", "bedrock.invoke", "bedrock.count_tokens"] {
+        check_recorded(api);
+    }
+}
+
+#[test]
 fn recorded_services_that_speak_these_formats_are_exact() {
     for service in [
         "azure_ai.chat",
@@ -115,30 +126,48 @@ fn recorded_services_that_speak_these_formats_are_exact() {
         "azure_ai.embeddings",
         "mistral.embeddings",
         "openrouter.embeddings",
+        "ollama.chat",
+        "ollama.generate",
+        "ollama.embed",
+        "cohere.chat_v1",
+        "cohere.chat_v2",
+        "cohere.generate",
+        "cohere.embed",
+        "cohere.rerank",
+        "mistral.ocr",
+        "aleph_alpha.complete",
+        "anthropic.complete",
+        "portkey.chat",
+        "replicate.predictions",
+        "snowflake.chat",
+        "voyage.embeddings",
+        "watsonx.generation",
+        "writer.chat",
     ] {
         check_recorded(service);
     }
 }
 
-/// Folders of this project's own corpus, `<provider>/<scenario>`.
-fn scenarios() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
-    let folders =
-        |path: &Path| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect::<Vec<_>>();
-    let mut out: Vec<PathBuf> = folders(&root).iter().flat_map(|provider| folders(provider)).collect();
-    out.sort();
-    assert!(out.len() >= 20, "the corpus is missing");
-    out
+#[test]
+fn recorded_calls_of_gemini_and_vertex_are_exact() {
+    for api in [
+        "gemini.chat",
+        "gemini.count_tokens",
+        "gemini.embed",
+        "gemini.generate",
+        "gemini.interactions",
+        "vertex.anthropic_messages",
+        "vertex.count_tokens",
+        "vertex.generate",
+        "vertex.predict",
+    ] {
+        check_recorded(api);
+    }
 }
 
-fn exchange(scenario: &Path) -> Framed {
-    let read = |name| fs::read(scenario.join(name)).unwrap();
-    Framed { request: read("request.http"), response: read("response.http") }
-}
-
-fn one_call(scenario: &Path, seed: u64, keep_content: bool) -> LlmCall {
-    let calls = drive::drive(&exchange(scenario), &mut Seed::new(seed), keep_content, None);
-    <[LlmCall; 1]>::try_from(calls).unwrap_or_else(|calls| panic!("{}: {} calls", scenario.display(), calls.len()))[0].clone()
+fn one_call(scenario: &Scenario, seed: u64, keep_content: bool) -> LlmCall {
+    let calls = drive::drive(&scenario.framed, &mut Seed::new(seed), keep_content, None);
+    <[LlmCall; 1]>::try_from(calls).unwrap_or_else(|calls| panic!("{}: {} calls", scenario.name(), calls.len()))[0].clone()
 }
 
 #[test]
@@ -146,13 +175,13 @@ fn every_scenario_gives_the_call_that_is_expected() {
     let mut wrong = Vec::new();
     for scenario in scenarios() {
         let have = view::view(&one_call(&scenario, 1, true));
-        let file = scenario.join("expected.json");
+        let file = scenario.folder.join("expected.json");
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             fs::write(&file, format!("{have:#}\n")).unwrap();
         }
         let want: Value = serde_json::from_slice(&fs::read(&file).unwrap_or_default()).unwrap_or_default();
         if have != want {
-            wrong.push(format!("{}: want {want:#}\nhave {have:#}", scenario.display()));
+            wrong.push(format!("{}: want {want:#}\nhave {have:#}", scenario.name()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -163,7 +192,7 @@ fn a_call_is_the_same_however_its_bytes_are_cut() {
     for scenario in scenarios() {
         let want = view::view(&one_call(&scenario, 0, true));
         for seed in 1..40 {
-            assert_eq!(view::view(&one_call(&scenario, seed, true)), want, "{} with seed {seed}", scenario.display());
+            assert_eq!(view::view(&one_call(&scenario, seed, true)), want, "{} with seed {seed}", scenario.name());
         }
     }
 }
@@ -172,7 +201,7 @@ fn a_call_is_the_same_however_its_bytes_are_cut() {
 fn no_content_is_kept_where_policy_keeps_none() {
     for scenario in scenarios() {
         let call = one_call(&scenario, 1, false);
-        assert_eq!(call.content, a11i_agent::call::Content::default(), "{}", scenario.display());
+        assert_eq!(call.content, a11i_agent::call::Content::default(), "{}", scenario.name());
     }
 }
 
@@ -180,15 +209,15 @@ fn no_content_is_kept_where_policy_keeps_none() {
 #[test]
 fn a_gap_anywhere_marks_the_call_and_never_makes_a_number_wrong() {
     for scenario in scenarios() {
-        let framed = exchange(&scenario);
+        let framed = &scenario.framed;
         let truth = one_call(&scenario, 1, false);
         let head = framed.request.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
         for (direction, length) in [(Direction::Write, framed.request.len()), (Direction::Read, framed.response.len())] {
             for size in [1, 40, 700] {
                 for start in (0..length).step_by(3) {
                     let hole = Hole { direction, bytes: start..(start + size).min(length) };
-                    let calls = drive::drive(&framed, &mut Seed::new(start as u64), false, Some(&hole));
-                    let place = format!("{} with {hole:?}", scenario.display());
+                    let calls = drive::drive(framed, &mut Seed::new(start as u64), false, Some(&hole));
+                    let place = format!("{} with {hole:?}", scenario.name());
                     match calls.as_slice() {
                         // What hits the head of the request hides what it was.
                         [] => assert!(direction == Direction::Write && start < head, "lost: {place}"),
@@ -204,7 +233,7 @@ fn a_gap_anywhere_marks_the_call_and_never_makes_a_number_wrong() {
 #[test]
 fn damaged_bytes_give_calls_or_none_and_never_a_panic() {
     for scenario in scenarios() {
-        let whole = exchange(&scenario);
+        let whole = &scenario.framed;
         for number in 0..300 {
             let mut seed = Seed::new(number);
             let mut framed = whole.clone();
@@ -215,7 +244,7 @@ fn damaged_bytes_give_calls_or_none_and_never_a_panic() {
                 }
             }
             let calls = drive::drive(&framed, &mut seed, true, None);
-            assert!(calls.len() <= 2, "{} with seed {number}", scenario.display());
+            assert!(calls.len() <= 2, "{} with seed {number}", scenario.name());
         }
     }
 }

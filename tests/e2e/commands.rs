@@ -70,7 +70,7 @@ async fn doctor_says_what_this_kernel_is_and_that_the_main_job_works() {
     let told = String::from_utf8_lossy(&output.stdout);
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("Linux tells its release");
     assert!(told.contains(release.trim()), "the running kernel is named: {told}");
-    for word in ["btf", "uprobe", "ring buffer"] {
+    for word in ["btf", "uprobe", "ring buffer", "traffic without tls"] {
         assert!(told.to_lowercase().contains(word), "{word}: {told}");
     }
 }

@@ -11,6 +11,7 @@
 mod scene;
 
 mod admin;
+mod bedrock;
 mod bystander;
 mod client_abort;
 mod commands;
@@ -45,3 +46,4 @@ mod runtimes_rust;
 mod short_lived;
 mod tiny_ring;
 mod usage;
+mod websocket;

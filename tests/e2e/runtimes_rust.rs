@@ -68,6 +68,25 @@ async fn calls_with_aws_lc() {
 }
 
 #[tokio::test]
+async fn a_program_with_names_of_one_library_and_the_code_of_another_is_seen_through_both() {
+    let Some(client) = requirement::met(RustClient::built(Provider::Ring).await) else { return };
+    let Some(client) = requirement::met(client.with_names_of_openssl().await) else { return };
+    let Some(scene) = Scene::set().await else { return };
+    let mut program = client.start(&scene.stub, &[]);
+    let pid = program.pid;
+    let name = client.path().file_name().expect("it is a file").display().to_string();
+    // Names are quick; what the code adds takes nothing of them away.
+    scene.agent.wait_for_log(&["attached path=", &name, "library=\"openssl\""]).await;
+    scene.agent.wait_for_log(&["attached more of a file", &name]).await;
+    for work in jobs() {
+        program.run(&work).await;
+    }
+    program.finish().await;
+    let (_, finished) = scene.calls_are_reported_by(RUSTLS, pid).await;
+    assert!(!finished.log.contains("rewritten in place"), "{}", finished.log);
+}
+
+#[tokio::test]
 async fn calls_over_tls_1_2() {
     for provider in [Provider::Ring, Provider::AwsLc] {
         every_call_is_reported(provider, &[("TLS_VERSION", "1.2")], &jobs()).await;

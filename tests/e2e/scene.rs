@@ -117,7 +117,11 @@ pub(crate) fn assert_whole_by(library: &str, call: &ObservedCall) {
     let by = |name| kernel::has_attach_cookies().then_some(name);
     assert_eq!(call.text("a11i.capture.library"), by(library), "{call:#?}");
     assert_eq!(call.text("a11i.capture.method"), by(method(library)), "{call:#?}");
-    let host = if call.text("gen_ai.provider.name") == Some("anthropic") { "api.anthropic.com" } else { "api.openai.com" };
+    let host = match call.text("gen_ai.provider.name") {
+        Some("anthropic") => "api.anthropic.com",
+        Some("aws.bedrock") => "bedrock-runtime.us-east-1.amazonaws.com",
+        _ => "api.openai.com",
+    };
     assert_eq!(call.text("server.address"), Some(host), "{call:#?}");
 }
 

@@ -60,6 +60,40 @@ impl Exchange {
         Self { request, response, records, json }
     }
 
+    /// The same over HTTP/2: one DATA frame for each event, one record for each frame.
+    pub(crate) fn streamed_over_http2(chunks: usize, prompt_bytes: usize) -> Self {
+        const SETTINGS: u8 = 4;
+        const HEADERS: u8 = 1;
+        const DATA: u8 = 0;
+        const END_STREAM: u8 = 1;
+        const END_HEADERS: u8 = 4;
+        let Self { request, json, .. } = Self::streamed(chunks, prompt_bytes);
+        let body = request.windows(4).position(|four| four == b"\r\n\r\n").and_then(|at| request.get(at + 4..)).unwrap_or_default();
+        let asked = block(&[
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":authority", "api.openai.com"),
+            (":path", "/v1/chat/completions"),
+            ("authorization", "Bearer sk-bench"),
+        ]);
+        let answered = block(&[(":status", "200"), ("content-type", "text/event-stream; charset=utf-8"), ("openai-version", "2020-10-01")]);
+        let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        request.extend(frame(SETTINGS, 0, 0, b""));
+        request.extend(frame(HEADERS, END_HEADERS, 1, &asked));
+        request.extend(frame(DATA, END_STREAM, 1, body));
+        let mut response = [frame(SETTINGS, 0, 0, b""), frame(HEADERS, END_HEADERS, 1, &answered)].concat();
+        let mut records = Vec::with_capacity(json.len());
+        let mut begin = 0;
+        for text in json.iter().map(String::as_str).chain(["[DONE]"]) {
+            response.extend(frame(DATA, 0, 1, format!("data: {text}\n\n").as_bytes()));
+            records.push(begin..response.len());
+            begin = response.len();
+        }
+        response.extend(frame(DATA, END_STREAM, 1, b""));
+        records.push(begin..response.len());
+        Self { request, response, records, json }
+    }
+
     /// The response in TLS records of this many bytes: what a server without flushes, or a proxy, makes of a stream.
     pub(crate) fn cut_into(mut self, size: usize) -> Self {
         let length = self.response.len();
@@ -70,6 +104,18 @@ impl Exchange {
     pub(crate) fn json_bytes(&self) -> usize {
         self.json.iter().map(String::len).sum()
     }
+}
+
+/// RFC 9113 section 4.1.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let [_, length @ ..] = u32::try_from(payload.len()).unwrap_or_default().to_be_bytes();
+    [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Literals without indexing (RFC 7541 section 6.2.2); names and values are shorter than 127 bytes.
+fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap_or_default()], text.as_bytes()].concat();
+    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
 }
 
 /// The chunks of a chat completion as OpenAI sends them (ids, fingerprint and padding included).

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::observe::{CoverageReport, Progress};
+use crate::{
+    capture::sockets::SocketStanding,
+    observe::{CoverageReport, Progress},
+};
 
 /// Longer lines are no requests.
 pub const REQUEST_BYTES: usize = 4096;
@@ -88,6 +91,15 @@ pub struct Status {
     /// Processes that an `exec` observes.
     pub hidden_processes: usize,
     pub sampling_ratio: Option<f64>,
+    /// What sees traffic without TLS, or why nothing does.
+    #[serde(default)]
+    pub sockets: SocketStanding,
+    /// Connections that were joined in their middle.
+    #[serde(default)]
+    pub late_attachments: u64,
+    /// Plaintext bytes of HTTP connections that are known to be missing.
+    #[serde(default)]
+    pub lost_bytes: u64,
     /// The kernel half's counters.
     pub kernel: BTreeMap<String, u64>,
 }

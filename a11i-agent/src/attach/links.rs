@@ -181,6 +181,15 @@ impl Links {
         Ok(())
     }
 
+    /// Adds plans to those of a file, for whom it is attached: what was there stays as it is. Probes that were added. On an error nothing has
+    /// changed.
+    pub fn extend(&mut self, file: &FileId, plans: &[Arc<ProbePlan>]) -> Result<usize, AttachError> {
+        let Some(mut attached) = self.files.remove(file) else { return Ok(0) };
+        let outcome = self.link_more(&mut attached, plans);
+        self.files.insert(*file, attached);
+        outcome
+    }
+
     /// There is nothing to move: [`Self::set_reach`] with the same arguments would do nothing.
     pub fn is_at(&self, file: &FileId, goal: &Goal) -> bool {
         let has_leftovers = !self.keeps_processes(goal)
@@ -232,7 +241,7 @@ impl Links {
             Reach::Nobody => {}
             Reach::Everyone => {
                 if attached.everyone.is_none() {
-                    attached.everyone = Some(self.link(attached, None)?);
+                    attached.everyone = Some(self.link(attached, &attached.plans, None)?);
                 }
             }
             Reach::Processes(wanted) => moved = self.link_processes(attached, wanted, until),
@@ -254,7 +263,11 @@ impl Links {
             if made > 0 && is_over(until) {
                 return Moved { failed, is_unfinished: true };
             }
-            let linked = if self.scoped < MAX_SCOPED { self.link(attached, Some(*process)) } else { Err(AttachError::TooManyProcesses) };
+            let linked = if self.scoped < MAX_SCOPED {
+                self.link(attached, &attached.plans, Some(*process))
+            } else {
+                Err(AttachError::TooManyProcesses)
+            };
             match linked {
                 Ok(set) => {
                     attached.processes.insert(*process, set);
@@ -290,8 +303,50 @@ impl Links {
         true
     }
 
-    /// All probes of all plans, or none.
-    fn link(&mut self, attached: &Attached, process: Option<ProcessId>) -> Result<LinkSet, AttachError> {
+    fn link_more(&mut self, attached: &mut Attached, plans: &[Arc<ProbePlan>]) -> Result<usize, AttachError> {
+        let more: Vec<_> = plans.iter().filter(|plan| !attached.plans.contains(plan)).cloned().collect();
+        if more.is_empty() {
+            return Ok(0);
+        }
+        let all = [attached.plans.as_slice(), more.as_slice()].concat();
+        if more.iter().any(|plan| plan.file != attached.file.id()) {
+            return Err(AttachError::Changed);
+        }
+        let proof = Arc::new(Proof::analysed(&attached.file.id(), &all));
+        // The proof is of all plans, from here on and until all is made.
+        let proof_before = std::mem::replace(&mut attached.proof, proof);
+        let plans_before = std::mem::replace(&mut attached.plans, all);
+        let everyone = attached.everyone.as_ref().map(|_| None);
+        let scopes: Vec<Option<ProcessId>> = everyone.into_iter().chain(attached.processes.keys().copied().map(Some)).collect();
+        let mut added = Vec::new();
+        for scope in scopes {
+            match self.link(attached, &more, scope) {
+                Ok(set) => added.push((scope, set)),
+                Err(error) if error.is_ended_process() => {}
+                Err(error) => {
+                    for (_, set) in added {
+                        self.unlink(set);
+                    }
+                    (attached.proof, attached.plans) = (proof_before, plans_before);
+                    return Err(error);
+                }
+            }
+        }
+        for (scope, set) in added {
+            let known = match scope {
+                None => attached.everyone.as_mut(),
+                Some(process) => attached.processes.get_mut(&process),
+            };
+            match known {
+                Some(known) => known.absorb(set),
+                None => self.unlink(set),
+            }
+        }
+        Ok(more.iter().map(|plan| plan.probes.len()).sum())
+    }
+
+    /// All probes of these plans, or none.
+    fn link(&mut self, attached: &Attached, plans: &[Arc<ProbePlan>], process: Option<ProcessId>) -> Result<LinkSet, AttachError> {
         let (mode, scope) = match process {
             None => (self.mode, UProbeScope::AllProcesses),
             Some(process) => {
@@ -302,7 +357,7 @@ impl Links {
         attached.proven(&mut self.reader)?;
         let target = attached.file.attach_path();
         let mut set = LinkSet::default();
-        for plan in &attached.plans {
+        for plan in plans {
             let facts = CaptureFacts { library: Some(plan.library), method: Some(plan.method) };
             let id = facts.to_attachment(self.next_serial);
             self.next_serial = self.next_serial.wrapping_add(1);
@@ -356,6 +411,13 @@ impl Links {
 
 fn is_over(until: Option<BootTime>) -> bool {
     until.is_some_and(|until| until <= Clock::boot_now())
+}
+
+impl LinkSet {
+    fn absorb(&mut self, other: Self) {
+        self.ids.extend(other.ids);
+        self.links.extend(other.links);
+    }
 }
 
 impl Attached {

@@ -33,7 +33,11 @@ pub struct CallBuilder {
     pub cache_apart: CacheApartUsage,
     /// [`Self::usage`] counts the answer so far: a later event would have said more.
     pub usage_is_running: bool,
+    /// The provider said that nothing more comes, where choices do not say so themselves.
+    pub has_ended: bool,
     pub estimation: EstimationText,
+    /// Part of the request was lost: what it does not say, it may have said.
+    pub request_is_partial: bool,
     provider: ProviderName,
     operation: Operation,
     keep_content: bool,
@@ -78,7 +82,9 @@ impl CallBuilder {
             usage: Usage::default(),
             cache_apart: CacheApartUsage::default(),
             usage_is_running: false,
+            has_ended: false,
             estimation: EstimationText::default(),
+            request_is_partial: false,
             provider,
             operation,
             keep_content,
@@ -95,8 +101,20 @@ impl CallBuilder {
         &self.provider
     }
 
+    /// A format that several servers speak turned out to be this one's: it replaces `fallback`, the name taken where no host told another.
+    pub fn turns_out_to_be(&mut self, provider: ProviderName, fallback: &ProviderName) {
+        if self.provider == *fallback {
+            self.provider = provider;
+        }
+    }
+
     pub const fn operation(&self) -> Operation {
         self.operation
+    }
+
+    /// The body shows what the call is for, where nothing before it did.
+    pub const fn become_operation(&mut self, operation: Operation) {
+        self.operation = operation;
     }
 
     /// Whether building messages is worth the work.
@@ -145,6 +163,11 @@ impl CallBuilder {
     /// Content arrived since the last question: what makes a first token.
     pub const fn take_new_output(&mut self) -> bool {
         std::mem::replace(&mut self.has_new_output, false)
+    }
+
+    /// Content came that is not kept (audio).
+    pub const fn output_arrived(&mut self) {
+        self.has_new_output = true;
     }
 
     /// A choice exists, whether or not it says anything.
@@ -275,13 +298,23 @@ impl CallBuilder {
         }
     }
 
+    /// What was taken for its failure was another's.
+    pub fn forgive(&mut self) {
+        self.outcome = Outcome::default();
+    }
+
     pub const fn has_failed(&self) -> bool {
         self.outcome.error_type.is_some()
     }
 
     /// Every choice that was begun has ended.
     pub fn is_finished(&self) -> bool {
-        !self.choices.is_empty() && self.choices.values().all(|choice| choice.finish_reason.is_some())
+        self.has_ended || !self.choices.is_empty() && self.choices.values().all(|choice| choice.finish_reason.is_some())
+    }
+
+    /// A choice ended with this word.
+    pub fn has_finished_with(&self, reason: &str) -> bool {
+        self.choices.values().any(|choice| choice.finish_reason.as_deref() == Some(reason))
     }
 
     // ---- the end

@@ -7,6 +7,8 @@ mod attachment;
 mod builder;
 mod choice;
 mod completeness;
+mod content_gaps;
+mod deferred;
 mod mcp;
 mod message;
 mod record;
@@ -15,10 +17,12 @@ mod usage;
 pub use builder::{CallBuilder, CallFrame, ERROR_MESSAGE_CAP, Ending, INPUT_CONTENT_CAP, MAX_CHOICES, MAX_MESSAGES, OUTPUT_CONTENT_CAP};
 pub use choice::{PartKind, PartSlot};
 pub use completeness::{Completeness, LossCauses};
+pub use content_gaps::{ContentGaps, STALL_NANOS};
+pub use deferred::DeferredAnswers;
 pub use mcp::{McpMessage, McpSession};
 pub use message::{Message, Modality, Part, ToolDefinition};
 pub use record::{
     CaptureFacts, CaptureLibrary, CaptureMethod, Content, Correlation, EstimationText, LlmCall, Operation, Outcome, OutputType,
-    ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, SocketPeer, SpanIdentity, TextSample, Timing, TraceParent,
+    ProviderName, RateLimit, RequestFacts, ResponseFacts, Role, ServerAddress, SocketPeer, SpanIdentity, TextSample, Timing, TraceParent,
 };
 pub use usage::{CacheApartUsage, ModalityTokens, NanoUsd, Usage, UsageSource};

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use a11i_common::identity::BootTime;
 
-use super::{Completeness, Message, Part, ToolDefinition, Usage, usage::NanoUsd};
+use super::{Completeness, ContentGaps, Message, Part, ToolDefinition, Usage, usage::NanoUsd};
 use crate::owner::Owner;
 
 /// One HTTP exchange with a model, finished or given up.
@@ -113,12 +113,18 @@ pub struct RequestFacts {
     pub reasoning_level: Option<String>,
     pub previous_response_id: Option<String>,
     pub conversation_id: Option<String>,
+    /// The provider's id of an agent that it runs (OpenAI assistants).
+    pub agent_id: Option<String>,
     pub encoding_formats: Vec<String>,
     pub embedding_dimensions: Option<i64>,
     /// Reported when present and not `auto`.
     pub service_tier: Option<String>,
     pub prompt_name: Option<String>,
     pub prompt_version: Option<String>,
+    /// The path without its ids, of requests that no dialect knows: bounded, so that it can be a metric dimension.
+    pub path_pattern: Option<String>,
+    /// Bedrock's guardrail that the call is subject to: its id or ARN.
+    pub guardrail_id: Option<String>,
     /// Which attempt of the client's SDK this is (`x-stainless-retry-count`), 0 = first.
     pub retry_count: Option<u32>,
     /// `user-agent`, cut to 256 bytes.
@@ -159,8 +165,19 @@ pub struct ResponseFacts {
     pub speed: Option<String>,
     /// Cost the provider itself stated.
     pub stated_cost: Option<NanoUsd>,
+    /// This answers an earlier request that was acknowledged at once (a response in the background, a run of an assistant): whatever is
+    /// consumed is consumed by that operation, and counts where it is stated for the first time ([`super::DeferredAnswers`]).
+    pub deferred: Option<Operation>,
     /// Events or chunks of a streamed body.
     pub stream_chunks: u64,
+    pub rate_limit: RateLimit,
+}
+
+/// What the provider still allows in its window, by the fields of its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RateLimit {
+    pub remaining_requests: Option<u64>,
+    pub remaining_tokens: Option<u64>,
 }
 
 /// Whether it worked.
@@ -183,6 +200,8 @@ pub struct Timing {
     pub first_token: Option<BootTime>,
     /// Last event with content.
     pub last_token: Option<BootTime>,
+    /// Between events with content.
+    pub gaps: ContentGaps,
     /// Last byte, failure or cancellation.
     pub end: BootTime,
 }

@@ -33,6 +33,16 @@ pub struct KernelTables {
     serial: u16,
 }
 
+/// What became of a verdict.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decided {
+    Told,
+    /// The session has ended, or another one is at its address: there is nobody to be told.
+    Over,
+    /// The kernel half's table has no room.
+    Full,
+}
+
 /// The shared layout, as aya wants it: plain old data.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
@@ -69,6 +79,17 @@ unsafe impl Pod for Plain<RustlsKey> {}
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
 // SAFETY: as above.
 unsafe impl Pod for Plain<RustlsKeyState> {}
+
+impl Decided {
+    /// A session that has ended meanwhile is no want of room.
+    const fn of(told: bool, is_over: bool) -> Self {
+        match (told, is_over) {
+            (_, true) => Self::Over,
+            (true, false) => Self::Told,
+            (false, false) => Self::Full,
+        }
+    }
+}
 
 impl KernelTables {
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
@@ -111,20 +132,21 @@ impl KernelTables {
         }
     }
 
-    /// Tells the kernel half what a request is. False: the session is over or another one, or there is no room.
-    pub fn decide(&mut self, process: ProcessId, session: SessionId, request: u16, verdict: u8) -> bool {
+    /// Tells the kernel half what a request is.
+    pub fn decide(&mut self, process: ProcessId, session: SessionId, request: u16, verdict: u8) -> Decided {
         if self.session(process, session).is_none() {
-            return false;
+            return Decided::Over;
         }
         self.serial = self.serial.wrapping_add(1).max(1);
         let decision = Decision { generation: session.generation, request, verdict, reserved: 0, serial: self.serial };
         let key = Plain(key_of(process, session));
         let told = self.decisions.insert(&key, &Plain(decision), 0).is_ok();
         // It may have ended in between: then nobody else would remove the verdict.
-        if told && self.sessions.get(&key, 0).is_err() {
+        let is_over = self.sessions.get(&key, 0).is_err();
+        if told && is_over {
             self.forget_decision(&key);
         }
-        told
+        Decided::of(told, is_over)
     }
 
     /// Follow this process and its descendants (where only watched ones are followed).
@@ -260,6 +282,12 @@ mod tests {
     use a11i_common::identity::TlsSession;
 
     use super::*;
+
+    #[test]
+    fn only_a_session_that_lives_lacks_room_for_its_verdict() {
+        let became = [(true, false), (true, true), (false, true), (false, false)].map(|(told, is_over)| Decided::of(told, is_over));
+        assert_eq!(became, [Decided::Told, Decided::Over, Decided::Over, Decided::Full]);
+    }
 
     #[test]
     fn a_new_session_at_the_same_address_is_another_one() {

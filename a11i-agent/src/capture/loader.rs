@@ -33,6 +33,13 @@ pub struct LoadSettings {
     pub sockets: Option<SocketFrontEnd>,
 }
 
+/// The kernel half.
+pub struct Loaded {
+    pub ebpf: Ebpf,
+    /// Why not all of the programs that see sockets are attached.
+    pub socket_problem: Option<LoadError>,
+}
+
 #[derive(Debug, Error)]
 pub enum LoadError {
     #[error(
@@ -124,7 +131,7 @@ pub fn program_names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Loads every program this kernel's attach mode needs and attaches the process-life tracepoints. No TLS probe is attached yet.
-pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadError> {
+pub fn load(features: &Features, settings: LoadSettings) -> Result<Loaded, LoadError> {
     let mode = features.attach_mode();
     let missing = features.capabilities.missing(mode);
     if !missing.is_empty() {
@@ -180,13 +187,12 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Ebpf, LoadErr
             ebpf.program_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(|source| LoadError::Program { name, source })?;
         program.load().and_then(|()| program.attach(tracepoint)).map_err(|source| LoadError::Program { name, source })?;
     }
-    if let Some(front_end) = settings.sockets {
-        // What they miss is clear text: no reason not to see the rest.
-        if let Err(error) = sockets::attach(&mut ebpf, front_end) {
-            tracing::warn!(%error, "traffic without TLS is not seen, or not all of it");
-        }
+    // What they miss is clear text: no reason not to see the rest.
+    let socket_problem = settings.sockets.and_then(|front_end| sockets::attach(&mut ebpf, front_end).err());
+    if let Some(error) = &socket_problem {
+        tracing::warn!(%error, "traffic without TLS is not seen, or not all of it");
     }
-    Ok(ebpf)
+    Ok(Loaded { ebpf, socket_problem })
 }
 
 fn load_uprobe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {

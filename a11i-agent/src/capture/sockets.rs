@@ -11,7 +11,7 @@ use aya::{
     maps::ProgramArray,
     programs::{KProbe, ProgramError, ProgramFd, RawTracePoint},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     btf::{Layouts, MemberOffsets as _},
@@ -107,31 +107,93 @@ impl SocketFeatures {
     }
 }
 
+/// Which front end sees sockets, or why none does and what to do; for people.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SocketStanding {
+    /// `kprobes` or `tracepoints`.
+    pub front_end: Option<String>,
+    pub reason: Option<String>,
+    pub remedy: Option<String>,
+}
+
+/// What seeing sockets brings.
+const BRINGS: &str = "it brings calls without TLS (local inference servers, sidecars), the peers of TLS connections, and a warning for TLS with an LLM host of which nothing is seen";
+
+impl SocketStanding {
+    /// `problem`: why the programs could not be attached.
+    pub fn of(asked: SocketCapture, features: &Features, problem: Option<&LoadError>) -> Self {
+        let used = chosen(asked, features.sockets, features.attach_mode());
+        let (reason, remedy) = match (used, problem) {
+            (Some(_), None) => (None, None),
+            (Some(_), Some(error)) => (Some(error.to_string()), Some("`capture.sockets: off` if it cannot be mended".to_owned())),
+            (None, _) => {
+                let (reason, remedy) = why_not(asked, features.sockets);
+                (Some(reason.to_owned()), Some(remedy))
+            }
+        };
+        Self { front_end: used.filter(|_| problem.is_none()).map(|front_end| front_end.as_str().to_owned()), reason, remedy }
+    }
+}
+
+/// Why nothing of what was asked for is used, and what to do.
+fn why_not(asked: SocketCapture, features: SocketFeatures) -> (&'static str, String) {
+    let none = "use a kernel with kprobes, or Linux 6.3 or newer, and with BTF".to_owned();
+    let tracepoints = format!("`capture.sockets: tracepoints`: {BRINGS}");
+    match (asked, features) {
+        (SocketCapture::Off, SocketFeatures { kprobes: false, tracepoints: false }) => {
+            ("switched off (`capture.sockets: off`); this kernel has no way either", none)
+        }
+        (SocketCapture::Off, SocketFeatures { kprobes: true, .. }) => {
+            ("switched off (`capture.sockets: off`)", format!("`capture.sockets: auto`: {BRINGS}"))
+        }
+        (SocketCapture::Off, _) => ("switched off (`capture.sockets: off`)", tracepoints),
+        (SocketCapture::Auto | SocketCapture::Kprobes, SocketFeatures { tracepoints: true, .. }) => (
+            "this kernel has no kprobes; its tracepoints cost each socket call of each process about 0.6 us, so that they are used where they are asked for",
+            tracepoints,
+        ),
+        (SocketCapture::Tracepoints, SocketFeatures { kprobes: true, .. }) => {
+            ("this kernel lacks the tracepoint sock_send_length (Linux 6.3)", format!("`capture.sockets: auto`: {BRINGS}"))
+        }
+        (SocketCapture::Auto | SocketCapture::Kprobes | SocketCapture::Tracepoints, _) => {
+            ("this kernel has neither kprobes nor the tracepoint sock_send_length (Linux 6.3), or no BTF", none)
+        }
+    }
+}
+
+impl SocketFrontEnd {
+    /// As the configuration names it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kprobes => "kprobes",
+            Self::Tracepoints => "tracepoints",
+        }
+    }
+}
+
 /// What is used of what was asked for. What cannot be is said.
 ///
 /// By itself, kprobes where uprobes are perf events as well; where they are not (6.6+) kprobes would be the only reason to keep CAP_SYS_ADMIN, and
 /// the tracepoints of socket calls are there.
 pub fn choose(asked: SocketCapture, features: &Features) -> Option<SocketFrontEnd> {
-    chosen(asked, features.sockets, features.attach_mode())
+    let used = chosen(asked, features.sockets, features.attach_mode());
+    if used.is_none() && matches!(asked, SocketCapture::Kprobes | SocketCapture::Tracepoints) {
+        let (reason, remedy) = why_not(asked, features.sockets);
+        tracing::warn!(remedy, "`capture.sockets` asks for what this kernel lacks: {reason}; traffic without TLS is not seen");
+    }
+    used
 }
 
 fn chosen(asked: SocketCapture, features: SocketFeatures, uprobes: AttachMode) -> Option<SocketFrontEnd> {
-    let (front_end, exists, lacks) = match asked {
-        SocketCapture::Off => return None,
-        SocketCapture::Auto if !features.kprobes => return None,
+    match asked {
+        SocketCapture::Off => None,
+        SocketCapture::Auto if !features.kprobes => None,
         SocketCapture::Auto => {
             let traced = features.tracepoints && uprobes == AttachMode::Multi;
-            return Some(if traced { SocketFrontEnd::Tracepoints } else { SocketFrontEnd::Kprobes });
+            Some(if traced { SocketFrontEnd::Tracepoints } else { SocketFrontEnd::Kprobes })
         }
-        SocketCapture::Kprobes => (SocketFrontEnd::Kprobes, features.kprobes, "kprobes, or BTF"),
-        SocketCapture::Tracepoints => {
-            (SocketFrontEnd::Tracepoints, features.tracepoints, "the tracepoint sock_send_length (Linux 6.3), or BTF")
-        }
-    };
-    if !exists {
-        tracing::warn!("`capture.sockets` asks for what this kernel lacks ({lacks}): traffic without TLS is not seen");
+        SocketCapture::Kprobes => features.kprobes.then_some(SocketFrontEnd::Kprobes),
+        SocketCapture::Tracepoints => features.tracepoints.then_some(SocketFrontEnd::Tracepoints),
     }
-    exists.then_some(front_end)
 }
 
 /// What every record of a socket carries.
@@ -274,6 +336,21 @@ mod tests {
             assert_eq!(chosen(asked, features, AttachMode::Multi), expected, "{asked:?} with {features:?}");
         }
         assert_eq!(chosen(SocketCapture::Auto, both, AttachMode::PerfEvent), Some(SocketFrontEnd::Kprobes));
+    }
+
+    #[test]
+    fn what_is_not_used_is_told_with_the_way_to_switch_it_on() {
+        let traced = SocketFeatures { kprobes: false, tracepoints: true };
+        let (reason, remedy) = why_not(SocketCapture::Auto, traced);
+        assert!(reason.contains("no kprobes") && remedy.starts_with("`capture.sockets: tracepoints`"), "{reason}; {remedy}");
+        let (_, remedy) = why_not(SocketCapture::Off, SocketFeatures { kprobes: true, tracepoints: true });
+        assert!(remedy.starts_with("`capture.sockets: auto`"), "{remedy}");
+        let (_, remedy) = why_not(SocketCapture::Off, traced);
+        assert!(remedy.starts_with("`capture.sockets: tracepoints`"), "{remedy}");
+        for asked in [SocketCapture::Auto, SocketCapture::Kprobes, SocketCapture::Tracepoints, SocketCapture::Off] {
+            let (_, remedy) = why_not(asked, SocketFeatures { kprobes: false, tracepoints: false });
+            assert!(remedy.contains("6.3"), "{asked:?}: {remedy}");
+        }
     }
 
     #[test]

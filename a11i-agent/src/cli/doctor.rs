@@ -10,9 +10,10 @@ use crate::{
     capture::{
         features::{AttachMode, Features},
         hazards::ShadowStacks,
-        loader::{self, ProgramStatistics},
+        loader::{self, Loaded, ProgramStatistics},
+        sockets::SocketStanding,
     },
-    config::Config,
+    config::{Config, SocketCapture},
     observe::{Scope, load_settings},
 };
 
@@ -30,9 +31,10 @@ pub(super) fn doctor(common: &Common, args: &DoctorArgs) -> Result<ExitCode> {
     let mut out = std::io::stdout();
     if args.json {
         let loaded = loader::load(&features, load_settings(&config, Scope::Host));
-        let programs = loaded.as_ref().map(programs).unwrap_or_default();
+        let programs = loaded.as_ref().map(|loaded| programs(&loaded.ebpf)).unwrap_or_default();
+        let sockets = SocketStanding::of(config.capture.sockets, &features, loaded.as_ref().ok().and_then(|it| it.socket_problem.as_ref()));
         let problem = loaded.as_ref().err().map(ToString::to_string);
-        let report = serde_json::json!({"features": features, "attach_mode": features.attach_mode(), "programs": programs, "works": loaded.is_ok(), "problem": problem});
+        let report = serde_json::json!({"features": features, "attach_mode": features.attach_mode(), "sockets": sockets, "programs": programs, "works": loaded.is_ok(), "problem": problem});
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
         return Ok(if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
@@ -46,6 +48,17 @@ fn programs(ebpf: &aya::Ebpf) -> Vec<ProgramStatistics> {
     let mut programs = loader::program_statistics(ebpf);
     programs.sort_by(|a, b| a.name.cmp(&b.name));
     programs
+}
+
+/// In words.
+fn of_sockets(sockets: &SocketStanding) -> String {
+    match (&sockets.front_end, &sockets.reason) {
+        (Some(front_end), _) => format!("seen by {front_end}, and so is who speaks TLS with whom (`capture.sockets`)"),
+        (None, reason) => {
+            let remedy = sockets.remedy.as_deref().map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            format!("not seen: {}{remedy}", reason.as_deref().unwrap_or("nobody knows why"))
+        }
+    }
 }
 
 /// What the kernel allows one program (`BPF_COMPLEXITY_LIMIT_INSNS`, 5.2 and later).
@@ -139,8 +152,11 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
         AttachMode::PerfEvent => "perf events",
     };
     let works = match loader::load(features, load_settings(config, Scope::Host)) {
-        Ok(ebpf) => {
+        Ok(Loaded { ebpf, socket_problem }) => {
             line(true, "kernel programs", &format!("loaded and verified, attached by {mode}"));
+            let sockets = SocketStanding::of(config.capture.sockets, features, socket_problem.as_ref());
+            let as_asked = sockets.front_end.is_some() || config.capture.sockets == SocketCapture::Off;
+            line(as_asked, "traffic without TLS", &of_sockets(&sockets));
             for program in programs(&ebpf) {
                 let verified = program.verified_instructions.map_or_else(
                     || "accepted; what that cost the verifier is told from 5.16 on".to_owned(),
@@ -155,6 +171,6 @@ fn diagnose(features: &Features, config: &Config) -> Diagnosis {
             false
         }
     };
-    line(true, "not seen by this version", "JVM TLS (JSSE), QUIC/HTTP/3, WebSocket, OpenSSL before 3 linked in and stripped");
+    line(true, "not seen by this version", "JVM TLS (JSSE), QUIC/HTTP/3, OpenSSL before 3 linked in and stripped");
     Diagnosis { text, works }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use a11i_common::identity::{BootTime, Pid, ProcessId, TlsSession};
 use anyhow::{Context as _, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::Common;
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     owner::Owner,
     pipeline::{FinishedCall, Output, Pipeline},
     redaction::RedactedMcp,
-    replay::{Origin, Record, Seed, events, frame},
+    replay::{Coding, Framed, Framing, Origin, Plan, Record, Seed, events, frame, frame_as},
     tokens::BytePairCounter,
 };
 
@@ -39,6 +39,58 @@ pub(super) struct ReplayArgs {
     /// Frame and cut the bytes differently
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// What carries an exchange
+    #[arg(long, value_enum, default_value_t)]
+    framing: FramingChoice,
+    /// How answers are coded; as the seed says where it is not named
+    #[arg(long, value_enum)]
+    coding: Option<CodingChoice>,
+}
+
+/// What `--framing` may say.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum FramingChoice {
+    /// HTTP/1.1, one way or the other, by seed
+    #[default]
+    Http1,
+    /// HTTP/1.1 with `content-length`
+    ContentLength,
+    /// HTTP/1.1 in chunks
+    Chunked,
+    /// HTTP/2, alone on its connection
+    Http2,
+    /// HTTP/2 among seven others
+    Http2Interleaved,
+    /// Any of them, by seed
+    Any,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CodingChoice {
+    Identity,
+    Gzip,
+    Deflate,
+}
+
+impl ReplayArgs {
+    fn framed(&self, record: &Record, seed: &mut Seed) -> Framed {
+        let framing = match self.framing {
+            FramingChoice::Http1 if self.coding.is_none() => return frame(record, seed),
+            FramingChoice::Http1 => Framing::ALL.get(seed.size(1)),
+            FramingChoice::ContentLength => Some(&Framing::ContentLength),
+            FramingChoice::Chunked => Some(&Framing::Chunked),
+            FramingChoice::Http2 => Some(&Framing::Http2),
+            FramingChoice::Http2Interleaved => Some(&Framing::Http2Interleaved),
+            FramingChoice::Any => Framing::ALL.get(seed.size(Framing::ALL.len().saturating_sub(1))),
+        };
+        let coding = match self.coding {
+            Some(CodingChoice::Identity) => None,
+            Some(CodingChoice::Gzip) => Some(Coding::GZIP),
+            Some(CodingChoice::Deflate) => Some(Coding::DEFLATE),
+            None => Coding::pick(seed),
+        };
+        frame_as(record, Plan { framing: framing.copied().unwrap_or(Framing::ContentLength), coding, is_cut: false }, seed)
+    }
 }
 
 pub(super) fn replay(common: &Common, args: &ReplayArgs) -> Result<ExitCode> {
@@ -63,7 +115,7 @@ pub(super) fn replay(common: &Common, args: &ReplayArgs) -> Result<ExitCode> {
             let record = Record::parse(&line).with_context(|| format!("{}, line {line_number}", path.display()))?;
             number = number.wrapping_add(1);
             let mut seed = Seed::of(&format!("{}{}", record.id, args.seed));
-            let framed = frame(&record, &mut seed);
+            let framed = args.framed(&record, &mut seed);
             let process = ProcessId { pid: Pid(std::process::id()), start_ticks: number };
             let origin = Origin { process, session: TlsSession(u64::from(number)), start: Clock::boot_now() };
             let owner = Arc::new(Owner { process, executable_name: Some("a11i-replay".to_owned()), ..Owner::default() });
@@ -76,7 +128,13 @@ pub(super) fn replay(common: &Common, args: &ReplayArgs) -> Result<ExitCode> {
                 Output::Estimate(call) => finished.push(Pipeline::finish(&settings, *call, Some(&BytePairCounter))),
                 Output::Mcp(message) => messages.push(*message),
                 // No kernel half is told anything.
-                Output::McpSession(_) | Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {}
+                Output::McpSession(_)
+                | Output::Notice(_)
+                | Output::WhoIs(_)
+                | Output::Forgotten(_)
+                | Output::Verdict { .. }
+                | Output::PlaintextSeen { .. }
+                | Output::Recognised { .. } => {}
             };
             pipeline.handle_owner(process, Some(owner), &mut sink);
             for event in events(&framed, &record.request.host, origin, &mut seed) {

@@ -37,9 +37,7 @@ impl fmt::Display for Config {
             UnknownHosts::Assume => "assume",
         };
         writeln!(f, "  unknown_hosts: {unknown_hosts}")?;
-        if !self.provider_hosts.is_empty() || !self.provider_gateways.is_empty() {
-            writeln!(f, "providers:")?;
-        }
+        writeln!(f, "providers:\n  body_shape: {}", self.body_shape)?;
         if !self.provider_gateways.is_empty() {
             let list: Vec<String> = self.provider_gateways.iter().map(|host| quoted(host)).collect();
             writeln!(f, "  gateways: [{}]", list.join(", "))?;
@@ -48,6 +46,18 @@ impl fmt::Display for Config {
             writeln!(f, "  hosts:")?;
             for host in &self.provider_hosts {
                 writeln!(f, "    - {{host: {}, provider: {}}}", quoted(&host.host), quoted(&host.provider))?;
+            }
+        }
+        if !self.provider_paths.is_empty() {
+            writeln!(f, "  paths:")?;
+            for rule in &self.provider_paths {
+                write!(f, "    - {{path: {}, dialect: {}", quoted(&rule.path), quoted(&rule.dialect))?;
+                for (name, value) in [("host", &rule.host), ("provider", &rule.provider)] {
+                    if let Some(value) = value {
+                        write!(f, ", {name}: {}", quoted(value))?;
+                    }
+                }
+                writeln!(f, "}}")?;
             }
         }
         writeln!(

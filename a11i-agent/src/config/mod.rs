@@ -51,6 +51,10 @@ pub struct Config {
     pub provider_hosts: Vec<ProviderHost>,
     /// `providers.gateways`: host patterns of own gateways. List prices apply; the provider is told by the format.
     pub provider_gateways: Vec<String>,
+    /// `providers.paths`: paths that are none of the known ones, with the format that is spoken there.
+    pub provider_paths: Vec<ProviderPath>,
+    /// `providers.body_shape`: whether bodies that look like calls are calls, at any host and path.
+    pub body_shape: bool,
     pub capture: CaptureConfig,
     pub guard: GuardConfig,
     /// Added to every resource, below what the kernel says.
@@ -124,6 +128,17 @@ pub struct CostConfig {
 pub struct ProviderHost {
     pub host: String,
     pub provider: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProviderPath {
+    /// The end of the path, `*` = one or more characters.
+    pub path: String,
+    /// One of [`crate::provider::dialect_names`].
+    pub dialect: String,
+    /// Only at these hosts.
+    pub host: Option<String>,
+    pub provider: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

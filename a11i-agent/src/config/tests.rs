@@ -156,11 +156,13 @@ fn secrets_are_sent_but_never_shown() {
 #[test]
 fn the_effective_configuration_reads_back_as_the_same() {
     let config = from_yaml(
-        "content: full\nproviders:\n  gateways: [gw.example]\n  hosts:\n    - {host: LLM.example, provider: openai}\nresource_attributes: {team: core}\nsampler: {type: traceidratio, ratio: 0.25}\n",
+        "content: full\nproviders:\n  gateways: [gw.example]\n  body_shape: true\n  paths:\n    - {path: /ask, dialect: openai.chat}\n    - {path: \"/models/*/ask\", dialect: anthropic.messages, host: \"*.LLM.example\", provider: corp}\n  hosts:\n    - {host: LLM.example, provider: openai}\nresource_attributes: {team: core}\nsampler: {type: traceidratio, ratio: 0.25}\n",
         &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:4318/v1/traces")],
     )
     .unwrap();
     assert_eq!(config.provider_hosts, [ProviderHost { host: "llm.example".to_owned(), provider: "openai".to_owned() }]);
+    let path = config.provider_paths.last().unwrap();
+    assert_eq!((path.host.as_deref(), path.provider.as_deref(), config.body_shape), (Some("*.llm.example"), Some("corp"), true));
     assert_eq!(from_yaml(&config.to_string(), &[]).unwrap(), config);
     let default = from_env(&[]).unwrap();
     assert_eq!(from_yaml(&default.to_string(), &[]).unwrap(), default);
@@ -227,4 +229,17 @@ fn programs_with_instrumentation_of_their_own_are_named_in_a_list_or_a_variable(
     assert_eq!(from_yaml(&printed, &[]).unwrap(), from_variables);
     let mistakes = mistakes_of(from_yaml("instrumented: never\n", &[]));
     assert!(mistakes[0].contains("child") && mistakes[0].contains("suppress"), "{mistakes:?}");
+}
+
+#[test]
+fn paths_of_own_providers_name_a_dialect_and_the_end_of_a_path() {
+    let config = from_env(&[("A11I_PROVIDERS_PATHS", "/ask=openai.chat,/see=openai.images")]).unwrap();
+    let paths: Vec<_> = config.provider_paths.iter().map(|rule| (rule.path.as_str(), rule.dialect.as_str())).collect();
+    assert_eq!(paths, [("/ask", "openai.chat"), ("/see", "openai.images")]);
+    let yaml = "providers:\n  paths:\n    - {path: ask, dialect: openai.chat}\n    - {path: /ask, dialect: soap}\n    - {path: /ask}\n    - {path: /ask, dialect: openai.chat, host: a/b, port: 7}\n";
+    let got = mistakes_of(from_yaml(yaml, &[]));
+    for want in ["the path `ask`", "`soap`, which is no dialect; write one of ", "lacks a path or a dialect", "a host of", "no `port`"] {
+        assert!(got.iter().any(|mistake| mistake.contains(want)), "{want}: {got:?}");
+    }
+    assert_eq!(got.len(), 5, "{got:?}");
 }

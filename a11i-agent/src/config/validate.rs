@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
-    BatchConfig, CaptureConfig, Config, CostConfig, GuardConfig, LogLevel, Output, ProviderHost, SocketCapture,
+    BatchConfig, CaptureConfig, Config, CostConfig, GuardConfig, LogLevel, Output, ProviderHost, ProviderPath, SocketCapture,
     env::{DEPLOYMENT_ENVIRONMENT, SERVICE_NAME},
     otlp,
     raw::{Entry, Mistake, Mistakes, NodeKind, Origin, RawConfig},
@@ -37,6 +37,8 @@ pub(super) fn check(raw: &RawConfig, mistakes: Vec<Mistake>) -> Result<Config, M
         },
         provider_hosts: provider_hosts(&mut c),
         provider_gateways: c.list("providers.gateways").into_iter().map(|host| host.to_lowercase()).collect(),
+        provider_paths: provider_paths(&mut c),
+        body_shape: c.boolean("providers.body_shape", false),
         capture: capture(&mut c),
         // Above the largest number nobody is ever limited: a probe hit costs a microsecond or more.
         guard: GuardConfig { hits_per_second: c.size("guard.hits_per_second", 2_000, 0..=10_000_000) },
@@ -347,6 +349,57 @@ fn provider_hosts(c: &mut Checker<'_>) -> Vec<ProviderHost> {
         }
     }
     hosts
+}
+
+fn provider_paths(c: &mut Checker<'_>) -> Vec<ProviderPath> {
+    const SHAPE: &str = "write a list of `{path: /ask, dialect: openai.chat}`, each with a `host` and a `provider` if you like, or \
+        path=dialect,path=dialect in the variable";
+    let Some(entry) = c.entry("providers.paths") else { return Vec::new() };
+    let mut paths = Vec::new();
+    match &entry.node.kind {
+        NodeKind::Scalar(_) => {
+            for (path, dialect) in c.pairs("providers.paths") {
+                paths.push((entry.origin.clone(), ProviderPath { path, dialect, host: None, provider: None }));
+            }
+        }
+        NodeKind::List(items) => {
+            for item in items {
+                let (mut path, mut dialect, mut host, mut provider) = (None, None, None, None);
+                if let NodeKind::Map(members) = &item.kind {
+                    for (name, line, node) in members {
+                        match (name.as_str(), &node.kind) {
+                            ("path", NodeKind::Scalar(text)) => path = Some(text.clone()),
+                            ("dialect", NodeKind::Scalar(text)) => dialect = Some(text.clone()),
+                            ("host", NodeKind::Scalar(text)) => host = Some(text.to_lowercase()),
+                            ("provider", NodeKind::Scalar(text)) => provider = Some(text.clone()),
+                            _ => c.mistake(entry.origin_of(*line), format!("`providers.paths` has no `{name}` of this kind"), SHAPE),
+                        }
+                    }
+                }
+                let origin = entry.origin_of(item.line);
+                match (path, dialect) {
+                    (Some(path), Some(dialect)) => paths.push((origin, ProviderPath { path, dialect, host, provider })),
+                    _ => c.mistake(origin, "an item of `providers.paths` lacks a path or a dialect", SHAPE),
+                }
+            }
+        }
+        NodeKind::Null | NodeKind::Map(_) => c.mistake(entry.origin.clone(), "`providers.paths` is not a list", SHAPE),
+    }
+    for (origin, ProviderPath { path, dialect, host, .. }) in &paths {
+        let known = crate::provider::dialect_names();
+        if !known.contains(&dialect.as_str()) {
+            let what = format!("`providers.paths` names `{dialect}`, which is no dialect");
+            c.mistake(origin.clone(), what, format!("write one of {}", known.join(", ")));
+        }
+        // A single letter or a star would take everything that is sent anywhere.
+        if !path.starts_with('/') || path.len() < 2 || path.ends_with('*') {
+            c.mistake(origin.clone(), format!("`providers.paths` cannot have the path `{path}`"), "write the end of a path, from a `/` on");
+        }
+        if host.as_ref().is_some_and(|host| host.is_empty() || host.contains('/')) {
+            c.mistake(origin.clone(), "a host of `providers.paths` is none", "write a host name, without scheme and path");
+        }
+    }
+    paths.into_iter().map(|(_, path)| path).collect()
 }
 
 /// The standard's names; the parent-based ones follow the program's decision where it sent one.

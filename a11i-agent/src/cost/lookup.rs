@@ -37,6 +37,11 @@ pub(super) fn table_provider(name: &str) -> &str {
         "moonshot" => "moonshot_ai",
         "vercel" => "vercel_ai_gateway",
         "nvidia" => "nvidia_nim",
+        "z_ai" => "zai",
+        "novita_ai" => "novita",
+        "voyage_ai" => "voyage",
+        "snowflake_cortex" => "snowflake",
+        "cloudflare_ai_gateway" => "cloudflare",
         other => other,
     }
 }

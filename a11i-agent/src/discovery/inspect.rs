@@ -7,7 +7,7 @@ use std::{
 };
 
 use a11i_common::identity::Pid;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     elf::{Elf, Machine, RefusedSymbol},
@@ -16,8 +16,12 @@ use super::{
     ld_so_cache,
     mounts::Mounts,
     process::ProcFs,
+    version,
 };
-use crate::attach::{Planned, Probe, ProbeKind, analyse};
+use crate::{
+    attach::{Planned, Probe, ProbeKind, analyse},
+    call::CaptureLibrary,
+};
 
 /// Serializes to the JSON of the command; [`fmt::Display`] is its text.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -43,6 +47,8 @@ pub struct LibraryReport {
     pub file: FileId,
     /// `a11i.capture.library`.
     pub library: &'static str,
+    #[serde(skip)]
+    kind: CaptureLibrary,
     pub version: Option<String>,
     /// `a11i.capture.method`.
     pub method: &'static str,
@@ -50,6 +56,48 @@ pub struct LibraryReport {
     pub build_id: Option<String>,
     pub probes: Vec<Probe>,
     pub refused: Vec<RefusedReport>,
+}
+
+/// A function that is probed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FunctionReport {
+    pub name: String,
+    /// In the file.
+    pub offset: u64,
+    /// The kernel takes its return from the stack.
+    pub is_return_probed: bool,
+    /// Return instructions that are probed where they are.
+    pub exits: usize,
+}
+
+impl FunctionReport {
+    /// What of it is probed, in words.
+    pub fn probed(&self) -> String {
+        match (self.is_return_probed, self.exits) {
+            (true, _) => "entry and return".to_owned(),
+            (false, 0) => "entry".to_owned(),
+            (false, exits) => format!("entry and {exits} return instructions"),
+        }
+    }
+}
+
+/// Functions that have these probes, in ascending order of offset as the probes are.
+pub fn functions(probes: &[Probe]) -> Vec<FunctionReport> {
+    let mut functions: Vec<FunctionReport> = Vec::new();
+    for probe in probes {
+        match (probe.kind, functions.last_mut()) {
+            (ProbeKind::Entry, _) => functions.push(FunctionReport {
+                name: probe.symbol.clone(),
+                offset: probe.offset,
+                is_return_probed: probe.program.has_return(),
+                exits: 0,
+            }),
+            // It lies in the function that begins before it.
+            (ProbeKind::Exit, Some(function)) => function.exits = function.exits.saturating_add(1),
+            (ProbeKind::Exit, None) | (ProbeKind::Return, _) => {}
+        }
+    }
+    functions
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -90,7 +138,11 @@ pub fn process(proc: &ProcFs, pid: Pid) -> Result<Report, InspectError> {
     let mut report = Report::new(Target::Process { pid: pid.0, executable: executable.clone() });
     let mut mounts = Mounts::default();
     let mut not_covered = BTreeSet::new();
+    let mut stating = Vec::new();
     for mapping in &mappings.files {
+        if mapping.file_name().to_str().is_some_and(|name| name.starts_with(version::CRYPTO)) {
+            stating.push(mapping);
+        }
         report.files = report.files.saturating_add(1);
         let is_program = executable.as_ref() == Some(&mapping.path);
         match proc.open_mapped(pid, mapping, &mut mounts) {
@@ -105,6 +157,11 @@ pub fn process(proc: &ProcFs, pid: Pid) -> Result<Report, InspectError> {
             }
         }
     }
+    // Wheels have names with hashes in them: the folder tells what belongs together.
+    report.versions_beside(|other| {
+        let mapping = stating.iter().find(|mapping| mapping.path.parent() == other.parent())?;
+        proc.open_mapped(pid, mapping, &mut mounts).ok()
+    });
     if !proc.is_same(process) {
         return Err(InspectError::NoProcess(pid.0));
     }
@@ -123,6 +180,7 @@ pub fn file(path: &Path) -> Result<Report, InspectError> {
         // What a library itself lacks matters only where the program has no TLS at all: its own file says so already.
         drop(report.add(&library, &path, false, &mut BTreeSet::new()));
     }
+    report.versions_beside(|other| OpenedFile::open(other).ok());
     Ok(report.finish(not_covered))
 }
 
@@ -176,7 +234,8 @@ impl Report {
             path: path.to_owned(),
             file: file.id(),
             library: planned.plan.library.as_str(),
-            version: planned.version.clone(),
+            kind: planned.plan.library,
+            version: version::stated(file, planned.plan.library, analysis.soname.is_some()).or_else(|| planned.version.clone()),
             method: planned.plan.method.as_str(),
             soname: analysis.soname.clone(),
             build_id: analysis.build_id.clone(),
@@ -186,17 +245,25 @@ impl Report {
         Ok(())
     }
 
+    /// Of libraries that leave it to another file, which `open` finds.
+    fn versions_beside(&mut self, mut open: impl FnMut(&Path) -> Option<OpenedFile>) {
+        for library in &mut self.libraries {
+            let Some(other) = version::beside(&library.path, library.kind).and_then(|other| open(&other)) else { continue };
+            library.version = version::stated(&other, library.kind, true).or_else(|| library.version.take());
+        }
+    }
+
     fn finish(mut self, not_covered: BTreeSet<NotCoveredReport>) -> Self {
         self.not_covered = not_covered.into_iter().collect();
         if self.libraries.is_empty() && self.not_covered.is_empty() {
             let (reason, remedy) = match self.target {
                 Target::Process { .. } => (
-                    "no TLS library with symbols found in what the process maps",
-                    "it may load one later or delegate to a child process; a stripped program needs its symbols",
+                    "no TLS library found in what the process maps, by names or by code",
+                    "it may load one later, or leave TLS to another process: inspect that one; with TLS of its own it has to be instrumented with OpenTelemetry",
                 ),
                 Target::File { .. } => (
-                    "the file defines no TLS library with symbols",
-                    "it may load a shared one when it runs: inspect its process; a stripped program needs its symbols",
+                    "the file defines no TLS library, by names or by code, nor do the libraries that it is linked to",
+                    "it may load one when it runs: inspect its process",
                 ),
             };
             self.not_covered.push(NotCoveredReport { path: None, reason: reason.to_owned(), remedy: remedy.to_owned() });
@@ -224,17 +291,11 @@ impl fmt::Display for Report {
             if let Some(id) = &library.build_id {
                 writeln!(f, "  build id  {id}")?;
             }
-            for probe in library.probes.iter().filter(|probe| probe.kind == ProbeKind::Entry) {
-                let exits = library.probes.iter().filter(|exit| exit.kind == ProbeKind::Exit && exit.symbol == probe.symbol).count();
-                let kind = match (probe.program.has_return(), exits) {
-                    (true, _) => "entry and return".to_owned(),
-                    (false, 0) => "entry".to_owned(),
-                    (false, exits) => format!("entry and {exits} return instructions"),
-                };
-                writeln!(f, "  {:<26} {:#10x}  {kind}", probe.symbol, probe.offset)?;
+            for function in functions(&library.probes) {
+                writeln!(f, "  {:<29} {:#10x}  {}", function.name, function.offset, function.probed())?;
             }
             for refused in &library.refused {
-                writeln!(f, "  {:<26} not probed: {}", refused.symbol, refused.reason)?;
+                writeln!(f, "  {:<29} not probed: {}", refused.symbol, refused.reason)?;
             }
         }
         for missing in &self.not_covered {
@@ -263,6 +324,7 @@ impl fmt::Display for Shown<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attach::ProgramName;
     use crate::discovery::testing::{TempDir, compile, openssl_look_alike};
 
     #[test]
@@ -277,6 +339,36 @@ mod tests {
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["libraries"][0]["probes"].as_array().map(Vec::len), Some(18));
         assert_eq!(json["libraries"][0]["library"], "openssl");
+    }
+
+    #[test]
+    fn a_version_is_the_one_that_the_library_beside_states() {
+        let dir = TempDir::new("inspect-version");
+        let library = openssl_look_alike(&dir);
+        let source = "char const s[]=\"OpenSSL 3.0.17 1 Jul 2025\";";
+        compile(&dir, "libcrypto.so.3", source, &["-shared", "-fPIC"]);
+        let report = file(&library).unwrap();
+        assert_eq!(report.libraries[0].version.as_deref(), Some("3.0.17"), "{report}");
+        let inside = "char const s[]=\"GNUTLS\\0OpenSSL 3.5.1 1 Jul 2025\";char const*volatile t=s;\n\
+            __attribute__((used)) int SSL_read(int a){return a;}__attribute__((used)) int SSL_write(int a){return a+1;}int main(void){return 0;}";
+        let report = file(&compile(&dir, "program", inside, &["-O1"])).unwrap();
+        assert_eq!(report.libraries[0].version.as_deref(), Some("3.5.1"), "{report}");
+    }
+
+    #[test]
+    fn return_instructions_belong_to_the_function_that_begins_before_them() {
+        let probe = |program, kind, offset| Probe { program, kind, symbol: "decrypt".to_owned(), offset };
+        let probes = [
+            probe(ProgramName::RustlsDecrypt, ProbeKind::Entry, 1),
+            probe(ProgramName::RustlsDecryptExit, ProbeKind::Exit, 5),
+            probe(ProgramName::RustlsDecryptExit, ProbeKind::Exit, 6),
+            probe(ProgramName::RustlsDecrypt, ProbeKind::Entry, 9),
+            probe(ProgramName::TlsRead, ProbeKind::Entry, 20),
+            probe(ProgramName::TlsReturn, ProbeKind::Return, 20),
+        ];
+        let told: Vec<_> = functions(&probes).iter().map(|function| (function.offset, function.probed())).collect();
+        let expected = [(1, "entry and 2 return instructions"), (9, "entry"), (20, "entry and return")];
+        assert_eq!(told, expected.map(|(at, words)| (at, words.to_owned())));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub mod scanner;
 #[cfg(feature = "host")]
 mod script;
 #[cfg(feature = "host")]
+mod version;
+#[cfg(feature = "host")]
 pub mod watcher;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::file::{Device, FileId};
-use crate::attach::Analysis;
+use crate::attach::{Analysis, Probe};
 
 /// See the module. By the device and inode that the opened file states.
 #[derive(Default)]
@@ -50,8 +50,9 @@ impl Reported {
     /// Whether `now` has the bytes of `before`, as far as what is in the file tells; remembered when it has.
     pub(super) fn is_same(&mut self, before: &FileId, now: FileId, analysis: &Analysis) -> bool {
         let Some(version) = self.versions.get_mut(&key_of(before)) else { return true };
-        let probes = |analysis: &Analysis| analysis.plans.iter().map(|planned| planned.plan.probes.clone()).collect::<Vec<_>>();
-        let same = version.analysis.build_id == analysis.build_id && probes(&version.analysis) == probes(analysis);
+        // It may have been reported by its names, and not yet by its code.
+        let has = |probes: &[Probe]| analysis.plans.iter().any(|planned| planned.plan.probes == probes);
+        let same = version.analysis.build_id == analysis.build_id && version.analysis.plans.iter().all(|was| has(&was.plan.probes));
         if same {
             version.same = now;
         }
@@ -66,6 +67,13 @@ impl Reported {
     /// How many plans were reported of this version.
     pub(super) fn plans(&self, id: &FileId) -> Option<usize> {
         self.versions.get(&key_of(id)).filter(|version| version.id == *id).map(|version| version.analysis.plans.len())
+    }
+
+    /// More was found in this version than was reported first.
+    pub(super) fn extend(&mut self, id: &FileId, analysis: Arc<Analysis>) {
+        if let Some(version) = self.versions.get_mut(&key_of(id)).filter(|version| version.id == *id) {
+            version.analysis = analysis;
+        }
     }
 
     /// Files that no process was seen to use for long: when they are mapped again, their version is told by opening them.

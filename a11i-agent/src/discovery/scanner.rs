@@ -54,11 +54,11 @@ pub enum NotCovered {
     #[error("file not looked at: {source}")]
     Unopened { path: PathBuf, source: OpenError },
     #[error("{}: {source}", path.display())]
-    Unreadable { path: PathBuf, source: ElfError },
+    Unreadable { path: PathBuf, source: Arc<ElfError> },
     #[error("its mappings cannot be read ({0}); CAP_SYS_PTRACE is needed")]
     NoAccess(std::io::Error),
     #[error("{}: not looked at: {source}", path.display())]
-    Unanswered { path: PathBuf, source: Unanswered },
+    Unanswered { path: PathBuf, source: Arc<Unanswered> },
     #[error("not looked at: {0}")]
     Silent(Unanswered),
     #[error("{}: looked at later, its container has used up its budget of files for now", path.display())]
@@ -73,8 +73,12 @@ pub enum NotCovered {
 pub enum ScanReport {
     /// The process maps a TLS library.
     Found { process: ProcessId, candidate: Candidate },
+    /// A file that was reported holds more than was said of it, found by its code. All of its plans, also those that were reported before.
+    More { candidate: Candidate },
     /// A library that programs of this mount namespace will map (named in its ld.so.cache, or beside a program); no process yet.
     Library { candidate: Candidate, namespace: u64 },
+    /// A file that was reported states its version, or the library beside it does.
+    Version { file: FileId, version: String },
     /// No process is in the mount namespace any more: what [`Self::Library`] offered for it is used by nobody there.
     NamespaceGone { namespace: u64 },
     /// The bytes of this version of a file, reported before, were replaced in place: its probes sit at offsets of code that is gone.
@@ -133,14 +137,20 @@ impl Scanner {
         let steps = Arc::clone(&progress);
         thread::Builder::new().name("a11i-scanner".to_owned()).spawn(move || {
             // Between the steps of a host scan, requests go first: a program that just began waits for one process at most.
-            let mut turn = Turn::default();
+            let (mut turn, mut before) = (Turn::default(), 0);
             loop {
                 let mut report = |report| audience.handle_report(report);
-                match next_work(&inbox, scan.is_scanning_host(), scan.has_deep(), &mut turn) {
+                let deep = || scan.has_deep().then_some(Background::Deep { before });
+                let background = if scan.is_scanning_host() { Some(Background::HostScan) } else { deep() };
+                match next_work(&inbox, background, &mut turn) {
                     Work::Request(ScanRequest::Host) => scan.begin_host(&mut report),
                     Work::Request(request) => scan.begin(request, &mut report),
                     Work::HostScan => drop(scan.step_host(&mut report)),
-                    Work::Deep => drop(scan.step_deep(&mut report)),
+                    Work::Deep => {
+                        let begun = Clock::boot_now();
+                        scan.step_deep(&mut report);
+                        before = Clock::boot_now().nanos_since(begun);
+                    }
                     Work::Nothing => {}
                     Work::End => break,
                 }
@@ -174,14 +184,44 @@ impl Scanner {
 enum Work {
     Request(ScanRequest),
     HostScan,
-    /// The code of a file.
+    /// The code of a file, or its version.
     Deep,
     Nothing,
     /// Nobody will ask any more.
     End,
 }
 
-/// Requests that went before the host scan since its last step.
+/// What is done when nobody waits, and how long requests may keep it from going on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Background {
+    HostScan,
+    /// The look before took so many nanoseconds: those who begin meanwhile wait that long, so that it has a small share of the time only.
+    Deep {
+        before: u64,
+    },
+}
+
+impl Background {
+    const fn work(self) -> Work {
+        match self {
+            Self::HostScan => Work::HostScan,
+            Self::Deep { .. } => Work::Deep,
+        }
+    }
+
+    /// Requests that may go first, and for how long.
+    const fn patience(self) -> (u32, u64) {
+        match self {
+            Self::HostScan => (REQUESTS_PER_STEP, NANOS_PER_STEP),
+            Self::Deep { before } => {
+                let turns = before.saturating_mul(DEEP_TURNS);
+                (u32::MAX, if turns > NANOS_PER_STEP { turns } else { NANOS_PER_STEP })
+            }
+        }
+    }
+}
+
+/// Requests that went before the background since its last step.
 #[derive(Default)]
 struct Turn {
     requests: u32,
@@ -190,9 +230,10 @@ struct Turn {
 }
 
 impl Turn {
-    /// Requests have gone first for long enough: without a limit a storm of them would keep the host scan from ever ending.
-    fn is_over(&self, now: BootTime) -> bool {
-        self.requests >= REQUESTS_PER_STEP || self.requests > 0 && now.nanos_since(self.since) >= NANOS_PER_STEP
+    /// Requests have gone first for long enough: without a limit a storm of them would keep the rest from ever being done.
+    fn is_over(&self, background: Background, now: BootTime) -> bool {
+        let (requests, nanos) = background.patience();
+        self.requests >= requests || self.requests > 0 && now.nanos_since(self.since) >= nanos
     }
 
     fn count(&mut self, now: BootTime) {
@@ -203,25 +244,18 @@ impl Turn {
     }
 }
 
-fn next_work(inbox: &mpsc::Receiver<ScanRequest>, scanning_host: bool, has_deep: bool, turn: &mut Turn) -> Work {
-    if !scanning_host && has_deep {
-        return match inbox.try_recv() {
-            Ok(request) => Work::Request(request),
-            Err(mpsc::TryRecvError::Empty) => Work::Deep,
-            Err(mpsc::TryRecvError::Disconnected) => Work::End,
-        };
-    }
-    if !scanning_host {
+fn next_work(inbox: &mpsc::Receiver<ScanRequest>, background: Option<Background>, turn: &mut Turn) -> Work {
+    let Some(background) = background else {
         return match inbox.recv_timeout(PAUSE) {
             Ok(request) => Work::Request(request),
             Err(mpsc::RecvTimeoutError::Timeout) => Work::Nothing,
             Err(mpsc::RecvTimeoutError::Disconnected) => Work::End,
         };
-    }
+    };
     let now = Clock::boot_now();
-    if turn.is_over(now) {
+    if turn.is_over(background, now) {
         *turn = Turn::default();
-        return Work::HostScan;
+        return background.work();
     }
     match inbox.try_recv() {
         Ok(request) => {
@@ -230,7 +264,7 @@ fn next_work(inbox: &mpsc::Receiver<ScanRequest>, scanning_host: bool, has_deep:
         }
         Err(mpsc::TryRecvError::Empty) => {
             *turn = Turn::default();
-            Work::HostScan
+            background.work()
         }
         Err(mpsc::TryRecvError::Disconnected) => Work::End,
     }
@@ -243,6 +277,8 @@ const REQUESTS: usize = 1_024;
 const REQUESTS_PER_STEP: u32 = 8;
 /// A few new programs with their libraries; a scan of a thousand processes ends within ten seconds however many begin.
 const NANOS_PER_STEP: u64 = 10_000_000;
+/// While programs begin without end, a fifth of the time goes into the code of files.
+const DEEP_TURNS: u64 = 4;
 
 /// How long an idle thread lets what else it has to do wait: a person at a terminal does not notice it, and ten wake-ups a second cost nothing.
 pub const PAUSE: Duration = Duration::from_millis(100);
@@ -276,18 +312,42 @@ mod tests {
         let mut steps = 0;
         for _ in 0..100 * (REQUESTS_PER_STEP + 1) {
             requests.try_send(nobody).ok();
-            steps += u32::from(matches!(next_work(&inbox, true, false, &mut turn), Work::HostScan));
+            steps += u32::from(matches!(next_work(&inbox, Some(Background::HostScan), &mut turn), Work::HostScan));
         }
         assert!(steps >= 100, "{steps}");
         drop(requests);
     }
 
     #[test]
+    fn a_storm_of_requests_does_not_keep_code_from_being_looked_at() {
+        let (requests, inbox) = mpsc::sync_channel(REQUESTS);
+        let nobody = ScanRequest::Mapped(Pid(u32::MAX));
+        let mut turn = Turn::default();
+        requests.try_send(nobody).unwrap();
+        let deep = Some(Background::Deep { before: 0 });
+        // Until the time is over that requests have: however long that takes on a busy machine.
+        while !matches!(next_work(&inbox, deep, &mut turn), Work::Deep) {
+            requests.try_send(nobody).ok();
+        }
+        drop(requests);
+    }
+
+    #[test]
+    fn a_look_at_code_that_took_long_is_followed_by_a_long_turn_of_requests() {
+        let turn = Turn { requests: 1_000, since: BootTime(0) };
+        let slow = Background::Deep { before: NANOS_PER_STEP };
+        assert!(!turn.is_over(slow, BootTime(DEEP_TURNS * NANOS_PER_STEP - 1)));
+        assert!(turn.is_over(slow, BootTime(DEEP_TURNS * NANOS_PER_STEP)));
+        assert!(turn.is_over(Background::Deep { before: 0 }, BootTime(NANOS_PER_STEP)));
+    }
+
+    #[test]
     fn slow_requests_let_the_host_scan_go_on_sooner() {
         let mut turn = Turn::default();
-        assert!(!turn.is_over(BootTime(0)));
+        let scan = Background::HostScan;
+        assert!(!turn.is_over(scan, BootTime(0)));
         turn.count(BootTime(0));
-        assert!(!turn.is_over(BootTime(NANOS_PER_STEP - 1)));
-        assert!(turn.is_over(BootTime(NANOS_PER_STEP)));
+        assert!(!turn.is_over(scan, BootTime(NANOS_PER_STEP - 1)));
+        assert!(turn.is_over(scan, BootTime(NANOS_PER_STEP)));
     }
 }

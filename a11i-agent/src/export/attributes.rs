@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    semconv::{Semconv, a11i, gen_ai, general, openai},
+    semconv::{Semconv, a11i, aws, gen_ai, general, openai},
     value::{Attributes, Value},
 };
 use crate::{
@@ -68,6 +68,7 @@ fn request(call: &LlmCall, layer: Semconv, out: &mut Attributes) {
     let facts = &call.request;
     let since_1_37 = layer != Semconv::V1_36;
     out.push_some(gen_ai::CONVERSATION_ID, facts.conversation_id.as_deref().map(Value::foreign));
+    out.push_some(gen_ai::AGENT_ID, facts.agent_id.as_deref().map(Value::foreign));
     out.push_some(gen_ai::OUTPUT_TYPE, facts.output_type.map(output_type));
     out.push_some(gen_ai::REQUEST_CHOICE_COUNT, facts.choice_count.filter(|n| *n != 1));
     out.push_some(gen_ai::REQUEST_SEED, facts.seed);
@@ -99,6 +100,7 @@ fn request(call: &LlmCall, layer: Semconv, out: &mut Attributes) {
             out.push_some(gen_ai::PROMPT_VERSION, facts.prompt_version.as_deref().map(Value::foreign));
         }
     }
+    out.push_some(aws::BEDROCK_GUARDRAIL_ID, facts.guardrail_id.as_deref().map(Value::foreign));
     requested_by(call, facts, layer, out);
 }
 
@@ -112,6 +114,7 @@ fn requested_by(call: &LlmCall, facts: &RequestFacts, layer: Semconv, out: &mut 
     out.push_some(name, tier);
     // The convention counts resendings: the first attempt has none.
     out.push_some(general::HTTP_REQUEST_RESEND_COUNT, facts.retry_count.filter(|n| *n > 0).map(i64::from));
+    out.push_some(general::URL_TEMPLATE, facts.path_pattern.as_deref().map(Value::foreign));
     out.push_some(general::USER_AGENT_ORIGINAL, facts.user_agent.as_deref().map(Value::foreign));
     out.push_some(a11i::REQUEST_ORGANIZATION, facts.organization.as_deref().map(Value::foreign));
     out.push_some(a11i::REQUEST_PROJECT, facts.project.as_deref().map(Value::foreign));
@@ -133,6 +136,10 @@ fn response(call: &LlmCall, layer: Semconv, out: &mut Attributes) {
         }
         out.push_some(a11i::RESPONSE_TIME_TO_FIRST_TOKEN, call.timing.first_token.map(since));
         out.push(a11i::RESPONSE_CHUNKS, Value::count(facts.stream_chunks));
+        let gaps = &call.timing.gaps;
+        out.push_some(a11i::RESPONSE_CHUNK_GAP_MEAN, gaps.mean_nanos().map(Value::seconds));
+        out.push_some(a11i::RESPONSE_CHUNK_GAP_MAX, gaps.longest_nanos().map(Value::seconds));
+        out.push_some(a11i::RESPONSE_STALLS, gaps.stalls().map(Value::count));
     }
     if is_openai(call) {
         if layer != Semconv::V1_36 {
@@ -143,6 +150,8 @@ fn response(call: &LlmCall, layer: Semconv, out: &mut Attributes) {
         out.push_some(a11i::RESPONSE_SERVICE_TIER, facts.service_tier.as_deref().map(Value::foreign));
     }
     out.push_some(a11i::RESPONSE_REQUEST_ID, facts.request_id.as_deref().map(Value::foreign));
+    out.push_some(a11i::RATE_LIMIT_REMAINING_REQUESTS, facts.rate_limit.remaining_requests.map(Value::count));
+    out.push_some(a11i::RATE_LIMIT_REMAINING_TOKENS, facts.rate_limit.remaining_tokens.map(Value::count));
     out.push_some(a11i::RESPONSE_INFERENCE_GEO, facts.inference_geo.as_deref().map(Value::foreign));
     out.push_some(a11i::RESPONSE_SPEED, facts.speed.as_deref().map(Value::foreign));
 }

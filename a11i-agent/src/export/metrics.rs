@@ -57,6 +57,7 @@ pub(crate) enum Metric {
     McpServerOperationDuration,
     McpClientSessionDuration,
     McpServerSessionDuration,
+    UnrecognisedRequests,
 }
 
 /// Name, unit and meaning of a metric.
@@ -133,6 +134,12 @@ impl Metric {
             Self::McpServerSessionDuration => {
                 histogram("mcp.server.session.duration", "s", "Duration of an MCP session, as its server saw it.", MCP_SECONDS)
             }
+            Self::UnrecognisedRequests => Definition {
+                name: a11i::UNRECOGNISED_REQUESTS,
+                unit: "{request}",
+                description: "Requests to providers' hosts of which nobody knows what they ask.",
+                shape: Shape::Count,
+            },
             Self::CostUsd => Definition { name: a11i::COST_USD, unit: "USD", description: "Cost of calls.", shape: Shape::NanoUsd },
         }
     }
@@ -322,6 +329,13 @@ fn measure(redacted: &RedactedCall, layer: Semconv) -> Measured {
         (Role::Server, ..) => server(call, base, failed, &mut out),
         (Role::Client, Semconv::Latest, true) => inference(call, &base, failed, &mut out),
         (Role::Client, ..) => client(call, &base, failed, layer, &mut out),
+    }
+    if let Some(pattern) = &call.request.path_pattern {
+        let mut attributes = Attributes::default();
+        attributes
+            .push_some(general::SERVER_ADDRESS, call.server.address.as_deref().map(|host| Value::from(cut(host, TEXT_BYTES).to_owned())));
+        attributes.push(general::URL_TEMPLATE, Value::from(cut(pattern, TEXT_BYTES).to_owned()));
+        out.push((Metric::UnrecognisedRequests, attributes, Measurement::Count(1)));
     }
     // A served call is paid for by its client; counting both ends would bill it twice.
     if let Some(cost) = redacted.cost().filter(|_| call.role == Role::Client) {

@@ -186,3 +186,22 @@ fn a_session_has_its_length_at_either_end_and_its_server_at_the_clients() {
         assert_eq!((histogram.count, histogram.sum), (1, 2.5));
     }
 }
+
+#[test]
+fn what_nobody_knows_is_counted_by_host_and_path() {
+    let mut metrics = metrics(Semconv::V1_41);
+    for pattern in ["/v9/dreams/{id}", "/v9/dreams/{id}", "/v9/sleep"] {
+        let mut priced = samples::chat();
+        priced.call.operation = Operation::Other("unrecognised");
+        priced.call.request.path_pattern = Some(pattern.to_owned());
+        record(&mut metrics, &priced);
+    }
+    let collected = metrics.collect(1);
+    let [process] = collected.as_slice() else { unreachable!() };
+    let mut counted: Vec<_> = process.series[&Metric::UnrecognisedRequests]
+        .iter()
+        .map(|(attributes, point)| (attributes.get("url.template").and_then(Value::as_str).unwrap().to_owned(), point.clone()))
+        .collect();
+    counted.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(counted, [("/v9/dreams/{id}".to_owned(), Point::Count(2)), ("/v9/sleep".to_owned(), Point::Count(1))]);
+}

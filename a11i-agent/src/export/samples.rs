@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     call::{
-        CaptureFacts, CaptureLibrary, CaptureMethod, Completeness, Content, Correlation, EstimationText, LlmCall, NanoUsd, Operation,
-        Outcome, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, SocketPeer, Timing, Usage,
+        CaptureFacts, CaptureLibrary, CaptureMethod, Completeness, Content, ContentGaps, Correlation, EstimationText, LlmCall, NanoUsd,
+        Operation, Outcome, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, SocketPeer, Timing, Usage,
     },
     cost::{Cost, CostParts, CostSource, PricedCall},
     owner::Owner,
@@ -61,6 +61,7 @@ pub(crate) fn chat() -> PricedCall {
             },
             outcome: Outcome::default(),
             timing: Timing {
+                gaps: ContentGaps::default(),
                 start: BootTime(1_000),
                 first_chunk: Some(BootTime(500_001_000)),
                 first_token: Some(BootTime(750_001_000)),

@@ -40,6 +40,7 @@ pub mod gen_ai {
     pub const PROVIDER_NAME: &str = "gen_ai.provider.name";
     /// Up to 1.36.
     pub const SYSTEM: &str = "gen_ai.system";
+    pub const AGENT_ID: &str = "gen_ai.agent.id";
     pub const CONVERSATION_ID: &str = "gen_ai.conversation.id";
     pub const OUTPUT_TYPE: &str = "gen_ai.output.type";
     pub const TOOL_NAME: &str = "gen_ai.tool.name";
@@ -92,6 +93,10 @@ pub mod gen_ai {
     pub const TOKEN_MODALITY: &str = "gen_ai.token.modality";
 }
 
+pub mod aws {
+    pub const BEDROCK_GUARDRAIL_ID: &str = "aws.bedrock.guardrail.id";
+}
+
 pub mod openai {
     pub const API_TYPE: &str = "openai.api.type";
     pub const REQUEST_SERVICE_TIER: &str = "openai.request.service_tier";
@@ -123,6 +128,8 @@ pub mod general {
     pub const NETWORK_PEER_PORT: &str = "network.peer.port";
     pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
     pub const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
+    /// A path without its ids.
+    pub const URL_TEMPLATE: &str = "url.template";
     pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
     /// Marks the series that holds what exceeded the bound on series.
     pub const METRIC_OVERFLOW: &str = "otel.metric.overflow";
@@ -130,6 +137,8 @@ pub mod general {
 
 /// What the conventions lack.
 pub mod a11i {
+    /// Metric: requests to providers' own hosts that no dialect knows.
+    pub const UNRECOGNISED_REQUESTS: &str = "a11i.unrecognised.requests";
     /// USD, double.
     pub const COST_USD: &str = "a11i.cost.usd";
     /// The uncached part of the input.
@@ -166,6 +175,14 @@ pub mod a11i {
     pub const RESPONSE_TIME_TO_FIRST_TOKEN: &str = "a11i.response.time_to_first_token";
     /// Events of a streamed body.
     pub const RESPONSE_CHUNKS: &str = "a11i.response.chunks";
+    /// Between events with content of a stream, seconds.
+    pub const RESPONSE_CHUNK_GAP_MEAN: &str = "a11i.response.chunk_gap.mean";
+    pub const RESPONSE_CHUNK_GAP_MAX: &str = "a11i.response.chunk_gap.max";
+    /// Gaps of two seconds and longer.
+    pub const RESPONSE_STALLS: &str = "a11i.response.stalls";
+    /// What the provider still allows in its window.
+    pub const RATE_LIMIT_REMAINING_REQUESTS: &str = "a11i.rate_limit.remaining_requests";
+    pub const RATE_LIMIT_REMAINING_TOKENS: &str = "a11i.rate_limit.remaining_tokens";
     /// `x-request-id` and its kin.
     pub const RESPONSE_REQUEST_ID: &str = "a11i.response.request_id";
     /// Billing facts of providers other than OpenAI.

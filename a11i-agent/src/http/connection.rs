@@ -12,6 +12,7 @@ use super::{
     detect::{Detector, Prefix, Verdict},
     h1::H1,
     h2::H2,
+    websocket::WebSocket,
 };
 use crate::{
     call::Completeness,
@@ -51,6 +52,7 @@ enum State {
     Detecting(Box<Detector>),
     Http1(Box<H1>),
     Http2(Box<H2>),
+    WebSocket(Box<WebSocket>),
     /// Not HTTP, or no longer: the rest is not looked at.
     Ignored,
 }
@@ -63,7 +65,7 @@ impl Connection {
     pub fn push(&mut self, segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
         match &mut self.state {
             State::Ignored => {}
-            State::Http1(_) | State::Http2(_) => self.push_on(segment, sink),
+            State::Http1(_) | State::Http2(_) | State::WebSocket(_) => self.push_on(segment, sink),
             State::Detecting(detector) => match detector.observe(&segment) {
                 Verdict::Undecided => {}
                 Verdict::Http1 { client } => {
@@ -86,6 +88,7 @@ impl Connection {
         match &mut self.state {
             State::Http1(h1) => h1.close(time, &mut context),
             State::Http2(h2) => h2.close(time, &mut context),
+            State::WebSocket(socket) => socket.close(time, &mut context),
             State::Detecting(_) | State::Ignored => {}
         }
         self.note_all(found);
@@ -105,8 +108,18 @@ impl Connection {
             State::Detecting(detector) => detector.awaits_more(),
             State::Http1(h1) => h1.is_inside_request_head(),
             State::Http2(h2) => h2.is_inside_request_head(),
-            State::Ignored => false,
+            State::WebSocket(_) | State::Ignored => false,
         }
+    }
+
+    /// It was upgraded, and its messages are followed.
+    pub const fn is_websocket(&self) -> bool {
+        matches!(self.state, State::WebSocket(_))
+    }
+
+    /// Nobody wants the rest of it.
+    pub fn ignore(&mut self) {
+        self.state = State::Ignored;
     }
 
     /// Its bytes began in the middle of something, and it has not shown itself since.
@@ -168,11 +181,26 @@ impl Connection {
         match &mut self.state {
             State::Http1(h1) => {
                 h1.push(segment, &mut context);
-                if h1.is_over() {
+                let is_over = h1.is_over();
+                if let Some((client, accepted)) = h1.take_accepted() {
+                    let mut socket = WebSocket::new(client, &accepted, context.settings.decode);
+                    if let Some(bytes @ [_, ..]) = accepted.rest.get(..) {
+                        let rest = Segment { direction: client.opposite(), time: segment.time, body: SegmentBody::Bytes(bytes) };
+                        socket.push(rest, &mut context);
+                    }
+                    self.state = State::WebSocket(Box::new(socket));
+                } else if let Some(upgraded) = h1.take_upgraded() {
+                    let mut h2 = H2::upgraded(upgraded.client, upgraded.exchange, upgraded.next_id);
+                    if let rest @ [_, ..] = upgraded.rest.as_slice() {
+                        h2.push(Segment { body: SegmentBody::Bytes(rest), ..segment }, &mut context);
+                    }
+                    self.state = State::Http2(Box::new(h2));
+                } else if is_over {
                     self.state = State::Ignored;
                 }
             }
             State::Http2(h2) => h2.push(segment, &mut context),
+            State::WebSocket(socket) => socket.push(segment, &mut context),
             State::Detecting(_) | State::Ignored => {}
         }
         self.note_all(found);

@@ -27,6 +27,9 @@ const SECRET_FIELD_PARTS: [&str; 13] = [
     "jwt",
 ];
 
+/// Parts of subprotocols that are credentials: browsers can send none in a header of its own (`openai-insecure-api-key.sk-…`).
+const SECRET_SUBPROTOCOL_PARTS: [&str; 4] = ["key.", "bearer", "token", "authorization"];
+
 /// Query parameters whose value is a credential, compared without case.
 const SECRET_PARAMETERS: [&str; 10] = ["key", "sig", "code", "pwd", "auth", "authorization", "jwt", "session", "sid", "access_key"];
 
@@ -80,6 +83,10 @@ impl Fingerprinter {
 pub(super) fn is_secret_field(name: &str, value: &[u8]) -> bool {
     if SECRET_FIELDS.contains(&name) || SECRET_FIELD_PARTS.iter().any(|part| name.contains(part)) {
         return true;
+    }
+    if name == "sec-websocket-protocol" {
+        let value = String::from_utf8_lossy(value).to_ascii_lowercase();
+        return SECRET_SUBPROTOCOL_PARTS.iter().any(|part| value.contains(part));
     }
     if !name.contains("token") || name.contains("ratelimit") || name.contains("rate-limit") {
         return false;

@@ -124,9 +124,12 @@ impl Detector {
         if may_begin_request(bytes) || may_begin_response(bytes) || h2::PREFACE.starts_with(bytes) {
             return Verdict::Undecided;
         }
-        let begins_server = h2::begins_server(bytes);
+        let (begins_server, may_begin_server) = (h2::begins_server(bytes), h2::may_begin_server(bytes));
         if begins_server && !self.is_unrecognised() {
             return Verdict::Http2 { client: Some(direction.opposite()) };
+        }
+        if may_begin_server && !self.is_unrecognised() {
+            return Verdict::Undecided;
         }
         self.h2_score = self.h2_score.saturating_add(h2::chain(segment));
         if self.h2_score >= H2_SCORE {

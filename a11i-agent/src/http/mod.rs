@@ -7,17 +7,22 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 mod authority;
+pub mod aws_event_stream;
+pub(crate) mod base64;
 mod connection;
 pub mod content_coding;
 mod context;
 mod credential;
 mod detect;
+pub mod grpc;
 mod h1;
 mod h2;
 pub mod json_array;
 mod message;
+pub mod multipart;
 pub mod ndjson;
 pub mod sse;
+mod websocket;
 
 pub use connection::{Connection, HttpSettings};
 pub use credential::Fingerprinter;
@@ -26,6 +31,11 @@ pub use detect::begins_request;
 use a11i_common::identity::BootTime;
 
 use crate::call::{Completeness, Role};
+
+/// Appends a string in the Huffman code of RFC 7541 to `out`: for whoever makes header blocks, as `replay` does.
+pub(crate) fn huffman_encode(input: &[u8], out: &mut Vec<u8>) {
+    h2::huffman_encode(input, out);
+}
 
 /// A request and its response, numbered per connection in order of the requests.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -49,8 +59,43 @@ pub enum HttpEventKind<'a> {
     Response(Box<ResponseHead>),
     /// Content-decoded. An empty piece says that bytes are missing here; no other piece is empty.
     ResponseBody(&'a [u8]),
+    /// Of a WebSocket, behind the response that accepted it: a message of either side.
+    Message(SocketMessage<'a>),
+    /// Of a WebSocket: bytes are missing here, which may have been any number of messages.
+    MessagesMissing {
+        from: SocketPeer,
+        missing: Completeness,
+    },
     /// Ends the exchange. Also comes when the connection ends before a response did, or instead of any response.
     ResponseEnd(BodyEnd),
+}
+
+/// One message of a WebSocket: unmasked, decompressed, fragments joined.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SocketMessage<'a> {
+    pub from: SocketPeer,
+    pub kind: MessageKind,
+    /// Kernel time of its first byte.
+    pub first_byte: BootTime,
+    /// All of it, or its beginning.
+    pub data: &'a [u8],
+    /// `data` is all of it. Otherwise it was larger than what is kept, or part of it was not seen.
+    pub is_whole: bool,
+    /// What of it was not seen.
+    pub missing: Completeness,
+}
+
+/// Who sent a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SocketPeer {
+    Client,
+    Server,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageKind {
+    Text,
+    Binary,
 }
 
 /// How a message ended.
@@ -90,6 +135,8 @@ pub enum MalformedReason {
     UnexpectedResponse,
     /// More requests in flight on one connection than are tracked.
     TooManyExchanges,
+    /// Not a frame of a WebSocket, or one out of order.
+    WebSocketFrame,
 }
 
 /// Head of a request, host and credentials taken apart.
@@ -182,5 +229,7 @@ pub enum ConnectionNotice {
     NotHttp,
     /// `Upgrade` or CONNECT was accepted: what follows is another protocol.
     Upgraded,
+    /// A WebSocket was accepted: its messages follow.
+    WebSocket,
     Malformed(MalformedReason),
 }

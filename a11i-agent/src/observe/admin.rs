@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     brake::Brake,
-    command::{CoverageCommand, Progress},
+    command::{CoverageCommand, CoverageReport, Progress},
     event_loop::{Observer, RECORDS_PER_TURN},
     hidden::{HiddenTrees, Hider},
     reload::{take_over, take_over_settings},
@@ -185,6 +185,9 @@ impl Observer {
             incomplete: self.instruments.incomplete_calls.value(),
             hidden_processes: self.admin.hidden.len(),
             sampling_ratio: self.out.exporter.as_ref().map(|exporter| exporter.sampler().ratio),
+            sockets: self.sockets.clone(),
+            late_attachments: self.pipeline.counters().late_attachments,
+            lost_bytes: self.pipeline.counters().lost_bytes,
             kernel,
         }
     }
@@ -200,6 +203,7 @@ impl Observer {
                 Ok(Ok(mut coverage)) => {
                     tally.complete(&mut coverage);
                     unseen::complete(missed, &mut coverage);
+                    name_programs(&mut coverage, &ProcFs::default());
                     Reply::Processes { status, coverage }
                 }
                 Ok(Err(_)) | Err(_) => Reply::refused("the thread that attaches does not answer: a file it looks at stands still"),
@@ -378,6 +382,15 @@ fn descendants(proc: &ProcFs, root: Pid) -> Vec<ProcessId> {
         found.extend(new);
     }
     found
+}
+
+/// Of processes that have something to say and no TLS library that was looked at: those whose calls are without TLS.
+fn name_programs(coverage: &mut CoverageReport, proc: &ProcFs) {
+    for process in coverage.processes.iter_mut().filter(|process| process.executable.is_none()) {
+        let id = ProcessId { pid: Pid(process.pid), start_ticks: process.start_ticks };
+        let program = proc.exe(id.pid).ok().filter(|_| proc.is_same(id));
+        process.executable = program.map(|path| path.display().to_string());
+    }
 }
 
 /// Whoever asked may have gone.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::discovery::inspect::FunctionReport;
+
 /// Handled on the scanner's thread, between two looks at files.
 #[derive(Debug)]
 pub(super) enum CoverageCommand {
@@ -48,6 +50,9 @@ pub struct FileReport {
     pub library: String,
     pub method: String,
     pub version: Option<String>,
+    /// Every TLS library in it; the first is the one above.
+    #[serde(default)]
+    pub plans: Vec<PlanReport>,
     pub probes: usize,
     pub attached: bool,
     /// `everyone`, or `processes` where the bystander guard or a hazard limits probes to some.
@@ -60,6 +65,43 @@ pub struct FileReport {
     /// Why it has no probes, or not for everyone.
     pub reason: Option<String>,
     pub remedy: Option<String>,
+}
+
+/// One TLS library in a file.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct PlanReport {
+    /// `a11i.capture.library` and `a11i.capture.method`.
+    pub library: String,
+    pub method: String,
+    pub version: Option<String>,
+    pub functions: Vec<FunctionReport>,
+    /// Functions that are there and not probed, each with the reason.
+    pub refused: Vec<String>,
+    pub seen: Seen,
+}
+
+/// What live traffic says of the functions that were found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seen {
+    /// No connection has come through them yet.
+    #[default]
+    Nothing,
+    /// HTTP was read through them: they are what they were taken for.
+    Http,
+    /// Bytes came through them, and none were HTTP.
+    OtherBytes,
+}
+
+impl Seen {
+    /// In words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing came through yet",
+            Self::Http => "confirmed: HTTP was read through it",
+            Self::OtherBytes => "not confirmed: bytes came through, and none were HTTP",
+        }
+    }
 }
 
 /// A process that was looked at and has something to say.
@@ -75,6 +117,14 @@ pub struct ProcessReport {
     /// LLM calls reported since the agent's start, and plaintext bytes of it that were lost.
     pub calls: u64,
     pub lost_bytes: u64,
+    /// Calls of which something is missing; those of them whose connection was joined in its middle.
+    #[serde(default)]
+    pub incomplete_calls: u64,
+    #[serde(default)]
+    pub joined_late_calls: u64,
+    /// Library and method of those calls, as `openssl/symbol`.
+    #[serde(default)]
+    pub seen_through: Vec<String>,
     /// Reason and remedy of everything about it that is not covered.
     pub not_covered: Vec<NotCoveredReport>,
 }

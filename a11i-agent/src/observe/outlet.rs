@@ -71,7 +71,7 @@ impl Outlet {
         if reported != Instrumented::Suppress {
             self.summary.add(finished);
         }
-        self.tally.add(call.owner.process, call.completeness);
+        self.tally.add(call.owner.process, call.capture, call.completeness);
         match (reported, &self.exporter) {
             (Instrumented::Child, _) => self.tell(redacted, clock, instruments),
             (Instrumented::MetricsOnly, Some(exporter)) => exporter.offer_metrics(redacted),

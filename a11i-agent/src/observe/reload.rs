@@ -30,6 +30,8 @@ pub(super) fn take_over(current: &mut Config, new: Config) -> Difference {
         cost,
         provider_hosts,
         provider_gateways,
+        provider_paths,
+        body_shape,
         capture,
         guard,
         resource_attributes,
@@ -55,6 +57,8 @@ pub(super) fn take_over(current: &mut Config, new: Config) -> Difference {
     current.provider_hosts = provider_hosts;
     live("providers.gateways", current.provider_gateways != provider_gateways);
     current.provider_gateways = provider_gateways;
+    live("providers.paths", mem::replace(&mut current.provider_paths, provider_paths) != current.provider_paths);
+    live("providers.body_shape", mem::replace(&mut current.body_shape, body_shape) != body_shape);
     live("sampler", mem::replace(&mut current.sampler, sampler) != sampler);
     live("trace_correlation", mem::replace(&mut current.trace_correlation, trace_correlation) != trace_correlation);
     live("instrumented", mem::replace(&mut current.instrumented, instrumented.clone()) != instrumented);

@@ -12,13 +12,13 @@ use crate::{
         sockets,
     },
     clock::Clock,
-    config::{Config, price_file},
+    config::{Config, ProviderPath, price_file},
     cost::{CostSettings, Overrides, PriceBook},
     export::ClientError,
     flow::DEFAULT_FLOWS,
     http::HttpSettings,
     pipeline::PipelineSettings,
-    provider::{RouteSettings, Routes, UnknownDialect},
+    provider::{PathRule, RouteSettings, Routes, UnknownDialect},
     redaction::ContentPolicy,
 };
 
@@ -86,7 +86,8 @@ pub fn pipeline_settings(config: &Config, content: ContentPolicy) -> Result<Pipe
     let routes = Routes::new(RouteSettings {
         hosts: config.provider_hosts.iter().map(|h| (h.host.clone(), crate::call::ProviderName(h.provider.clone().into()))).collect(),
         gateways: config.provider_gateways.iter().cloned().chain(overrides.gateways().map(|g| g.host.clone())).collect(),
-        paths: Vec::new(),
+        paths: config.provider_paths.iter().map(path_rule).collect(),
+        body_shape: config.body_shape,
     })?;
     let mut key = [0u8; 32];
     rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty()).map_err(StartError::Random)?;
@@ -100,6 +101,11 @@ pub fn pipeline_settings(config: &Config, content: ContentPolicy) -> Result<Pipe
         instrumented: config.instrumented.clone(),
         flows: DEFAULT_FLOWS,
     })
+}
+
+fn path_rule(path: &ProviderPath) -> PathRule {
+    let ProviderPath { path, dialect, host, provider } = path.clone();
+    PathRule { path, dialect, host, provider: provider.map(|name| crate::call::ProviderName(name.into())) }
 }
 
 /// Tells the kernel half what it can know by itself. Where there is no room it takes a little longer, until a verdict comes.

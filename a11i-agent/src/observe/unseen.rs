@@ -13,28 +13,25 @@ const PATIENCE_NANOS: u64 = 10 * 1_000_000_000;
 /// Processes that are remembered; for one more, the one that was first goes.
 const PROCESSES: usize = 4_096;
 
-/// Hosts of one process. Providers have few; a process that makes up names is not to cost more.
-const HOSTS: usize = 8;
+/// LLM hosts of one process. Providers have few; a process that makes up names is not to cost more: of it, so many are followed.
+const HOSTS: usize = 32;
 
 /// Who began TLS with whom.
 #[derive(Debug, Default)]
 pub(super) struct UnseenTls {
-    processes: HashMap<ProcessId, Process>,
+    processes: HashMap<ProcessId, BTreeMap<String, Host>>,
     order: VecDeque<ProcessId>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Process {
-    /// Its plaintext to LLM hosts is seen.
-    seen: bool,
-    hosts: BTreeMap<String, Host>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Host {
-    connections: u64,
-    /// When the first of them is missed; None: it was.
-    due: Option<BootTime>,
+/// What is known of a process's connections to one host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Host {
+    /// Plaintext is missed from `due` on.
+    Awaited { connections: u64, due: BootTime },
+    /// It was said.
+    Missed { connections: u64 },
+    /// Plaintext of one of them was seen, and so is that of the others.
+    Seen,
 }
 
 /// Something that has to be said.
@@ -45,54 +42,83 @@ pub(super) struct Missed {
     pub connections: u64,
 }
 
+/// What a handshake leads to.
+#[derive(PartialEq, Eq, Debug, Default)]
+pub(super) struct Greeted {
+    /// The process had none before: it should be looked at now.
+    pub is_new: bool,
+    /// Of a process that had to go for it.
+    pub missed: Vec<Missed>,
+}
+
 impl UnseenTls {
-    /// The process began a connection. True: it had none before, so that it should be looked at now.
-    pub(super) fn handle_hello(&mut self, process: ProcessId, llm_host: Option<&str>, now: BootTime) -> bool {
-        let is_new = !self.processes.contains_key(&process);
-        if is_new {
+    /// The process began a connection. `llm_host`: in lower case.
+    pub(super) fn handle_hello(&mut self, process: ProcessId, llm_host: Option<&str>, now: BootTime) -> Greeted {
+        let mut greeted = Greeted { is_new: !self.processes.contains_key(&process), missed: Vec::new() };
+        if greeted.is_new {
             if self.order.len() >= PROCESSES
                 && let Some(first) = self.order.pop_front()
             {
-                self.processes.remove(&first);
+                greeted.missed = self.take(first);
             }
             self.order.push_back(process);
         }
-        let entry = self.processes.entry(process).or_default();
-        if let Some(name) = llm_host
-            && !entry.seen
-            && (entry.hosts.len() < HOSTS || entry.hosts.contains_key(name))
-        {
-            let fresh = || Host { connections: 0, due: Some(now.plus_nanos(PATIENCE_NANOS)) };
-            let host = entry.hosts.entry(name.to_owned()).or_insert_with(fresh);
-            host.connections = host.connections.saturating_add(1);
+        let hosts = self.processes.entry(process).or_default();
+        let Some(name) = llm_host else { return greeted };
+        if hosts.len() >= HOSTS && !hosts.contains_key(name) {
+            // One that is seen is seen again with its next connection.
+            let seen = hosts.iter().find(|(_, host)| **host == Host::Seen).map(|(name, _)| name.clone());
+            let Some(seen) = seen else { return greeted };
+            hosts.remove(&seen);
         }
-        is_new
+        match hosts.entry(name.to_owned()).or_insert(Host::Awaited { connections: 0, due: now.plus_nanos(PATIENCE_NANOS) }) {
+            Host::Awaited { connections, .. } | Host::Missed { connections } => *connections = connections.saturating_add(1),
+            Host::Seen => {}
+        }
+        greeted
     }
 
-    /// An LLM call of this process was seen, or it was said why none can be.
-    pub(super) fn handle_seen(&mut self, process: ProcessId) {
-        if let Some(entry) = self.processes.get_mut(&process) {
-            entry.seen = true;
-            entry.hosts.clear();
+    /// Plaintext between the process and this host was seen, or it was said why none can be. None: a call to nobody knows whom, which may be
+    /// any of them.
+    pub(super) fn handle_seen(&mut self, process: ProcessId, host: Option<&str>) {
+        let Some(hosts) = self.processes.get_mut(&process) else { return };
+        match host {
+            Some(name) => {
+                if let Some(host) = hosts.get_mut(name) {
+                    *host = Host::Seen;
+                }
+            }
+            None => hosts.values_mut().for_each(|host| *host = Host::Seen),
         }
     }
 
-    /// The process ended: what it did not say by now was not seen.
+    /// The process ended, or runs another program: what it did not say by now was not seen.
     pub(super) fn handle_end(&mut self, process: ProcessId) -> Vec<Missed> {
-        let Some(entry) = self.processes.remove(&process) else { return Vec::new() };
-        self.order.retain(|known| *known != process);
-        let unsaid = entry.hosts.into_iter().filter(|(_, host)| host.due.is_some());
-        unsaid.map(|(host, Host { connections, .. })| Missed { process, host, connections }).collect()
+        if self.processes.contains_key(&process) {
+            self.order.retain(|known| *known != process);
+        }
+        self.take(process)
+    }
+
+    fn take(&mut self, process: ProcessId) -> Vec<Missed> {
+        let hosts = self.processes.remove(&process).unwrap_or_default();
+        let unsaid = hosts.into_iter().filter_map(|(host, state)| match state {
+            Host::Awaited { connections, .. } => Some(Missed { process, host, connections }),
+            Host::Missed { .. } | Host::Seen => None,
+        });
+        unsaid.collect()
     }
 
     /// Whose plaintext is missed now; each host of a process once.
     pub(super) fn handle_timeout(&mut self, now: BootTime) -> Vec<Missed> {
         let mut missed = Vec::new();
-        for (process, entry) in &mut self.processes {
-            for (name, host) in &mut entry.hosts {
-                if host.due.is_some_and(|due| due <= now) {
-                    host.due = None;
-                    missed.push(Missed { process: *process, host: name.clone(), connections: host.connections });
+        for (process, hosts) in &mut self.processes {
+            for (name, host) in hosts {
+                if let Host::Awaited { connections, due } = *host
+                    && due <= now
+                {
+                    *host = Host::Missed { connections };
+                    missed.push(Missed { process: *process, host: name.clone(), connections });
                 }
             }
         }
@@ -101,11 +127,12 @@ impl UnseenTls {
 
     /// What is missed, by process, for a report.
     pub(super) fn missed(&self) -> Vec<Missed> {
-        let hosts = self.processes.iter().flat_map(|(process, entry)| entry.hosts.iter().map(move |(name, host)| (process, name, host)));
-        hosts
-            .filter(|(.., host)| host.due.is_none())
-            .map(|(process, name, host)| Missed { process: *process, host: name.clone(), connections: host.connections })
-            .collect()
+        let hosts = self.processes.iter().flat_map(|(process, hosts)| hosts.iter().map(move |(name, host)| (process, name, host)));
+        let missed = hosts.filter_map(|(process, name, host)| match *host {
+            Host::Missed { connections } => Some(Missed { process: *process, host: name.clone(), connections }),
+            Host::Awaited { .. } | Host::Seen => None,
+        });
+        missed.collect()
     }
 }
 
@@ -150,18 +177,37 @@ mod tests {
     #[test]
     fn what_is_not_seen_in_time_is_missed_once() {
         let mut unseen = UnseenTls::default();
-        assert!(unseen.handle_hello(process(1), Some(HOST), BootTime(0)));
-        assert!(!unseen.handle_hello(process(1), Some(HOST), BootTime(5)));
-        assert!(unseen.handle_hello(process(2), Some(HOST), BootTime(0)));
-        assert!(unseen.handle_hello(process(3), None, BootTime(0)));
-        unseen.handle_seen(process(2));
+        assert!(unseen.handle_hello(process(1), Some(HOST), BootTime(0)).is_new);
+        assert!(!unseen.handle_hello(process(1), Some(HOST), BootTime(5)).is_new);
+        assert!(unseen.handle_hello(process(2), Some(HOST), BootTime(0)).is_new);
+        assert!(unseen.handle_hello(process(3), None, BootTime(0)).is_new);
+        unseen.handle_seen(process(2), Some(HOST));
         assert_eq!(unseen.handle_timeout(BootTime(9)), []);
         assert_eq!(unseen.handle_timeout(LATER), [missed(1, 2)]);
         unseen.handle_hello(process(1), Some(HOST), LATER);
         assert_eq!(unseen.handle_timeout(BootTime(u64::MAX)), []);
         assert_eq!(unseen.missed(), [missed(1, 3)]);
-        unseen.handle_seen(process(1));
+        unseen.handle_seen(process(1), None);
         assert_eq!(unseen.missed(), []);
+    }
+
+    #[test]
+    fn what_is_seen_of_one_host_says_nothing_of_another() {
+        let mut unseen = UnseenTls::default();
+        unseen.handle_hello(process(1), Some("api.anthropic.com"), BootTime(0));
+        unseen.handle_hello(process(1), Some(HOST), BootTime(0));
+        unseen.handle_seen(process(1), Some("api.anthropic.com"));
+        assert_eq!(unseen.handle_timeout(LATER), [missed(1, 1)]);
+    }
+
+    #[test]
+    fn another_program_in_the_same_process_is_asked_anew() {
+        let mut unseen = UnseenTls::default();
+        unseen.handle_hello(process(1), Some(HOST), BootTime(0));
+        unseen.handle_seen(process(1), Some(HOST));
+        assert_eq!(unseen.handle_end(process(1)), []);
+        assert!(unseen.handle_hello(process(1), Some(HOST), BootTime(0)).is_new);
+        assert_eq!(unseen.handle_timeout(LATER), [missed(1, 1)]);
     }
 
     #[test]
@@ -176,16 +222,22 @@ mod tests {
     }
 
     #[test]
-    fn processes_and_hosts_are_bounded() {
+    fn processes_and_hosts_are_bounded_and_who_has_to_go_is_told() {
         let mut unseen = UnseenTls::default();
         for n in 0..100 {
             unseen.handle_hello(process(1), Some(&format!("{n}.openai.com")), BootTime(0));
         }
-        assert_eq!(unseen.processes[&process(1)].hosts.len(), HOSTS);
+        assert_eq!(unseen.processes[&process(1)].len(), HOSTS);
+        unseen.handle_seen(process(1), Some("0.openai.com"));
+        unseen.handle_hello(process(1), Some(HOST), BootTime(0));
+        let hosts = &unseen.processes[&process(1)];
+        assert!(hosts.len() == HOSTS && hosts.contains_key(HOST) && !hosts.contains_key("0.openai.com"));
+        let mut told = Vec::new();
         for pid in 2..10_000 {
-            unseen.handle_hello(process(pid), None, BootTime(0));
+            told.extend(unseen.handle_hello(process(pid), None, BootTime(0)).missed);
         }
         assert_eq!((unseen.processes.len(), unseen.order.len()), (PROCESSES, PROCESSES));
+        assert!(told.len() == HOSTS && told.contains(&missed(1, 1)), "{told:?}");
     }
 
     #[test]

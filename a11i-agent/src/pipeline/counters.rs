@@ -40,6 +40,8 @@ pub(super) fn add_exchanges(total: &mut ExchangeCounters, before: ExchangeCounte
     add(&mut total.too_many, after.too_many.saturating_sub(before.too_many));
     add(&mut total.unlike, after.unlike.saturating_sub(before.unlike));
     add(&mut total.dropped_events, after.dropped_events.saturating_sub(before.dropped_events));
+    add(&mut total.damaged_events, after.damaged_events.saturating_sub(before.damaged_events));
+    add(&mut total.presumed, after.presumed.saturating_sub(before.presumed));
 }
 
 pub(super) const fn add(total: &mut u64, more: u64) {

@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use a11i_common::{event::cause, identity::BootTime};
+use a11i_common::{
+    event::cause,
+    identity::{AttachmentId, BootTime},
+};
 
 use super::{
     Ends, FinalOffsets, Notice, NoticeKind, Output, PipelineCounters, PipelineSettings, Sink,
@@ -11,7 +14,7 @@ use super::{
     leaving::{Finished, WaitingCall},
 };
 use crate::{
-    call::{LlmCall, LossCauses},
+    call::{CaptureLibrary, DeferredAnswers, LlmCall, LossCauses},
     cost::Query,
     flow::{DataPiece, Ended, FlowId, Gap, Reassembly, Segment, SegmentBody},
     http::{Connection, ConnectionNotice, ExchangeId, HttpEventKind, RequestHead},
@@ -39,6 +42,12 @@ pub(super) struct Flow {
     /// Bytes were lost since the last request whose head was seen: what is under way may be a call that nobody knows of.
     pub(super) lossy: bool,
     pub(super) upgrade: Option<Upgrade>,
+    /// [`Output::PlaintextSeen`] was said.
+    pub(super) is_shown: bool,
+    /// Of the first record.
+    pub(super) attachment: AttachmentId,
+    /// [`Output::Recognised`] was said.
+    pub(super) is_recognised: bool,
 }
 
 /// A request to an LLM host that asks for another protocol (WebSocket). The kernel half goes on copying until its answer says what becomes
@@ -74,6 +83,7 @@ pub(super) struct Desk {
     pub(super) own_telemetry: OwnTelemetry,
     pub(super) hops: Hops,
     pub(super) flows_begun: u64,
+    pub(super) deferred: DeferredAnswers,
 }
 
 impl Desk {
@@ -104,7 +114,23 @@ impl Desk {
     /// Record → segments → HTTP events → calls, on one flow.
     pub(super) fn run(&mut self, flow: &mut Flow, sink: Sink<'_>, act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>))) -> Seen {
         self.look_up_owner(flow);
-        let Flow { reassembly, http, exchanges, mcp, exports, number, context, owner_open, lossy, upgrade, .. } = flow;
+        let Flow {
+            reassembly,
+            http,
+            exchanges,
+            mcp,
+            exports,
+            number,
+            context,
+            owner_open,
+            lossy,
+            upgrade,
+            is_shown,
+            attachment,
+            is_recognised,
+            ..
+        } = flow;
+        let is_tls = context.capture.library != Some(CaptureLibrary::Plaintext);
         let mut answered = None;
         let mut seen = Seen::default();
         let discarded = reassembly.discarded_bytes();
@@ -116,11 +142,20 @@ impl Desk {
             }
             http.push(segment, &mut |event| {
                 let id = event.exchange;
+                if !std::mem::replace(is_recognised, true) {
+                    sink(Output::Recognised { attachment: *attachment, is_http: true });
+                }
                 let mut asked = None;
+                let (mut shown, mut is_nameless) = (None, false);
                 let is_head = matches!(event.kind, HttpEventKind::Request(_));
                 let is_certain = !matches!(&event.kind, HttpEventKind::Request(head) if head.headers.has_unseen());
                 match &event.kind {
-                    HttpEventKind::Request(head) => asked = self.upgrade_asked(id, head, context),
+                    HttpEventKind::Request(head) => {
+                        asked = self.upgrade_asked(id, head, context);
+                        let name = context.server_name.as_ref().or(head.host.as_ref());
+                        is_nameless = name.is_none();
+                        shown = name.filter(|name| is_tls && !*is_shown && self.settings.routes.is_llm_host(name)).cloned();
+                    }
                     HttpEventKind::Response(_) | HttpEventKind::ResponseEnd(_) if upgrade.as_ref().is_some_and(|it| it.exchange <= id) => {
                         answered = upgrade.take();
                         seen.other = true;
@@ -129,6 +164,8 @@ impl Desk {
                     | HttpEventKind::RequestEnd(_)
                     | HttpEventKind::Response(_)
                     | HttpEventKind::ResponseBody(_)
+                    | HttpEventKind::Message(_)
+                    | HttpEventKind::MessagesMissing { .. }
                     | HttpEventKind::ResponseEnd(_) => {}
                 }
                 let mut messages = Vec::new();
@@ -144,9 +181,12 @@ impl Desk {
                 let export = exports.handle(&event, context, &mut self.own_telemetry);
                 seen.other |= export == ExportTold::Done;
                 let (time, is_request) = (event.time, matches!(event.kind, HttpEventKind::RequestEnd(_)));
-                if let Some(call) = exchanges.handle(event, context) {
+                let mut finished = exchanges.handle(event, context);
+                while let Some(call) = finished {
                     self.finish_call((*number, id), call, *owner_open, time, sink);
-                } else if is_request && let Some(call) = exchanges.open_call(id, context) {
+                    finished = exchanges.take_finished();
+                }
+                if is_request && let Some(call) = exchanges.open_call(id, context) {
                     self.open_hop((*number, id), &call, context, time);
                 }
                 if is_head {
@@ -161,6 +201,10 @@ impl Desk {
                     if is_call || is_certain && !is_awaited {
                         seen.head(is_call);
                     }
+                    if is_tls && !*is_shown && (shown.is_some() || is_call && is_nameless) {
+                        *is_shown = true;
+                        sink(Output::PlaintextSeen { process: context.owner.process, host: shown });
+                    }
                     *upgrade = upgrade.take().or(asked);
                 }
             });
@@ -170,18 +214,33 @@ impl Desk {
         add(&mut counters.discarded_bytes, reassembly.discarded_bytes().saturating_sub(discarded));
         let after = exchanges.counters();
         seen.other |= after.unlike > before.unlike;
+        seen.llm |= after.presumed > before.presumed;
         add_exchanges(&mut counters.exchanges, before, after);
         while let Some(notice) = http.take_notice() {
             seen.notice(notice);
+            if notice == ConnectionNotice::NotHttp && !std::mem::replace(is_recognised, true) {
+                sink(Output::Recognised { attachment: *attachment, is_http: false });
+            }
             let kind = match notice {
                 ConnectionNotice::NotHttp => NoticeKind::NotHttp,
-                ConnectionNotice::Upgraded => NoticeKind::Upgraded,
+                ConnectionNotice::WebSocket if exchanges.has_conversation() => continue,
+                ConnectionNotice::WebSocket | ConnectionNotice::Upgraded => NoticeKind::Upgraded,
                 ConnectionNotice::Malformed(reason) => NoticeKind::Malformed(reason),
             };
-            let named = answered.as_ref().filter(|_| notice == ConnectionNotice::Upgraded).and_then(|upgrade| upgrade.host.clone());
+            let named = answered.as_ref().filter(|_| kind == NoticeKind::Upgraded).and_then(|upgrade| upgrade.host.clone());
             let server_name = context.server_name.clone().or(named);
             let llm_host = server_name.as_deref().is_some_and(|name| self.settings.routes.is_llm_host(name));
+            if llm_host && is_tls && !std::mem::replace(is_shown, true) {
+                // What the notice says is why nothing is seen.
+                sink(Output::PlaintextSeen { process: context.owner.process, host: server_name.clone() });
+            }
             sink(Output::Notice(Notice { owner: Arc::clone(&context.owner), server_name, llm_host, kind }));
+        }
+        seen.conversation = http.is_websocket() && exchanges.has_conversation();
+        if http.is_websocket() && !seen.conversation {
+            // No calls go through it, or none will any more.
+            http.ignore();
+            seen.notice(ConnectionNotice::Upgraded);
         }
         seen
     }
@@ -222,8 +281,10 @@ impl Desk {
                 self.leave(Finished::Mcp(Box::new(message)), *owner_open, sink);
             }
             let (id, time) = (event.exchange, event.time);
-            if let Some(call) = exchanges.handle(event, context) {
+            let mut finished = exchanges.handle(event, context);
+            while let Some(call) = finished {
                 self.finish_call((*number, id), call, *owner_open, time, sink);
+                finished = exchanges.take_finished();
             }
         });
         add_exchanges(&mut self.counters.exchanges, before, exchanges.counters());

@@ -60,6 +60,9 @@ impl Desk {
         if !self.settings.trace_correlation {
             finished.correlation().parent = None;
         }
+        if let Finished::Llm(call) = &mut finished {
+            self.deferred.settle(call);
+        }
         let process = finished.owner().process;
         if owner_open && self.waiting.len() < CALLS_WAITING && self.owners.owner(process) == Known::Awaited {
             self.waiting.push_back(WaitingCall { finished, leave_at: None });

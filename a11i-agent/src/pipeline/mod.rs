@@ -38,7 +38,7 @@ use self::{
     socket::connection_socket,
 };
 use crate::{
-    call::{Completeness, LlmCall, LossCauses},
+    call::{Completeness, DeferredAnswers, LlmCall, LossCauses},
     cost::{CostSettings, PriceBook},
     flow::{DataPiece, Ended, FlowId, Table},
     http::{HttpSettings, begins_request},
@@ -98,9 +98,10 @@ impl Pipeline {
     pub fn new(settings: PipelineSettings) -> Self {
         let flows = Table::new(settings.flows);
         let (counters, owners, waiting) = (PipelineCounters::default(), OwnerCache::default(), VecDeque::new());
-        let (ended, pending) = (Ended::default(), PendingRequests::default());
+        let (ended, pending, deferred) = (Ended::default(), PendingRequests::default(), DeferredAnswers::default());
         let (own_telemetry, hops) = (OwnTelemetry::default(), Hops::default());
-        Self { flows, desk: Desk { settings, counters, owners, waiting, ended, pending, own_telemetry, hops, flows_begun: 0 } }
+        let desk = Desk { settings, counters, owners, waiting, ended, pending, own_telemetry, deferred, hops, flows_begun: 0 };
+        Self { flows, desk }
     }
 
     /// Takes the next record. `ends` is asked about sessions that end with their process or for want of room.

@@ -88,6 +88,9 @@ impl Desk {
             told: Told::default(),
             lossy: false,
             upgrade: None,
+            is_shown: false,
+            attachment,
+            is_recognised: false,
         }
     }
 

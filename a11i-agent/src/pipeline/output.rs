@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use a11i_common::identity::ProcessId;
+use a11i_common::identity::{AttachmentId, ProcessId};
 
 use crate::{
     call::{Completeness, LlmCall, McpSession},
@@ -35,6 +35,17 @@ pub enum Output {
         request: u16,
         verdict: Verdict,
     },
+    /// Plaintext of a TLS connection to an LLM host was seen, or it was said why it cannot be followed. Once per flow. `host`: its name, in
+    /// lower case; None: of a call, and nobody knows to whom.
+    PlaintextSeen {
+        process: ProcessId,
+        host: Option<String>,
+    },
+    /// What came through probes was read as HTTP, or as nothing that is known. Once per flow.
+    Recognised {
+        attachment: AttachmentId,
+        is_http: bool,
+    },
 }
 
 impl Output {
@@ -44,7 +55,13 @@ impl Output {
             Self::Call(finished) => finished.call.mark(missing),
             Self::Mcp(message) => message.mark(missing),
             Self::Estimate(call) => call.completeness = call.completeness.join(missing),
-            Self::McpSession(_) | Self::Notice(_) | Self::WhoIs(_) | Self::Forgotten(_) | Self::Verdict { .. } => return false,
+            Self::McpSession(_)
+            | Self::Notice(_)
+            | Self::WhoIs(_)
+            | Self::Forgotten(_)
+            | Self::Verdict { .. }
+            | Self::PlaintextSeen { .. }
+            | Self::Recognised { .. } => return false,
         }
         true
     }

@@ -2,10 +2,10 @@
 
 use a11i_common::identity::BootTime;
 
-use super::{Route, StreamFrame, body::BodyBuffer};
+use super::{Route, StreamFrame, body::BodyBuffer, error_body::read_failure, event_stream::EventStream};
 use crate::{
     call::{CallBuilder, Timing},
-    http::{BodyEnd, FramingEnd, ResponseHead, json_array::JsonArrayParser, ndjson::NdjsonParser, sse::SseParser},
+    http::{BodyEnd, FramingEnd, ResponseHead, grpc::GrpcParser, json_array::JsonArrayParser, ndjson::NdjsonParser, sse::SseParser},
 };
 
 /// How the events of a streamed answer are told apart.
@@ -17,16 +17,22 @@ pub enum Framing {
     Ndjson,
     /// The elements of one JSON array.
     JsonArray,
+    /// gRPC's length-prefixed messages.
+    Grpc,
+    /// Messages of an AWS event stream.
+    AwsEventStream,
 }
 
 /// By media type, for those that are nothing but streams.
-const MEDIA_TYPES: [(&str, Framing); 6] = [
+const MEDIA_TYPES: [(&str, Framing); 8] = [
     ("text/event-stream", Framing::Sse),
     ("application/x-ndjson", Framing::Ndjson),
     ("application/ndjson", Framing::Ndjson),
     ("application/jsonl", Framing::Ndjson),
     ("application/x-jsonlines", Framing::Ndjson),
     ("application/stream+json", Framing::Ndjson),
+    ("application/grpc", Framing::Grpc), // and +proto
+    ("application/vnd.amazon.eventstream", Framing::AwsEventStream),
 ];
 
 /// Nothing of such a body is read: it is what was generated, or what was asked for, not what is said of it.
@@ -57,6 +63,8 @@ pub(super) enum Events {
     Sse(SseParser),
     Ndjson(NdjsonParser),
     JsonArray(JsonArrayParser),
+    Grpc(GrpcParser),
+    AwsEventStream(EventStream),
 }
 
 /// Where events go.
@@ -68,13 +76,15 @@ pub(super) struct EventFeed<'e> {
 }
 
 /// What became of an answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct AnswerEnd {
     /// All of it was understood.
     pub(super) readable: bool,
     pub(super) streamed: bool,
     /// Events that were dropped for their size.
     pub(super) dropped_events: u64,
+    /// Events that did not arrive as they were sent.
+    pub(super) damaged_events: u64,
 }
 
 impl Answer {
@@ -113,12 +123,17 @@ impl Answer {
         let framing = match (first, label) {
             // An array's elements can be found again in its middle; what has no label and no beginning might be anything.
             (_, Label::Stream(framing)) if gap => Some(framing),
-            (_, Label::Absent) if gap => streams.then_some(usual),
+            // Other framings would take lines of events for theirs.
+            (_, Label::Absent) if gap => (streams && usual == Framing::Sse).then_some(usual),
             (_, Label::Other) if gap => (streams && usual != Framing::Sse).then_some(usual),
             (b'[', Label::Other | Label::Absent) if streams => Some(Framing::JsonArray),
             (b'{', Label::Other | Label::Absent) => (streams && usual == Framing::Ndjson).then_some(usual),
-            (b'{' | b'[', Label::Stream(Framing::Sse)) => None,
-            (b'd' | b'e' | b'i' | b'r' | b':', Label::Other) if streams => Some(Framing::Sse),
+            // A message that begins with a bracket would have two gigabytes.
+            (b'{' | b'[', Label::Stream(Framing::Sse | Framing::AwsEventStream)) => None,
+            (0, Label::Other) if streams && usual == Framing::AwsEventStream => Some(usual),
+            (b'd' | b'e' | b'i' | b'r' | b':', Label::Other | Label::Absent) if streams => Some(Framing::Sse),
+            // No JSON begins so. The label may only be unseen, and with it the path that asked for a stream.
+            (b'd' | b'e' | b'i' | b'r' | b':', Label::Absent) if usual == Framing::Sse && !failed => Some(Framing::Sse),
             (_, Label::Stream(framing)) => Some(framing),
             (_, Label::Absent) => streams.then_some(usual),
             (_, Label::Other) => None,
@@ -141,9 +156,9 @@ impl Answer {
         match self {
             Self::Awaited(label) => {
                 let streamed = matches!(label, Label::Stream(_)) || *label == Label::Absent && feed.call.request.stream;
-                AnswerEnd { readable: false, streamed, dropped_events: 0 }
+                AnswerEnd { readable: false, streamed, ..AnswerEnd::default() }
             }
-            Self::Media => AnswerEnd { readable: true, streamed: false, dropped_events: 0 },
+            Self::Media => AnswerEnd { readable: true, ..AnswerEnd::default() },
             Self::Whole(body) => {
                 let whole = if lost { None } else { body.whole() };
                 let readable = whole.is_some_and(|body| dialect.response(body, feed.call).is_ok());
@@ -154,16 +169,16 @@ impl Answer {
                     let salvaged = body.salvage(end.framing == FramingEnd::Finished);
                     let _nothing_to_read = dialect.response(&salvaged, feed.call).is_err();
                 }
-                AnswerEnd { readable, streamed: false, dropped_events: 0 }
+                AnswerEnd { readable, ..AnswerEnd::default() }
             }
             Self::Events(events) => {
                 // Of a stream that broke off, the event that broke off with it is none.
                 if end.framing == FramingEnd::Finished {
                     events.finish(&mut feed);
                 }
-                let dropped_events = events.dropped();
-                dialect.stream_end(lost || dropped_events > 0, feed.call);
-                AnswerEnd { readable: true, streamed: true, dropped_events }
+                let (dropped_events, damaged_events) = (events.dropped(), events.damaged());
+                dialect.stream_end(lost || dropped_events > 0 || damaged_events > 0, feed.call);
+                AnswerEnd { readable: true, streamed: true, dropped_events, damaged_events }
             }
         }
     }
@@ -175,6 +190,8 @@ impl Events {
             Framing::Sse => Self::Sse(SseParser::new()),
             Framing::Ndjson => Self::Ndjson(NdjsonParser::default()),
             Framing::JsonArray => Self::JsonArray(JsonArrayParser::default()),
+            Framing::Grpc => Self::Grpc(GrpcParser::default()),
+            Framing::AwsEventStream => Self::AwsEventStream(EventStream::default()),
         }
     }
 
@@ -183,6 +200,8 @@ impl Events {
             Self::Sse(parser) => parser.push(bytes, |event| feed.take(event.event, event.data)),
             Self::Ndjson(parser) => parser.push(bytes, |line| feed.take(None, line)),
             Self::JsonArray(parser) => parser.push(bytes, |element| feed.take(None, element)),
+            Self::Grpc(parser) => parser.push(bytes, |message| feed.take(None, message)),
+            Self::AwsEventStream(stream) => stream.push(bytes, feed),
         }
     }
 
@@ -190,8 +209,9 @@ impl Events {
         match self {
             Self::Sse(parser) => parser.finish(|event| feed.take(event.event, event.data)),
             Self::Ndjson(parser) => parser.finish(|line| feed.take(None, line)),
-            // An element ends with its own bracket.
-            Self::JsonArray(_) => {}
+            // An element ends with its own bracket, a message by its length.
+            Self::JsonArray(_) | Self::Grpc(_) => {}
+            Self::AwsEventStream(stream) => stream.finish(feed),
         }
     }
 
@@ -200,6 +220,8 @@ impl Events {
             Self::Sse(parser) => parser.reset_after_gap(),
             Self::Ndjson(parser) => parser.reset_after_gap(),
             Self::JsonArray(parser) => parser.reset_after_gap(),
+            Self::Grpc(parser) => parser.reset_after_gap(),
+            Self::AwsEventStream(stream) => stream.reset_after_gap(),
         }
     }
 
@@ -208,18 +230,40 @@ impl Events {
             Self::Sse(parser) => parser.dropped_events(),
             Self::Ndjson(parser) => parser.dropped_lines(),
             Self::JsonArray(parser) => parser.dropped_elements(),
+            Self::Grpc(parser) => parser.dropped_messages(),
+            Self::AwsEventStream(stream) => stream.dropped(),
+        }
+    }
+
+    /// Only this framing has checksums.
+    const fn damaged(&self) -> u64 {
+        match self {
+            Self::Sse(_) | Self::Ndjson(_) | Self::JsonArray(_) | Self::Grpc(_) => 0,
+            Self::AwsEventStream(stream) => stream.damaged(),
         }
     }
 }
 
 impl EventFeed<'_> {
-    fn take(&mut self, event: Option<&str>, data: &[u8]) {
-        self.call.response.stream_chunks = self.call.response.stream_chunks.saturating_add(1);
-        self.timing.first_chunk.get_or_insert(self.time);
+    pub(super) fn take(&mut self, event: Option<&str>, data: &[u8]) {
+        self.count();
         self.route.dialect.chunk(&StreamFrame { event, data }, self.call);
         if self.call.take_new_output() {
             self.timing.first_token.get_or_insert(self.time);
             self.timing.last_token = Some(self.time);
+            self.timing.gaps.content(self.time);
         }
+    }
+
+    /// The framing itself says that the answer failed; the dialects see nothing of it.
+    pub(super) fn fail(&mut self, error_type: Option<&str>, message: Option<&str>, body: &[u8]) {
+        self.count();
+        self.call.fail(Some(error_type.unwrap_or("_OTHER")), message);
+        read_failure(body, self.call);
+    }
+
+    fn count(&mut self) {
+        self.call.response.stream_chunks = self.call.response.stream_chunks.saturating_add(1);
+        self.timing.first_chunk.get_or_insert(self.time);
     }
 }

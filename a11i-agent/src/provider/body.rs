@@ -3,12 +3,23 @@
 use std::collections::VecDeque;
 
 use super::partial_json::Fragments;
+use crate::http::RequestHead;
 
 /// Largest body kept whole: as much as the kernel half copies of one library call (8 MiB).
 pub const BODY_CAP: usize = 8 * 1024 * 1024;
 
 /// Kept of a body's end once bytes are missing: request parameters and usage are small and stand first or last.
 pub const TAIL_CAP: usize = 64 * 1024;
+
+/// Whether a request that nobody bills is worth following: everything of a request that is followed is copied, and an upload may be of any
+/// length. A body whose length is not told must be JSON, which ends soon.
+pub(super) fn is_worth_following(head: &RequestHead) -> bool {
+    let is_json = || head.headers.text("content-type").is_some_and(|media_type| media_type.trim_start().starts_with("application/json"));
+    match head.headers.text("content-length") {
+        Some(length) => length.trim().parse().is_ok_and(|length: usize| length <= BODY_CAP),
+        None => is_json(),
+    }
+}
 
 /// Collects one body.
 #[derive(Debug, Default)]

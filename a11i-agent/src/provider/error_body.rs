@@ -1,6 +1,6 @@
 //! `{"error": …}` as OpenAI, Anthropic and those who follow them write it.
 
-use super::lenient::{Raw, Shape, Text, lenient_object, parse};
+use super::lenient::{Few, Raw, Shape, Text, lenient_object, parse};
 use crate::call::CallBuilder;
 
 lenient_object! {
@@ -8,8 +8,11 @@ lenient_object! {
         "error" => error: Raw<'a>,
         "errors" => errors: Raw<'a>,
         "message" => message: Text<'a>,
+        "Message" => aws_message: Text<'a>,
         "detail" => detail: Text<'a>,
         "type" => kind: Text<'a>,
+        "error_type" => error_type: Text<'a>,
+        "error_code" => error_code: Text<'a>,
         "code" => code: Text<'a>,
     }
 }
@@ -29,12 +32,23 @@ pub(super) fn read_failure(body: &[u8], call: &mut CallBuilder) {
     if !envelope.is_object() {
         return;
     }
+    // Beside or instead of an `error` object: Cohere and TGI write `error_type`, Databricks `error_code`.
+    let apart = envelope.error_type.filled().or_else(|| envelope.error_code.filled());
+    if let Some(text) = envelope.error.text() {
+        // A text is no type: the status says more, where it says that this failed.
+        let failed = call.response.status.is_some_and(|status| status >= 400);
+        return call.fail(apart.or((!failed).then_some("_OTHER")), Some(&text));
+    }
     if envelope.error.0.is_some() {
         return read_error(envelope.error, call);
     }
+    // watsonx, Cloudflare: the first of several.
+    if let Some(first) = envelope.errors.read::<Few<ErrorObject<'_>>>().and_then(|errors| errors.0.into_iter().next()) {
+        return call.fail(first.kind.filled().or_else(|| first.code.filled()), first.message.filled());
+    }
     // Frameworks and gateways in front of a model: {"message"}, {"detail"}.
-    let kind = envelope.kind.filled().filter(|kind| *kind != "error").or_else(|| envelope.code.filled());
-    call.fail(kind, envelope.message.filled().or_else(|| envelope.detail.filled()));
+    let kind = apart.or_else(|| envelope.kind.filled().filter(|kind| *kind != "error")).or_else(|| envelope.code.filled());
+    call.fail(kind, envelope.message.filled().or_else(|| envelope.aws_message.filled()).or_else(|| envelope.detail.filled()));
 }
 
 /// The value of an `error` field: an object, or a text alone.

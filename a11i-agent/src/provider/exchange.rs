@@ -9,14 +9,17 @@ use super::{
     Route, Routes,
     answer::{Answer, AnswerEnd, EventFeed, Label},
     body::BodyBuffer,
-    trace_context,
+    conversation::Conversations,
+    endpoint::Endpoint,
+    rate_limit, trace_context,
+    unseen_path::Unseen,
 };
 use crate::{
     call::{
-        CallBuilder, CallFrame, CaptureFacts, CaptureLibrary, Completeness, Correlation, Ending, LlmCall, LossCauses, Operation,
-        ProviderName, Role, ServerAddress, SocketPeer, TextSample, Timing, TraceParent,
+        CallBuilder, CallFrame, CaptureFacts, Completeness, Correlation, Ending, LlmCall, LossCauses, Operation, ProviderName, Role,
+        ServerAddress, TextSample, Timing, TraceParent,
     },
-    http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead},
+    http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead, multipart::MultipartParser},
     owner::Owner,
 };
 
@@ -73,6 +76,10 @@ pub struct ExchangeCounters {
     pub unlike: u64,
     /// Events of streams that were dropped for their size.
     pub dropped_events: u64,
+    /// Events of streams that did not arrive as they were sent: their checksum says so.
+    pub damaged_events: u64,
+    /// Calls that their body told, since their path was not seen.
+    pub presumed: u64,
 }
 
 /// The model calls of one connection.
@@ -81,15 +88,16 @@ pub struct Exchanges {
     routes: Arc<Routes>,
     limits: ExchangeLimits,
     open: Vec<Exchange>,
+    conversations: Conversations,
+    /// Requests whose path was not seen and whose body is on its way.
+    unseen: Vec<Unseen>,
     counters: ExchangeCounters,
 }
 
 struct Exchange {
     id: ExchangeId,
     route: Route,
-    role: Role,
-    host: Option<String>,
-    port: Option<u16>,
+    endpoint: Endpoint,
     correlation: Correlation,
     call: Box<CallBuilder>,
     timing: Timing,
@@ -98,10 +106,13 @@ struct Exchange {
     /// What of the request, so far of the response, is missing.
     completeness: Completeness,
     response_gap: bool,
+    /// Only the body told that it is a call: what becomes of it is not judged.
+    is_presumed: bool,
 }
 
 enum RequestBody {
     Arriving(BodyBuffer),
+    Form(Box<MultipartParser>),
     Read,
 }
 
@@ -118,35 +129,87 @@ pub struct OpenCall<'a> {
     pub server: ServerAddress,
 }
 
-impl Exchanges {
-    pub const fn new(routes: Arc<Routes>, limits: ExchangeLimits) -> Self {
-        Self { routes, limits, open: Vec::new(), counters: ExchangeCounters { too_many: 0, unlike: 0, dropped_events: 0 } }
+impl RequestBody {
+    fn of(head: &RequestHead) -> Self {
+        let form = head.headers.text("content-type").and_then(MultipartParser::of);
+        form.map_or_else(|| Self::Arriving(BodyBuffer::default()), |form| Self::Form(Box::new(form)))
     }
 
-    /// Takes the next event of the connection; gives the call that it finishes.
+    /// An empty piece says that bytes are missing here.
+    fn push(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Arriving(body) if bytes.is_empty() => body.gap(),
+            Self::Arriving(body) => body.push(bytes),
+            Self::Form(form) if bytes.is_empty() => form.gap(),
+            Self::Form(form) => form.push(bytes),
+            Self::Read => {}
+        }
+    }
+}
+
+impl Exchanges {
+    pub fn new(routes: Arc<Routes>, limits: ExchangeLimits) -> Self {
+        let (conversations, counters) = (Conversations::default(), ExchangeCounters::default());
+        Self { routes, limits, open: Vec::new(), conversations, unseen: Vec::new(), counters }
+    }
+
+    /// Takes the next event of the connection; gives the call that it finishes. More of them may be waiting: [`Self::take_finished`].
     pub fn handle(&mut self, event: HttpEvent<'_>, context: &ConnectionContext) -> Option<LlmCall> {
         let HttpEvent { exchange: id, time, kind } = event;
         if let HttpEventKind::Request(head) = kind {
-            self.begin(id, *head, context);
+            if Unseen::is_possible(&head) && self.open.len().saturating_add(self.unseen.len()) < self.limits.exchanges {
+                self.unseen.push(Unseen { id, head: *head, body: BodyBuffer::default() });
+                return None;
+            }
+            // Of a path that was not seen nothing is said, not even that it is none that is known.
+            let is_pathless = head.headers.has_unseen() && head.path.is_empty();
+            if !is_pathless && !self.conversations.begin(&self.routes, id, &head, context, self.limits.keep_content) {
+                self.begin(id, *head, context);
+            }
             return None;
+        }
+        if self.conversations.is_open(id) {
+            self.conversations.handle((id, time), &kind, context, &mut self.counters);
+            return self.take_finished();
+        }
+        if let Some(at) = self.unseen.iter().position(|unseen| unseen.id == id) {
+            if let (HttpEventKind::RequestBody(bytes), Some(unseen)) = (&kind, self.unseen.get_mut(at)) {
+                if bytes.is_empty() {
+                    unseen.body.gap();
+                } else {
+                    unseen.body.push(bytes);
+                }
+                return None;
+            }
+            let unseen = self.unseen.swap_remove(at);
+            let is_finished = matches!(kind, HttpEventKind::RequestEnd(BodyEnd { framing: FramingEnd::Finished, .. }));
+            let (head, body) = unseen.presumed(is_finished, context.server_name.as_deref())?;
+            self.begin(id, head, context);
+            let exchange = self.open.last_mut().filter(|exchange| exchange.id == id)?;
+            exchange.request = RequestBody::Arriving(body);
+            exchange.is_presumed = true;
+            self.counters.presumed = self.counters.presumed.saturating_add(1);
         }
         // Most connections have none or one; all else was refused at its head.
         let at = self.open.iter().position(|exchange| exchange.id == id)?;
         let exchange = self.open.get_mut(at)?;
         match kind {
-            HttpEventKind::Request(_) => {}
-            HttpEventKind::RequestBody(bytes) => {
-                if let RequestBody::Arriving(body) = &mut exchange.request {
-                    if bytes.is_empty() { body.gap() } else { body.push(bytes) }
-                }
-            }
+            HttpEventKind::Request(_) | HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => {}
+            HttpEventKind::RequestBody(bytes) => exchange.request.push(bytes),
             HttpEventKind::RequestEnd(end) => {
                 if !exchange.end_request(end) {
                     self.counters.unlike = self.counters.unlike.saturating_add(1);
                     self.open.swap_remove(at);
                 }
             }
-            HttpEventKind::Response(head) => exchange.begin_response(&head),
+            HttpEventKind::Response(head) => {
+                if exchange.read_request_early() {
+                    exchange.begin_response(&head);
+                } else {
+                    self.counters.unlike = self.counters.unlike.saturating_add(1);
+                    self.open.swap_remove(at);
+                }
+            }
             // An empty piece says that bytes are missing here.
             HttpEventKind::ResponseBody([]) => exchange.lose_response_bytes(),
             HttpEventKind::ResponseBody(bytes) => exchange.response_bytes(bytes, time),
@@ -162,20 +225,30 @@ impl Exchanges {
     pub fn open_call(&self, id: ExchangeId, context: &ConnectionContext) -> Option<OpenCall<'_>> {
         let exchange = self.open.iter().find(|exchange| exchange.id == id)?;
         Some(OpenCall {
-            role: exchange.role,
+            role: exchange.endpoint.role,
             since: exchange.timing.start,
             parent: exchange.correlation.parent,
             prompt: &exchange.call.estimation.input,
             provider: exchange.call.provider(),
             operation: exchange.call.operation(),
             model: exchange.call.request.model.as_deref(),
-            server: exchange.server(context),
+            server: exchange.endpoint.server(context),
         })
     }
 
-    /// Whether this exchange is a call under way.
+    /// Another call that the last event has finished.
+    pub fn take_finished(&mut self) -> Option<LlmCall> {
+        self.conversations.take_finished()
+    }
+
+    /// Whether this exchange is a call under way, or carries calls.
     pub fn is_open(&self, id: ExchangeId) -> bool {
-        self.open.iter().any(|exchange| exchange.id == id)
+        self.open.iter().any(|exchange| exchange.id == id) || self.conversations.is_open(id)
+    }
+
+    /// Calls go through a WebSocket.
+    pub const fn has_conversation(&self) -> bool {
+        !self.conversations.is_empty()
     }
 
     /// Something of the calls under way may be missing, and nobody knows what. How many there are.
@@ -183,16 +256,17 @@ impl Exchanges {
         for exchange in &mut self.open {
             exchange.completeness = exchange.completeness.join(missing);
         }
-        self.open.len()
+        self.open.len().saturating_add(self.conversations.mark(missing))
     }
 
     /// Calls under way.
-    pub const fn len(&self) -> usize {
-        self.open.len()
+    pub fn len(&self) -> usize {
+        self.open.len().saturating_add(self.conversations.calls())
     }
 
+    /// Nothing is under way, nor can anything begin without a request.
     pub const fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.open.is_empty() && self.conversations.is_empty()
     }
 
     pub const fn counters(&self) -> ExchangeCounters {
@@ -210,17 +284,16 @@ impl Exchanges {
         route.dialect.request_head(&head, &mut call);
         self.open.push(Exchange {
             id,
-            role: head.role,
-            port: head.port,
+            request: RequestBody::of(&head),
+            endpoint: Endpoint { role: head.role, host: head.host, port: head.port, known_host: route.known_host },
             correlation: Correlation { parent: trace_context::parent(&head.headers), ..Correlation::default() },
             timing: Timing { start: head.first_byte, ..Timing::default() },
-            host: head.host,
             route,
             call,
-            request: RequestBody::Arriving(BodyBuffer::default()),
             answer: Answer::Awaited(Label::Absent),
             completeness: Completeness::Whole,
             response_gap: false,
+            is_presumed: false,
         });
     }
 }
@@ -228,27 +301,64 @@ impl Exchanges {
 impl Exchange {
     /// Reads the request's body. False: it is none of a model call.
     fn end_request(&mut self, end: BodyEnd) -> bool {
-        let RequestBody::Arriving(mut body) = std::mem::replace(&mut self.request, RequestBody::Read) else { return true };
+        let request = std::mem::replace(&mut self.request, RequestBody::Read);
         let finished = end.framing == FramingEnd::Finished;
         let complete = finished && end.completeness.is_whole();
-        self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
         let (dialect, operation) = (self.route.dialect, self.route.operation);
+        let mut body = match request {
+            RequestBody::Read => {
+                self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
+                return true;
+            }
+            RequestBody::Arriving(body) => body,
+            RequestBody::Form(form) => {
+                self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
+                if form.is_truncated() {
+                    self.call.mark_content_truncated();
+                }
+                // An object is always readable.
+                let _nothing_to_read = dialect.request(operation, &form.finish(), &mut self.call).is_err();
+                return self.is_call(complete);
+            }
+        };
+        self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
         let read = complete && body.whole().is_some_and(|body| dialect.request(operation, body, &mut self.call).is_ok());
         if !read {
             if body.is_over_cap() {
                 self.call.mark_content_truncated();
             }
+            self.call.request_is_partial = true;
             // An object is always readable.
             let _nothing_to_read = dialect.request(operation, &body.salvage(finished), &mut self.call).is_err();
         }
-        self.route.certain || self.call.request.model.is_some() || !complete || body.is_over_cap()
+        self.is_call(complete && !body.is_over_cap())
+    }
+
+    /// Whether the request is one of a model call, now that its body was seen. `complete`: all of it.
+    fn is_call(&self, complete: bool) -> bool {
+        self.route.certain || self.route.dialect.resembles(&self.call) || !complete && !self.route.by_shape
+    }
+
+    /// The answer may come before the end of the request is told (HTTP/2 tells it apart from the body), and is read by what was asked.
+    /// False: it is none of a model call.
+    fn read_request_early(&mut self) -> bool {
+        if let RequestBody::Arriving(body) = &self.request
+            && body.whole().is_some_and(|body| serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok())
+        {
+            return self.end_request(BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished });
+        }
+        true
     }
 
     fn begin_response(&mut self, head: &ResponseHead) {
         let text = |name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES));
         let response = &mut self.call.response;
         response.status = Some(head.status);
-        response.request_id = REQUEST_ID_FIELDS.iter().find_map(|name| text(name));
+        // Where a field may have been missed, a lesser one does not stand in for it.
+        if !head.headers.has_unseen() {
+            response.rate_limit = rate_limit::of(&head.headers);
+        }
+        response.request_id = request_id(head);
         // The response names the organisation that the key belongs to, also where the request does not.
         let organization = text("openai-organization");
         let request = &mut self.call.request;
@@ -264,11 +374,12 @@ impl Exchange {
 
     fn lose_response_bytes(&mut self) {
         self.response_gap = true;
+        self.timing.gaps.lose();
         self.answer.gap();
     }
 
     fn finish(mut self, end: BodyEnd, time: BootTime, context: &ConnectionContext, counters: &mut ExchangeCounters) -> LlmCall {
-        if matches!(self.request, RequestBody::Arriving(_)) {
+        if !matches!(self.request, RequestBody::Read) {
             // Answered before the request was over, or the connection ended within it.
             let unfinished = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Cut };
             self.end_request(unfinished);
@@ -279,12 +390,17 @@ impl Exchange {
         let feed = EventFeed { route: &self.route, call: &mut self.call, timing: &mut self.timing, time };
         let answer = self.answer.finish(end, lost, feed);
         counters.dropped_events = counters.dropped_events.saturating_add(answer.dropped_events);
-        let ending = self.conclude(end.framing, lost, answer);
+        counters.damaged_events = counters.damaged_events.saturating_add(answer.damaged_events);
+        let damaged = answer.damaged_events > 0;
+        if damaged {
+            self.completeness = self.completeness.join(Completeness::Gap { lost: None, causes: LossCauses(0) });
+        }
+        let ending = self.conclude(end.framing, lost || damaged || self.is_presumed, answer);
         let frame = CallFrame {
             owner: Arc::clone(&context.owner),
-            role: self.role,
-            server: self.server(context),
-            peer: peer(context, self.role),
+            role: self.endpoint.role,
+            server: self.endpoint.server(context),
+            peer: self.endpoint.peer(context),
             timing: self.timing,
             completeness: self.completeness,
             capture: context.capture,
@@ -324,47 +440,6 @@ impl Exchange {
             }
         }
     }
-
-    /// By the request's host field, else by what is known of the connection.
-    fn server(&self, context: &ConnectionContext) -> ServerAddress {
-        let default_port = if context.is_plaintext() { 80 } else { 443 };
-        let known_host = self.route.known_host;
-        if let Some(name) = self.host.clone() {
-            return ServerAddress { address: Some(name), port: Some(self.port.unwrap_or(default_port)), known_host };
-        }
-        server_without_host(context, self.role, known_host)
-    }
-}
-
-impl ConnectionContext {
-    pub(super) fn is_plaintext(&self) -> bool {
-        self.capture.library == Some(CaptureLibrary::Plaintext)
-    }
-}
-
-/// The name asked for in the handshake, else the server's end of the socket.
-pub(super) fn server_without_host(context: &ConnectionContext, role: Role, known_host: bool) -> ServerAddress {
-    if let Some(name) = context.server_name.clone() {
-        return ServerAddress { address: Some(name), port: Some(if context.is_plaintext() { 80 } else { 443 }), known_host };
-    }
-    let (address, port) = match &context.socket {
-        Some(ConnectionSocket::Internet { local, remote }) => {
-            let server = if role == Role::Server { local } else { remote };
-            (Some(server.ip().to_string()), Some(server.port()))
-        }
-        Some(ConnectionSocket::Unix(path)) => (path.clone(), None),
-        None => (None, None),
-    };
-    ServerAddress { address, port, known_host }
-}
-
-/// The other end. A client's end of a Unix socket has no name.
-pub(super) fn peer(context: &ConnectionContext, role: Role) -> Option<SocketPeer> {
-    match context.socket.as_ref()? {
-        ConnectionSocket::Internet { remote, .. } => Some(SocketPeer::Internet(*remote)),
-        ConnectionSocket::Unix(path) if role == Role::Client => path.clone().map(SocketPeer::Unix),
-        ConnectionSocket::Unix(_) => None,
-    }
 }
 
 /// Bytes that were seen and could not be decoded are missing all the same.
@@ -379,7 +454,13 @@ const fn undecoded(framing: FramingEnd) -> Completeness {
 const REQUEST_ID_FIELDS: [&str; 7] =
     ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-debug-trace-id", "mistral-correlation-id", "cf-ray"];
 
-fn request_facts(head: &RequestHead, call: &mut CallBuilder) {
+pub(super) fn request_id(head: &ResponseHead) -> Option<String> {
+    // Where a field may have been missed, a lesser one does not stand in for it.
+    let asked = if head.headers.has_unseen() { REQUEST_ID_FIELDS.get(..1) } else { None };
+    asked.unwrap_or(&REQUEST_ID_FIELDS).iter().find_map(|name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES)))
+}
+
+pub(super) fn request_facts(head: &RequestHead, call: &mut CallBuilder) {
     let text = |name| head.headers.text(name).filter(|value| !value.is_empty()).map(|value| clip(value, HEADER_FACT_BYTES));
     let facts = &mut call.request;
     facts.retry_count = text("x-stainless-retry-count").and_then(|count| count.parse().ok());

@@ -4,8 +4,9 @@ use a11i_common::identity::BootTime;
 
 use super::*;
 use crate::{
-    call::{CaptureMethod, Operation},
+    call::{CaptureLibrary, CaptureMethod, Operation, Role},
     http::{HeaderValue, Headers, HttpVersion, MalformedReason},
+    provider::RouteSettings,
 };
 
 const FINISHED: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished };
@@ -267,4 +268,101 @@ fn wrong_types_cost_only_their_own_field() {
     assert_eq!((call.request.max_tokens, call.request.top_p, call.request.seed), (Some(12), Some(0.1), None));
     assert_eq!((call.response.id, call.response.model.as_deref()), (None, Some("m-1")));
     assert_eq!((call.usage.input_tokens, call.usage.output_tokens, call.usage.reasoning_output_tokens), (None, Some(2), None));
+}
+
+fn begin(peer: &mut Peer, host: &str, path: &str, content_type: &str) {
+    let mut headers = Headers::default();
+    headers.push("content-type".into(), HeaderValue::Text(content_type.into()));
+    let head = RequestHead {
+        role: Role::Client,
+        version: HttpVersion::Http11,
+        method: "POST".into(),
+        path: path.into(),
+        query: None,
+        host: Some(host.into()),
+        port: None,
+        headers,
+        first_byte: BootTime(peer.time),
+    };
+    peer.tell(1, HttpEventKind::Request(Box::new(head)));
+}
+
+#[test]
+fn a_form_tells_what_is_asked_for_and_its_media_is_passed_over() {
+    const FORM: &[u8] = b"--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n\xff\x00\r\n--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper\r\n--x--";
+    for cut in 0..=FORM.len() {
+        let mut peer = Peer::new();
+        begin(&mut peer, "speech.local", "/v1/audio/transcriptions", "multipart/form-data; boundary=x");
+        let (first, rest) = FORM.split_at(cut);
+        for piece in [first, rest].into_iter().filter(|piece| !piece.is_empty()) {
+            peer.tell(1, HttpEventKind::RequestBody(piece));
+        }
+        peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+        let call = peer.respond(1, 200, "text/plain", &[b"hello"], FINISHED).unwrap();
+        assert_eq!((call.request.model.as_deref(), call.operation.as_str()), (Some("whisper"), "transcription"), "cut at {cut}");
+        assert_eq!(call.outcome.error_type, None);
+    }
+}
+
+#[test]
+fn what_no_dialect_knows_gives_what_is_known_of_it() {
+    let mut peer = Peer::new();
+    begin(&mut peer, "api.openai.com", "/v9/dreams/dr_1/render", "application/json");
+    peer.tell(1, HttpEventKind::RequestBody(br#"{"model":"dream","wish":7}"#));
+    peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+    let call = peer.respond(1, 404, "application/json", &[br#"{"error":{"type":"not_found"}}"#], FINISHED).unwrap();
+    assert_eq!((call.operation.as_str(), call.request.model.as_deref()), ("unrecognised", Some("dream")));
+    assert_eq!((call.response.status, call.outcome.error_type.as_deref()), (Some(404), Some("not_found")));
+    assert_eq!(call.request.path_pattern.as_deref(), Some("/v9/dreams/{id}/render"));
+}
+
+#[test]
+fn a_body_that_looks_like_a_call_is_one_where_that_is_asked_for() {
+    let ask = |body_shape, body: &[u8], gap: bool| {
+        let mut peer = Peer::new();
+        let routes = Routes::new(RouteSettings { body_shape, ..RouteSettings::default() }).unwrap();
+        peer.exchanges = Exchanges::new(Arc::new(routes), ExchangeLimits::default());
+        begin(&mut peer, "shop.example", "/ask", "application/json");
+        peer.tell(1, HttpEventKind::RequestBody(body));
+        if gap {
+            peer.tell(1, HttpEventKind::RequestBody(b""));
+        }
+        let completeness = if gap { Completeness::JoinedLate } else { Completeness::Whole };
+        peer.tell(1, HttpEventKind::RequestEnd(BodyEnd { completeness, framing: FramingEnd::Finished }));
+        let unlike = peer.exchanges.counters().unlike;
+        (peer.respond(1, 200, "text/event-stream", &[EVENTS], FINISHED).map(|call| call.usage.input_tokens), unlike)
+    };
+    assert_eq!(ask(true, REQUEST, false), (Some(Some(5)), 0));
+    assert_eq!(ask(false, REQUEST, false), (None, 0));
+    assert_eq!(ask(true, br#"{"model":"Golf","colour":"red"}"#, false), (None, 1));
+    assert_eq!(ask(true, br#"{"model":"Golf","#, true), (None, 1));
+}
+
+#[test]
+fn gaps_between_events_are_those_of_the_stream_and_not_of_our_losses() {
+    let content = |text: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    let run = |lossy: bool| {
+        let mut peer = Peer::new();
+        peer.request(1, Some("api.openai.com"), "/v1/chat/completions", &[REQUEST]);
+        peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+        let mut headers = Headers::default();
+        for (name, value) in [("content-type", "text/event-stream"), ("x-ratelimit-remaining-requests", "7")] {
+            headers.push(name.into(), HeaderValue::Text(value.into()));
+        }
+        let head = ResponseHead { version: HttpVersion::Http11, status: 200, headers, first_byte: BootTime(peer.time) };
+        peer.tell(1, HttpEventKind::Response(Box::new(head)));
+        peer.tell(1, HttpEventKind::ResponseBody(content("a").as_bytes()));
+        peer.time = peer.time.saturating_add(3_000_000_000);
+        if lossy {
+            peer.tell(1, HttpEventKind::ResponseBody(b""));
+            peer.tell(1, HttpEventKind::ResponseBody(b"\n\n"));
+        }
+        peer.tell(1, HttpEventKind::ResponseBody(content("b").as_bytes()));
+        peer.tell(1, HttpEventKind::ResponseBody(content("c").as_bytes()));
+        let call = peer.tell(1, HttpEventKind::ResponseEnd(FINISHED)).unwrap();
+        assert_eq!(call.response.rate_limit.remaining_requests, Some(7));
+        (call.timing.gaps.longest_nanos(), call.timing.gaps.stalls())
+    };
+    assert_eq!(run(false), (Some(3_000_000_010), Some(1)));
+    assert_eq!(run(true), (Some(10), Some(0)));
 }

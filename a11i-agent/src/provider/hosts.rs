@@ -1,5 +1,7 @@
 //! Which host is whose: the table behind provider names, SNI reports and list prices.
 
+use crate::http::RequestHead;
+
 /// A host or a family of hosts.
 pub(super) struct HostRule {
     /// Lower case; each `*` stands for one or more characters.
@@ -47,6 +49,9 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("*.bedrock-runtime.*.vpce.amazonaws.com", "aws.bedrock"),
     host("bedrock-mantle.*.api.aws", "aws.bedrock"),
     host("bedrock-agent-runtime.*.amazonaws.com", "aws.bedrock"),
+    // Models of every kind: of a request there, only its body says whether it is a call.
+    shared("runtime.sagemaker.*.amazonaws.com", "/endpoints/", "aws.sagemaker"),
+    shared("runtime.sagemaker.*.amazonaws.com.cn", "/endpoints/", "aws.sagemaker"),
     host("api.cohere.com", "cohere"),
     host("api.cohere.ai", "cohere"),
     host("api.mistral.ai", "mistral_ai"),
@@ -62,37 +67,134 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("api.perplexity.ai", "perplexity"),
     host("api.moonshot.ai", "moonshot_ai"),
     host("api.moonshot.cn", "moonshot_ai"),
+    host("api.kimi.com", "moonshot_ai"),
     host("api.z.ai", "z_ai"),
-    host("open.bigmodel.cn", "z_ai"),
+    host("open.bigmodel.cn", "zhipuai"),
     host("dashscope.aliyuncs.com", "dashscope"),
     host("dashscope-*.aliyuncs.com", "dashscope"),
+    host("*.dashscope.aliyuncs.com", "dashscope"),
+    host("*.maas.aliyuncs.com", "dashscope"),
     host("api.minimax.io", "minimax"),
     host("api.minimaxi.com", "minimax"),
+    host("api.minimaxi.chat", "minimax"),
+    host("api.minimax.chat", "minimax"),
+    host("ark.*.volces.com", "volcengine"),
+    host("ark.*.bytepluses.com", "volcengine"),
+    host("qianfan.baidubce.com", "baidu_qianfan"),
+    host("api.hunyuan.cloud.tencent.com", "tencent"),
+    host("api.lkeap.cloud.tencent.com", "tencent"),
+    host("hunyuan.tencentcloudapi.com", "tencent"),
+    host("spark-api-open.xf-yun.com", "iflytek_spark"),
+    host("api.stepfun.com", "stepfun"),
+    host("api.stepfun.ai", "stepfun"),
+    host("api.baichuan-ai.com", "baichuan"),
+    host("api.lingyiwanwu.com", "yi"),
+    host("api.siliconflow.cn", "siliconflow"),
+    host("api.siliconflow.com", "siliconflow"),
+    shared("api-inference.modelscope.cn", "/v1/", "modelscope"),
     host("api.cerebras.ai", "cerebras"),
     host("api.sambanova.ai", "sambanova"),
     host("api.deepinfra.com", "deepinfra"),
     host("integrate.api.nvidia.com", "nvidia_nim"),
+    host("ai.api.nvidia.com", "nvidia_nim"),
     host("router.huggingface.co", "huggingface"),
     host("api-inference.huggingface.co", "huggingface"),
     host("*.endpoints.huggingface.cloud", "huggingface"),
     host("api.novita.ai", "novita_ai"),
     host("api.hyperbolic.xyz", "hyperbolic"),
+    host("api.lambda.ai", "lambda"),
+    host("api.lambdalabs.com", "lambda"),
+    host("inference.baseten.co", "baseten"),
+    host("model-*.api.baseten.co", "baseten"),
+    host("chain-*.api.baseten.co", "baseten"),
+    host("inference.do-ai.run", "digitalocean"),
+    host("*.agents.do-ai.run", "digitalocean"),
+    host("api.friendli.ai", "friendliai"),
+    host("api.gmi-serving.com", "gmi"),
+    host("api.inceptionlabs.ai", "inception"),
+    host("api.morphllm.com", "morph"),
+    host("inference.api.nscale.com", "nscale"),
+    host("*.endpoints.kepler.ai.cloud.ovh.net", "ovhcloud"),
+    host("api.scaleway.ai", "scaleway"),
+    host("*.ifr.fr-par.scaleway.com", "scaleway"),
+    host("api.v0.dev", "v0"),
+    host("api.inference.wandb.ai", "wandb"),
+    host("inference.generativeai.*.oci.oraclecloud.com", "oci"),
+    host("api.endpoints.anyscale.com", "anyscale"),
+    host("api.featherless.ai", "featherless"),
+    host("llm.chutes.ai", "chutes"),
+    host("api.parasail.io", "parasail"),
+    host("api.inference.net", "inference_net"),
+    host("api.kluster.ai", "kluster"),
+    host("api.targon.com", "targon"),
+    host("api.venice.ai", "venice"),
+    shared("nano-gpt.com", "/api/", "nanogpt"),
+    host("api.poe.com", "poe"),
+    host("api.reka.ai", "reka"),
+    host("api.upstage.ai", "upstage"),
+    host("api.sarvam.ai", "sarvam"),
+    host("api.arcee.ai", "arcee"),
+    host("models.arcee.ai", "arcee"),
+    host("api.llama.com", "meta_llama"),
+    host("api.nova.amazon.com", "amazon_nova"),
+    host("gigachat.devices.sberbank.ru", "gigachat"),
+    host("llm.api.cloud.yandex.net", "yandex_gpt"),
+    host("api.publicai.co", "publicai"),
+    host("api.galadriel.com", "galadriel"),
+    shared("ollama.com", "", "ollama"),
     host("*.ml.cloud.ibm.com", "ibm.watsonx.ai"),
     host("ai-gateway.vercel.sh", "vercel_ai_gateway"),
     host("gateway.ai.cloudflare.com", "cloudflare_ai_gateway"),
+    shared("api.cloudflare.com", "/client/v4/accounts/", "cloudflare"),
     host("api.portkey.ai", "portkey"),
+    host("gateway.pydantic.dev", "pydantic_ai_gateway"),
+    host("gateway-*.pydantic.dev", "pydantic_ai_gateway"),
+    host("api.aimlapi.com", "aimlapi"),
+    host("oai.helicone.ai", "helicone"),
+    host("ai-gateway.helicone.ai", "helicone"),
+    host("anthropic.helicone.ai", "helicone"),
+    host("gateway.helicone.ai", "helicone"),
+    host("router.requesty.ai", "requesty"),
+    host("llm.requesty.ai", "requesty"),
+    host("api.cometapi.com", "cometapi"),
+    host("api.unify.ai", "unify"),
+    host("router.eu.requesty.ai", "requesty"),
+    shared("glama.ai", "/api/gateway/", "glama"),
     host("api.voyageai.com", "voyage_ai"),
+    host("ai.mongodb.com", "voyage_ai"),
+    host("api.jina.ai", "jina"),
+    host("deepsearch.jina.ai", "jina"),
+    host("api.mixedbread.com", "mixedbread"),
+    host("api-atlas.nomic.ai", "nomic"),
     host("api.writer.com", "writer"),
     host("api.ai21.com", "ai21"),
+    host("api.aleph-alpha.com", "aleph_alpha"),
+    host("api.replicate.com", "replicate"),
+    host("stream.replicate.com", "replicate"),
+    host("stream-*.replicate.com", "replicate"),
+    host("streaming-api.*.replicate.net", "replicate"),
     host("api.studio.nebius.ai", "nebius"),
     host("api.studio.nebius.com", "nebius"),
+    host("api.tokenfactory.nebius.com", "nebius"),
     host("managed-inference-api-proxy.crusoecloud.com", "crusoe"),
     host("api.githubcopilot.com", "github_copilot"),
     host("api.*.githubcopilot.com", "github_copilot"),
+    host("copilot-proxy.githubusercontent.com", "github_copilot"),
     shared("*.snowflakecomputing.com", "/api/v2/cortex/", "snowflake_cortex"),
+    shared("*.snowflake.com", "/api/v2/cortex/", "snowflake_cortex"),
     shared("*.databricks.com", "/serving-endpoints/", "databricks"),
     shared("*.azuredatabricks.net", "/serving-endpoints/", "databricks"),
 ];
+
+/// Whose host it is, by the table alone. `host` in lower case.
+pub(super) fn provider_of(host: &str, path: &str) -> Option<&'static str> {
+    HOSTS.iter().find(|rule| path.starts_with(rule.path_prefix) && matches(rule.pattern, host)).map(|rule| rule.provider)
+}
+
+/// Whether a request goes to this provider, by the table: for formats whose path alone says too little.
+pub(super) fn is_for(head: &RequestHead, provider: &str) -> bool {
+    head.host.as_deref().and_then(|host| provider_of(host, &head.path)) == Some(provider)
+}
 
 /// Ollama's port on any host; it is registered to nobody else in practice. Other local servers share theirs with everything (8000, 8080).
 pub(super) const OLLAMA_PORT: u16 = 11434;
@@ -118,7 +220,14 @@ fn skip_one(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use a11i_common::identity::BootTime;
+
     use super::*;
+    use crate::{
+        call::Role,
+        http::{HeaderValue, Headers, HttpVersion},
+        provider::Routes,
+    };
 
     #[test]
     fn a_star_is_one_character_or_more() {
@@ -143,6 +252,78 @@ mod tests {
     fn patterns_are_lower_case() {
         for rule in HOSTS {
             assert_eq!(rule.pattern, rule.pattern.to_lowercase());
+        }
+    }
+
+    /// Who is taken for the provider of a request, and by which format it is read.
+    fn route(host: &str, path: &str, header: Option<(&str, &str)>) -> Option<(String, &'static str)> {
+        let mut headers = Headers::default();
+        if let Some((name, value)) = header {
+            headers.push(name.to_owned(), HeaderValue::Text(value.to_owned()));
+        }
+        let head = RequestHead {
+            role: Role::Client,
+            version: HttpVersion::Http11,
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            query: None,
+            host: Some(host.to_owned()),
+            port: None,
+            headers,
+            first_byte: BootTime(0),
+        };
+        let route = Routes::default().route(&head, None)?;
+        Some((route.provider.as_str().to_owned(), route.operation.as_str()))
+    }
+
+    #[test]
+    fn a_path_that_says_too_little_is_known_by_its_host_or_its_client() {
+        for (host, path, provider, operation) in [
+            ("api.cohere.com", "/v1/chat", "cohere", "chat"),
+            ("gateway.ai.cloudflare.com", "/v1/acct/gw/cohere/v1/chat", "cloudflare_ai_gateway", "chat"),
+            ("api.writer.com", "/v1/chat", "writer", "chat"),
+            ("api.mistral.ai", "/v1/conversations", "mistral_ai", "chat"),
+            ("api.mistral.ai", "/v1/conversations/conv_1/restart", "mistral_ai", "chat"),
+            ("x.endpoints.huggingface.cloud", "/", "huggingface", "text_completion"),
+            ("router.huggingface.co", "/hf-inference/models/BAAI/bge-m3/pipeline/feature-extraction", "huggingface", "embeddings"),
+            ("adb-1.azuredatabricks.net", "/serving-endpoints/e/invocations", "databricks", "chat"),
+            ("api.cloudflare.com", "/client/v4/accounts/a/ai/run/@cf/baai/bge-m3", "cloudflare", "embeddings"),
+            ("api.aleph-alpha.com", "/complete", "aleph_alpha", "text_completion"),
+            ("api.replicate.com", "/v1/predictions", "replicate", "prediction"),
+            ("api.anthropic.com", "/v1/complete", "anthropic", "text_completion"),
+            ("watsonx.corp.example", "/ml/v1/text/chat", "ibm.watsonx.ai", "chat"),
+            ("tgi.models.svc", "/generate", "tgi", "text_completion"),
+            ("open-webui.corp.example", "/ollama/api/chat", "ollama", "chat"),
+        ] {
+            assert_eq!(route(host, path, None), Some((provider.to_owned(), operation)), "{host}{path}");
+        }
+        for path in [
+            "/v1/chat",
+            "/",
+            "/reports/generate",
+            "/v1/conversations",
+            "/v1/complete",
+            "/complete",
+            "/v1/predictions",
+            "/embeds/embed",
+            "/serving-endpoints/e/invocations",
+            "/v1/prompts/p/completions",
+            "/orders/predict",
+        ] {
+            assert_eq!(route("shop.example", path, None), None, "{path}");
+        }
+        let told = |path, header| route("shop.example", path, Some(header)).map(|(provider, _)| provider);
+        assert_eq!(told("/v1/chat", ("x-fern-sdk-name", "cohere")).as_deref(), Some("cohere"));
+        assert_eq!(told("/v1/complete", ("anthropic-version", "2023-06-01")).as_deref(), Some("anthropic"));
+        assert_eq!(told("/", ("user-agent", "unknown/None; hf_hub/0.30; python/3.12")).as_deref(), Some("tgi"));
+    }
+
+    #[test]
+    fn no_rule_is_hidden_behind_one_before_it() {
+        for (at, rule) in HOSTS.iter().enumerate() {
+            let name = rule.pattern.replace('*', "x");
+            let hidden = HOSTS.iter().take(at).find(|before| before.path_prefix.is_empty() && matches(before.pattern, &name));
+            assert!(hidden.is_none(), "{} by {}", rule.pattern, hidden.map_or("", |rule| rule.pattern));
         }
     }
 }

@@ -7,22 +7,57 @@
 
 mod answer;
 mod body;
+mod body_shape;
+mod conversation;
+mod endpoint;
 mod error_body;
+mod event_stream;
 mod exchange;
 mod hosts;
 mod lenient;
 mod own_telemetry;
 mod partial_json;
 mod presumption;
+mod rate_limit;
 mod route;
 mod trace_context;
+mod unrecognised;
+mod unseen_path;
 
+mod aleph_alpha;
 mod anthropic;
+mod anthropic_complete;
+mod bedrock;
+mod cohere;
+mod gemini;
+mod generate;
+mod hosted_chat;
+mod llama_cpp;
+mod lm_studio;
 mod mcp;
+mod mistral;
+mod ollama;
+mod openai_assistants;
+mod openai_audio;
 mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
+mod openai_images;
+mod openai_media_usage;
+mod openai_moderations;
+mod openai_realtime;
 mod openai_responses;
+mod openai_responses_socket;
+mod openai_stored;
+mod replicate;
+mod rerank;
+mod sagemaker;
+mod tei;
+mod triton;
+mod vertex;
+mod voyage;
+mod watsonx;
+mod workers_ai;
 
 pub use answer::Framing;
 pub use body::{BODY_CAP, TAIL_CAP};
@@ -30,7 +65,7 @@ pub use exchange::{ConnectionContext, ConnectionSocket, ExchangeCounters, Exchan
 pub use lenient::Unreadable;
 pub use mcp::{McpExchanges, McpSink, McpTold, PendingRequests};
 pub use own_telemetry::{ExportTold, OwnTelemetry, TelemetryExports};
-pub use route::{Route, RouteSettings, Routes, UnknownDialect};
+pub use route::{PathRule, Route, RouteSettings, Routes, UnknownDialect, dialect_names};
 
 use crate::{
     call::{CallBuilder, Operation, ProviderName},
@@ -53,6 +88,21 @@ pub trait Dialect: Sync {
 
     /// Whether method and path (and marks in the headers) are this format's.
     fn claims(&self, head: &RequestHead) -> Option<Operation>;
+
+    /// Whether its paths mean something else elsewhere, and nothing in a body would tell.
+    fn only_at_known_hosts(&self) -> bool {
+        false
+    }
+
+    /// Whether the request's body, as read into `call`, is this format's: asked where only the path vouches for it.
+    fn resembles(&self, call: &CallBuilder) -> bool {
+        call.request.model.is_some()
+    }
+
+    /// Its hosts serve anything at such paths: a body that does not look like a call is none. The request then leaves the model unnamed.
+    fn body_decides(&self) -> bool {
+        false
+    }
 
     /// What the request's head alone says: the model in a path, a stream asked for by the path.
     fn request_head(&self, _head: &RequestHead, _call: &mut CallBuilder) {}
@@ -94,14 +144,45 @@ fn posted(head: &RequestHead, ends: &[(&str, Operation)]) -> Option<Operation> {
     found.filter(|_| head.method == "POST").map(|(_, operation)| *operation)
 }
 
-/// In the order they are asked.
-static DIALECTS: [&dyn Dialect; 5] = [
-    &openai_chat::OpenAiChat,
-    &openai_responses::OpenAiResponses,
-    &anthropic::Anthropic,
-    &openai_embeddings::OpenAiEmbeddings,
-    &openai_completions::OpenAiCompletions,
+/// Names for configuration, and dialects in the order they are asked: those whose paths say most come first.
+static DIALECTS: &[(&str, &dyn Dialect)] = &[
+    ("hosted.chat", &hosted_chat::HostedChat),
+    ("watsonx", &watsonx::Watsonx),
+    ("cohere", &cohere::Cohere),
+    ("ollama", &ollama::Ollama),
+    ("mistral.conversations", &mistral::MistralConversations),
+    ("mistral.documents", &mistral::MistralDocuments),
+    ("aleph_alpha", &aleph_alpha::AlephAlpha),
+    ("anthropic.complete", &anthropic_complete::AnthropicComplete),
+    ("lm_studio", &lm_studio::LmStudio),
+    ("replicate", &replicate::Replicate),
+    ("workers_ai", &workers_ai::WorkersAi),
+    ("voyage", &voyage::Voyage),
+    ("rerank", &rerank::Rerank),
+    ("generate", &generate::Generate),
+    ("triton", &triton::Triton),
+    ("llama_cpp", &llama_cpp::LlamaCpp),
+    ("tei", &tei::Tei),
+    ("openai.chat", &openai_chat::OpenAiChat),
+    ("openai.responses", &openai_responses::OpenAiResponses),
+    ("anthropic.messages", &anthropic::Anthropic),
+    ("openai.embeddings", &openai_embeddings::OpenAiEmbeddings),
+    ("openai.completions", &openai_completions::OpenAiCompletions),
+    ("gemini", &gemini::Gemini),
+    ("gemini.interactions", &gemini::interactions::Interactions),
+    ("vertex", &vertex::Vertex),
+    ("vertex.anthropic", &vertex::VertexAnthropic),
+    ("vertex.openai", &vertex::VertexOpenAi),
+    ("gemini.grpc", &gemini::grpc::GEMINI),
+    ("vertex.grpc", &vertex::VERTEX_GRPC),
+    ("vertex.grpc_predict", &vertex::VERTEX_PREDICT_GRPC),
+    ("bedrock.converse", &bedrock::BedrockConverse),
+    ("bedrock.invoke", &bedrock::BedrockInvoke),
+    ("bedrock.other", &bedrock::BedrockAside),
+    ("sagemaker.invoke", &sagemaker::SageMaker),
+    ("openai.images", &openai_images::OpenAiImages),
+    ("openai.audio", &openai_audio::OpenAiAudio),
+    ("openai.moderations", &openai_moderations::OpenAiModerations),
+    ("openai.assistants", &openai_assistants::OpenAiAssistants),
+    ("openai.stored", &openai_stored::OpenAiStored),
 ];
-
-/// Names for configuration, in the order of [`DIALECTS`].
-static DIALECT_NAMES: [&str; 5] = ["openai.chat", "openai.responses", "anthropic.messages", "openai.embeddings", "openai.completions"];

@@ -50,6 +50,9 @@ impl Dialect for OpenAiCompletions {
                 prompt(text, call);
             }
         });
+        if let Some(text) = request.suffix.filled() {
+            prompt(text, call);
+        }
         Ok(())
     }
 
@@ -69,6 +72,7 @@ impl Dialect for OpenAiCompletions {
 lenient_object! {
     struct Prompted<'a> {
         "prompt" => prompt: Raw<'a>,
+        "suffix" => suffix: Text<'a>,
     }
 }
 

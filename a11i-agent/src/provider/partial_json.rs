@@ -58,6 +58,7 @@ fn fields_from_front(text: &[u8]) -> Vec<&[u8]> {
             continue;
         }
         match byte {
+            b'"' if depth == 0 => return fields, // a string
             b'"' => in_string = true,
             b'{' | b'[' => {
                 depth = depth.saturating_add(1);
@@ -79,6 +80,7 @@ fn fields_from_front(text: &[u8]) -> Vec<&[u8]> {
                 fields.extend(start.and_then(|from| text.get(from..at)));
                 start = at.checked_add(1);
             }
+            b if depth == 0 && !b.is_ascii_whitespace() => return fields, // the document does not begin with its object
             _ => {}
         }
     }
@@ -166,6 +168,13 @@ mod tests {
                     assert_eq!(Some(value), whole.get(key), "hole {from}..{to}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_begins_with_something_else_has_no_fields() {
+        for text in [&b"data: {\"a\":1,\"b\":2}"[..], b"\"a\" {\"a\":1}", b"{}{\"a\":1,"] {
+            assert_eq!(Fragments { head: text, tail: b"" }.salvage(), b"{}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use a11i_common::decision::PATH_TAIL_BYTES;
 
-use super::{DIALECTS, hosts::HOSTS, route::Routes};
+use super::{DIALECTS, conversation::MESSAGE_DIALECTS, hosts::HOSTS, route::Routes};
 
 /// What stands before the end of a path as a rule: the API's own root, a version, a gateway's or cloud's mount point.
 const USUAL_ROOTS: [&str; 10] =
@@ -12,7 +12,7 @@ impl Routes {
     /// Paths by which the kernel half takes a request for a call before anybody has parsed it. It compares the last [`PATH_TAIL_BYTES`]
     /// bytes, so that an end that is shorter is known only as part of a whole path: the usual ones are listed.
     pub fn presumed_paths(&self) -> Vec<String> {
-        let built_in = DIALECTS.iter().flat_map(|dialect| dialect.path_ends()).map(|(end, _)| *end);
+        let built_in = DIALECTS.iter().flat_map(|(_, dialect)| dialect.path_ends()).map(|(end, _)| *end);
         let mut paths = Vec::new();
         for end in built_in.chain(self.path_suffixes()) {
             if end.len() >= PATH_TAIL_BYTES {
@@ -21,6 +21,8 @@ impl Routes {
                 paths.extend(USUAL_ROOTS.iter().map(|root| format!("{root}{end}")));
             }
         }
+        // Of handshakes, only what is long enough to be no ordinary program's, or is written out.
+        paths.extend(MESSAGE_DIALECTS.iter().flat_map(|dialect| dialect.path_ends()).map(|path| (*path).to_owned()));
         paths.sort_unstable();
         paths.dedup();
         paths
@@ -44,7 +46,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::{call::ProviderName, provider::RouteSettings};
+    use crate::{
+        call::ProviderName,
+        provider::{PathRule, RouteSettings},
+    };
 
     fn knows(routes: &Routes, path: &str) -> bool {
         routes.presumed_paths().iter().any(|known| PathTail::of(known.as_bytes()) == PathTail::of(path.as_bytes()))
@@ -64,10 +69,12 @@ mod tests {
             "/v1/embeddings",
             "/v1/completions",
             "/responses",
+            "/v1/realtime?model=gpt-realtime",
+            "/openai/realtime",
         ] {
             assert!(knows(&routes, path), "{path}");
         }
-        for path in ["/", "/health", "/v1/models", "/v1/traces", "/api/surveys/7/responses"] {
+        for path in ["/", "/health", "/v1/models", "/v1/traces", "/api/surveys/7/responses", "/realtime"] {
             assert!(!knows(&routes, path), "{path}");
         }
         assert!(routes.presumed_paths().len() < LLM_PATHS as usize / 2 && routes.presumed_server_names().len() < LLM_NAMES as usize / 2);
@@ -78,7 +85,10 @@ mod tests {
         let routes = Routes::new(RouteSettings {
             hosts: vec![("GPU.corp.example".into(), ProviderName::of("vllm")), ("*.corp.example".into(), ProviderName::of("vllm"))],
             gateways: vec!["llm.gateway".into()],
-            paths: vec![("/company/invoke-model".into(), "openai.chat".into()), ("/ask".into(), "openai.chat".into())],
+            paths: ["/company/invoke-model", "/ask"]
+                .map(|path| PathRule { path: path.into(), dialect: "openai.chat".into(), ..PathRule::default() })
+                .into(),
+            body_shape: false,
         })
         .unwrap();
         assert!(knows(&routes, "/a/company/invoke-model") && knows(&routes, "/ask") && knows(&routes, "/v1/ask"));

@@ -1,8 +1,11 @@
 //! Host and path → format and provider, told apart: many hosts speak OpenAI's format, and OpenAI-compatible servers are everywhere.
 
 use super::{
-    DIALECT_NAMES, DIALECTS, Dialect,
+    DIALECTS, Dialect,
+    body_shape::ByBodyShape,
+    conversation::{MESSAGE_DIALECTS, MessageRoute},
     hosts::{HOSTS, HostRule, OLLAMA_PORT, matches},
+    unrecognised::Unrecognised,
 };
 use crate::{
     call::{Operation, ProviderName},
@@ -16,15 +19,35 @@ pub struct RouteSettings {
     pub hosts: Vec<(String, ProviderName)>,
     /// Host patterns of own gateways: list prices apply; the provider is told by the format.
     pub gateways: Vec<String>,
-    /// Path suffix → dialect (`openai.chat`, `openai.responses` …), at any host.
-    pub paths: Vec<(String, String)>,
+    /// Paths that are `POST`ed to, in the order they are looked at, before all others.
+    pub paths: Vec<PathRule>,
+    /// Whether bodies that look like calls are calls at any host and path. Then every JSON body that is `POST`ed is read.
+    pub body_shape: bool,
+}
+
+/// A path that configuration names.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PathRule {
+    /// The end of the path; `*` = one or more characters.
+    pub path: String,
+    /// By its name ([`dialect_names`]).
+    pub dialect: String,
+    /// Only at these hosts (`*` as above). List prices apply there.
+    pub host: Option<String>,
+    /// Instead of what host and format say.
+    pub provider: Option<ProviderName>,
 }
 
 /// A path names a dialect that does not exist.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("no dialect is called {name:?}; there are {known}", known = DIALECT_NAMES.join(", "))]
+#[error("no dialect is called {name:?}; there are {known}", known = dialect_names().join(", "))]
 pub struct UnknownDialect {
     pub name: String,
+}
+
+/// The names that configuration may use.
+pub fn dialect_names() -> Vec<&'static str> {
+    DIALECTS.iter().map(|(name, _)| *name).collect()
 }
 
 /// The tables, once per configuration.
@@ -32,7 +55,16 @@ pub struct UnknownDialect {
 pub struct Routes {
     hosts: Vec<(String, ProviderName)>,
     gateways: Vec<String>,
-    paths: Vec<(String, &'static dyn Dialect)>,
+    paths: Vec<ConfiguredPath>,
+    body_shape: bool,
+}
+
+struct ConfiguredPath {
+    /// Matches whole paths.
+    pattern: String,
+    host: Option<String>,
+    provider: Option<ProviderName>,
+    dialect: &'static dyn Dialect,
 }
 
 /// Where a request goes.
@@ -45,37 +77,76 @@ pub struct Route {
     pub known_host: bool,
     /// Host or headers vouch for it. Otherwise only the path does, and the body has to look like it.
     pub certain: bool,
+    /// Not even the path does.
+    pub by_shape: bool,
+}
+
+/// What is known of a host.
+struct HostFacts {
+    provider: Option<ProviderName>,
+    /// Of the table, or configured.
+    known: bool,
+    /// All that is asked there is asked of models.
+    dedicated: bool,
 }
 
 impl Routes {
     pub fn new(settings: RouteSettings) -> Result<Self, UnknownDialect> {
         let lower = |(pattern, provider): (String, ProviderName)| (pattern.to_ascii_lowercase(), provider);
-        let paths = settings.paths.into_iter().map(|(suffix, name)| {
-            let dialect = DIALECT_NAMES.iter().zip(DIALECTS).find_map(|(known, dialect)| (*known == name).then_some(dialect));
-            dialect.map(|dialect| (suffix, dialect)).ok_or(UnknownDialect { name })
+        let paths = settings.paths.into_iter().map(|rule| {
+            let dialect = DIALECTS.iter().find_map(|(known, dialect)| (*known == rule.dialect).then_some(*dialect));
+            let PathRule { path, host, provider, dialect: name } = rule;
+            let host = host.map(|host| host.to_ascii_lowercase());
+            dialect.map(|dialect| ConfiguredPath { pattern: path, host, provider, dialect }).ok_or(UnknownDialect { name })
         });
         Ok(Self {
             hosts: settings.hosts.into_iter().map(lower).collect(),
             gateways: settings.gateways.into_iter().map(|pattern| pattern.to_ascii_lowercase()).collect(),
             paths: paths.collect::<Result<_, _>>()?,
+            body_shape: settings.body_shape,
         })
     }
 
     /// Where the request goes, if it is a model call. `server_name`: the connection's SNI, for requests without a host.
     pub fn route(&self, head: &RequestHead, server_name: Option<&str>) -> Option<Route> {
-        let (dialect, operation) = self.format(head)?;
-        let host = head.host.as_deref().or(server_name).unwrap_or_default();
-        let known = self.provider(host, &head.path);
-        let known_host = known.is_some() || self.gateways.iter().any(|pattern| matches(pattern, host));
-        let provider =
-            known.or_else(|| (head.port == Some(OLLAMA_PORT)).then_some(ProviderName::of("ollama"))).unwrap_or_else(|| dialect.name());
-        let certain = known_host || head.headers.text("anthropic-version").is_some();
-        Some(Route { dialect, operation, provider, known_host, certain })
+        let name = head.host.as_deref().or(server_name).unwrap_or_default();
+        let host = self.host(name, &head.path);
+        if let Some(route) = self.configured(head, name, &host) {
+            return Some(route);
+        }
+        let claimed = DIALECTS
+            .iter()
+            .filter(|(_, dialect)| host.known || !dialect.only_at_known_hosts())
+            .find_map(|(_, dialect)| dialect.claims(head).map(|operation| (*dialect, operation)));
+        if let Some((dialect, operation)) = claimed {
+            let certain = !dialect.body_decides() && (host.known || head.headers.text("anthropic-version").is_some());
+            let by_port = || (head.port == Some(OLLAMA_PORT)).then_some(ProviderName::of("ollama"));
+            let provider = host.provider.or_else(by_port).unwrap_or_else(|| dialect.name());
+            return Some(Route { dialect, operation, provider, known_host: host.known, certain, by_shape: false });
+        }
+        let last: &'static dyn Dialect = if host.dedicated {
+            &Unrecognised
+        } else if self.body_shape {
+            &ByBodyShape
+        } else {
+            return None;
+        };
+        let operation = last.claims(head)?;
+        let provider = host.provider.unwrap_or_else(|| last.name());
+        Some(Route { dialect: last, operation, provider, known_host: host.known, certain: host.dedicated, by_shape: !host.dedicated })
     }
 
-    /// Ends of paths that configuration adds.
+    /// Where the handshake of a WebSocket goes, if calls may go through it.
+    pub(super) fn message_route(&self, head: &RequestHead, server_name: Option<&str>) -> Option<MessageRoute> {
+        let dialect = *MESSAGE_DIALECTS.iter().find(|dialect| dialect.claims(head))?;
+        let host = self.host(head.host.as_deref().or(server_name).unwrap_or_default(), &head.path);
+        Some(MessageRoute { dialect, provider: host.provider.unwrap_or_else(|| dialect.name()), known_host: host.known })
+    }
+
+    /// Ends of paths that configuration adds, as far as they are written out.
     pub(super) fn path_suffixes(&self) -> impl Iterator<Item = &str> {
-        self.paths.iter().map(|(suffix, _)| suffix.as_str())
+        let ends = self.paths.iter().filter_map(|rule| rule.pattern.rsplit('*').next());
+        ends.filter(|end| !end.is_empty())
     }
 
     /// Host patterns that configuration adds, gateways included.
@@ -83,21 +154,27 @@ impl Routes {
         self.hosts.iter().map(|(pattern, _)| pattern).chain(&self.gateways).map(String::as_str)
     }
 
-    fn format(&self, head: &RequestHead) -> Option<(&'static dyn Dialect, Operation)> {
-        if head.method == "POST"
-            && let Some((_, dialect)) = self.paths.iter().find(|(suffix, _)| head.path.trim_end_matches('/').ends_with(suffix.as_str()))
-        {
-            return Some((*dialect, dialect.usual_operation()));
+    fn configured(&self, head: &RequestHead, name: &str, host: &HostFacts) -> Option<Route> {
+        if head.method != "POST" {
+            return None;
         }
-        DIALECTS.iter().find_map(|dialect| dialect.claims(head).map(|operation| (*dialect, operation)))
+        let path = head.path.trim_end_matches('/');
+        let is_here = |rule: &&ConfiguredPath| rule.host.as_ref().is_none_or(|pattern| matches(pattern, name)) && rule.ends(path);
+        let rule = self.paths.iter().find(is_here)?;
+        let provider = rule.provider.clone().or_else(|| host.provider.clone()).unwrap_or_else(|| rule.dialect.name());
+        let known_host = host.known || rule.host.is_some();
+        let operation = rule.dialect.claims(head).unwrap_or_else(|| rule.dialect.usual_operation());
+        Some(Route { dialect: rule.dialect, operation, provider, known_host, certain: known_host, by_shape: false })
     }
 
-    fn provider(&self, host: &str, path: &str) -> Option<ProviderName> {
-        let configured = self.hosts.iter().find(|(pattern, _)| matches(pattern, host)).map(|(_, provider)| provider.clone());
-        configured.or_else(|| {
-            let rule = HOSTS.iter().find(|rule| path.starts_with(rule.path_prefix) && matches(rule.pattern, host));
-            rule.map(|HostRule { provider, .. }| ProviderName::of(provider))
-        })
+    fn host(&self, name: &str, path: &str) -> HostFacts {
+        if let Some((_, provider)) = self.hosts.iter().find(|(pattern, _)| matches(pattern, name)) {
+            return HostFacts { provider: Some(provider.clone()), known: true, dedicated: true };
+        }
+        let gateway = self.gateways.iter().any(|pattern| matches(pattern, name));
+        let rule = HOSTS.iter().find(|rule| path.starts_with(rule.path_prefix) && matches(rule.pattern, name));
+        let provider = rule.map(|HostRule { provider, .. }| ProviderName::of(provider));
+        HostFacts { known: gateway || provider.is_some(), dedicated: gateway || rule.is_some_and(|rule| rule.dedicated), provider }
     }
 
     /// Whether a TLS connection to this server name is model traffic, told without its plaintext.
@@ -106,6 +183,17 @@ impl Routes {
         HOSTS.iter().any(|rule| rule.dedicated && matches(rule.pattern, &name))
             || self.hosts.iter().any(|(pattern, _)| matches(pattern, &name))
             || self.gateways.iter().any(|pattern| matches(pattern, &name))
+    }
+}
+
+impl ConfiguredPath {
+    fn ends(&self, path: &str) -> bool {
+        if !self.pattern.contains('*') {
+            return path.ends_with(&self.pattern);
+        }
+        // Anywhere in the path, or at its very beginning.
+        matches(&self.pattern, path)
+            || path.char_indices().any(|(at, c)| c == '/' && path.get(at..).is_some_and(|rest| matches(&self.pattern, rest)))
     }
 }
 
@@ -122,7 +210,7 @@ mod tests {
     use super::*;
     use crate::{
         call::Role,
-        http::{Headers, HttpVersion},
+        http::{HeaderValue, Headers, HttpVersion},
     };
 
     fn head(method: &str, host: &str, path: &str) -> RequestHead {
@@ -134,9 +222,17 @@ mod tests {
             query: None,
             host: Some(host.to_owned()),
             port: None,
-            headers: Headers::default(),
+            headers: fields(&[("content-length", "7")]),
             first_byte: BootTime(0),
         }
+    }
+
+    fn fields(fields: &[(&str, &str)]) -> Headers {
+        let mut headers = Headers::default();
+        for (name, value) in fields {
+            headers.push((*name).to_owned(), HeaderValue::Text((*value).to_owned()));
+        }
+        headers
     }
 
     #[test]
@@ -155,6 +251,11 @@ mod tests {
             ("api.anthropic.com", "/v1/messages/count_tokens", "anthropic", Operation::Other("count_tokens")),
             ("vllm.default.svc", "/v1/chat/completions", "openai", Operation::Chat),
             ("proxy.internal", "/llm/v1/messages", "anthropic", Operation::Chat),
+            ("api.openai.com", "/v1/responses/resp_1/cancel", "openai", Operation::FetchResponse),
+            ("api.openai.com", "/v1/responses/input_tokens", "openai", Operation::Other("count_tokens")),
+            ("api.x.ai", "/v1/images/generations", "x_ai", Operation::Other("image_generation")),
+            ("api.groq.com", "/openai/v1/audio/translations", "groq", Operation::Other("translation")),
+            ("api.deepinfra.com", "/v1/openai/images/edits", "deepinfra", Operation::Other("image_edit")),
         ] {
             let route = routes.route(&head("POST", host, path), None).unwrap_or_else(|| panic!("{host}{path} is not claimed"));
             assert_eq!((route.provider.as_str(), route.operation), (provider, operation), "{host}{path}");
@@ -170,11 +271,16 @@ mod tests {
             ("GET", "/v1/responses/other"),
             ("GET", "/v1/responses/resp_1/input_items"),
             ("DELETE", "/v1/responses/resp_1"),
-            ("POST", "/v1/files"),
-            ("POST", "/health"),
-            ("POST", "/v1/messages/batches"),
+            ("POST", "/v1/traces/ingest"),
         ] {
             assert!(routes.route(&head(method, "api.openai.com", path), None).is_none(), "{method} {path}");
+        }
+        for path in ["/health", "/v1/messages/batches", "/anything"] {
+            assert!(routes.route(&head("POST", "shop.example", path), None).is_none(), "{path}");
+        }
+        for path in ["/v1/files", "/v1/batches", "/v1/threads"] {
+            let is_claimed = |host| routes.route(&head("POST", host, path), None).is_some();
+            assert!(is_claimed("api.openai.com") && !is_claimed("forum.example"), "{path}");
         }
     }
 
@@ -189,7 +295,8 @@ mod tests {
         let settings = RouteSettings {
             hosts: vec![("*.Corp.example".into(), ProviderName::of("vllm"))],
             gateways: vec!["llm.gateway".into()],
-            paths: vec![("/invoke-model".into(), "openai.chat".into())],
+            paths: vec![path_rule("/invoke-model", "openai.chat")],
+            body_shape: false,
         };
         let routes = Routes::new(settings).unwrap();
         let route = |host, path| routes.route(&head("POST", host, path), None).unwrap();
@@ -198,7 +305,7 @@ mod tests {
         assert!(route("llm.gateway", "/v1/messages").known_host);
         assert_eq!(route("elsewhere", "/x/invoke-model").provider.as_str(), "openai");
         assert!(routes.is_llm_host("GPU.corp.example.") && routes.is_llm_host("api.openai.com") && !routes.is_llm_host("chatgpt.com"));
-        let wrong = RouteSettings { paths: vec![("/x".into(), "soap".into())], ..RouteSettings::default() };
+        let wrong = RouteSettings { paths: vec![path_rule("/x", "soap")], ..RouteSettings::default() };
         assert_eq!(Routes::new(wrong).unwrap_err(), UnknownDialect { name: "soap".into() });
     }
 
@@ -208,5 +315,75 @@ mod tests {
         request.host = None;
         let route = Routes::default().route(&request, Some("api.mistral.ai")).unwrap();
         assert_eq!((route.provider.as_str(), route.known_host), ("mistral_ai", true));
+    }
+
+    fn path_rule(path: &str, dialect: &str) -> PathRule {
+        PathRule { path: path.to_owned(), dialect: dialect.to_owned(), ..PathRule::default() }
+    }
+
+    #[test]
+    fn what_no_dialect_knows_is_told_at_hosts_of_models_alone() {
+        let settings = RouteSettings { gateways: vec!["llm.gateway".into()], ..RouteSettings::default() };
+        let routes = Routes::new(settings).unwrap();
+        let operation = |method, host, path| routes.route(&head(method, host, path), None).map(|route| route.operation.as_str());
+        for (host, want) in [
+            ("api.openai.com", Some("unrecognised")),
+            ("llm.gateway", Some("unrecognised")),
+            ("openrouter.ai", None),
+            ("chatgpt.com", None),
+            ("shop.example", None),
+        ] {
+            assert_eq!(operation("POST", host, "/v9/dreams"), want, "{host}");
+        }
+        assert_eq!(operation("GET", "api.openai.com", "/v9/dreams"), None);
+        for (length, want) in [("content-length", false), ("x-length", true)] {
+            let mut upload = head("POST", "api.openai.com", "/v9/dreams");
+            upload.headers = fields(&[(length, "999999999"), ("content-type", "application/json")]);
+            assert_eq!(routes.route(&upload, None).is_some(), want, "{length}");
+        }
+        assert_eq!(operation("POST", "api.openai.com", "/v1/chat/completions"), Some("chat"));
+    }
+
+    #[test]
+    fn bodies_are_looked_at_only_where_that_is_asked_for() {
+        let by_shape = |on| Routes::new(RouteSettings { body_shape: on, ..RouteSettings::default() }).unwrap();
+        let mut request = head("POST", "shop.example", "/ask");
+        assert!(by_shape(true).route(&request, None).is_none());
+        request.headers.push("content-type".into(), HeaderValue::Text("application/json; charset=utf-8".into()));
+        let route = by_shape(true).route(&request, None).unwrap();
+        assert!(route.by_shape && !route.certain && !route.known_host);
+        assert!(by_shape(false).route(&request, None).is_none());
+        request.host = Some("api.openai.com".into());
+        assert!(!by_shape(true).route(&request, None).unwrap().by_shape);
+    }
+
+    #[test]
+    fn every_dialect_can_be_configured_by_its_name() {
+        for (n, (name, dialect)) in DIALECTS.iter().enumerate() {
+            assert!(!dialect_names()[..n].contains(name), "{name} is there twice");
+            let settings = RouteSettings { paths: vec![path_rule("/company/ask", name)], ..RouteSettings::default() };
+            let route = Routes::new(settings).unwrap().route(&head("POST", "elsewhere.example", "/x/company/ask"), None).unwrap();
+            assert_eq!(route.operation, dialect.usual_operation(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_configured_path_may_be_a_pattern_at_some_hosts_of_a_provider() {
+        let rule = PathRule {
+            path: "/models/*/ask".into(),
+            dialect: "openai.chat".into(),
+            host: Some("*.Corp.example".into()),
+            provider: Some(ProviderName::of("corp")),
+        };
+        let routes = Routes::new(RouteSettings { paths: vec![rule], ..RouteSettings::default() }).unwrap();
+        let route = |host, path| routes.route(&head("POST", host, path), None);
+        let found = route("gpu.corp.example", "/v1/models/m-1/ask").unwrap();
+        assert_eq!((found.provider.as_str(), found.known_host, found.operation), ("corp", true, Operation::Chat));
+        assert!(route("gpu.corp.example", "/models/m-1/ask/").is_some());
+        for (host, path) in [("elsewhere", "/models/m-1/ask"), ("gpu.corp.example", "/models//ask"), ("gpu.corp.example", "/models/m/asks")]
+        {
+            assert!(route(host, path).is_none(), "{host}{path}");
+        }
+        assert_eq!(routes.path_suffixes().collect::<Vec<_>>(), ["/ask"]);
     }
 }

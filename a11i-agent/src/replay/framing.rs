@@ -1,128 +1,108 @@
-//! A record as HTTP/1.1 bytes (RFC 9112), framed one way or another.
+//! A record as the bytes of a connection, framed one way or another.
 
-use std::io::Write;
+use a11i_common::identity::Direction;
 
 use super::{
-    pieces,
-    record::{Message, Record},
+    Coding, bystanders,
+    http1::{self, Length},
+    http2::{self, Course},
+    record::Record,
     seed::Seed,
 };
 
-/// Both directions of one connection that carries one exchange.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Both directions of one connection.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Framed {
+    /// What the client says.
     pub request: Vec<u8>,
     pub response: Vec<u8>,
+    /// Who speaks when: in sum all of both.
+    pub turns: Vec<Turn>,
 }
 
-/// How a body's length is told.
+/// Bytes that one side says before the other does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turn {
+    pub direction: Direction,
+    pub length: usize,
+}
+
+/// What carries an exchange.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Framing {
+    /// HTTP/1.1, the answer's length told beforehand.
     ContentLength,
+    /// HTTP/1.1, the answer in chunks.
     Chunked,
+    /// HTTP/2, alone on its connection.
+    Http2,
+    /// HTTP/2, among seven others that are no calls.
+    Http2Interleaved,
 }
 
 impl Framing {
-    const fn pick(seed: &mut Seed) -> Self {
-        if seed.below(2) == 0 { Self::ContentLength } else { Self::Chunked }
+    pub const ALL: [Self; 4] = [Self::ContentLength, Self::Chunked, Self::Http2, Self::Http2Interleaved];
+}
+
+/// What there is to choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub framing: Framing,
+    /// Of the answer, and now and then of the question.
+    pub coding: Option<Coding>,
+    /// The answer breaks off where the record ends.
+    pub is_cut: bool,
+}
+
+impl Framed {
+    /// One question and one answer.
+    pub fn exchange(request: Vec<u8>, response: Vec<u8>) -> Self {
+        let turns =
+            vec![Turn { direction: Direction::Write, length: request.len() }, Turn { direction: Direction::Read, length: response.len() }];
+        Self { request, response, turns }
+    }
+
+    pub(super) fn push(&mut self, direction: Direction, bytes: &[u8]) {
+        match direction {
+            Direction::Write => self.request.extend_from_slice(bytes),
+            Direction::Read => self.response.extend_from_slice(bytes),
+        }
+        match self.turns.last_mut() {
+            Some(turn) if turn.direction == direction => turn.length = turn.length.saturating_add(bytes.len()),
+            _ => self.turns.push(Turn { direction, length: bytes.len() }),
+        }
     }
 }
 
-/// Set here, whatever the record says: its bodies are decoded.
-const FRAMING_FIELDS: [&str; 3] = ["content-length", "transfer-encoding", "content-encoding"];
-
+/// As HTTP/1.1, framed and coded by seed.
 pub fn frame(record: &Record, seed: &mut Seed) -> Framed {
-    let request = &record.request;
-    let has_host = request.message.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
-    let host = if has_host { String::new() } else { format!("Host: {}\r\n", one_line(&request.host)) };
-    let start = format!("{} {} HTTP/1.1\r\n{host}", one_line(&request.method), one_line(&request.path));
-    // Requests are framed by their length as a rule; streams are chunked.
-    let request_framing = if seed.below(8) == 0 { Framing::Chunked } else { Framing::ContentLength };
-    let request_bytes = message(start, &request.message, request_framing, !request.message.body.is_empty(), seed);
+    let framing = if seed.below(2) == 0 { Framing::ContentLength } else { Framing::Chunked };
+    let coding = Coding::pick(seed);
+    frame_as(record, Plan { framing, coding, is_cut: false }, seed)
+}
 
-    let response = &record.response;
-    let start = format!("HTTP/1.1 {} {}\r\n", response.status, if response.status < 400 { "OK" } else { "Error" });
-    let framing = Framing::pick(seed);
-    let (coding, body) = Coding::pick(seed).apply(&response.message.body);
-    let message_bytes = match coding {
-        None => message(start, &response.message, framing, true, seed),
-        Some(name) => {
-            let mut coded = Message { headers: response.message.headers.clone(), body };
-            coded.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-encoding"));
-            message(format!("{start}Content-Encoding: {name}\r\n"), &coded, framing, true, seed)
+/// As the plan says; what it leaves open is decided by the seed.
+pub fn frame_as(record: &Record, plan: Plan, seed: &mut Seed) -> Framed {
+    let Plan { framing, coding, is_cut } = plan;
+    let length = match framing {
+        Framing::ContentLength => Length::Counted,
+        Framing::Chunked => Length::Chunked,
+        Framing::Http2 => return http2::connection(&[record], Course { side_by_side: 1, coding, is_cut }, seed),
+        Framing::Http2Interleaved => {
+            let others = bystanders::seven(seed);
+            let mut records: Vec<&Record> = others.iter().collect();
+            records.insert(seed.size(others.len()), record);
+            return http2::connection(&records, Course { side_by_side: records.len(), coding, is_cut }, seed);
         }
     };
-    Framed { request: request_bytes, response: message_bytes }
+    // Requests are framed by their length as a rule, and seldom coded; streams are chunked.
+    let request_length = if seed.below(8) == 0 { Length::Chunked } else { Length::Counted };
+    let request_coding = coding.filter(|_| seed.below(4) == 0);
+    let request = http1::request(record, request_length, request_coding, seed);
+    Framed::exchange(request, http1::response(record, length, coding, is_cut, seed))
 }
 
-/// How a response's body is coded on the wire (RFC 9110 section 8.4.1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Coding {
-    Identity,
-    Gzip,
-    Deflate,
-}
-
-impl Coding {
-    const fn pick(seed: &mut Seed) -> Self {
-        match seed.below(4) {
-            0 => Self::Gzip,
-            1 => Self::Deflate,
-            _ => Self::Identity,
-        }
-    }
-
-    /// The coding's name and the coded body. An empty body stays as it is.
-    fn apply(self, body: &[u8]) -> (Option<&'static str>, Vec<u8>) {
-        let coded = match self {
-            _ if body.is_empty() => None,
-            Self::Identity => None,
-            Self::Gzip => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                encoder.write_all(body).and_then(|()| encoder.finish()).ok().map(|body| ("gzip", body))
-            }
-            Self::Deflate => {
-                let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-                encoder.write_all(body).and_then(|()| encoder.finish()).ok().map(|body| ("deflate", body))
-            }
-        };
-        coded.map_or((None, Vec::new()), |(name, body)| (Some(name), body))
-    }
-}
-
-fn message(start: String, message: &Message, framing: Framing, has_body: bool, seed: &mut Seed) -> Vec<u8> {
-    let mut head = start;
-    for (name, value) in &message.headers {
-        if !FRAMING_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field)) {
-            head.push_str(&one_line(name));
-            head.push_str(": ");
-            head.push_str(&one_line(value));
-            head.push_str("\r\n");
-        }
-    }
-    match framing {
-        Framing::ContentLength if has_body => head.push_str(&["Content-Length: ", &message.body.len().to_string(), "\r\n"].concat()),
-        Framing::Chunked if has_body => head.push_str("Transfer-Encoding: chunked\r\n"),
-        Framing::ContentLength | Framing::Chunked => {}
-    }
-    head.push_str("\r\n");
-    let mut out = head.into_bytes();
-    match framing {
-        Framing::ContentLength => out.extend_from_slice(&message.body),
-        Framing::Chunked if has_body => {
-            for chunk in pieces(&message.body, seed) {
-                out.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
-                out.extend_from_slice(chunk);
-                out.extend_from_slice(b"\r\n");
-            }
-            out.extend_from_slice(b"0\r\n\r\n");
-        }
-        Framing::Chunked => {}
-    }
-    out
-}
-
-/// Without line breaks: a record's texts must not become further header lines.
-fn one_line(text: &str) -> String {
-    text.replace(['\r', '\n'], " ")
+/// Several exchanges on one HTTP/2 connection, begun in this order, so many at a time.
+pub fn multiplex(records: &[&Record], side_by_side: usize, coding: Option<Coding>, seed: &mut Seed) -> Framed {
+    http2::connection(records, Course { side_by_side, coding, is_cut: false }, seed)
 }

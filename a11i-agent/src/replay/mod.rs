@@ -1,17 +1,22 @@
 //! Recorded exchanges → what the kernel half would have sent of them.
 //!
-//! Takes one record (a line of a recorded corpus, or of an own recording in its format). Gives both directions as HTTP/1.1
-//! bytes and those bytes cut at random into data events with absolute offsets and increasing times. Everything is decided
+//! Takes one record (a line of a recorded corpus, or of an own recording in its format). Gives both directions as bytes of HTTP/1.1, or of an
+//! HTTP/2 connection, and those bytes cut at random into data events with absolute offsets and increasing times. Everything is decided
 //! by a seed: the same record and seed give the same bytes. Reading files and running the pipeline is the caller's.
 
 #![warn(clippy::arithmetic_side_effects)]
 
-mod base64;
+mod bystanders;
+mod coding;
 mod framing;
+mod hpack;
+mod http1;
+mod http2;
 mod record;
 mod seed;
 
-pub use framing::{Framed, Framing, frame};
+pub use coding::Coding;
+pub use framing::{Framed, Framing, Plan, Turn, frame, frame_as, multiplex};
 pub use record::{Message, Record, RecordError, Request, Response};
 pub use seed::Seed;
 
@@ -32,7 +37,7 @@ pub struct Origin {
 /// Largest piece of one library call: a TLS record.
 const LARGEST_PIECE: usize = 16_384;
 
-/// The exchange as the kernel half would have reported it, in order of time: server name, request, response, end of the session.
+/// The connection as the kernel half would have reported it, in order of time: server name, turns, end of the session.
 pub fn events<'a>(framed: &'a Framed, server_name: &'a str, origin: Origin, seed: &mut Seed) -> Vec<Event<'a>> {
     let session = SessionId { session: origin.session, generation: 0 };
     let attachment = AttachmentId(0);
@@ -42,17 +47,24 @@ pub fn events<'a>(framed: &'a Framed, server_name: &'a str, origin: Origin, seed
         out.push(Event { time, process: origin.process, tid: Tid(origin.process.pid.0), body });
     };
     emit(time, EventBody::ServerName { session, attachment, name: server_name.as_bytes() });
-    for (direction, bytes) in [(Direction::Write, &framed.request), (Direction::Read, &framed.response)] {
-        let mut offset = 0u64;
-        for payload in pieces(bytes, seed) {
+    let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let (mut write_offset, mut read_offset) = (0, 0);
+    let (mut written, mut read) = (framed.request.as_slice(), framed.response.as_slice());
+    for turn in &framed.turns {
+        let (rest, offset) = match turn.direction {
+            Direction::Write => (&mut written, &mut write_offset),
+            Direction::Read => (&mut read, &mut read_offset),
+        };
+        let (said, later) = rest.split_at_checked(turn.length).unwrap_or((rest, &[]));
+        *rest = later;
+        for payload in pieces(said, seed) {
             time = time.plus_nanos(seed.below(1_000_000).saturating_add(1_000));
-            emit(time, EventBody::Data { session, attachment, direction, offset, skipped: 0, causes: 0, request: 0, payload });
-            offset = offset.saturating_add(u64::try_from(payload.len()).unwrap_or(u64::MAX));
+            let (direction, offset_now) = (turn.direction, *offset);
+            emit(time, EventBody::Data { session, attachment, direction, offset: offset_now, skipped: 0, causes: 0, request: 0, payload });
+            *offset = offset_now.saturating_add(length(payload));
         }
     }
     time = time.plus_nanos(1_000);
-    let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    let (write_offset, read_offset) = (length(&framed.request), length(&framed.response));
     emit(time, EventBody::SessionEnd { session, attachment, write_offset, read_offset, causes: [0; 2] });
     out
 }
@@ -99,9 +111,9 @@ mod tests {
     #[test]
     fn events_have_offsets_without_holes_and_increasing_times() {
         let record = Record::parse(RECORD).unwrap();
-        for number in 0..50 {
+        for (number, framing) in (0..50).zip(Framing::ALL.into_iter().cycle()) {
             let mut seed = Seed::new(number);
-            let framed = frame(&record, &mut seed);
+            let framed = frame_as(&record, Plan { framing, coding: None, is_cut: false }, &mut seed);
             let origin = Origin { process: ProcessId { pid: Pid(7), start_ticks: 1 }, session: TlsSession(9), start: BootTime(5) };
             let events = events(&framed, "api.openai.com", origin, &mut seed);
             assert!(events.is_sorted_by_key(|event| event.time));

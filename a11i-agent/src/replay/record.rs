@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::base64;
+use crate::http::base64;
 
 /// A request and its response, decoded from transfer and content coding.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -20,6 +20,8 @@ pub enum DropReason {
     TooManyExchanges,
     /// An event of a stream that is larger than any model sends.
     StreamEventTooLarge,
+    /// An event of a stream whose checksum does not fit.
+    StreamEventDamaged,
     /// A call whose process could not be looked at, or not in time: it goes on without, and without content.
     OwnerUnknown,
     /// That a process reports its calls itself, or may, while too many have calls: its next call begins anew.
@@ -83,7 +85,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    pub const ALL: [(Self, &'static str); 38] = [
+    pub const ALL: [(Self, &'static str); 39] = [
         (Self::RecordMalformed, "record_malformed"),
         (Self::FlowTableFull, "flow_table_full"),
         (Self::FlowExpired, "flow_expired"),
@@ -92,6 +94,7 @@ impl DropReason {
         (Self::NotLlm, "not_llm"),
         (Self::TooManyExchanges, "too_many_exchanges"),
         (Self::StreamEventTooLarge, "stream_event_too_large"),
+        (Self::StreamEventDamaged, "stream_event_damaged"),
         (Self::OwnerUnknown, "owner_unknown"),
         (Self::InstrumentedForgotten, "instrumented_forgotten"),
         (Self::McpSessionForgotten, "mcp_session_forgotten"),

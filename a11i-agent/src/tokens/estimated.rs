@@ -47,7 +47,9 @@ fn was_served(call: &LlmCall) -> bool {
 }
 
 fn estimates_input(call: &LlmCall) -> bool {
-    is_text(call.operation) && was_served(call) && call.usage.input_tokens.is_none() && !call.estimation.input.is_empty()
+    // What answers later says then how much it took.
+    let deferred = call.response.deferred.is_some();
+    is_text(call.operation) && was_served(call) && !deferred && call.usage.input_tokens.is_none() && !call.estimation.input.is_empty()
 }
 
 /// Only what was seen being generated: an answer that never began has no tokens, not zero.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use a11i_agent::{
-    call::{CaptureFacts, LlmCall},
+    call::{CaptureFacts, DeferredAnswers, LlmCall},
     flow::{DataPiece, Reassembly},
     http::{Connection, HttpSettings},
     owner::Owner,
     provider::{ConnectionContext, ExchangeLimits, Exchanges, Routes},
-    replay::{Framed, Origin, Record, Seed, events, frame},
+    replay::{Framed, Origin, Plan, Record, Seed, events, frame, frame_as},
 };
 use a11i_common::{
     decode::EventBody,
@@ -30,6 +30,13 @@ pub(crate) fn replay(record: &Record, keep_content: bool) -> Vec<LlmCall> {
     drive(&framed, &mut seed, keep_content, None)
 }
 
+/// What the call of a record says, where it is one.
+pub(crate) fn truth(record: &Record, plan: Plan) -> Option<serde_json::Value> {
+    let mut seed = Seed::new(0);
+    let framed = frame_as(record, plan, &mut seed);
+    drive(&framed, &mut seed, false, None).first().map(super::view::view)
+}
+
 /// One connection from its first byte to its end.
 pub(crate) fn drive(framed: &Framed, seed: &mut Seed, keep_content: bool, hole: Option<&Hole>) -> Vec<LlmCall> {
     let mut stage = Stage::new(keep_content);
@@ -42,6 +49,22 @@ pub(crate) fn drive(framed: &Framed, seed: &mut Seed, keep_content: bool, hole: 
             _ => {}
         }
     }
+    assert!(stage.exchanges.is_empty(), "an exchange was left open");
+    stage.calls.iter_mut().for_each(|call| DeferredAnswers::default().settle(call));
+    stage.calls
+}
+
+/// These pieces as they are, and the end.
+pub(crate) fn in_segments(segments: &[(Direction, &[u8])]) -> Vec<LlmCall> {
+    let mut stage = Stage::new(false);
+    let (mut offsets, mut time) = ([0, 0], BootTime(1_000));
+    for (direction, bytes) in segments {
+        let offset = &mut offsets[usize::from(*direction == Direction::Read)];
+        stage.piece(time, *direction, *offset, bytes, 0);
+        *offset += bytes.len() as u64;
+        time = time.plus_nanos(1_000);
+    }
+    stage.end(time, offsets[0], offsets[1]);
     assert!(stage.exchanges.is_empty(), "an exchange was left open");
     stage.calls
 }

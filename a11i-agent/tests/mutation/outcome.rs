@@ -55,7 +55,12 @@ impl Outcome {
             Output::Call(call) => finished.push(*call),
             Output::Estimate(call) => finished.push(Pipeline::finish(&kept, *call, None)),
             Output::Notice(_) => notices += 1,
-            Output::Mcp(_) | Output::McpSession(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {}
+            Output::Mcp(_)
+            | Output::WhoIs(_)
+            | Output::Forgotten(_)
+            | Output::Verdict { .. }
+            | Output::PlaintextSeen { .. }
+            | Output::Recognised { .. } => {}
         };
         // The kernel's table, where an end was not told.
         let mut ends = |flow: &FlowId| {

@@ -49,6 +49,11 @@ pub(crate) fn own() -> Vec<Exchange> {
     };
     let mut out = vec![Exchange::new(UNFRAMED_REQUEST.to_vec(), UNFRAMED_ANSWER.to_vec())];
     for scenario in folders(&root).iter().flat_map(|provider| folders(provider)) {
+        let expected: serde_json::Value = serde_json::from_str(&fs::read_to_string(scenario.join("expected.json")).unwrap()).unwrap();
+        // What was sent damaged is marked whatever else happens to it.
+        if expected["complete"] == false {
+            continue;
+        }
         out.push(Exchange::new(fs::read(scenario.join("request.http")).unwrap(), fs::read(scenario.join("response.http")).unwrap()));
     }
     out

@@ -44,14 +44,19 @@ func chat(input io.Reader, output io.Writer) error {
 		return err
 	}
 	config := &tls.Config{RootCAs: roots}
-	client := &http.Client{Transport: &http.Transport{
+	transport := &http.Transport{
 		TLSClientConfig:     config,
-		TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{},
 		MaxIdleConnsPerHost: 128,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, standIn())
 		},
-	}}
+	}
+	if os.Getenv("HTTP2") != "" {
+		transport.ForceAttemptHTTP2 = true
+	} else {
+		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+	}
+	client := &http.Client{Transport: transport}
 	lines := bufio.NewScanner(input)
 	lines.Buffer(nil, 1<<24)
 	encoder := json.NewEncoder(output)

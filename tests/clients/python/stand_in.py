@@ -17,7 +17,7 @@ _system_getaddrinfo = socket.getaddrinfo
 def _getaddrinfo(host, *arguments, **named):
     """Every name is the stand-in on loopback: what /etc/hosts would do, without touching the machine."""
     name = host.decode() if isinstance(host, bytes) else host
-    if name in ("api.openai.com", "api.anthropic.com"):
+    if name in ("api.openai.com", "api.anthropic.com", "bedrock-runtime.us-east-1.amazonaws.com"):
         host = "127.0.0.1"
     return _system_getaddrinfo(host, *arguments, **named)
 

@@ -10,8 +10,9 @@ use super::LocalScene;
 use crate::scene::{OPENAI_CHAT, assert_whole};
 
 #[tokio::test]
-async fn the_peer_of_a_tls_connection_is_that_of_its_socket() {
+async fn a_tls_connection_that_is_seen_has_the_peer_of_its_socket_and_is_not_missed() {
     let Some(scene) = LocalScene::set(AgentOptions::default()).await else { return };
+    let mut seen = Vec::new();
     for body in [chat("gpt-4o-mini", "hello"), chat_stream("gpt-4o-mini", "hello")] {
         let Some(curl) = a11i_tests::requirement::met(Curl::to(&scene.stub)) else { return };
         let done = curl.post(OPENAI_CHAT, &body).run().await;
@@ -22,8 +23,12 @@ async fn the_peer_of_a_tls_connection_is_that_of_its_socket() {
         assert_whole(&call);
         assert_eq!(call.attribute("network.peer.address"), Some(&json!("127.0.0.1")), "{call:#?}");
         assert_eq!(call.int("network.peer.port"), Some(u64::from(scene.stub.port())), "{call:#?}");
+        seen.push(done.pid);
     }
-    scene.agent.stop().await;
+    // Its greeting named an LLM host, and what it said was seen.
+    let log = scene.agent.stop().await.log;
+    let told = |pid: &u32| log.lines().any(|line| line.contains("no plaintext of it was seen") && line.contains(&format!("pid={pid} ")));
+    assert!(!seen.iter().any(told), "{log}");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use a11i_agent::{
     flow::{DataPiece, Gap, HELD_BYTES, Reassembly, Segment, SegmentBody},
     http::{
         Connection, HttpEventKind, HttpSettings,
+        aws_event_stream::EventStreamParser,
         content_coding::{ContentDecoder, DecodeLimits},
         sse::SseParser,
     },
@@ -82,7 +83,12 @@ pub fn h1(data: &[u8]) {
             assert_eq!(event.exchange.0, ended);
             ended += 1;
         }
-        HttpEventKind::RequestBody(_) | HttpEventKind::RequestEnd(_) | HttpEventKind::Response(_) | HttpEventKind::ResponseBody(_) => {
+        HttpEventKind::RequestBody(_)
+        | HttpEventKind::RequestEnd(_)
+        | HttpEventKind::Response(_)
+        | HttpEventKind::ResponseBody(_)
+        | HttpEventKind::Message(_)
+        | HttpEventKind::MessagesMissing { .. } => {
             assert!(event.exchange.0 >= ended && event.exchange.0 < begun);
         }
     };
@@ -104,6 +110,58 @@ pub fn h1(data: &[u8]) {
     assert_eq!(begun, ended);
 }
 
+/// Any bytes behind an accepted handshake, whatever is lost of them: what is told ends once. Without losses, cuts change nothing.
+pub fn websocket(data: &[u8]) {
+    let Some((kind, data)) = data.split_first() else { return };
+    let extensions = ["", "permessage-deflate", "permessage-deflate; client_no_context_takeover; server_no_context_takeover", "strange"];
+    let handshake = format!(
+        "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nSec-WebSocket-Extensions: {}\r\n\r\n",
+        extensions[usize::from(kind & 3)]
+    );
+    // Segments are divided by a byte that is rare in frames; the one behind it says direction and kind.
+    let run = |size: usize, with_losses: bool| {
+        let mut connection = Connection::new(Arc::new(HttpSettings::new(&[1; 32])));
+        let (mut told, mut ended) = (Vec::new(), 0);
+        let mut take = |event: a11i_agent::http::HttpEvent<'_>| match event.kind {
+            HttpEventKind::Message(message) => {
+                assert!(ended == 0 && (!message.is_whole || message.missing.is_whole()));
+                told.push((message.from, message.data.to_vec(), message.is_whole));
+            }
+            HttpEventKind::MessagesMissing { .. } => assert_eq!(ended, 0),
+            HttpEventKind::ResponseEnd(_) => ended += 1,
+            _ => {}
+        };
+        let segment = |direction, body| Segment { direction, time: BootTime(1), body };
+        let request = b"GET /v1/realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n";
+        connection.push(segment(Direction::Write, SegmentBody::Bytes(request)), &mut take);
+        connection.push(segment(Direction::Read, SegmentBody::Bytes(handshake.as_bytes())), &mut take);
+        for part in data.split(|byte| *byte == 0xfe) {
+            let Some((kind, bytes)) = part.split_first() else { continue };
+            let direction = if kind & 1 == 0 { Direction::Write } else { Direction::Read };
+            let gap = match kind >> 1 & 15 {
+                _ if !with_losses => None,
+                15 => Some(None),
+                14 => Some(Some(bytes.len() as u64 + 1)),
+                _ => None,
+            };
+            if let Some(lost) = gap {
+                connection.push(segment(direction, SegmentBody::Gap(Gap { lost, causes: LossCauses(1) })), &mut take);
+                continue;
+            }
+            for piece in bytes.chunks(size.max(1)) {
+                connection.push(segment(direction, SegmentBody::Bytes(piece)), &mut take);
+            }
+        }
+        connection.close(BootTime(u64::MAX), &mut take);
+        while connection.take_notice().is_some() {}
+        assert_eq!(ended, 1);
+        told
+    };
+    run(usize::MAX, true);
+    // The order between the directions depends on the cuts of neither.
+    assert_eq!(run(usize::MAX, false), run(3, false));
+}
+
 /// Any text, cut anywhere, gives the events of the text in one piece.
 pub fn sse(data: &[u8]) {
     let Some((cut, text)) = data.split_first() else { return };
@@ -116,6 +174,23 @@ pub fn sse(data: &[u8]) {
         events
     };
     assert_eq!(parse(text.len()), parse(usize::from(*cut)));
+}
+
+/// Any bytes, cut anywhere, give the messages of the bytes in one piece, and the same counts; after a gap, too.
+pub fn aws_event_stream(data: &[u8]) {
+    let Some(([cut, gap], bytes)) = data.split_first_chunk::<2>() else { return };
+    let (before, after) = bytes.split_at(usize::from(*gap).min(bytes.len()));
+    let parse = |size: usize| {
+        let (mut parser, mut messages) = (EventStreamParser::default(), Vec::new());
+        for (part, ends) in [(before, false), (after, true)] {
+            for piece in part.chunks(size.max(1)) {
+                parser.push(piece, |m| messages.push((m.name.map(str::to_owned), m.payload.to_vec(), m.after_loss)));
+            }
+            if ends { parser.finish() } else { parser.reset_after_gap() }
+        }
+        (messages, parser.damaged_messages(), parser.dropped_messages())
+    };
+    assert_eq!(parse(bytes.len()), parse(usize::from(*cut)));
 }
 
 /// Any bytes in any coding stay under the cap, and cuts change nothing.

@@ -53,6 +53,11 @@ fn events_do_not_depend_on_cuts() {
 }
 
 #[test]
+fn messages_do_not_depend_on_cuts() {
+    replay("aws_event_stream", a11i_fuzz::aws_event_stream);
+}
+
+#[test]
 fn decoders_stay_under_their_cap_and_do_not_depend_on_cuts() {
     replay("content_coding", a11i_fuzz::content_coding);
 }
@@ -85,4 +90,9 @@ fn tables_of_go_lead_to_instructions() {
 #[test]
 fn client_hellos_are_read_as_far_as_they_go() {
     replay("client_hello", a11i_fuzz::client_hello);
+}
+
+#[test]
+fn messages_do_not_depend_on_cuts_and_end_once() {
+    replay("websocket", a11i_fuzz::websocket);
 }

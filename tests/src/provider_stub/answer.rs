@@ -8,6 +8,8 @@ use super::{behaviour::Behaviour, prompt};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
     OpenAiChat,
+    /// By WebSocket only, and responses as well.
+    OpenAiRealtime,
     OpenAiResponses,
     AnthropicMessages,
 }
@@ -26,7 +28,7 @@ impl Api {
     /// `gen_ai.provider.name`.
     pub fn provider(self) -> &'static str {
         match self {
-            Self::OpenAiChat | Self::OpenAiResponses => "openai",
+            Self::OpenAiChat | Self::OpenAiRealtime | Self::OpenAiResponses => "openai",
             Self::AnthropicMessages => "anthropic",
         }
     }

@@ -6,16 +6,20 @@
 
 mod answer;
 mod anthropic_messages;
+mod bedrock;
 mod behaviour;
 mod certificates;
 mod content_coding;
+mod conversation;
 mod exchange;
 mod openai_chat;
+mod openai_realtime;
 mod openai_responses;
 mod other;
 mod plaintext;
 mod prompt;
 mod server;
+mod websocket;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

@@ -25,11 +25,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     answer::{Answer, Api, Piece, Question},
-    anthropic_messages,
+    anthropic_messages, bedrock,
     behaviour::{Behaviour, Fault},
     content_coding::Encoder,
+    conversation::{self, Conversation},
     exchange::{End, Exchange, Exchanges},
-    openai_chat, openai_responses, other,
+    openai_chat, openai_realtime, openai_responses, other, websocket,
 };
 
 /// Pieces between the writer of an answer and the connection: small, so that a client that went away is noticed.
@@ -71,13 +72,13 @@ pub(super) async fn accept(listener: std::net::TcpListener, tls: Arc<ServerConfi
 }
 
 /// One connection to its end.
-pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, connection: u64, service: Service) {
+pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, connection: u64, service: Service) {
     let answer = service_fn(move |request| {
         let service = service.clone();
         async move { service.answer(connection, request).await }
     });
     // An error here is a client that went away or an answer that was cut on purpose: the exchange says which.
-    auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await.ok();
+    auto::Builder::new(TokioExecutor::new()).serve_connection_with_upgrades(TokioIo::new(stream), answer).await.ok();
 }
 
 /// The stand-in breaks the connection on purpose.
@@ -95,15 +96,30 @@ impl std::error::Error for CutOnPurpose {}
 pub(super) type Body = http_body_util::Either<http_body_util::Full<Bytes>, Channel<Bytes, CutOnPurpose>>;
 
 impl Service {
+    /// Unique among all answers of all stand-ins.
+    pub(super) fn next_serial(&self) -> String {
+        format!("{}-{}", self.name, self.serial.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) const fn exchanges(&self) -> &Exchanges {
+        &self.exchanges
+    }
+
     async fn answer(&self, connection: u64, request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
-        let (head, body) = request.into_parts();
-        let path = head.uri.path().to_owned();
-        let behaviour = match Behaviour::of(&head.headers) {
+        let behaviour = match Behaviour::of(request.headers()) {
             Ok(behaviour) => behaviour,
             Err(mistake) => return Ok(plain(StatusCode::NOT_IMPLEMENTED, mistake)),
         };
+        if let Some(api) = conversation::api_at(request.uri().path()).filter(|_| websocket::is_asked(request.headers())) {
+            return Ok(Conversation::new(self.clone(), connection, api, &request, behaviour).begin(request));
+        }
+        let (head, body) = request.into_parts();
+        let path = head.uri.path().to_owned();
         tokio::time::sleep(behaviour.read_pause).await;
         let mut exchange = Exchange { connection, method: head.method.to_string(), path, request_bytes: 0, expected: None, end: End::Open };
+        if let Some(call) = bedrock::Call::at(&exchange.path) {
+            return self.answer_bedrock(call, exchange, body, &behaviour).await;
+        }
         let Some(api) = Api::at(&exchange.path) else {
             exchange.request_bytes = other::drain(body).await?;
             let index = self.exchanges.add(exchange.clone());
@@ -111,7 +127,7 @@ impl Service {
         };
         let bytes = body.collect().await?.to_bytes();
         exchange.request_bytes = bytes.len();
-        let serial = format!("{}-{}", self.name, self.serial.fetch_add(1, Ordering::Relaxed));
+        let serial = self.next_serial();
         let json = serde_json::from_slice::<Value>(&bytes).unwrap_or(Value::Null);
         let answer = compose(api, &Question { request: &json, behaviour: &behaviour, serial: &serial });
         exchange.expected = Some(answer.expected.clone());
@@ -126,6 +142,23 @@ impl Service {
             answer.headers.push(("x-stub-answer-sum", format!("{:x}", sum(answer.pieces.iter().flat_map(|piece| piece.text.as_bytes())))));
         }
         Ok(self.respond(index, answer, &behaviour))
+    }
+
+    async fn answer_bedrock(
+        &self,
+        call: bedrock::Call,
+        mut exchange: Exchange,
+        body: Incoming,
+        behaviour: &Behaviour,
+    ) -> Result<Response<Body>, hyper::Error> {
+        let bytes = body.collect().await?.to_bytes();
+        exchange.request_bytes = bytes.len();
+        let serial = format!("{}-{}", self.name, self.serial.fetch_add(1, Ordering::Relaxed));
+        let json = serde_json::from_slice::<Value>(&bytes).unwrap_or(Value::Null);
+        let answer = call.answer(&Question { request: &json, behaviour, serial: &serial });
+        exchange.expected = Some(answer.expected.clone());
+        let index = self.exchanges.add(exchange);
+        Ok(answer.respond(&self.exchanges, index))
     }
 
     /// Head at once, body by a task that keeps the pace.
@@ -199,10 +232,11 @@ impl Writer {
 /// Pause before a cut, for the pieces before it to reach the client.
 const SETTLE: Duration = Duration::from_millis(50);
 
-fn compose(api: Api, question: &Question<'_>) -> Answer {
+pub(super) fn compose(api: Api, question: &Question<'_>) -> Answer {
     match question.behaviour.fault {
         Some(Fault::Status(status)) => match api {
             Api::OpenAiChat => openai_chat::refusal(question, status),
+            Api::OpenAiRealtime => openai_realtime::refusal(question, status),
             Api::OpenAiResponses => openai_responses::refusal(question, status),
             Api::AnthropicMessages => anthropic_messages::refusal(question, status),
         },
@@ -215,6 +249,7 @@ fn compose(api: Api, question: &Question<'_>) -> Answer {
 fn good(api: Api, question: &Question<'_>) -> Answer {
     match api {
         Api::OpenAiChat => openai_chat::answer(question),
+        Api::OpenAiRealtime => openai_realtime::answer(question),
         Api::OpenAiResponses => openai_responses::answer(question),
         Api::AnthropicMessages => anthropic_messages::answer(question),
     }
@@ -224,6 +259,7 @@ fn good(api: Api, question: &Question<'_>) -> Answer {
 fn broken(api: Api, question: &Question<'_>, after: usize) -> Answer {
     let (event, error_types) = match api {
         Api::OpenAiChat => openai_chat::stream_error(),
+        Api::OpenAiRealtime => openai_realtime::failure(question),
         Api::OpenAiResponses => openai_responses::stream_error(),
         Api::AnthropicMessages => anthropic_messages::stream_error(),
     };

@@ -109,6 +109,13 @@ impl GoProgram {
         Running::start(command)
     }
 
+    /// The same over HTTP/2: jobs of one line are streams of one connection.
+    pub fn chat_over_http2(&self, stub: &ProviderStub) -> Running {
+        let mut command = Command::new(&self.path);
+        command.arg("chat").env("SSL_CERT_FILE", stub.ca_file()).env("STAND_IN_PORT", stub.port().to_string()).env("HTTP2", "1");
+        Running::start(command)
+    }
+
     /// Clients and servers in one process, whose goroutines' stacks grow and shrink.
     pub async fn growth(&self) -> Running {
         let mut command = Command::new(&self.path);

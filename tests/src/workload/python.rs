@@ -1,4 +1,4 @@
-//! CPython with the real `openai`, `anthropic` and `aiohttp` packages.
+//! CPython with the real `openai`, `anthropic`, `boto3`, `aiohttp`, `mcp` and `websockets` packages.
 //!
 //! Jobs and answers: [`Program`].
 
@@ -27,10 +27,13 @@ pub enum Script {
     AnthropicSync,
     AnthropicAsync,
     Aiohttp,
+    HttpxHttp2,
     PyOpenSsl,
     McpServer,
     McpClient,
     Gateway,
+    Bedrock,
+    WebSockets,
 }
 
 impl Script {
@@ -42,10 +45,13 @@ impl Script {
             Self::AnthropicSync => "anthropic_sync.py",
             Self::AnthropicAsync => "anthropic_async.py",
             Self::Aiohttp => "aiohttp_chat.py",
+            Self::HttpxHttp2 => "httpx_http2.py",
             Self::PyOpenSsl => "pyopenssl_chat.py",
             Self::McpServer => "mcp_server.py",
             Self::McpClient => "mcp_client.py",
             Self::Gateway => "gateway.py",
+            Self::Bedrock => "bedrock.py",
+            Self::WebSockets => "websockets_talk.py",
         }
     }
 }
@@ -89,6 +95,14 @@ impl Python {
             fs::write(&stamp, wanted).expect("the virtual environment is writable");
         }
         Ok(Self { program })
+    }
+
+    /// Of the OpenSSL that its `ssl` module uses, in its own words.
+    pub async fn openssl_version(&self) -> String {
+        let mut command = Command::new(&self.program);
+        let output =
+            command.args(["-c", "import ssl; print(ssl.OPENSSL_VERSION.split()[1])"]).output().await.expect("Python can be started");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     /// Starts a program whose every name resolves to the stand-in.

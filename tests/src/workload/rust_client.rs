@@ -88,6 +88,24 @@ impl RustClient {
         Ok(client)
     }
 
+    /// The same client with two functions that have names of OpenSSL's beside its own TLS: what runs before and after `main`.
+    ///
+    /// # Errors
+    /// When there is no objcopy, or it fails.
+    pub async fn with_names_of_openssl(self) -> Result<Self, Unmet> {
+        let objcopy = requirement::program("objcopy", "install the package `binutils`")?;
+        let program = self.program.with_extension("named");
+        let mut command = Command::new(objcopy);
+        for (name, section) in [("SSL_read", ".init"), ("SSL_write", ".fini")] {
+            command.arg("--add-symbol").arg(format!("{name}={section}:0,function,global"));
+        }
+        let output = command.arg(&self.program).arg(&program).output().await.expect("objcopy can be started");
+        if !output.status.success() {
+            return Err(Unmet::new(String::from_utf8_lossy(&output.stderr).into_owned(), "another objcopy"));
+        }
+        Ok(Self { program, key_update: self.key_update })
+    }
+
     /// The client's file.
     pub fn path(&self) -> &Path {
         &self.program

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     os::unix::ffi::OsStrExt,
+    sync::Arc,
 };
 
 use a11i_common::identity::{Pid, ProcessId};
@@ -17,7 +18,10 @@ use super::{
         reported::key_of,
         scanner::{Candidate, NotCovered, ScanReport},
     },
-    KnownProcess, Mapped, Scan, soname_prefixes,
+    KnownProcess, Mapped, Scan,
+    deep::Turn,
+    soname_prefixes,
+    stated::{Neighbours, states_for_others},
 };
 use crate::{attach::Depth, clock::Clock};
 
@@ -26,15 +30,17 @@ struct Outcome {
     reports: Vec<ScanReport>,
     /// Not to be looked at again for this process.
     is_final: bool,
+    /// But for its code, which waits.
+    waits: Option<FileId>,
 }
 
 impl Outcome {
     const fn done(reports: Vec<ScanReport>) -> Self {
-        Self { reports, is_final: true }
+        Self { reports, is_final: true, waits: None }
     }
 
     const fn later(reports: Vec<ScanReport>) -> Self {
-        Self { reports, is_final: false }
+        Self { reports, is_final: false, waits: None }
     }
 }
 
@@ -53,6 +59,7 @@ impl Scan {
         let empty = self.still_empty(process.pid, known, &mappings.files);
         // Those that most likely matter go first, before a budget is used up.
         let (first, rest): (Vec<Mapping>, Vec<Mapping>) = mappings.files.into_iter().partition(is_tls_name);
+        let stating: Vec<Mapping> = rest.iter().filter(|mapping| states_for_others(mapping)).cloned().collect();
         let mut all = true;
         for mapping in first.into_iter().chain(rest) {
             let key = (mapping.device, mapping.inode);
@@ -63,9 +70,13 @@ impl Scan {
                 known.files.insert(key);
                 continue;
             }
-            let Outcome { reports, is_final } = self.mapped_file(process, known.namespace, &mapping);
+            let Outcome { reports, is_final, waits } = self.mapped_file(process, known.namespace, &mapping);
             if let Some(ScanReport::Found { candidate, .. }) = reports.iter().find(|report| matches!(report, ScanReport::Found { .. })) {
+                self.stated.ask(candidate, known.namespace, &Neighbours::Mapped(process.pid, &stating));
                 known.found.push(Mapped { mapping, file: key_of(&candidate.file.id()) });
+            }
+            if let Some(id) = waits {
+                known.deep.insert(id, key);
             }
             if is_final {
                 known.files.insert(key);
@@ -123,16 +134,18 @@ impl Scan {
                 let usual = matches!(source, OpenError::Io { .. } | OpenError::OtherFile { .. } | OpenError::NotRegular { .. });
                 let said = !usual || is_tls_name(mapping) || self.is_program(process.pid, mapping);
                 let reports = said.then(|| not_covered(NotCovered::Unopened { path, source })).into_iter().collect();
-                return Outcome { reports, is_final };
+                return Outcome { reports, is_final, waits: None };
             }
-            Err(Refused::Unanswered(source)) => return Outcome::later(vec![not_covered(NotCovered::Unanswered { path, source })]),
+            Err(Refused::Unanswered(source)) => {
+                return Outcome::later(vec![not_covered(NotCovered::Unanswered { path, source: Arc::new(source) })]);
+            }
             Err(Refused::OverBudget) if is_tls_name(mapping) => return Outcome::later(vec![not_covered(NotCovered::OverBudget { path })]),
             Err(Refused::OverBudget) => return Outcome::later(Vec::new()),
         };
-        let depth = if self.deep.has_room() { Depth::Names } else { Depth::Whole };
-        let (file, analysis, is_stable, depth) = match self.files.analyse_to(file, namespace, depth) {
+        let turn = self.deep.turn(&file);
+        let (file, analysis, is_stable, depth) = match self.files.analyse_to(file, namespace, turn.depth()) {
             Ok(Analysed { file, analysis, is_stable, depth }) => (file, analysis, is_stable, depth),
-            Err(source) => return Outcome::later(vec![not_covered(NotCovered::Unanswered { path, source })]),
+            Err(source) => return Outcome::later(vec![not_covered(NotCovered::Unanswered { path, source: Arc::new(source) })]),
         };
         if !is_stable {
             return Outcome::later(vec![not_covered(NotCovered::BeingWritten { path })]);
@@ -141,15 +154,19 @@ impl Scan {
             Ok(analysis) => analysis,
             Err(source @ ElfError::Read(_)) => {
                 let said = is_tls_name(mapping) || self.is_program(process.pid, mapping);
-                return Outcome::later(said.then(|| not_covered(NotCovered::Unreadable { path, source })).into_iter().collect());
+                return Outcome::later(
+                    said.then(|| not_covered(NotCovered::Unreadable { path, source: Arc::new(source) })).into_iter().collect(),
+                );
             }
             // Data mapped executable is no library; a file named like one that cannot be read is worth a word.
             Err(_) if !is_tls_name(mapping) => return Outcome::done(Vec::new()),
-            Err(source) => return Outcome::done(vec![not_covered(NotCovered::Unreadable { path, source })]),
+            Err(source) => return Outcome::done(vec![not_covered(NotCovered::Unreadable { path, source: Arc::new(source) })]),
         };
         let is_whole = depth == Depth::Whole;
-        if !is_whole {
-            self.deep.push(&file, mapping, namespace, self.is_program(process.pid, mapping));
+        let waits = (!is_whole).then(|| file.id());
+        if let (false, Turn::MayWait(held)) = (is_whole, turn) {
+            let is_program = self.is_program(process.pid, mapping);
+            self.deep.push(held, mapping, namespace, is_program, is_program || is_tls_name(mapping));
         }
         if is_whole && analysis.is_empty() {
             self.empty.add(mapping.device, mapping.inode, file.id());
@@ -162,7 +179,7 @@ impl Scan {
             self.report_version(file.id(), &analysis, &mut |report| reports.push(report));
             reports.push(ScanReport::Found { process, candidate: Candidate { file, path, analysis } });
         }
-        Outcome::done(reports)
+        Outcome { waits, ..Outcome::done(reports) }
     }
 
     /// The process runs this very file, which may have TLS linked in whatever its name.
@@ -176,6 +193,7 @@ impl KnownProcess {
     pub(super) fn forget_unmapped(&mut self, mappings: &[Mapping]) {
         let mapped: HashSet<_> = mappings.iter().map(|mapping| (mapping.device, mapping.inode)).collect();
         self.files.retain(|key| mapped.contains(key));
+        self.deep.retain(|_, key| mapped.contains(key));
         self.found.retain(|found| mapped.contains(&(found.mapping.device, found.mapping.inode)));
     }
 }

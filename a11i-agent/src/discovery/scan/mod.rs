@@ -6,6 +6,7 @@
 
 mod deep;
 mod mapped;
+mod stated;
 mod unmapped;
 mod versions;
 
@@ -16,7 +17,7 @@ use std::{
 
 use a11i_common::identity::{Pid, ProcessId};
 
-use self::deep::Deep;
+use self::{deep::Deep, stated::Stated};
 use super::{
     empty_files::EmptyFiles,
     file::{Device, FileId, id_of},
@@ -40,6 +41,8 @@ pub struct Scan {
     empty: EmptyFiles,
     /// Files whose code is yet to be looked at.
     deep: Deep,
+    /// Files whose versions are yet to be told.
+    stated: Stated,
     /// Files that were reported, and in which version.
     reported: Reported,
     mounts: Mounts,
@@ -60,6 +63,8 @@ struct KnownProcess {
     namespace: u64,
     /// Files that are done with.
     files: HashSet<(Device, u64)>,
+    /// Those whose code is yet to be looked at, with what mappings show of them.
+    deep: HashMap<FileId, (Device, u64)>,
     /// Those that were reported.
     found: Vec<Mapped>,
     /// Files that are tried again and were complained about.
@@ -86,6 +91,7 @@ impl Scan {
             files: Files::default(),
             empty: EmptyFiles::default(),
             deep: Deep::default(),
+            stated: Stated::default(),
             reported: Reported::default(),
             mounts: Mounts::default(),
             namespaces: Namespaces::new(own_namespace),
@@ -114,7 +120,7 @@ impl Scan {
     /// Answers one request, a host scan included from beginning to end, and looks at all code that is new with it.
     pub fn handle(&mut self, request: ScanRequest, reports: &mut dyn FnMut(ScanReport)) {
         self.begin(request, reports);
-        while self.step_deep(reports) {}
+        while self.step_code(reports) {}
     }
 
     /// Answers one request, as far as names tell. [`Self::step_deep`] goes on.
@@ -176,7 +182,7 @@ impl Scan {
             return true;
         }
         // Whoever runs already is covered when the scan is over, whatever its library has of names.
-        if self.step_deep(reports) {
+        if self.step_code(reports) {
             return true;
         }
         self.host = None;

@@ -2,9 +2,11 @@ use std::{
     io::Read as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::Arc,
 };
 
 use super::*;
+use crate::attach::Analysis;
 use crate::discovery::{
     file::OpenError,
     scanner::Candidate,
@@ -202,6 +204,10 @@ const TLS_INSIDE: &str = "#include <unistd.h>\n#define F(n) __attribute__((used)
     F(SSL_clear)\nF(SSL_free)\nF(SSL_shutdown)\nF(SSL_ctrl)\nF(OPENSSL_init_ssl)\nF(SSL_get1_peer_certificate)\n\
     int main(void){write(1,\"x\",1);pause();}";
 
+/// As if it had GnuTLS as well.
+const GNUTLS_INSIDE: &str = "#define G(n) __attribute__((used)) int n(void*a,void*b,int c){volatile int x=c; return x-__LINE__;}\n\
+    G(gnutls_record_send)\nG(gnutls_record_recv)\n";
+
 #[test]
 fn a_program_that_is_built_again_with_tls_on_the_same_inode_is_found() {
     let dir = TempDir::new("rebuilt");
@@ -312,6 +318,114 @@ fn a_library_on_fuse_is_neither_opened_when_it_is_mapped_nor_offered_beside_a_pr
         };
         assert_eq!(reports.iter().any(refused), !reached, "{kind}: {reports:?}");
     }
+}
+
+/// Requests as the scanner's thread begins them: code waits.
+fn begin(scan: &mut Scan, request: ScanRequest) -> Vec<ScanReport> {
+    let mut reports = Vec::new();
+    scan.begin(request, &mut |report| reports.push(report));
+    reports
+}
+
+fn all_deep(scan: &mut Scan) -> Vec<ScanReport> {
+    let mut reports = Vec::new();
+    while scan.step_deep(&mut |report| reports.push(report)) {}
+    reports
+}
+
+#[test]
+fn a_file_that_is_written_before_its_code_was_looked_at_is_said_once_and_looked_at_later() {
+    let dir = TempDir::new("written");
+    let child = Running::start(&tls_client(&dir));
+    let library = dir.path().join("libssl.so.3");
+    let mut scan = Scan::new(ProcFs::default());
+    begin(&mut scan, ScanRequest::Exec(child.id()));
+    std::io::Write::write_all(&mut std::fs::File::options().append(true).open(&library).unwrap(), &[0; 64]).unwrap();
+    let said = |reports: &[ScanReport]| {
+        let is_said = |report: &&ScanReport| matches!(report, ScanReport::NotCovered { process, reason: NotCovered::BeingWritten { path } } if *process == child.id() && *path == library);
+        reports.iter().filter(is_said).count()
+    };
+    assert_eq!(said(&all_deep(&mut scan)), 1);
+    let again = begin(&mut scan, ScanRequest::Process(child.id()));
+    assert_eq!((of_process(&again, child.id()).len(), said(&again)), (1, 0), "{again:?}");
+    assert_eq!(said(&all_deep(&mut scan)), 0);
+}
+
+#[test]
+fn what_code_adds_to_what_names_told_is_reported_as_more_and_withdraws_nothing() {
+    let dir = TempDir::new("more");
+    let child = Running::start(&compile(&dir, "program", &format!("{GNUTLS_INSIDE}{TLS_INSIDE}"), &["-rdynamic"]));
+    let mut scan = Scan::new(ProcFs::default());
+    let reports = begin(&mut scan, ScanRequest::Exec(child.id()));
+    let [candidate] = of_process(&reports, child.id())[..] else { panic!("{reports:?}") };
+    assert_eq!(candidate.analysis.plans.len(), 2);
+    // As if the second had no names.
+    let named = Analysis { plans: candidate.analysis.plans[..1].to_vec(), ..Analysis::clone(&candidate.analysis) };
+    scan.reported.extend(&candidate.file.id(), Arc::new(named));
+    let reports = all_deep(&mut scan);
+    let more: Vec<_> =
+        reports.iter().filter_map(|report| if let ScanReport::More { candidate } = report { Some(candidate) } else { None }).collect();
+    let [more] = more[..] else { panic!("{reports:?}") };
+    assert_eq!((more.file.id(), more.analysis.plans.len()), (candidate.file.id(), 2));
+    assert!(!reports.iter().any(|report| matches!(report, ScanReport::Changed { .. })), "{reports:?}");
+    assert_eq!(scan.reported.plans(&candidate.file.id()), Some(2));
+}
+
+#[test]
+fn who_waits_for_the_code_of_a_file_is_who_maps_it_and_not_its_namesake() {
+    let dir = TempDir::new("namesakes");
+    let (one, other) = (Running::start(&tls_client(&dir)), Running::start(&dir.path().join("client")));
+    let mut scan = Scan::new(ProcFs::default());
+    begin(&mut scan, ScanRequest::Exec(one.id()));
+    begin(&mut scan, ScanRequest::Exec(other.id()));
+    // As in containers whose files have the same numbers in their mappings.
+    let files = std::mem::take(&mut scan.processes.get_mut(&other.id()).unwrap().deep);
+    assert!(!files.is_empty());
+    let read = scan.statistics().processes_read;
+    let id = id_of(&dir.path().join("libssl.so.3")).unwrap();
+    scan.reported.withdraw(&id);
+    let found = of_process(&all_deep(&mut scan), one.id()).len();
+    assert_eq!((found, scan.statistics().processes_read), (1, read + 1), "one of the two is looked at again");
+}
+
+#[test]
+fn the_version_of_a_library_is_told_when_the_one_beside_it_states_it() {
+    let dir = TempDir::new("stated");
+    compile(
+        &dir,
+        "libcrypto-1a2b.so.3",
+        "char const s[]=\"OpenSSL 3.0.17 1 Jul 2025\";int crypto(void){return s[1];}",
+        &["-shared", "-fPIC"],
+    );
+    openssl_look_alike(&dir);
+    let (library, rpath) = (format!("-L{}", dir.path().display()), format!("-Wl,-rpath,{}", dir.path().display()));
+    let source = "#include <unistd.h>\nint crypto(void);int SSL_read(void*,void*,int);int main(void){SSL_read(0,0,crypto());write(1,\"x\",1);pause();}";
+    let program = compile(&dir, "client", source, &[&library, &rpath, "-l:libssl.so.3", "-l:libcrypto-1a2b.so.3"]);
+    let child = Running::start(&program);
+    let mut scan = Scan::new(ProcFs::default());
+    let found = begin(&mut scan, ScanRequest::Exec(child.id()));
+    let [candidate] = of_process(&found, child.id())[..] else { panic!("{found:?}") };
+    let reports = all_deep(&mut scan);
+    let told = |report: &&ScanReport| matches!(report, ScanReport::Version { file, version } if *file == candidate.file.id() && version == "3.0.17");
+    assert_eq!(reports.iter().filter(told).count(), 1, "{reports:?}");
+    begin(&mut scan, ScanRequest::Exec(child.id()));
+    assert!(all_deep(&mut scan).is_empty(), "once");
+}
+
+#[test]
+fn a_file_whose_code_cannot_wait_is_looked_at_whole_at_once() {
+    let dir = TempDir::new("no-room");
+    let child = Running::start(&compile(
+        &dir,
+        "program",
+        "char const s[]=\"../../third_party/boringssl/src/ssl/ssl_lib.cc\";\n#include <unistd.h>\nint main(int c,char**v){write(1,s,1);pause();}",
+        &["-s"],
+    ));
+    let mut scan = Scan::new(ProcFs::default());
+    scan.deep.close();
+    let reports = begin(&mut scan, ScanRequest::Exec(child.id()));
+    let said = |report: &ScanReport| matches!(report, ScanReport::NotCovered { reason: NotCovered::Unsupported { .. }, .. });
+    assert!(reports.iter().any(said) && !scan.step_code(&mut |_| {}), "{reports:?}");
 }
 
 #[test]

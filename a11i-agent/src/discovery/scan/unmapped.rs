@@ -20,6 +20,7 @@ use super::{
         script,
     },
     LD_SO_CACHE, Scan, soname_prefixes,
+    stated::Neighbours,
 };
 use crate::clock::Clock;
 
@@ -92,7 +93,9 @@ impl Scan {
                 Ok(Analysed { file, analysis: Ok(analysis), is_stable: true, .. }) if !analysis.plans.is_empty() => {
                     self.report_version(file.id(), &analysis, reports);
                     self.namespaces.offered(namespace, self.generation);
-                    reports(ScanReport::Library { candidate: Candidate { file, path, analysis }, namespace });
+                    let candidate = Candidate { file, path, analysis };
+                    self.stated.ask(&candidate, namespace, &Neighbours::Root(root.to_owned()));
+                    reports(ScanReport::Library { candidate, namespace });
                 }
                 Ok(Analysed { is_stable, .. }) => complete &= is_stable,
                 Err(_) => complete = false,

@@ -6,22 +6,22 @@ use super::{CodingError, Out, SCRATCH_BYTES};
 
 /// Inflates one stream. The window and tables (about 43 KiB) exist only while a body is under way.
 #[derive(Debug)]
-pub(super) struct Inflate {
+pub(in crate::http) struct Inflate {
     stream: Decompress,
     finished: bool,
 }
 
 impl Inflate {
-    pub(super) fn new(zlib_envelope: bool) -> Self {
+    pub(in crate::http) fn new(zlib_envelope: bool) -> Self {
         Self { stream: Decompress::new(zlib_envelope), finished: false }
     }
 
-    pub(super) const fn is_finished(&self) -> bool {
+    pub(in crate::http) const fn is_finished(&self) -> bool {
         self.finished
     }
 
     /// Gives what `input` allows; returns what follows the end of the stream.
-    pub(super) fn decode<'i>(&mut self, input: &'i [u8], out: &mut Out<'_>) -> Result<&'i [u8], CodingError> {
+    pub(in crate::http) fn decode<'i>(&mut self, input: &'i [u8], out: &mut Out<'_>) -> Result<&'i [u8], CodingError> {
         let mut rest = input;
         let mut scratch = [0; SCRATCH_BYTES];
         while !self.finished {

@@ -8,11 +8,13 @@ mod deflate;
 mod gzip;
 mod zstd;
 
+pub(super) use self::deflate::Inflate;
+
 /// Codings on top of each other that are followed: more is an attack, two was seen (`gzip` twice by mistake).
 const STACKED_CODINGS: usize = 4;
 
 /// Output that may be arbitrarily well compressed before the ratio counts: a short text repeated is no bomb.
-const RATIO_GRACE_BYTES: u64 = 4 * 1024 * 1024;
+pub(super) const RATIO_GRACE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Decoders write here, on the stack: no idle connection pays for it.
 const SCRATCH_BYTES: usize = 8 * 1024;

@@ -20,9 +20,10 @@ use self::{
     pairing::Pairing,
 };
 use super::{
-    BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
+    BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason, ResponseHead,
     context::{Context, emit},
     message::Message,
+    websocket,
 };
 use crate::{
     call::{Completeness, LossCauses, Role},
@@ -50,7 +51,35 @@ pub(super) struct H1 {
     pairing: Pairing,
     /// Nothing after this is HTTP/1.x, or nothing of it can be followed.
     over: bool,
+    /// What follows is a WebSocket.
+    accepted: Option<websocket::Accepted>,
+    early: Option<EarlySwitch>,
+    /// What follows is HTTP/2.
+    upgraded: Option<Upgraded>,
 }
+
+/// An exchange that goes on as the first stream of HTTP/2 over cleartext (RFC 7540 section 3.2).
+#[derive(Debug)]
+pub(super) struct Upgraded {
+    pub(super) client: Direction,
+    pub(super) exchange: ExchangeId,
+    /// The first exchange behind it.
+    pub(super) next_id: u64,
+    /// What came of the server in the same piece, behind its `101 Switching Protocols`.
+    pub(super) rest: Vec<u8>,
+}
+
+/// A WebSocket was accepted, and the request is still to come: where one thread reads while another writes, the answer may be there before
+/// the call that asked has returned.
+#[derive(Debug)]
+struct EarlySwitch {
+    head: Box<ResponseHead>,
+    /// What followed it.
+    rest: Vec<u8>,
+}
+
+/// Most that is held of what follows an early switch: the request comes within a few messages, or never.
+const EARLY_BYTES: usize = 256 * 1024;
 
 /// One direction's parser.
 #[derive(Debug)]
@@ -125,12 +154,25 @@ impl H1 {
             last_direction: None,
             pairing,
             over: false,
+            accepted: None,
+            early: None,
+            upgraded: None,
         }
+    }
+
+    /// The HTTP/2 connection that goes on where this ended.
+    pub(super) fn take_upgraded(&mut self) -> Option<Upgraded> {
+        self.upgraded.take()
     }
 
     /// Nothing more can come of this connection.
     pub(super) const fn is_over(&self) -> bool {
         self.over
+    }
+
+    /// The WebSocket that goes on where this ended, and which direction is its client's.
+    pub(super) fn take_accepted(&mut self) -> Option<(Direction, websocket::Accepted)> {
+        self.accepted.take().map(|accepted| (self.client, accepted))
     }
 
     /// The head of a request waits for more bytes.
@@ -240,9 +282,42 @@ impl H1 {
         if completeness.is_whole() { self.pairing.mark() } else { completeness }
     }
 
+    /// The server goes on in HTTP/2, and answers this exchange there. Its request is over: that is when an upgrade can be.
+    fn go_on_as_http2(&mut self, exchange: ExchangeId) {
+        self.in_flight.clear();
+        self.upgraded = Some(Upgraded { client: self.client, exchange, next_id: self.next_id, rest: Vec::new() });
+        self.over = true;
+    }
+
     /// Nothing more is parsed: what is open ends, its rest unseen.
     fn give_up(&mut self, notice: ConnectionNotice, time: BootTime, context: &mut Context<'_>) {
         context.notices.push(notice);
+        self.end_all(time, context);
+    }
+
+    /// A WebSocket takes the connection over, and with it the exchange that asked for it.
+    fn hand_over(&mut self, exchange: ExchangeId, extensions: String, time: BootTime, context: &mut Context<'_>) {
+        context.notices.push(ConnectionNotice::WebSocket);
+        self.in_flight.retain(|other| other.id != exchange);
+        self.end_all(time, context);
+        self.accepted = Some(websocket::Accepted { exchange, extensions, rest: Vec::new() });
+    }
+
+    /// The request has come that an early switch answers, if it is one that can be answered so.
+    fn switch_early(&mut self, exchange: ExchangeId, asks: bool, time: BootTime, context: &mut Context<'_>) {
+        let Some(EarlySwitch { head, rest }) = self.early.take() else { return };
+        if !asks {
+            return self.orphan_response(context);
+        }
+        let extensions = head.headers.text("sec-websocket-extensions").unwrap_or_default().to_owned();
+        emit(context, exchange, head.first_byte, HttpEventKind::Response(head));
+        self.hand_over(exchange, extensions, time, context);
+        if let Some(accepted) = &mut self.accepted {
+            accepted.rest = rest;
+        }
+    }
+
+    fn end_all(&mut self, time: BootTime, context: &mut Context<'_>) {
         let gone = BodyEnd { completeness: UNCOUNTED, framing: FramingEnd::Finished };
         for exchange in &mut self.in_flight {
             exchange.response_end.get_or_insert((gone, time));

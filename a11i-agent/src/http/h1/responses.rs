@@ -3,7 +3,7 @@
 use a11i_common::identity::BootTime;
 
 use super::{
-    AfterGap, BodyStep, H1, MethodKind, Phase, UNCOUNTED, body_phase,
+    AfterGap, BodyStep, EARLY_BYTES, EarlySwitch, H1, MethodKind, Phase, UNCOUNTED, body_phase,
     head::{Framing, ParsedResponse, parse_response},
     skip_line_ends,
 };
@@ -11,7 +11,7 @@ use crate::{
     call::Completeness,
     flow::Gap,
     http::{
-        BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
+        BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason, ResponseHead,
         context::{Context, emit},
         detect,
         message::Message,
@@ -25,6 +25,15 @@ impl H1 {
         let mut segment_start = true;
         while !rest.is_empty() && !self.over {
             let at_segment_start = std::mem::replace(&mut segment_start, false);
+            if let Some(early) = &mut self.early {
+                if early.rest.len().saturating_add(rest.len()) > EARLY_BYTES {
+                    self.early = None;
+                    self.orphan_response(context);
+                } else {
+                    early.rest.extend_from_slice(rest);
+                }
+                return;
+            }
             match self.responses.phase {
                 Phase::Start => {
                     rest = skip_line_ends(rest);
@@ -61,6 +70,10 @@ impl H1 {
     pub(super) fn response_gap(&mut self, gap: Gap, time: BootTime, context: &mut Context<'_>) {
         let missing = Completeness::Gap { lost: gap.lost, causes: gap.causes };
         self.pairing.response_gap(gap.causes);
+        // Behind it nobody knows where a frame begins.
+        if self.early.take().is_some() {
+            self.orphan_response(context);
+        }
         let after = self.responses.gap_in_body(gap);
         match after {
             AfterGap::InBody => {
@@ -139,6 +152,11 @@ impl H1 {
         match parsed {
             Ok(response) => {
                 self.begin_response(response, time, context);
+                if let Some(accepted) = &mut self.accepted {
+                    accepted.rest.extend_from_slice(rest);
+                } else if let Some(upgraded) = &mut self.upgraded {
+                    upgraded.rest.extend_from_slice(rest);
+                }
                 rest
             }
             Err(reason) => {
@@ -151,6 +169,13 @@ impl H1 {
     fn begin_response(&mut self, response: ParsedResponse, time: BootTime, context: &mut Context<'_>) {
         let status = response.head.status;
         let first_byte = response.head.first_byte;
+        let upgrade = response.head.headers.text("upgrade");
+        let is_websocket = status == 101 && upgrade.is_some_and(|name| name.eq_ignore_ascii_case("websocket"));
+        if is_websocket && self.in_flight.is_empty() && !self.responses.guessed {
+            self.early = Some(EarlySwitch { head: Box::new(response.head), rest: Vec::new() });
+            self.responses.phase = Phase::Start;
+            return;
+        }
         if (100..200).contains(&status) && status != 101 {
             self.pairing.interim_expected();
             self.responses.phase = Phase::Start;
@@ -164,18 +189,28 @@ impl H1 {
             return;
         };
         self.end_passed(id, time, context);
+        let to_http2 = |head: &ResponseHead| head.headers.text("upgrade").is_some_and(|name| name.eq_ignore_ascii_case("h2c"));
+        if status == 101 && to_http2(&response.head) && self.in_flight.iter().any(|exchange| exchange.id == id && exchange.request_ended) {
+            return self.go_on_as_http2(id);
+        }
         let missing = std::mem::take(&mut self.responses.pending);
         let certain = exact && number == Some(self.pairing.answered());
         let missing = if certain { missing } else { self.marked(missing) };
         self.responding = Some(id);
         self.responses.joined_late = false;
         self.responses.message = Message::new(&response.codings, context.settings.decode, missing);
+        let extensions = response.head.headers.text("sec-websocket-extensions").unwrap_or_default().to_owned();
         emit(context, id, first_byte, HttpEventKind::Response(Box::new(response.head)));
         if status == 101 || (method == MethodKind::Connect && (200..300).contains(&status)) {
             if let Some(exchange) = self.exchange_mut(id)
                 && !exchange.request_ended
             {
                 self.end_request(FramingEnd::Finished, time, context);
+            }
+            if is_websocket {
+                self.responding = None;
+                self.hand_over(id, extensions, time, context);
+                return;
             }
             self.end_response(FramingEnd::Finished, time, context);
             self.give_up(ConnectionNotice::Upgraded, time, context);
@@ -204,7 +239,7 @@ impl H1 {
     }
 
     /// A response that no request asked for: its body is not followed, as even its framing depends on the request.
-    fn orphan_response(&mut self, context: &mut Context<'_>) {
+    pub(super) fn orphan_response(&mut self, context: &mut Context<'_>) {
         if self.next_id > 0 && !self.responses.guessed {
             context.notices.push(ConnectionNotice::Malformed(MalformedReason::UnexpectedResponse));
         }
@@ -217,7 +252,8 @@ impl H1 {
         let side = &mut self.responses;
         let first_byte = side.first_byte;
         let parsed = side.head.complete_damaged().map(|head| parse_response(head, method, first_byte, &context.settings.fingerprinter));
-        let Some(Ok(response)) = parsed else { return false };
+        let Some(Ok(mut response)) = parsed else { return false };
+        response.head.headers.mark_unseen();
         if response.head.status < 200 {
             self.pairing.interim_expected();
             return false;

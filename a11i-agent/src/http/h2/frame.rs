@@ -52,6 +52,7 @@ impl FrameHeader {
             kind::RST_STREAM => stream != 0 && length == 4 && flags == 0,
             4 => stream == 0 && length.is_multiple_of(6) && flags & !1 == 0 && (flags == 0 || length == 0),
             6 => stream == 0 && length == 8 && flags & !1 == 0,
+            kind::PUSH_PROMISE => stream != 0 && length >= 4 && flags & !(flag::END_HEADERS | flag::PADDED) == 0,
             kind::GOAWAY => stream == 0 && length >= 8 && flags == 0,
             8 => length == 4 && flags == 0,
             kind::CONTINUATION => stream != 0 && flags & !flag::END_HEADERS == 0,
@@ -77,6 +78,8 @@ pub(super) enum Step<'a> {
     NeedMore,
     /// A client's bytes that are no preface.
     NoPreface,
+    /// Frames were found in the wrong place.
+    NoFrame,
 }
 
 /// Cuts one direction into frames.
@@ -86,6 +89,8 @@ pub(super) struct Reader {
     buffer: [u8; HEADER_BYTES],
     /// Bytes in `buffer`, or of the preface that were seen.
     have: usize,
+    /// Where frames begin was found out by their looks: what no longer looks like one was none.
+    is_found: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,12 +115,12 @@ pub(super) enum AfterGap {
 
 impl Reader {
     pub(super) const fn new(preface: bool) -> Self {
-        Self { state: if preface { State::Preface } else { State::Header }, buffer: [0; HEADER_BYTES], have: 0 }
+        Self { state: if preface { State::Preface } else { State::Header }, buffer: [0; HEADER_BYTES], have: 0, is_found: false }
     }
 
     /// Joined in the middle.
     pub(super) const fn lost() -> Self {
-        Self { state: State::Lost, buffer: [0; HEADER_BYTES], have: 0 }
+        Self { state: State::Lost, buffer: [0; HEADER_BYTES], have: 0, is_found: false }
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -155,6 +160,11 @@ impl Reader {
                     return (Step::NeedMore, rest);
                 }
                 let header = FrameHeader::parse(self.buffer);
+                let reserved_bit = self.buffer.get(5).is_some_and(|byte| byte & 0x80 != 0);
+                if self.is_found && !header.is_plausible(reserved_bit) && !EXTENSIONS.contains(&header.kind) {
+                    self.lose();
+                    return (Step::NoFrame, rest);
+                }
                 (self.state, self.have) = (State::Payload { left: header.length }, 0);
                 (Step::Begin(header), rest)
             }
@@ -196,10 +206,13 @@ impl Reader {
             let needed = if *at == 0 { SCORE_AT_START } else { SCORE_ELSEWHERE };
             segment.get(*at..).is_some_and(|rest| chain(rest) >= needed)
         })?;
-        (self.state, self.have) = (State::Header, 0);
+        (self.state, self.have, self.is_found) = (State::Header, 0, true);
         Some(found)
     }
 }
+
+/// ALTSVC, ORIGIN and PRIORITY_UPDATE (RFC 7838, 8336, 9218): what else is registered and in use.
+const EXTENSIONS: [u8; 3] = [0x0a, 0x0c, 0x10];
 
 /// How far into a segment a frame is looked for: the largest frame of everybody, and its header.
 const REJOIN_BYTES: usize = 16_384 + HEADER_BYTES;
@@ -208,7 +221,8 @@ const REJOIN_BYTES: usize = 16_384 + HEADER_BYTES;
 const SCORE_AT_START: u32 = 2;
 const SCORE_ELSEWHERE: u32 = 4;
 
-/// Plausible frame headers in a row, one more for a frame that ends with the bytes.
+/// Plausible frame headers in a row, one more for a frame that ends with the bytes, and one for the head of a request or response: few other
+/// bytes look like one, and what a library writes of a request at first is often no more.
 pub(in crate::http) fn chain(bytes: &[u8]) -> u32 {
     let mut rest = bytes;
     let mut score = 0_u32;
@@ -218,7 +232,8 @@ pub(in crate::http) fn chain(bytes: &[u8]) -> u32 {
         if !header.is_plausible(reserved_bit) {
             return 0;
         }
-        score = score.saturating_add(1);
+        let is_head = header.kind == kind::HEADERS && header.has(flag::END_HEADERS) && header.stream % 2 == 1;
+        score = score.saturating_add(if is_head { 2 } else { 1 });
         match usize::try_from(header.length).ok().and_then(|length| tail.get(length..)) {
             Some([]) => return score.saturating_add(1),
             Some(next) => rest = next,
@@ -235,6 +250,15 @@ pub(in crate::http) fn begins_server(bytes: &[u8]) -> bool {
         let header = FrameHeader::parse(*header);
         header.kind == SETTINGS && header.flags == 0 && header.length <= MOST_SETTINGS && header.is_plausible(false)
     })
+}
+
+/// The same of fewer bytes than that: nothing speaks against it yet.
+pub(in crate::http) fn may_begin_server(bytes: &[u8]) -> bool {
+    let mut header = [0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
+    if let ([_, _, told, ..], Some(length)) = (&mut header, bytes.get(2)) {
+        *told = *length;
+    }
+    bytes.len() < HEADER_BYTES && header.starts_with(bytes) && begins_server(&header)
 }
 
 const SETTINGS: u8 = 4;
@@ -268,8 +292,8 @@ pub(super) mod tests {
                     _ => seen.push(format!("+{}", String::from_utf8_lossy(bytes))),
                 },
                 Step::End => seen.push("end".to_owned()),
-                Step::NoPreface => {
-                    seen.push("no preface".to_owned());
+                Step::NoPreface | Step::NoFrame => {
+                    seen.push("no frame".to_owned());
                     return seen;
                 }
             }

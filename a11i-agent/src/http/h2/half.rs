@@ -55,6 +55,8 @@ pub(super) struct Block {
     pub(super) bytes: Vec<u8>,
     /// It cannot be decoded.
     pub(super) is_broken: bool,
+    /// Of the reasons for that, this one.
+    pub(super) is_too_large: bool,
     pub(super) first_byte: BootTime,
 }
 
@@ -158,7 +160,12 @@ impl Half {
         };
         match fragment {
             Some((_, bytes)) if block.bytes.len().saturating_add(bytes.len()) <= BLOCK_BYTES => block.bytes.extend_from_slice(bytes),
-            Some(_) | None => block.is_broken = true,
+            Some(_) => {
+                // Its memory is given back; what comes of it is passed over until its end.
+                block.bytes = Vec::new();
+                (block.is_broken, block.is_too_large) = (true, true);
+            }
+            None => block.is_broken = true,
         }
         block.is_broken |= is_broken;
         // Header blocks are rare next to data: the memory is given back.
@@ -175,7 +182,7 @@ impl Block {
     fn new(header: FrameHeader, stream: u32, first_byte: BootTime) -> Self {
         let is_promise = header.kind == kind::PUSH_PROMISE;
         let ends_stream = header.kind == kind::HEADERS && header.has(flag::END_STREAM);
-        Self { stream, ends_stream, is_promise, bytes: Vec::new(), is_broken: false, first_byte }
+        Self { stream, ends_stream, is_promise, bytes: Vec::new(), is_broken: false, is_too_large: false, first_byte }
     }
 
     fn broken(self) -> Self {

@@ -28,7 +28,7 @@ pub(super) struct Lines {
     headers: Headers,
     pub(super) codings: String,
     kept: usize,
-    lines: usize,
+    count: usize,
     /// A line, or its value, refers to what was missed.
     pub(super) has_unseen: bool,
 }
@@ -40,8 +40,8 @@ impl Lines {
             return;
         };
         self.kept = self.kept.saturating_add(name.len()).saturating_add(value.len());
-        self.lines = self.lines.saturating_add(1);
-        if self.kept > HEAD_BYTES || self.lines > FIELD_LINES {
+        self.count = self.count.saturating_add(1);
+        if self.kept > HEAD_BYTES || self.count > FIELD_LINES {
             self.has_unseen = true;
             return;
         }

@@ -13,12 +13,15 @@ use std::collections::BTreeMap;
 
 use a11i_common::identity::{BootTime, Direction};
 
-pub(super) use self::frame::{PREFACE, begins_server, chain};
 use self::{
     frame::{AfterGap, FrameHeader, Step, flag, kind},
     half::{Block, Half, Open},
     head::Lines,
     stream::Stream,
+};
+pub(super) use self::{
+    frame::{PREFACE, begins_server, chain, may_begin_server},
+    hpack::huffman_encode,
 };
 use super::{
     ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
@@ -34,6 +37,9 @@ const STREAMS: usize = 1024;
 
 /// A stream that was open at a loss, and behind which so many others began, is over: its end was lost. Ids go up in steps of two.
 const OVERTAKEN: u32 = 2 * 128;
+
+/// What an upgrade from HTTP/1.1 makes of its request.
+const UPGRADED_STREAM: u32 = 1;
 
 /// Something is missing here, and nobody counted it.
 const UNCOUNTED: Completeness = Completeness::Gap { lost: None, causes: LossCauses(0) };
@@ -57,6 +63,12 @@ impl H2 {
             Direction::Read => (server, Half::from_the_start(true)),
         };
         Self { client: Some(client), write, read, streams: BTreeMap::new(), next_id: 0 }
+    }
+
+    /// Where HTTP/1.1 left off: `exchange` was asked there, and is answered on stream 1 (RFC 7540 section 3.2).
+    pub(super) fn upgraded(client: Direction, exchange: ExchangeId, next_id: u64) -> Self {
+        let streams = BTreeMap::from([(UPGRADED_STREAM, Stream::asked_before(exchange))]);
+        Self { streams, next_id, ..Self::from_the_start(client, None) }
     }
 
     /// In the middle: who asks is known when a head says so.
@@ -84,9 +96,19 @@ impl H2 {
 
     /// The connection is over: every stream is.
     pub(super) fn close(&mut self, time: BootTime, context: &mut Context<'_>) {
-        for mut stream in std::mem::take(&mut self.streams).into_values() {
-            stream.close(FramingEnd::Cut, time, context);
+        for stream in std::mem::take(&mut self.streams).into_values() {
+            self.cut(stream, time, context);
         }
+    }
+
+    /// Ends a stream before its time. Where frames had to be found again, what did not come may have been taken for something else.
+    fn cut(&self, mut stream: Stream, time: BootTime, context: &mut Context<'_>) {
+        for (direction, half) in [(Direction::Write, &self.write), (Direction::Read, &self.read)] {
+            if let (Some(is_request), false) = (self.is_request(direction), half.missing.is_whole()) {
+                stream.gap(is_request, half.missing, time, context);
+            }
+        }
+        stream.close(FramingEnd::Cut, time, context);
     }
 
     const fn half_mut(&mut self, direction: Direction) -> &mut Half {
@@ -103,7 +125,7 @@ impl H2 {
     fn bytes(&mut self, direction: Direction, bytes: &[u8], time: BootTime, context: &mut Context<'_>) {
         let mut rest = bytes;
         if self.half_mut(direction).reader.is_lost() {
-            let Some(found) = self.half_mut(direction).reader.rejoin(bytes).and_then(|at| bytes.get(at..)) else { return };
+            let Some(found) = self.rejoin(direction, bytes, time, context) else { return };
             rest = found;
         }
         loop {
@@ -121,13 +143,37 @@ impl H2 {
                 Step::NeedMore => return,
                 Step::NoPreface => {
                     // It was joined after all: the server's settings were not its first.
-                    let half = self.half_mut(direction);
-                    half.lose(Completeness::JoinedLate);
-                    let Some(found) = half.reader.rejoin(rest).and_then(|at| rest.get(at..)) else { return };
+                    self.half_mut(direction).lose(Completeness::JoinedLate);
+                    let Some(found) = self.rejoin(direction, rest, time, context) else { return };
+                    rest = found;
+                }
+                Step::NoFrame => {
+                    // What came since they were found is nobody's.
+                    let missing = self.half_mut(direction).missing;
+                    self.lose(direction, missing, time, context);
+                    let Some(found) = self.rejoin(direction, rest, time, context) else { return };
                     rest = found;
                 }
             }
         }
+    }
+
+    /// Looks for frames again. What is passed over meanwhile may have been of any stream, those included that began since the loss.
+    fn rejoin<'a>(&mut self, direction: Direction, bytes: &'a [u8], time: BootTime, context: &mut Context<'_>) -> Option<&'a [u8]> {
+        let is_request = self.is_request(direction);
+        let half = self.half_mut(direction);
+        let found = half.reader.rejoin(bytes).and_then(|at| bytes.get(at..));
+        let missing = half.missing.join(if half.missing.is_whole() { UNCOUNTED } else { Completeness::Whole });
+        if let Some(is_request) = is_request
+            && found.is_none_or(|found| found.len() < bytes.len())
+            && !bytes.is_empty()
+        {
+            for stream in self.streams.values_mut() {
+                stream.is_doubtful = true;
+                stream.gap(is_request, missing, time, context);
+            }
+        }
+        found
     }
 
     fn data(&mut self, direction: Direction, header: FrameHeader, data: &[u8], time: BootTime, context: &mut Context<'_>) {
@@ -143,7 +189,7 @@ impl H2 {
             Open::Data { header, .. } if header.has(flag::END_STREAM) => self.end_stream(direction, header.stream, time, context),
             Open::Fields { header, is_broken } => {
                 if let Some(block) = half.end_fields(header, is_broken, time) {
-                    self.end_block(direction, block, time, context);
+                    self.end_block(direction, &block, time, context);
                 }
             }
             Open::Small { header } if header.kind == kind::RST_STREAM => self.reset(header.stream, time, context),
@@ -152,8 +198,8 @@ impl H2 {
                 if let Some(last) = half.payload.first_chunk::<4>().map(|last| u32::from_be_bytes(*last) & 0x7fff_ffff)
                     && self.is_request(direction) == Some(false)
                 {
-                    for mut stream in self.streams.split_off(&last.saturating_add(1)).into_values() {
-                        stream.close(FramingEnd::Cut, time, context);
+                    for stream in self.streams.split_off(&last.saturating_add(1)).into_values() {
+                        self.cut(stream, time, context);
                     }
                 }
             }
@@ -162,10 +208,13 @@ impl H2 {
     }
 
     /// A header block is whole, as far as it was seen.
-    fn end_block(&mut self, direction: Direction, block: Block, time: BootTime, context: &mut Context<'_>) {
+    fn end_block(&mut self, direction: Direction, block: &Block, time: BootTime, context: &mut Context<'_>) {
         let half = self.half_mut(direction);
         let mut lines = Lines::default();
         if block.is_broken {
+            if block.is_too_large {
+                context.notices.push(ConnectionNotice::Malformed(MalformedReason::HeadTooLarge));
+            }
             half.hpack.poison();
             half.missing = half.missing.join(UNCOUNTED);
             lines.has_unseen = true;
@@ -241,8 +290,8 @@ impl H2 {
 
     /// Either side gave it up (section 6.4). After a whole response that says nothing of the call.
     fn reset(&mut self, id: u32, time: BootTime, context: &mut Context<'_>) {
-        if let Some(mut stream) = self.streams.remove(&id) {
-            stream.close(FramingEnd::Cut, time, context);
+        if let Some(stream) = self.streams.remove(&id) {
+            self.cut(stream, time, context);
         }
     }
 
@@ -266,15 +315,19 @@ impl H2 {
                 }
             }
             (AfterGap::InPayload { .. } | AfterGap::Lost, _) => {
-                let unknown = Completeness::Gap { lost: None, causes: gap.causes };
-                half.lose(unknown);
-                let is_request = self.is_request(direction);
-                for stream in self.streams.values_mut() {
-                    stream.is_doubtful = true;
-                    if let Some(is_request) = is_request {
-                        stream.gap(is_request, unknown, time, context);
-                    }
-                }
+                self.lose(direction, Completeness::Gap { lost: None, causes: gap.causes }, time, context);
+            }
+        }
+    }
+
+    /// Frames are missing, or may be: of any stream.
+    fn lose(&mut self, direction: Direction, missing: Completeness, time: BootTime, context: &mut Context<'_>) {
+        self.half_mut(direction).lose(missing);
+        let is_request = self.is_request(direction);
+        for stream in self.streams.values_mut() {
+            stream.is_doubtful = true;
+            if let Some(is_request) = is_request {
+                stream.gap(is_request, missing, time, context);
             }
         }
     }
@@ -282,7 +335,13 @@ impl H2 {
     /// A direction has ended: nothing more of its messages will come.
     fn half_over(&mut self, direction: Direction, time: BootTime, context: &mut Context<'_>) {
         let Some(is_request) = self.is_request(direction) else { return };
-        self.streams.retain(|_, stream| !stream.end(is_request, FramingEnd::Cut, time, context));
+        let missing = self.half_mut(direction).missing;
+        self.streams.retain(|_, stream| {
+            if !missing.is_whole() {
+                stream.gap(is_request, missing, time, context);
+            }
+            !stream.end(is_request, FramingEnd::Cut, time, context)
+        });
     }
 
     /// Ends streams whose end must have been lost, and makes room for another.

@@ -2,6 +2,7 @@
 
 use a11i_common::identity::BootTime;
 
+use super::UNCOUNTED;
 use crate::{
     call::Completeness,
     http::{
@@ -35,6 +36,11 @@ pub(super) struct Side {
 impl Stream {
     pub(super) fn new(exchange: ExchangeId) -> Self {
         Self { exchange, request: Side::default(), response: Side::default(), response_end: None, is_doubtful: false }
+    }
+
+    /// Its request came another way, and its end was told.
+    pub(super) fn asked_before(exchange: ExchangeId) -> Self {
+        Self { request: Side { has_head: true, is_over: true, ..Side::default() }, ..Self::new(exchange) }
     }
 
     pub(super) const fn side_mut(&mut self, is_request: bool) -> &mut Side {
@@ -79,7 +85,10 @@ impl Stream {
         if !side.is_over {
             side.is_over = true;
             let end = side.message.end(framing);
-            let end = BodyEnd { completeness: std::mem::take(&mut side.missing).join(end.completeness), ..end };
+            // A message that is over had a head, whoever saw it.
+            let headless = !side.has_head && framing == FramingEnd::Finished && side.missing.is_whole();
+            let missing = std::mem::take(&mut side.missing).join(if headless { UNCOUNTED } else { Completeness::Whole });
+            let end = BodyEnd { completeness: missing.join(end.completeness), ..end };
             if is_request {
                 emit(context, self.exchange, time, HttpEventKind::RequestEnd(end));
             } else {

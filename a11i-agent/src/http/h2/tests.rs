@@ -110,6 +110,7 @@ fn note(told: &mut Vec<Told>, event: HttpEvent<'_>) {
         HttpEventKind::RequestEnd(end) => assert_eq!(it.request_end.replace(end), None),
         HttpEventKind::Response(head) => assert_eq!(it.status.replace(head.status), None),
         HttpEventKind::ResponseBody(bytes) => it.response.push_str(&String::from_utf8_lossy(bytes)),
+        HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => panic!("no WebSocket: {:?}", event.kind),
         HttpEventKind::ResponseEnd(end) => it.response_end = Some(end),
     }
 }
@@ -162,6 +163,38 @@ fn a_server_that_speaks_first_and_its_own_side_of_it() {
         assert_eq!(bench.told, [whole("q", "a")]);
         assert!(!bench.connection.is_joined_late());
     }
+}
+
+#[test]
+fn a_server_that_speaks_first_is_known_at_every_cut_of_its_settings() {
+    let first = server_start();
+    for cut in 0..first.len() {
+        let mut bench = Bench::new();
+        let (sent, answered) = (bench.request(1, "q"), bench.response(1, &["a"]));
+        bench.bytes(SERVER, &first[..cut]);
+        bench.bytes(SERVER, &first[cut..]);
+        bench.bytes(CLIENT, &[client_start(), sent].concat());
+        bench.bytes(SERVER, &answered);
+        assert_eq!(bench.told, [whole("q", "a")], "cut at {cut}");
+        assert!(!bench.connection.is_joined_late());
+    }
+}
+
+#[test]
+fn what_is_passed_over_behind_a_gap_is_missing_of_streams_that_began_since() {
+    let mut bench = Bench::new();
+    bench.bytes(CLIENT, &client_start());
+    bench.bytes(SERVER, &server_start());
+    bench.gap(SERVER, None);
+    let (sent, answered) = (bench.request(1, "q"), bench.response(1, &["a"]));
+    bench.bytes(CLIENT, &sent);
+    // Its head comes in pieces that no frame shows itself in.
+    let (head, rest) = answered.split_at(4);
+    bench.bytes(SERVER, head);
+    bench.bytes(SERVER, rest);
+    bench.close();
+    let unknown = Completeness::Gap { lost: None, causes: LossCauses(1) };
+    assert_eq!(bench.told[0].response_end.map(|end| end.completeness), Some(unknown));
 }
 
 #[test]
@@ -298,6 +331,101 @@ fn a_million_streams_are_bounded() {
     let open = bench.told.iter().filter(|told| told.response_end.is_none()).count();
     assert_eq!(open, STREAMS);
     assert_eq!(bench.connection.take_notice(), Some(ConnectionNotice::Malformed(MalformedReason::TooManyExchanges)));
+}
+
+#[test]
+fn a_request_that_asks_for_http2_is_answered_there_and_others_follow_it() {
+    let asked = b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+        HTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Length: 1\r\n\r\nq";
+    let accepted = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    for cut in 0..40 {
+        let mut bench = Bench::new();
+        let answered = [accepted.to_vec(), server_start(), bench.response(1, &["a"])].concat();
+        let (sent, second) = (bench.request(3, "r"), bench.response(3, &["b"]));
+        bench.bytes(CLIENT, asked);
+        let (one, two) = answered.split_at(accepted.len() + cut);
+        let (begun, accepted) = one.split_at(cut);
+        bench.bytes(SERVER, begun);
+        bench.bytes(SERVER, accepted);
+        bench.bytes(CLIENT, &[client_start(), sent].concat());
+        bench.bytes(SERVER, two);
+        bench.bytes(SERVER, &second);
+        assert_eq!(bench.told, [whole("q", "a"), whole("r", "b")], "cut at {cut}");
+        assert!(bench.connection.take_notice().is_none());
+    }
+}
+
+#[test]
+fn a_table_that_changes_its_size_keeps_its_meaning() {
+    let mut bench = Bench::new();
+    bench.bytes(CLIENT, &client_start());
+    bench.bytes(SERVER, &server_start());
+    let first = bench.request(1, "q");
+    bench.bytes(CLIENT, &first);
+    // The server allows nothing, then 4,096 bytes again; the client says both, and begins anew.
+    bench.bytes(SERVER, &frame(4, 0, 0, &[0, 1, 0, 0, 0, 0]));
+    bench.bytes(SERVER, &frame(4, 0, 0, &[0, 1, 0, 0, 0x10, 0]));
+    bench.requests = Encoder::with_huffman_code();
+    let mut later = bench.request(3, "r");
+    later.splice(9..9, [0x20, 0x3f, 0xe1, 0x1f]);
+    later[2] += 4;
+    bench.bytes(CLIENT, &later);
+    let again = bench.request(5, "s");
+    bench.bytes(CLIENT, &again);
+    for stream in [1, 3, 5] {
+        let answer = bench.response(stream, &["a"]);
+        bench.bytes(SERVER, &answer);
+    }
+    assert_eq!(bench.told, [whole("q", "a"), whole("r", "a"), whole("s", "a")]);
+}
+
+#[test]
+fn a_header_block_without_end_is_bounded_and_counted() {
+    let mut bench = Bench::new();
+    bench.bytes(CLIENT, &client_start());
+    bench.bytes(CLIENT, &frame(kind::HEADERS, 0, 1, &[0x82]));
+    let piece = [0x40_u8, 1, b'a', 1, b'b'].repeat(3_000);
+    for _ in 0..1_000 {
+        bench.bytes(CLIENT, &frame(kind::CONTINUATION, 0, 1, &piece));
+    }
+    bench.bytes(CLIENT, &frame(kind::CONTINUATION, flag::END_HEADERS, 1, &[]));
+    assert_eq!(bench.connection.take_notice(), Some(ConnectionNotice::Malformed(MalformedReason::HeadTooLarge)));
+    // The connection goes on, and what it says next is followed, as far as its references are known.
+    let sent = bench.request(3, "q");
+    bench.bytes(CLIENT, &sent);
+    assert!(bench.told.iter().any(|told| told.request == "q"));
+}
+
+#[test]
+fn a_table_of_references_gives_away_no_more_than_a_head_may_have() {
+    let mut bench = Bench::new();
+    bench.bytes(CLIENT, &client_start());
+    // One entry of 4,000 bytes, and 16,000 references to it: 64 MB of fields.
+    let mut block = vec![0x82, 0x40, 1, b'a', 0x7f, 0xa1, 0x1e];
+    block.extend([b'x'; 4_000]);
+    block.extend([0xbe; 16_000]);
+    let (first, rest) = block.split_at(16_000);
+    bench.bytes(CLIENT, &frame(kind::HEADERS, 0, 1, first));
+    bench.bytes(CLIENT, &frame(kind::CONTINUATION, flag::END_HEADERS, 1, rest));
+    assert!(bench.told[0].unseen, "what is left out is said to be");
+    assert_eq!(bench.connection.take_notice(), Some(ConnectionNotice::Malformed(MalformedReason::Head)));
+}
+
+#[test]
+fn streams_that_a_server_pushes_are_nobodys() {
+    let mut bench = Bench::new();
+    let sent = bench.request(1, "q");
+    bench.bytes(CLIENT, &[client_start(), sent].concat());
+    bench.bytes(SERVER, &server_start());
+    for stream in (2..40_u32).step_by(2) {
+        let promised = bench.responses.block(&[(":method", "GET"), (":path", "/pushed")]);
+        bench.bytes(SERVER, &frame(kind::PUSH_PROMISE, flag::END_HEADERS, 1, &[&stream.to_be_bytes()[..], &promised].concat()));
+        let pushed = bench.response(stream, &["pushed"]);
+        bench.bytes(SERVER, &pushed);
+    }
+    let answer = bench.response(1, &["a"]);
+    bench.bytes(SERVER, &answer);
+    assert_eq!(bench.told, [whole("q", "a")]);
 }
 
 #[test]

@@ -83,6 +83,25 @@ impl Coverage {
         }
     }
 
+    /// A file that has probes, or may have, offers more.
+    pub(super) fn attach_more(&mut self, candidate: &Candidate) {
+        let id = candidate.file.id();
+        // By another name of the inode it is looked at as well.
+        let Some(used) = self.files.get_mut(&id).filter(|_| self.links.knows(&id)) else { return };
+        let path = used.path.display().to_string();
+        let plans: Vec<_> = candidate.analysis.plans.iter().map(|planned| Arc::clone(&planned.plan)).collect();
+        match self.links.extend(&id, &plans) {
+            Ok(probes) => {
+                used.offers(&candidate.analysis);
+                if used.is_attached && probes > 0 {
+                    self.tell(Note::AttachedMore { path, probes });
+                }
+            }
+            Err(AttachError::Changed) => self.drop_file(&id, DetachReason::Changed),
+            Err(error) => self.tell(Note::AttachFailed { path, error }),
+        }
+    }
+
     /// Makes the links what they should be, or begins to: moves that take long go on at the next pauses. Whoever has a right to probes keeps
     /// those that it has meanwhile.
     pub(super) fn reconcile(&mut self, file: &FileId) {
@@ -210,7 +229,7 @@ impl Coverage {
         if is_attached {
             used.said = None;
         }
-        let (path, library, probes) = (used.path.display().to_string(), used.library, used.probes);
+        let (path, library, probes) = (used.path.display().to_string(), used.library(), used.probes);
         let files = self.attached_files();
         self.tell(if is_attached {
             Note::Attached { path, library, probes, files }

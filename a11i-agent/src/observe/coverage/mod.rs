@@ -8,6 +8,7 @@ mod convergence;
 mod guard;
 mod hazard;
 mod hits;
+mod recognised;
 mod report;
 mod talkers;
 mod users;
@@ -21,6 +22,7 @@ use std::{
 use a11i_common::identity::{BootTime, Pid, ProcessId};
 use tokio::sync::mpsc;
 
+pub(super) use recognised::Recognised;
 pub(super) use talkers::{TalkerInbox, Talkers};
 
 use self::{
@@ -28,13 +30,14 @@ use self::{
     guard::{Guard, GuardSettings},
     hazard::HazardWatch,
     hits::HitRates,
+    recognised::RecognisedInbox,
     report::{History, Standing, not_covered},
     users::{Need, Used, idle, retain_users},
 };
 use super::command::{CoverageCommand, CoverageReport, NotCoveredReport, Progress};
 use crate::{
     attach::{AttachError, links::Links, links::MAX_FILES, scope::Reach},
-    call::CaptureLibrary,
+    call::{CaptureFacts, CaptureLibrary},
     capture::{hazards::Hazards, hits::HitTable, losses::KernelCounters},
     clock::Clock,
     discovery::{
@@ -59,6 +62,11 @@ pub(super) enum Note {
         library: Option<CaptureLibrary>,
         probes: usize,
         files: usize,
+    },
+    /// A file that has probes has more of them now.
+    AttachedMore {
+        path: String,
+        probes: usize,
     },
     /// A file has none, and why.
     AttachFailed {
@@ -120,6 +128,7 @@ pub(super) struct Coverage {
     notes: Notes,
     commands: mpsc::Receiver<CoverageCommand>,
     talkers: TalkerInbox,
+    recognised: RecognisedInbox,
     talking: HashMap<Pid, ProcessId>,
     files: HashMap<FileId, Used>,
     aliases: Aliases,
@@ -156,6 +165,13 @@ enum Notes {
     Sent(mpsc::Sender<Note>),
 }
 
+/// What the event loop tells it.
+pub(super) struct Inboxes {
+    pub commands: mpsc::Receiver<CoverageCommand>,
+    pub talkers: TalkerInbox,
+    pub recognised: RecognisedInbox,
+}
+
 /// What the coverage thread begins with.
 pub(super) struct Equipment {
     pub links: Links,
@@ -167,8 +183,9 @@ pub(super) struct Equipment {
 }
 
 impl Coverage {
-    pub(super) fn new(equipment: Equipment, proc: ProcFs, commands: mpsc::Receiver<CoverageCommand>, talkers: TalkerInbox) -> Self {
+    pub(super) fn new(equipment: Equipment, proc: ProcFs, inboxes: Inboxes) -> Self {
         let Equipment { links, hits, counters, hazards, hits_per_second } = equipment;
+        let Inboxes { commands, talkers, recognised } = inboxes;
         // Where single processes cannot be attached, there is nothing to limit a file to.
         let no_guard = match (links.can_scope(), links.tells_files_apart()) {
             _ if hits_per_second == 0 => None,
@@ -187,6 +204,7 @@ impl Coverage {
             notes: Notes::Early(Vec::new()),
             commands,
             talkers,
+            recognised,
             talking: HashMap::new(),
             files: HashMap::new(),
             aliases: Aliases::default(),
@@ -220,6 +238,12 @@ impl Coverage {
         match report {
             ScanReport::Found { process, candidate } => self.attach(candidate, Need::Process(process)),
             ScanReport::Library { candidate, namespace } => self.attach(candidate, Need::Namespace(namespace)),
+            ScanReport::More { candidate } => self.attach_more(&candidate),
+            ScanReport::Version { file, version } => {
+                if let Some(used) = self.files.get_mut(&self.aliases.resolve(file)) {
+                    used.stated = Some(version);
+                }
+            }
             ScanReport::NamespaceGone { namespace } => {
                 for used in self.files.values_mut() {
                     used.standing.remove(&namespace);
@@ -261,7 +285,11 @@ impl Coverage {
                     self.switch(false, &progress);
                     done.send(()).ok();
                 }
-                CoverageCommand::Report { done } => drop(done.send(self.report())),
+                CoverageCommand::Report { done } => {
+                    // What was told before the question belongs to the answer.
+                    self.handle_recognised();
+                    drop(done.send(self.report()));
+                }
             }
         }
     }
@@ -314,6 +342,14 @@ impl Coverage {
             Standing { is_attached: reach != Reach::Nobody, is_everyone: !limited && !self.hazards.is_cautious(), reason, remedy }
         };
         report::build(&self.files, &self.history, standing, &self.proc)
+    }
+
+    fn handle_recognised(&mut self) {
+        while let Ok((attachment, is_http)) = self.recognised.try_recv() {
+            if let Some(used) = self.links.file_of(attachment).and_then(|file| self.files.get_mut(&file)) {
+                used.recognised(CaptureFacts::of_attachment(attachment), is_http);
+            }
+        }
     }
 
     fn handle_exit(&mut self, process: ProcessId) {
@@ -379,6 +415,7 @@ impl Audience for Coverage {
     fn handle_pause(&mut self) {
         self.handle_commands();
         self.handle_talkers();
+        self.handle_recognised();
         self.handle_timeout(Clock::boot_now());
         self.continue_moves();
         self.tell_uncovered();

@@ -6,8 +6,15 @@ use a11i_common::identity::ProcessId;
 
 use super::users::Used;
 use crate::{
-    discovery::{file::FileId, process::ProcFs, scanner::NotCovered},
-    observe::command::{CoverageReport, FileReport, NotCoveredReport, ProcessReport},
+    attach::Planned,
+    call::CaptureFacts,
+    discovery::{
+        file::{FileId, OpenError},
+        inspect::functions,
+        process::ProcFs,
+        scanner::NotCovered,
+    },
+    observe::command::{CoverageReport, FileReport, NotCoveredReport, PlanReport, ProcessReport, Seen},
 };
 
 /// Reasons kept for one process: it is said once for each of its libraries.
@@ -73,7 +80,17 @@ pub(super) fn not_covered(reason: &NotCovered) -> NotCoveredReport {
         NotCovered::Unanswered { .. } => Some("see whether its file system answers; it is looked at again when it does"),
         NotCovered::Silent(_) => Some("see why the process does not answer; it is looked at again when it does"),
         NotCovered::OverBudget { .. } | NotCovered::BeingWritten { .. } => Some("none is needed: it is looked at again by itself"),
-        NotCovered::Unopened { .. } | NotCovered::Unreadable { .. } | NotCovered::TooManyMappings => None,
+        NotCovered::Unopened { source, .. } => match source {
+            OpenError::Fuse { .. } => Some("put the program and its libraries on a file system that the kernel serves by itself"),
+            OpenError::NoOpenat2 { .. } => Some("use Linux 5.6 or newer, and no sandbox that forbids openat2"),
+            OpenError::Io { .. } => Some("give the agent CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_CHECKPOINT_RESTORE"),
+            OpenError::OtherFile { .. } => Some("give the agent CAP_CHECKPOINT_RESTORE: the file was replaced while it runs"),
+            OpenError::NotRegular { .. } | OpenError::TooLarge { .. } => Some("none is known: please report the program"),
+        },
+        NotCovered::Unreadable { .. } => {
+            Some("see whether the file is whole and its disk sound; it is looked at again when it was replaced")
+        }
+        NotCovered::TooManyMappings => Some("please report the program: it maps more files than any that is known"),
     };
     NotCoveredReport { reason: reason.to_string(), remedy: remedy.map(str::to_owned) }
 }
@@ -100,12 +117,16 @@ pub(super) fn build(
     let of = |process: &ProcessId| ProcessReport { pid: process.pid.0, start_ticks: process.start_ticks, ..ProcessReport::default() };
     for (number, (file, used)) in (1..).zip(ordered) {
         let standing = standing(file, used);
+        let plans = plans(used);
+        let first = plans.first().cloned();
+        let first = first.as_ref();
         report.files.push(FileReport {
             file: number,
             path: used.path.display().to_string(),
-            library: used.library.map(|library| library.as_str().to_owned()).unwrap_or_default(),
-            method: used.method.to_owned(),
-            version: used.version.clone(),
+            library: first.map(|plan| plan.library.clone()).unwrap_or_default(),
+            method: first.map(|plan| plan.method.clone()).unwrap_or_default(),
+            version: first.and_then(|plan| plan.version.clone()),
+            plans,
             probes: used.probes,
             attached: standing.is_attached,
             scope: if standing.is_everyone { "everyone" } else { "processes" }.to_owned(),
@@ -135,14 +156,42 @@ pub(super) fn build(
     report
 }
 
+/// What the file holds, and what came of it.
+fn plans(used: &Used) -> Vec<PlanReport> {
+    let report = |(number, planned): (usize, &Planned)| {
+        let plan = &planned.plan;
+        let facts = CaptureFacts { library: Some(plan.library), method: Some(plan.method) };
+        let seen = match (used.seen.contains(&(facts, true)), used.seen.contains(&(facts, false))) {
+            (true, _) => Seen::Http,
+            (false, true) => Seen::OtherBytes,
+            (false, false) => Seen::Nothing,
+        };
+        // What the file states is of the first library in it.
+        let stated = used.stated.clone().filter(|_| number == 0);
+        PlanReport {
+            library: plan.library.as_str().to_owned(),
+            method: plan.method.as_str().to_owned(),
+            version: stated.or_else(|| planned.version.clone()),
+            functions: functions(&plan.probes),
+            refused: planned.refused.iter().map(|refused| format!("{}: {}", refused.name, refused.why)).collect(),
+            seen,
+        }
+    };
+    used.analysis.plans.iter().enumerate().map(report).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::{path::PathBuf, sync::Arc};
 
     use a11i_common::identity::{BootTime, Pid};
 
     use super::*;
-    use crate::observe::coverage::users::User;
+    use crate::{
+        attach::{Analysis, ProbePlan},
+        call::{CaptureLibrary, CaptureMethod},
+        observe::coverage::users::User,
+    };
 
     fn process(pid: u32) -> ProcessId {
         ProcessId { pid: Pid(pid), start_ticks: 100 }
@@ -170,18 +219,40 @@ mod tests {
 
     #[test]
     fn a_report_names_files_by_number_and_processes_that_were_there_before_the_probes() {
+        let facts = |library, method| CaptureFacts { library: Some(library), method: Some(method) };
+        let openssl = facts(CaptureLibrary::OpenSsl, CaptureMethod::Symbol);
+        let gnutls = facts(CaptureLibrary::GnuTls, CaptureMethod::Symbol);
+        let planned = |library, method, version: Option<&str>| Planned {
+            plan: Arc::new(ProbePlan { file: FileId::default(), library, method, probes: Vec::new(), code: Vec::new() }),
+            version: version.map(str::to_owned),
+            refused: Vec::new(),
+        };
+        let plans = vec![
+            planned(CaptureLibrary::OpenSsl, CaptureMethod::Symbol, Some("3.0 to 3.2")),
+            planned(CaptureLibrary::GnuTls, CaptureMethod::Symbol, Some("3.7.4 or later")),
+            planned(CaptureLibrary::Go, CaptureMethod::Gopclntab, None),
+        ];
+        let analysis = Analysis { plans, ..Analysis::default() };
         let late = User { covered_since: Some(BootTime(102 * ProcessId::NANOS_PER_TICK)), ..User::default() };
         let early = User { covered_since: Some(BootTime(100 * ProcessId::NANOS_PER_TICK)), ..User::default() };
         let used = Used {
+            analysis: Arc::new(analysis),
+            stated: Some("3.0.17".to_owned()),
+            seen: vec![(openssl, true), (gnutls, false)],
             path: PathBuf::from("/lib/libssl.so.3"),
             processes: HashMap::from([(process(7), late), (process(8), early)]),
             ..Used::default()
         };
         let mut history = History::default();
         history.add(process(9), said("why"));
+        let expected =
+            [("openssl", Some("3.0.17"), Seen::Http), ("gnutls", Some("3.7.4 or later"), Seen::OtherBytes), ("go", None, Seen::Nothing)];
         let standing = |_: &FileId, _: &Used| Standing { is_attached: true, is_everyone: false, reason: None, remedy: None };
         let report = build(&HashMap::from([(FileId::default(), used)]), &history, standing, &ProcFs::at("/nowhere"));
         assert_eq!(report.files.iter().map(|f| (f.file, f.scope.as_str(), f.users)).collect::<Vec<_>>(), [(1, "processes", 2)]);
+        let told: Vec<_> = report.files[0].plans.iter().map(|plan| (plan.library.as_str(), plan.version.as_deref(), plan.seen)).collect();
+        assert_eq!(told, expected);
+        assert_eq!((report.files[0].library.as_str(), report.files[0].version.as_deref()), ("openssl", Some("3.0.17")));
         let shown: Vec<_> = report.processes.iter().map(|p| (p.pid, p.files.clone(), p.attached_late, p.not_covered.len())).collect();
         assert_eq!(shown, [(7, vec![1], true, 0), (8, vec![1], false, 0), (9, vec![], false, 1)]);
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use a11i_common::identity::{BootTime, ProcessId};
@@ -10,7 +11,7 @@ use a11i_common::identity::{BootTime, ProcessId};
 use super::hazard::Hazard;
 use crate::{
     attach::{Analysis, scope::Reach},
-    call::CaptureLibrary,
+    call::{CaptureFacts, CaptureLibrary},
     discovery::file::FileId,
 };
 
@@ -69,9 +70,12 @@ impl Retry {
 pub(super) struct Used {
     /// As its first user sees it.
     pub path: PathBuf,
-    pub library: Option<CaptureLibrary>,
-    pub method: &'static str,
-    pub version: Option<String>,
+    /// What it holds.
+    pub analysis: Arc<Analysis>,
+    /// The version of the first library in it, as its file says.
+    pub stated: Option<String>,
+    /// Whether connections through it were read as HTTP, or as nothing known.
+    pub seen: Vec<(CaptureFacts, bool)>,
     /// Programs map it beside their own code, and others will. The rest are programs.
     pub is_library: bool,
     /// Of its plans.
@@ -102,16 +106,27 @@ pub(super) struct Used {
 }
 
 impl Used {
-    pub(super) fn of(path: PathBuf, analysis: &Analysis) -> Self {
-        let (plans, first) = (&analysis.plans, analysis.plans.first());
-        Self {
-            is_library: analysis.soname.is_some() || is_library_name(&path),
-            path,
-            library: first.map(|planned| planned.plan.library),
-            method: first.map(|planned| planned.plan.method.as_str()).unwrap_or_default(),
-            version: first.and_then(|planned| planned.version.clone()),
-            probes: plans.iter().map(|planned| planned.plan.probes.len()).sum(),
-            ..Self::default()
+    pub(super) fn of(path: PathBuf, analysis: &Arc<Analysis>) -> Self {
+        let mut used = Self { is_library: analysis.soname.is_some() || is_library_name(&path), path, ..Self::default() };
+        used.offers(analysis);
+        used
+    }
+
+    /// What the file is found to hold.
+    pub(super) fn offers(&mut self, analysis: &Arc<Analysis>) {
+        self.analysis = Arc::clone(analysis);
+        self.probes = analysis.plans.iter().map(|planned| planned.plan.probes.len()).sum();
+    }
+
+    /// The first of it.
+    pub(super) fn library(&self) -> Option<CaptureLibrary> {
+        self.analysis.plans.first().map(|planned| planned.plan.library)
+    }
+
+    /// What came through probes of this library and method. There are as many as the file has plans.
+    pub(super) fn recognised(&mut self, facts: CaptureFacts, is_http: bool) {
+        if self.seen.len() <= 2 * self.analysis.plans.len() && !self.seen.contains(&(facts, is_http)) {
+            self.seen.push((facts, is_http));
         }
     }
 
@@ -273,10 +288,10 @@ mod tests {
         for (name, is_library) in
             [("/usr/lib/libssl.so.3", true), ("/py/_ssl.cpython-313.so", true), ("/usr/bin/node", false), ("/opt/a.solution", false)]
         {
-            assert_eq!(Used::of(PathBuf::from(name), &Analysis::default()).is_library, is_library, "{name}");
+            assert_eq!(Used::of(PathBuf::from(name), &Arc::new(Analysis::default())).is_library, is_library, "{name}");
         }
         let named = Analysis { soname: Some("libssl.so.3".to_owned()), ..Analysis::default() };
-        assert!(Used::of(PathBuf::from("/lib/x"), &named).is_library);
+        assert!(Used::of(PathBuf::from("/lib/x"), &Arc::new(named)).is_library);
     }
 
     #[test]

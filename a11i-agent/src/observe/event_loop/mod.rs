@@ -26,7 +26,7 @@ use tokio::{
 use super::{
     admin::Admin,
     command::CoverageCommand,
-    coverage::{Note, Talkers},
+    coverage::{Note, Recognised, Talkers},
     estimator::Estimator,
     hidden::HiddenTrees,
     outlet::Outlet,
@@ -38,7 +38,13 @@ use super::{
 use crate::{
     call::LossCauses,
     capture::{
-        control::KernelTables, loader::LoadError, losses::KernelCounters, missed::MissedRuns, mmap_events::MmapEvents, ring::RingReader,
+        control::{Decided, KernelTables},
+        loader::LoadError,
+        losses::KernelCounters,
+        missed::MissedRuns,
+        mmap_events::MmapEvents,
+        ring::RingReader,
+        sockets::SocketStanding,
     },
     clock::Clock,
     config::Config,
@@ -92,6 +98,9 @@ pub struct Observer {
     pub(super) coverage: mpsc::Sender<CoverageCommand>,
     talkers: Talkers,
     pub(super) unseen: UnseenTls,
+    recognised: Recognised,
+    /// What sees sockets.
+    pub(super) sockets: SocketStanding,
     notes: mpsc::Receiver<Note>,
     watcher: Watcher,
     resolver: Resolver,
@@ -361,11 +370,10 @@ fn feed(
             watcher.handle_exit(process, time);
             talkers.handle_exit(process);
             tables.handle_exit(process);
-            missed = unseen.handle_end(process);
         }
         // Somebody else reports these, and copies them: once is enough.
         EventBody::Data { session, .. } if hidden.contains(process) => {
-            if hidden.is_to_be_ignored(process, session) && !tables.decide(process, session, 0, Verdict::Ignore.code()) {
+            if hidden.is_to_be_ignored(process, session) && tables.decide(process, session, 0, Verdict::Ignore.code()) != Decided::Told {
                 hidden.forget(process, session);
             }
             return missed;
@@ -392,12 +400,24 @@ fn feed(
                 talkers.handle_talk(process);
             }
             // Its library may be new: a round trip is left until its first request.
-            if unseen.handle_hello(process, llm_host, time) {
+            let greeted = unseen.handle_hello(process, llm_host, time);
+            missed = greeted.missed;
+            if greeted.is_new {
                 watcher.handle_first_data(process, time);
             }
         }
     }
-    pipeline.handle_event(event, &mut |flow| final_offsets(tables, flow), &mut |output| outputs.push(output));
+    // Here and not with the other outputs: the end of the process may be among the same records.
+    pipeline.handle_event(event, &mut |flow| final_offsets(tables, flow), &mut |output| {
+        if let Output::PlaintextSeen { process, host } = output {
+            unseen.handle_seen(process, host.as_deref());
+        } else {
+            outputs.push(output);
+        }
+    });
+    if matches!(event.body, EventBody::Exec | EventBody::Exit) {
+        missed = unseen.handle_end(process);
+    }
     missed
 }
 

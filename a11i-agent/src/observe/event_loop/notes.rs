@@ -35,6 +35,11 @@ impl Observer {
                 self.probes = self.probes.saturating_add(probes as u64);
                 self.instruments.probes.set(self.probes);
             }
+            Note::AttachedMore { path, probes } => {
+                tracing::info!(path, probes, "attached more of a file: its code holds a TLS library that its names do not tell");
+                self.probes = self.probes.saturating_add(probes as u64);
+                self.instruments.probes.set(self.probes);
+            }
             Note::AttachFailed { path, error } => {
                 tracing::warn!(path, %error, remedy = error.remedy(), "not attached: calls through this file are not seen");
                 self.instruments.attach_failures.add(1);

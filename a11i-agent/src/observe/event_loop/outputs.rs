@@ -5,6 +5,7 @@ use super::{
     Observer,
 };
 use crate::{
+    capture::control::Decided,
     clock::Clock,
     pipeline::{Notice, NoticeKind, Output, Pipeline},
     telemetry::DropReason,
@@ -28,13 +29,9 @@ impl Observer {
         match output {
             Output::Call(_) | Output::Mcp(_) | Output::Estimate(_) => self.leaving.push(output),
             Output::McpSession(session) => self.out.take_mcp_session(&session),
-            Output::Notice(notice) => {
-                if notice.llm_host {
-                    // What it says is why nothing is seen.
-                    self.unseen.handle_seen(notice.owner.process);
-                }
-                self.take_notice(&notice);
-            }
+            Output::Notice(notice) => self.take_notice(&notice),
+            Output::Recognised { attachment, is_http } => self.recognised.handle(attachment, is_http),
+            Output::PlaintextSeen { process, host } => self.unseen.handle_seen(process, host.as_deref()),
             Output::WhoIs(process) => {
                 if !self.resolver.ask(Question::WhoIs(process)) {
                     self.instruments.dropped(DropReason::OwnerQuestion, 1);
@@ -43,16 +40,17 @@ impl Observer {
             }
             Output::Forgotten(flow) => self.tables.forget_session(flow.process, flow.session),
             Output::Verdict { flow, request, verdict } => {
-                if verdict == Verdict::Llm {
-                    self.unseen.handle_seen(flow.process);
-                }
                 match verdict {
                     Verdict::Llm | Verdict::LlmHost => self.talkers.handle_talk(flow.process),
                     Verdict::NotLlm | Verdict::Ignore => {}
                 }
-                if !self.tables.decide(flow.process, flow.session, request, verdict.code()) {
-                    self.instruments.dropped(DropReason::VerdictTableFull, 1);
-                    self.pipeline.verdict_undelivered(&flow, request, verdict);
+                match self.tables.decide(flow.process, flow.session, request, verdict.code()) {
+                    // Of what is over, nothing more is copied.
+                    Decided::Told | Decided::Over => {}
+                    Decided::Full => {
+                        self.instruments.dropped(DropReason::VerdictTableFull, 1);
+                        self.pipeline.verdict_undelivered(&flow, request, verdict);
+                    }
                 }
             }
         }
@@ -71,7 +69,13 @@ impl Observer {
                     self.out.take(&finished, &self.clock, &self.instruments);
                 }
             }
-            Output::McpSession(_) | Output::Notice(_) | Output::WhoIs(_) | Output::Forgotten(_) | Output::Verdict { .. } => {}
+            Output::McpSession(_)
+            | Output::Notice(_)
+            | Output::WhoIs(_)
+            | Output::Forgotten(_)
+            | Output::Verdict { .. }
+            | Output::PlaintextSeen { .. }
+            | Output::Recognised { .. } => {}
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
     super::{
         admin::Admin,
         brake::Brake,
-        coverage::{COMMANDS, Coverage, Equipment, NOTES, Talkers},
+        coverage::{COMMANDS, Coverage, Equipment, Inboxes, NOTES, Recognised, Talkers},
         estimator::Estimator,
         outlet::{Outlet, Summary},
         printer::Printer,
@@ -24,8 +24,16 @@ use super::{
 use crate::{
     attach::links::Links,
     capture::{
-        control::KernelTables, features::Features, hits::HitTable, loader, losses::KernelCounters, missed::MissedRuns,
-        mmap_events::MmapEvents, ring::RingReader, switch::CaptureSwitch,
+        control::KernelTables,
+        features::Features,
+        hits::HitTable,
+        loader::{self, Loaded},
+        losses::KernelCounters,
+        missed::MissedRuns,
+        mmap_events::MmapEvents,
+        ring::RingReader,
+        sockets::SocketStanding,
+        switch::CaptureSwitch,
     },
     clock::Clock,
     config::{Config, Output as OutputFormat},
@@ -48,6 +56,7 @@ pub struct Prepared {
     missed: MissedRuns,
     tables: KernelTables,
     brake: Brake,
+    sockets: SocketStanding,
     equipment: Equipment,
 }
 
@@ -65,7 +74,8 @@ impl Prepared {
         setup::allow_many_descriptors(scope);
         let features = Features::once();
         let settings = setup::pipeline_settings(&config, config.content)?;
-        let mut ebpf = loader::load(features, setup::load_settings(&config, scope))?;
+        let Loaded { mut ebpf, socket_problem } = loader::load(features, setup::load_settings(&config, scope))?;
+        let sockets = SocketStanding::of(config.capture.sockets, features, socket_problem.as_ref());
         for (missing, consequence) in [
             (!features.btf, "no kernel BTF: processes are told apart by pid alone, forks are not followed"),
             (!features.attach_cookie, "no attach cookies (Linux 5.15): calls do not say which library they came through"),
@@ -89,7 +99,7 @@ impl Prepared {
             hazards: features.hazards,
             hits_per_second: config.guard.hits_per_second,
         };
-        Ok(Self { config, scope, settings, ring, counters, missed, tables, brake, equipment })
+        Ok(Self { config, scope, settings, ring, counters, missed, tables, brake, sockets, equipment })
     }
 
     /// The emergency brake.
@@ -102,7 +112,7 @@ impl Prepared {
     /// # Errors
     /// What cannot be started.
     pub fn observe(self, instruments: Arc<Instruments>, programs: &[PathBuf]) -> Result<Observer, StartError> {
-        let Self { config, scope, settings, ring, counters, missed, tables, brake, equipment } = self;
+        let Self { config, scope, settings, ring, counters, missed, tables, brake, sockets, equipment } = self;
         let admin = Admin::new(brake);
         let clock = Arc::new(Clock::new());
         clock.follow_steps();
@@ -110,7 +120,9 @@ impl Prepared {
         let (note_sender, notes) = mpsc::channel(NOTES);
         let (talkers, talker_inbox) = Talkers::new();
         let (commands, command_inbox) = mpsc::channel(COMMANDS);
-        let mut coverage = Coverage::new(equipment, proc.clone(), command_inbox, talker_inbox);
+        let (recognised, recognised_inbox) = Recognised::new();
+        let inboxes = Inboxes { commands: command_inbox, talkers: talker_inbox, recognised: recognised_inbox };
+        let mut coverage = Coverage::new(equipment, proc.clone(), inboxes);
         let mut scan = Scan::new(proc.clone());
         let mut watcher = Watcher::new(Clock::boot_now());
         let mappings = listen_to_mappings(scope, &scan, &mut watcher);
@@ -145,6 +157,8 @@ impl Prepared {
             coverage: commands,
             talkers,
             unseen: UnseenTls::default(),
+            recognised,
+            sockets,
             notes,
             watcher,
             resolver,

@@ -86,7 +86,9 @@ impl Bench {
             | Output::Notice(_)
             | Output::WhoIs(_)
             | Output::Forgotten(_)
-            | Output::Verdict { .. } => None,
+            | Output::Verdict { .. }
+            | Output::PlaintextSeen { .. }
+            | Output::Recognised { .. } => None,
         });
         finished.collect()
     }
@@ -172,12 +174,14 @@ impl Kernel {
                     verdicts.push(verdict);
                 }
                 other @ (Output::Call(_)
-                | Output::Mcp(_)
                 | Output::McpSession(_)
                 | Output::Estimate(_)
+                | Output::Mcp(_)
                 | Output::Notice(_)
                 | Output::WhoIs(_)
-                | Output::Forgotten(_)) => {
+                | Output::Forgotten(_)
+                | Output::PlaintextSeen { .. }
+                | Output::Recognised { .. }) => {
                     rest.push(other);
                 }
             }

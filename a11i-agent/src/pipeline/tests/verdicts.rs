@@ -1,6 +1,7 @@
 //! What the kernel half is told.
 
 use super::*;
+use crate::call::{CaptureFacts, CaptureLibrary};
 
 #[test]
 fn a_request_is_decided_by_the_record_that_completes_its_head() {
@@ -128,20 +129,21 @@ fn upgrades(bench: &Bench) -> Vec<bool> {
         Output::Notice(notice) if notice.kind == NoticeKind::Upgraded => Some(notice.llm_host),
         Output::Notice(_)
         | Output::Call(_)
-        | Output::Mcp(_)
         | Output::McpSession(_)
         | Output::Estimate(_)
+        | Output::Mcp(_)
         | Output::WhoIs(_)
         | Output::Forgotten(_)
-        | Output::Verdict { .. } => None,
+        | Output::Verdict { .. }
+        | Output::PlaintextSeen { .. }
+        | Output::Recognised { .. } => None,
     });
     upgraded.collect()
 }
 
 #[test]
-fn a_websocket_to_an_llm_host_is_reported_and_then_ignored() {
-    const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
-    let head = b"GET /v1/realtime?model=gpt-4o HTTP/1.1\r\nHost: api.openai.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+fn a_websocket_to_an_llm_host_that_carries_no_calls_is_reported_and_then_ignored() {
+    let head = b"GET /v1/notifications?model=gpt-4o HTTP/1.1\r\nHost: api.openai.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     for named in [true, false] {
         for cut in 0..SWITCH.len() {
             let mut kernel = Kernel::new();
@@ -164,6 +166,100 @@ fn a_websocket_to_an_llm_host_is_reported_and_then_ignored() {
     assert_eq!(kernel.transfer(Direction::Write, REQUEST), [Verdict::Llm]);
     assert_eq!(kernel.transfer(Direction::Read, ANSWER), []);
     assert_eq!((upgrades(&kernel.bench).len(), kernel.bench.calls().len()), (0, 1));
+}
+
+/// Hosts whose plaintext was shown, of a connection seen so.
+fn shown(library: CaptureLibrary, name: Option<&str>, request: &[u8]) -> Vec<Option<String>> {
+    let attachment = CaptureFacts { library: Some(library), method: None }.to_attachment(1);
+    let mut bench = Bench::new(ContentPolicy::None);
+    if let Some(name) = name {
+        bench.event(EventBody::ServerName { session: SESSION, attachment, name: name.as_bytes() });
+    }
+    for offset in [0, request.len() as u64] {
+        let body = data(Direction::Write, offset, request);
+        let EventBody::Data { session, direction, offset, skipped, causes, request, payload, .. } = body else { panic!("data") };
+        bench.event(EventBody::Data { session, attachment, direction, offset, skipped, causes, request, payload });
+    }
+    let said = bench.out.into_iter().filter_map(|output| {
+        let Output::PlaintextSeen { process, host } = output else { return None };
+        assert_eq!(process, PROCESS);
+        Some(host)
+    });
+    said.collect()
+}
+
+#[test]
+fn plaintext_of_tls_to_an_llm_host_is_said_once_whoever_names_the_host() {
+    const MODELS: &[u8] = b"GET /v1/models HTTP/1.1\r\nHost: api.openai.com\r\n\r\n";
+    let openai = [Some("api.openai.com".to_owned())];
+    assert_eq!(shown(CaptureLibrary::OpenSsl, Some("API.openai.com"), REQUEST), openai);
+    assert_eq!(shown(CaptureLibrary::Rustls, None, REQUEST), openai);
+    assert_eq!(shown(CaptureLibrary::OpenSsl, None, MODELS), openai, "no call, but seen");
+    let nameless = b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: 61\r\n\r\n\
+        {\"model\":\"gpt-4o\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}";
+    assert_eq!(shown(CaptureLibrary::OpenSsl, None, nameless), [None]);
+    assert!(shown(CaptureLibrary::OpenSsl, None, OTHER).is_empty());
+    assert!(shown(CaptureLibrary::Plaintext, None, REQUEST).is_empty(), "no TLS, so it says nothing of any");
+}
+
+#[test]
+fn what_comes_through_probes_is_recognised_once_as_http_or_as_nothing_known() {
+    for (bytes, http) in [(REQUEST, true), (OTHER, true), (b"\x00\x01\x02\x03".as_slice(), false)] {
+        let mut bench = Bench::new(ContentPolicy::None);
+        for direction in [Direction::Write, Direction::Read] {
+            bench.event(data(direction, 0, bytes));
+        }
+        let said = bench.out.iter().filter_map(|output| {
+            let Output::Recognised { attachment, is_http } = output else { return None };
+            Some((*attachment, *is_http))
+        });
+        assert_eq!(said.collect::<Vec<_>>(), [(AttachmentId(0), http)]);
+    }
+}
+
+/// Answers to the handshake of a WebSocket.
+const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+
+/// A text frame of less than 126 bytes; of a client it is masked, with zeros.
+fn frame(is_client: bool, text: &str) -> Vec<u8> {
+    let head: &[u8] = if is_client { &[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0] } else { &[0x81, text.len() as u8] };
+    [head, text.as_bytes()].concat()
+}
+
+#[test]
+fn a_websocket_that_carries_calls_is_copied_for_as_long_as_it_lives() {
+    let created = frame(false, r#"{"type":"response.created","response":{"id":"r"}}"#);
+    let done = frame(false, r#"{"type":"response.done","response":{"id":"r","usage":{"input_tokens":5,"output_tokens":1}}}"#);
+    for (host, named) in [("api.openai.com", true), ("api.openai.com", false), ("gateway.example", false)] {
+        let mut kernel = Kernel::new();
+        if named {
+            assert_eq!(kernel.name(host), [Verdict::LlmHost]);
+        }
+        let head = format!("GET /v1/realtime HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        assert_eq!(kernel.transfer(Direction::Write, head.as_bytes()), [if named { Verdict::LlmHost } else { Verdict::Llm }]);
+        // Of the connection as a whole: the end of a frame may look like a request.
+        assert_eq!(kernel.transfer(Direction::Read, SWITCH), if named { vec![] } else { vec![Verdict::LlmHost] });
+        for _ in 0..2 {
+            assert_eq!(kernel.transfer(Direction::Write, &frame(true, r#"{"type":"response.create"}"#)), []);
+            assert_eq!(kernel.transfer(Direction::Read, &created), []);
+            assert_eq!(kernel.transfer(Direction::Read, &done), []);
+        }
+        let calls = kernel.bench.calls();
+        assert!(calls.len() == 2 && calls.iter().all(|call| call.usage.input_tokens == Some(5) && call.completeness.is_whole()));
+        assert!(!kernel.stopped && !kernel.ignored && upgrades(&kernel.bench).is_empty());
+        kernel.end();
+        assert!(kernel.bench.calls().is_empty());
+    }
+}
+
+#[test]
+fn a_websocket_that_only_has_the_path_of_one_that_carries_calls_is_ignored_at_its_first_message() {
+    let mut kernel = Kernel::new();
+    let head = b"GET /realtime HTTP/1.1\r\nHost: chat.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    assert_eq!(kernel.transfer(Direction::Write, head), [Verdict::Llm]);
+    assert_eq!(kernel.transfer(Direction::Read, SWITCH), [Verdict::LlmHost]);
+    assert_eq!(kernel.transfer(Direction::Read, &frame(false, r#"{"op":"hello"}"#)), [Verdict::Ignore]);
+    assert_eq!(kernel.bench.pipeline.counters().exchanges.unlike, 1);
 }
 
 #[test]

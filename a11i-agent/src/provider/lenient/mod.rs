@@ -12,7 +12,7 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Deserializer, de::Visitor};
 
 pub(super) use self::{
-    number::{Count, Float, Int},
+    number::{Count, Float, Int, count_text},
     raw::{Few, Raw},
     text::{Text, clip},
 };
@@ -84,10 +84,10 @@ pub(super) trait Shape {
     fn is_object(&self) -> bool;
 }
 
-/// Declares a borrowed object: `"key" => field: Type`. Unknown keys are skipped, of doubled keys the last counts, and
-/// anything but an object gives the default, which is not [`Shape::is_object`].
+/// Declares a borrowed object: `"key" => field: Type`, or `"key" | "other key" => …` where one field has two spellings. Unknown keys are
+/// skipped, of doubled keys the last counts, and anything but an object gives the default, which is not [`Shape::is_object`].
 macro_rules! lenient_object {
-    ($(#[$meta:meta])* struct $name:ident<$lt:lifetime> { $($key:literal => $field:ident: $ty:ty),* $(,)? }) => {
+    ($(#[$meta:meta])* struct $name:ident<$lt:lifetime> { $($($key:literal)|+ => $field:ident: $ty:ty),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, Default)]
         pub(super) struct $name<$lt> {
@@ -116,7 +116,7 @@ macro_rules! lenient_object {
                         let mut out = $name { present: true, ..$name::default() };
                         while let Some(key) = map.next_key::<$crate::provider::lenient::Key<'de>>()? {
                             match key.as_str() {
-                                $($key => out.$field = map.next_value()?,)*
+                                $($($key)|+ => out.$field = map.next_value()?,)*
                                 _ => drop(map.next_value::<serde::de::IgnoredAny>()?),
                             }
                         }
@@ -181,8 +181,11 @@ impl<'de> Deserialize<'de> for Flag {
             fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
                 Ok(Flag(Some(flag)))
             }
+            // Of a form, every field is a text.
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Flag(text.parse().ok()))
+            }
             default_for!(number);
-            default_for!(str);
             default_for!(null);
             default_for!(seq);
             default_for!(map);

@@ -57,6 +57,11 @@ lenient_number! {
     f64: whole
 }
 
+/// A count in a header field, under the rules of [`Count`].
+pub(in crate::provider) fn count_text(text: Option<&str>) -> Option<u64> {
+    text?.trim().parse::<u64>().ok().filter(|count| *count <= LARGEST_COUNT)
+}
+
 lenient_number! {
     /// A whole number.
     Int(i64),

@@ -3,7 +3,7 @@ use super::{raw::FEW, *};
 lenient_object! {
     struct Sample<'a> {
         "name" => name: Text<'a>,
-        "count" => count: Count,
+        "count" | "number" => count: Count,
         "int" => int: Int,
         "float" => float: Float,
         "flag" => flag: Flag,
@@ -50,6 +50,12 @@ fn counts_are_whole_and_in_range_or_absent() {
 #[test]
 fn of_doubled_keys_the_last_counts() {
     assert_eq!(sample(r#"{"count":1,"count":2}"#).count.0, Some(2));
+}
+
+#[test]
+fn a_field_may_have_two_spellings() {
+    assert_eq!(sample(r#"{"number":3}"#).count.0, Some(3));
+    assert_eq!(sample(r#"{"number":3,"count":4}"#).count.0, Some(4));
 }
 
 #[test]

@@ -12,13 +12,9 @@ use super::{
     session::SessionKey,
 };
 use crate::{
-    call::{Completeness, LossCauses, McpMessage, Role, ServerAddress},
+    call::{Completeness, LossCauses, McpMessage, Role},
     http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead, sse::SseParser},
-    provider::{
-        body::BodyBuffer,
-        exchange::{ConnectionContext, peer, server_without_host},
-        trace_context,
-    },
+    provider::{body::BodyBuffer, endpoint::Endpoint, exchange::ConnectionContext, trace_context},
 };
 
 /// Longest session id and version kept.
@@ -33,8 +29,7 @@ pub(super) struct Exchange {
     is_delete: bool,
     /// The old transport's, which its session lives with.
     is_session_stream: bool,
-    role: Role,
-    host: Option<(String, Option<u16>)>,
+    endpoint: Endpoint,
     /// From the header fields of the streamable transport.
     session: Option<String>,
     /// From the query, of the old one.
@@ -70,8 +65,7 @@ impl Exchange {
             is_post: head.method == "POST",
             is_delete: head.method == "DELETE",
             is_session_stream: false,
-            role: head.role,
-            host: head.host.clone().map(|host| (host, head.port)),
+            endpoint: Endpoint { role: head.role, host: head.host.clone(), port: head.port, known_host: false },
             session: text("mcp-session-id"),
             old_session: session_parameter(head).map(clip),
             version: text("mcp-protocol-version"),
@@ -105,7 +99,7 @@ impl Exchange {
     ) -> bool {
         let time = event.time;
         match &event.kind {
-            HttpEventKind::Request(_) => {}
+            HttpEventKind::Request(_) | HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => {}
             HttpEventKind::RequestBody(bytes) => {
                 if let Some(body) = &mut self.request {
                     if bytes.is_empty() { body.gap() } else { body.push(bytes) }
@@ -167,7 +161,7 @@ impl Exchange {
     fn post(&mut self, call: Call, context: &ConnectionContext, pending: &mut PendingRequests, sink: McpSink<'_>) {
         let Call { id, message, parent } = call;
         let mut message = self.complete(message, context, self.start);
-        message.role = self.role;
+        message.role = self.endpoint.role;
         message.correlation.parent = parent.or(self.parent);
         match id {
             // Its answer comes on the stream that the session began with.
@@ -244,7 +238,7 @@ impl Exchange {
                 Message::Call(call) if self.certain => {
                     let Call { id, message, parent } = *call;
                     let mut message = self.complete(message, context, time);
-                    message.role = if self.role == Role::Client { Role::Server } else { Role::Client };
+                    message.role = if self.endpoint.role == Role::Client { Role::Server } else { Role::Client };
                     message.correlation.parent = parent;
                     match id {
                         Some(id) => pending.ask(self.key(context, false, id), message, sink),
@@ -322,7 +316,7 @@ impl Exchange {
     /// What the end of the exchange means for its session.
     fn end_session(&self, end: BodyEnd, time: BootTime, context: &ConnectionContext, pending: &mut PendingRequests) {
         let Some(id) = self.session.as_ref().or(self.old_session.as_ref()).cloned() else { return };
-        let key = SessionKey { process: context.owner.process, role: self.role, id };
+        let key = SessionKey { process: context.owner.process, role: self.endpoint.role, id };
         match self.status {
             _ if self.is_session_stream => {
                 let unseen = matches!(end.completeness, Completeness::Gap { causes, .. } if causes.has(LossCauses::END_UNSEEN));
@@ -357,8 +351,8 @@ impl Exchange {
     /// What the exchange and its connection know of a message.
     fn complete(&self, mut message: McpMessage, context: &ConnectionContext, time: BootTime) -> McpMessage {
         message.owner = Arc::clone(&context.owner);
-        message.server = self.server(context);
-        message.peer = peer(context, self.role);
+        message.server = self.endpoint.server(context);
+        message.peer = self.endpoint.peer(context);
         message.session_id = self.session.clone().or_else(|| self.old_session.clone());
         message.protocol_version = message.protocol_version.or_else(|| self.version.clone());
         message.timing.start = time;
@@ -366,16 +360,6 @@ impl Exchange {
         message.completeness = self.completeness;
         message.capture = context.capture;
         message
-    }
-
-    fn server(&self, context: &ConnectionContext) -> ServerAddress {
-        match &self.host {
-            Some((host, port)) => {
-                let default = if context.is_plaintext() { 80 } else { 443 };
-                ServerAddress { address: Some(host.clone()), port: Some(port.unwrap_or(default)), known_host: false }
-            }
-            None => server_without_host(context, self.role, false),
-        }
     }
 
     fn key(&self, context: &ConnectionContext, by_client: bool, id: String) -> RequestKey {

@@ -34,7 +34,12 @@ impl Dialect for OpenAiChat {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        completion(&parse(body)?, call);
+        let answer: Completion<'_> = parse(body)?;
+        completion(&answer, call);
+        // Snowflake's word for every reason is an empty one. In a whole answer it is the last; a stream says it of pieces that do not end it.
+        for (position, choice) in answer.choices.0.iter().enumerate().filter(|(_, choice)| choice.finish_reason.as_str() == Some("")) {
+            call.finish(index_of(choice, position), "");
+        }
         if call.response.status.is_some_and(|status| status >= 400) {
             read_failure(body, call);
         }
@@ -183,6 +188,8 @@ const FUNCTION_CALL: PartSlot = PartSlot(3);
 const FIRST_TOOL_CALL: u64 = 16;
 
 fn completion(chunk: &Completion<'_>, call: &mut CallBuilder) {
+    // What follows the end of every choice only says how it came to it: OpenRouter's "Token limit reached" after `length`.
+    let was_finished = call.is_finished() && !call.has_finished_with("error");
     // Azure's first chunk has empty id and model. Every chunk repeats all of these: a copy is made only where it says something new.
     let response = &mut call.response;
     if response.id.is_none() {
@@ -194,7 +201,7 @@ fn completion(chunk: &Completion<'_>, call: &mut CallBuilder) {
     chunk.service_tier.replace(&mut response.service_tier);
     chunk.system_fingerprint.replace(&mut response.system_fingerprint);
     for (position, choice) in chunk.choices.0.iter().enumerate() {
-        let index = choice.index.0.and_then(|index| u32::try_from(index).ok()).or_else(|| u32::try_from(position).ok()).unwrap_or(0);
+        let index = index_of(choice, position);
         call.choice(index);
         // A chunk may carry both: Perplexity repeats the message so far beside the delta.
         answer(index, if choice.delta.is_object() { &choice.delta } else { &choice.message }, call);
@@ -213,11 +220,18 @@ fn completion(chunk: &Completion<'_>, call: &mut CallBuilder) {
     } else if chunk.x_groq.usage.is_object() {
         usage(&chunk.x_groq.usage, call);
     }
+    if was_finished {
+        return;
+    }
     if chunk.error.0.is_some() {
         read_error(chunk.error, call);
     } else if chunk.x_groq.error.0.is_some() {
         read_error(chunk.x_groq.error, call);
     }
+}
+
+fn index_of(choice: &Choice<'_>, position: usize) -> u32 {
+    choice.index.0.and_then(|index| u32::try_from(index).ok()).or_else(|| u32::try_from(position).ok()).unwrap_or(0)
 }
 
 fn answer(index: u32, message: &Answer<'_>, call: &mut CallBuilder) {

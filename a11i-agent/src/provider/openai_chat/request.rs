@@ -52,9 +52,13 @@ lenient_object! {
         "content" => content: Raw<'a>,
         "refusal" => refusal: Text<'a>,
         "reasoning_content" => reasoning_content: Text<'a>,
+        "thinking" => thinking: Text<'a>,
+        "tool_plan" => tool_plan: Text<'a>,
+        "images" => images: Raw<'a>,
         "tool_calls" => tool_calls: Few<super::ToolCall<'a>>,
         "function_call" => function_call: super::Function<'a>,
         "tool_call_id" => tool_call_id: Text<'a>,
+        "tool_name" => tool_name: Text<'a>,
     }
 }
 
@@ -63,9 +67,18 @@ lenient_object! {
         "type" => kind: Text<'a>,
         "text" => text: Text<'a>,
         "refusal" => refusal: Text<'a>,
+        "thinking" => thinking: Raw<'a>,
         "image_url" => image_url: Raw<'a>,
         "input_audio" => input_audio: InputAudio<'a>,
         "file" => file: Attachment<'a>,
+        "document" => document: Document<'a>,
+    }
+}
+
+lenient_object! {
+    /// Cohere: what a tool or a search found, as a text or as an object.
+    struct Document<'a> {
+        "data" => data: Raw<'a>,
     }
 }
 
@@ -115,16 +128,26 @@ pub(in crate::provider) const SCHEMA_TREE_BYTES: usize = 64 * 1024;
 pub(in crate::provider) fn read(body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
     let request: Request<'_> = parse(body)?;
     parameters(&request, call);
-    request.messages.for_each(|message: ChatMessage<'_>| {
+    messages(request.messages, call);
+    tools(request.tools, call);
+    request.functions.for_each(|spec: ToolSpec<'_>| tool_definition("function", &spec, call));
+    Ok(())
+}
+
+/// The history so far. Ollama's, Cohere's and Mistral's have the same shape, and some fields more.
+pub(in crate::provider) fn messages(messages: Raw<'_>, call: &mut CallBuilder) {
+    messages.for_each(|message: ChatMessage<'_>| {
         call.estimation.input_messages = call.estimation.input_messages.saturating_add(1);
         input_message(&message, call);
     });
-    request.tools.for_each(|tool: Tool<'_>| {
+}
+
+/// What the model may ask for, by the client's own definitions.
+pub(in crate::provider) fn tools(tools: Raw<'_>, call: &mut CallBuilder) {
+    tools.for_each(|tool: Tool<'_>| {
         let spec = if tool.custom.is_object() { &tool.custom } else { &tool.function };
         tool_definition(tool.kind.filled().unwrap_or("function"), spec, call);
     });
-    request.functions.for_each(|spec: ToolSpec<'_>| tool_definition("function", &spec, call));
-    Ok(())
 }
 
 fn parameters(request: &Request<'_>, call: &mut CallBuilder) {
@@ -163,7 +186,8 @@ pub(in crate::provider) fn output_type(format: Option<&str>) -> Option<OutputTyp
 /// A string or an array of strings.
 pub(in crate::provider) fn stop_sequences(stop: Raw<'_>) -> Vec<String> {
     if let Some(text) = stop.text() {
-        return vec![clip(&text, STOP_SEQUENCE_BYTES).to_owned()];
+        // An empty one is none, in the words of clients that write out every field.
+        return Some(clip(&text, STOP_SEQUENCE_BYTES).to_owned()).filter(|text| !text.is_empty()).into_iter().collect();
     }
     let mut out = Vec::new();
     stop.for_each(|text: Text<'_>| {
@@ -180,7 +204,8 @@ fn input_message(message: &ChatMessage<'_>, call: &mut CallBuilder) {
     let mut parts = Vec::new();
     let role = message.role.filled().unwrap_or("user");
     let answers_tool = matches!(role, "tool" | "function");
-    if let Some(reasoning) = message.reasoning_content.filled() {
+    // DeepSeek's name and many others', Ollama's, Cohere's.
+    for reasoning in [&message.reasoning_content, &message.thinking, &message.tool_plan].into_iter().filter_map(Text::filled) {
         call.estimation.input.push(reasoning);
         if call.keeps_content() {
             parts.push(Part::Reasoning { content: call.clip_input(reasoning) });
@@ -203,9 +228,15 @@ fn input_message(message: &ChatMessage<'_>, call: &mut CallBuilder) {
     if answers_tool && call.keeps_content() {
         let text: Vec<String> =
             parts.drain(..).filter_map(|part| if let Part::Text { content } = part { Some(content) } else { None }).collect();
-        let id = message.tool_call_id.name().or_else(|| message.name.name());
+        let id = message.tool_call_id.name().or_else(|| message.name.name()).or_else(|| message.tool_name.name());
         parts.push(Part::ToolCallResponse { id, response: Value::String(text.join("\n")) });
     }
+    message.images.for_each(|image: Text<'_>| {
+        // Ollama: the bytes in base64, nothing else said of them.
+        if let Some(data) = image.filled().filter(|data| call.keeps_content() && call.admit_input(data.len())) {
+            parts.push(Part::Blob { modality: Modality::Image, mime_type: None, content: data.to_owned() });
+        }
+    });
     for tool in &message.tool_calls.0 {
         past_tool_call(tool.id.name(), tool.called(), &mut parts, call);
     }
@@ -248,6 +279,22 @@ fn content_part(part: &ContentPart<'_>, parts: &mut Vec<Part>, call: &mut CallBu
         }
         return;
     }
+    if let Some(json) = part.document.data.json() {
+        let text = part.document.data.text();
+        let text = text.as_deref().unwrap_or(json);
+        call.estimation.input.push(text);
+        if call.keeps_content() {
+            parts.push(Part::Text { content: call.clip_input(text) });
+        }
+        return;
+    }
+    // Cohere: a text. Mistral: parts with texts.
+    if let Some(text) = part.thinking.text() {
+        return past_thought(&text, parts, call);
+    }
+    if part.thinking.0.is_some() {
+        return part.thinking.for_each(|thought: ContentPart<'_>| past_thought(thought.text.as_str().unwrap_or_default(), parts, call));
+    }
     if !call.keeps_content() {
         return;
     }
@@ -265,6 +312,13 @@ fn content_part(part: &ContentPart<'_>, parts: &mut Vec<Part>, call: &mut CallBu
         parts.extend(url_part(data, Modality::Document, call));
     } else {
         parts.push(Part::Generic { generic_type: part.kind.name().unwrap_or_else(|| "unknown".to_owned()) });
+    }
+}
+
+fn past_thought(text: &str, parts: &mut Vec<Part>, call: &mut CallBuilder) {
+    call.estimation.input.push(text);
+    if call.keeps_content() && !text.is_empty() {
+        parts.push(Part::Reasoning { content: call.clip_input(text) });
     }
 }
 

@@ -86,3 +86,15 @@ fn custom_tools_and_objects_for_arguments_are_calls_too() {
         ]
     );
 }
+
+#[test]
+fn a_remark_after_the_end_of_every_choice_is_no_failure() {
+    let ended = |reason: &str| {
+        let first = format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"so"}},"finish_reason":"{reason}"}}]}}"#);
+        let remark = r#"{"choices":[{"index":0,"delta":{"content":""},"finish_reason":null}],"error":{"code":400,"message":"Token limit reached"},"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
+        let call = stream("openrouter", &[&first, remark], false);
+        (call.outcome.error_type, call.usage.input_tokens)
+    };
+    assert_eq!(ended("length"), (None, Some(3)));
+    assert_eq!(ended("error"), (Some("400".to_owned()), Some(3)));
+}

@@ -8,7 +8,7 @@ mod request;
 use super::{
     Dialect, StreamFrame,
     error_body::{read_error, read_failure},
-    lenient::{Count, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
+    lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
     posted,
 };
 use crate::{
@@ -35,8 +35,19 @@ impl Dialect for OpenAiResponses {
         posted(head, self.path_ends()).or_else(|| {
             let (_, id) = head.path.trim_end_matches('/').rsplit_once("/responses/")?;
             // Others have a path /responses/ too; every id of this API's inventor begins so.
-            (head.method == "GET" && id.starts_with("resp_") && !id.contains('/')).then_some(Operation::FetchResponse)
+            let (id, act) = id.split_once('/').map_or((id, None), |(id, act)| (id, Some(act)));
+            match (head.method.as_str(), act) {
+                _ if !id.starts_with("resp_") => None,
+                // To cancel one is answered with the response as far as it came.
+                ("GET", None) | ("POST", Some("cancel")) => Some(Operation::FetchResponse),
+                _ => None,
+            }
         })
+    }
+
+    fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
+        // A stored stream is played again.
+        call.request.stream = head.query.as_deref().is_some_and(|query| query.split('&').any(|field| field == "stream=true"));
     }
 
     fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
@@ -103,6 +114,7 @@ lenient_object! {
         "usage" => usage: TokenUsage<'a>,
         "service_tier" => service_tier: Text<'a>,
         "conversation" => conversation: Raw<'a>,
+        "background" => background: Flag,
     }
 }
 
@@ -151,6 +163,9 @@ fn identity(response: &Response<'_>, call: &mut CallBuilder) {
     if let Some(tier) = response.service_tier.name().filter(|tier| tier != "auto") {
         call.response.service_tier = Some(tier);
     }
+    if response.background.0 == Some(true) {
+        call.response.deferred = Some(Operation::Chat);
+    }
     if let Some(conversation) = conversation_id(response.conversation) {
         call.request.conversation_id = Some(conversation);
     }
@@ -191,10 +206,33 @@ fn whole_response(response: &Response<'_>, call: &mut CallBuilder) {
         output::whole_item(u64::try_from(items).unwrap_or(u64::MAX), &item, call);
         items = items.saturating_add(1);
     });
-    // A fetched response was consumed and counted when it was made.
-    if response.usage.is_object() && call.operation() != Operation::FetchResponse {
+    if response.usage.is_object() && consumes(call) {
         usage(&response.usage, call);
     }
+}
+
+/// A fetched response was consumed and counted when it was made, but for those of which that was never said.
+pub(super) fn consumes(call: &CallBuilder) -> bool {
+    call.operation() != Operation::FetchResponse || call.response.deferred.is_some()
+}
+
+/// An event between the first and the last of an answer, where another API has the same ones. `kind`: its type, by the name it has here.
+pub(super) fn answer_event(kind: &str, event: &[u8], call: &mut CallBuilder) {
+    if let Ok(event) = parse::<Event<'_>>(event) {
+        output::delta(kind, &event, call);
+    }
+}
+
+/// All items of an answer, which repeat what came before.
+pub(super) fn whole_output(items: Raw<'_>, call: &mut CallBuilder) {
+    let mut count = 0_u64;
+    items.for_each(|item: output::Item<'_>| {
+        if count == 0 {
+            call.restart_output();
+        }
+        output::whole_item(count, &item, call);
+        count = count.saturating_add(1);
+    });
 }
 
 fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Event, PartKind};
 use crate::{
-    call::{CallBuilder, Operation, Part, PartSlot},
+    call::{CallBuilder, Part, PartSlot},
     provider::lenient::{Count, Few, Raw, Text, lenient_object},
 };
 
@@ -108,7 +108,7 @@ pub(super) fn whole_item(output_index: u64, item: &Item<'_>, call: &mut CallBuil
 
 /// Billed per search, once: not again when the response is fetched.
 fn count_search(kind: &str, call: &mut CallBuilder) {
-    if kind == "web_search_call" && call.operation() != Operation::FetchResponse {
+    if kind == "web_search_call" && super::consumes(call) {
         call.usage.web_search_requests = Some(call.usage.web_search_requests.unwrap_or(0).saturating_add(1));
     }
 }

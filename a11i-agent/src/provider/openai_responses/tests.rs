@@ -76,3 +76,24 @@ fn an_error_event_ends_the_stream_with_error() {
         assert_eq!(call.response.finish_reasons, ["error"]);
     }
 }
+
+#[test]
+fn a_response_in_the_background_is_counted_where_it_is_fetched() {
+    let fetch = |body: &str| {
+        let mut call = CallBuilder::new(OpenAiResponses.name(), Operation::FetchResponse, false);
+        OpenAiResponses.response(body.as_bytes(), &mut call).unwrap();
+        (call.response.deferred, call.usage.input_tokens)
+    };
+    assert_eq!(
+        fetch(r#"{"id":"resp_1","background":true,"status":"completed","usage":{"input_tokens":5}}"#),
+        (Some(Operation::Chat), Some(5))
+    );
+    assert_eq!(fetch(r#"{"id":"resp_1","background":false,"status":"completed","usage":{"input_tokens":5}}"#), (None, None));
+}
+
+#[test]
+fn what_would_be_consumed_is_no_consumption() {
+    let mut call = CallBuilder::new(OpenAiResponses.name(), Operation::Other("count_tokens"), false);
+    OpenAiResponses.response(br#"{"object":"response.input_tokens","input_tokens":11}"#, &mut call).unwrap();
+    assert_eq!(call.usage, Usage::default());
+}

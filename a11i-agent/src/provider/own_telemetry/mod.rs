@@ -182,7 +182,11 @@ impl TelemetryExports {
             // What follows a hole cannot be told apart.
             HttpEventKind::RequestBody([]) | HttpEventKind::RequestEnd(_) | HttpEventKind::ResponseEnd(_) => true,
             HttpEventKind::RequestBody(bytes) => export.push(bytes).is_err() || export.scan.reported().made,
-            HttpEventKind::Request(_) | HttpEventKind::Response(_) | HttpEventKind::ResponseBody(_) => false,
+            HttpEventKind::Request(_)
+            | HttpEventKind::Response(_)
+            | HttpEventKind::ResponseBody(_)
+            | HttpEventKind::Message(_)
+            | HttpEventKind::MessagesMissing { .. } => false,
         };
         if !over {
             return ExportTold::Nothing;

@@ -99,6 +99,7 @@ fn tell(told: &mut Vec<Told>, event: HttpEvent<'_>) {
             one.gaps += usize::from(bytes.is_empty());
             one.response_body.extend(bytes);
         }
+        HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => panic!("no WebSocket: {:?}", event.kind),
         HttpEventKind::ResponseEnd(end) => {
             assert!(one.request_end.is_some());
             one.response_end = Some((end.completeness, end.framing));
@@ -255,7 +256,7 @@ fn a_refused_expectation_does_not_swallow_the_next_request() {
 #[test]
 fn upgrades_and_tunnels_end_the_connection_for_http() {
     for (request, response) in [
-        ("GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n"),
+        ("GET /x HTTP/1.1\r\nUpgrade: other\r\nConnection: Upgrade\r\n\r\n", "HTTP/1.1 101 Switching\r\nUpgrade: other\r\n\r\n"),
         ("CONNECT api.openai.com:443 HTTP/1.1\r\n\r\n", "HTTP/1.1 200 Established\r\ncontent-length: 5\r\n\r\n"),
     ] {
         let mut bench = Bench::new();

@@ -5,6 +5,7 @@ mod integer;
 mod static_table;
 mod table;
 
+pub(in crate::http) use self::huffman::encode as huffman_encode;
 use self::{
     static_table::ENTRIES,
     table::{Entry, Table},

@@ -40,7 +40,12 @@ impl Encoder {
     }
 
     fn string(&self, out: &mut Vec<u8>, text: &str) {
-        let coded = if self.huffman { huffman::tests::encode(text.as_bytes()) } else { text.as_bytes().to_vec() };
+        let mut coded = Vec::new();
+        if self.huffman {
+            huffman::encode(text.as_bytes(), &mut coded);
+        } else {
+            coded.extend(text.as_bytes());
+        }
         integer(out, if self.huffman { 0x80 } else { 0 }, 7, coded.len());
         out.extend(coded);
     }

@@ -1,7 +1,7 @@
-//! Base64 (RFC 4648 section 4), as records carry bytes that are not text.
+//! Base64 (RFC 4648 section 4), as JSON carries bytes: recorded bodies, and the models' events within Bedrock's.
 
 /// `None` for anything but the standard alphabet with correct padding.
-pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let (quads, rest) = text.as_bytes().as_chunks::<4>();
     if !rest.is_empty() {
         return None;

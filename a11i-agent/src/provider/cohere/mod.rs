@@ -1,0 +1,125 @@
+//! Cohere (<https://docs.cohere.com/reference/chat>): chat of both versions, generate, embed, classify, summarize, tokenize.
+//!
+//! Version 1 streams one JSON object a line, version 2 server-sent events. Usage is what is billed, where both are said: what the model saw
+//! besides is the provider's own prompt. Rerank is [`super::rerank`]'s.
+
+mod answer;
+mod request;
+mod stream;
+
+use super::{
+    Dialect, Framing, StreamFrame,
+    error_body::read_failure,
+    hosts::is_for,
+    lenient::{Count, Unreadable, lenient_object},
+    posted,
+};
+use crate::{
+    call::{CallBuilder, ModalityTokens, Operation, ProviderName, Usage},
+    http::RequestHead,
+};
+
+pub(super) struct Cohere;
+
+/// What a path is called for.
+const PATHS: [(&str, Operation); 9] = [
+    ("/v2/chat", Operation::Chat),
+    ("/v1/chat", Operation::Chat),
+    ("/v2/embed", Operation::Embeddings),
+    ("/v1/embed", Operation::Embeddings),
+    ("/v1/generate", Operation::TextCompletion),
+    ("/v1/summarize", Operation::Other("summarize")),
+    ("/v1/classify", Operation::Other("classification")),
+    ("/v1/tokenize", Operation::Other("count_tokens")),
+    ("/v1/detokenize", Operation::Other("detokenize")),
+];
+
+impl Dialect for Cohere {
+    fn name(&self) -> ProviderName {
+        ProviderName::of("cohere")
+    }
+
+    /// Its hosts say enough; elsewhere such paths are anybody's.
+    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
+        &[]
+    }
+
+    fn claims(&self, head: &RequestHead) -> Option<Operation> {
+        let operation = posted(head, &PATHS)?;
+        // Azure serves its models in its own format; gateways name the provider in the path; its SDKs name themselves.
+        let known = is_for(head, "cohere")
+            || is_for(head, "azure.ai.inference")
+            || head.path.split('/').any(|segment| segment == "cohere")
+            || head.headers.text("x-fern-sdk-name") == Some("cohere");
+        known.then_some(operation)
+    }
+
+    fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
+        request::read(operation, body, call)
+    }
+
+    fn stream_framing(&self) -> Framing {
+        Framing::Ndjson
+    }
+
+    fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
+        if call.response.status.is_some_and(|status| status >= 400) {
+            read_failure(body, call);
+            return Ok(());
+        }
+        answer::read(body, call)
+    }
+
+    fn chunk(&self, frame: &StreamFrame<'_>, call: &mut CallBuilder) {
+        stream::read(frame, call);
+    }
+}
+
+lenient_object! {
+    /// `usage` of version 2, `meta` of version 1 and of embeddings.
+    struct Reported<'a> {
+        "billed_units" => billed: Units<'a>,
+        "tokens" => tokens: Units<'a>,
+        "cached_tokens" => cached_tokens: Count,
+    }
+}
+
+lenient_object! {
+    /// Counts are floats on the wire.
+    struct Units<'a> {
+        "input_tokens" => input_tokens: Count,
+        "output_tokens" => output_tokens: Count,
+        "reasoning_tokens" => reasoning_tokens: Count,
+        "image_tokens" => image_tokens: Count,
+        "search_units" => searches: Count,
+    }
+}
+
+fn usage(said: &Reported<'_>, call: &mut CallBuilder) {
+    let (billed, tokens) = (&said.billed, &said.tokens);
+    let reasoning = tokens.reasoning_tokens.0.or(billed.reasoning_tokens.0);
+    call.usage = match call.operation() {
+        Operation::Chat | Operation::TextCompletion => Usage {
+            input_tokens: billed.input_tokens.0.or(tokens.input_tokens.0),
+            output_tokens: billed.output_tokens.0.or(tokens.output_tokens.0),
+            cache_read_input_tokens: said.cached_tokens.0,
+            reasoning_output_tokens: reasoning,
+            // What connectors searched for an answer.
+            web_search_requests: billed.searches.0,
+            ..Usage::default()
+        },
+        Operation::Embeddings => Usage {
+            input_tokens: billed.input_tokens.0.or(tokens.input_tokens.0),
+            input_by_modality: ModalityTokens { image: billed.image_tokens.0.filter(|n| *n > 0), ..ModalityTokens::default() },
+            ..Usage::default()
+        },
+        Operation::Other("summarize" | "classification") => {
+            Usage { input_tokens: billed.input_tokens.0, output_tokens: billed.output_tokens.0, ..Usage::default() }
+        }
+        // A count is no consumption.
+        Operation::GenerateContent | Operation::FetchResponse | Operation::Other(_) => Usage::default(),
+    };
+}
+
+#[cfg(test)]
+mod tests;

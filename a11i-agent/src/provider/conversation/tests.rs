@@ -1,0 +1,155 @@
+//! Handshakes, and what becomes of them.
+
+use std::sync::Arc;
+
+use a11i_common::identity::BootTime;
+
+use crate::{
+    call::{CaptureFacts, Completeness, LlmCall, LossCauses, Role},
+    http::{
+        BodyEnd, ExchangeId, FramingEnd, HeaderValue, Headers, HttpEvent, HttpEventKind, HttpVersion, MessageKind, RequestHead,
+        ResponseHead, SocketMessage, SocketPeer,
+    },
+    owner::Owner,
+    provider::{ConnectionContext, ExchangeLimits, Exchanges, Routes},
+};
+
+/// Something is missing.
+pub(in crate::provider) const LOST: Completeness = Completeness::Gap { lost: Some(9), causes: LossCauses(1) };
+
+const CUT: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Cut };
+
+/// A conversation as the HTTP stage tells it. Each event comes 10 ns after the one before.
+pub(in crate::provider) struct Talk {
+    pub(in crate::provider) exchanges: Exchanges,
+    context: ConnectionContext,
+    pub(in crate::provider) time: u64,
+    pub(in crate::provider) calls: Vec<LlmCall>,
+}
+
+impl Talk {
+    pub(in crate::provider) fn asked(host: &str, path: &str, query: Option<&str>) -> Self {
+        let context =
+            ConnectionContext { owner: Arc::new(Owner::default()), capture: CaptureFacts::default(), server_name: None, socket: None };
+        let limits = ExchangeLimits { keep_content: true, ..ExchangeLimits::default() };
+        let mut talk = Self { exchanges: Exchanges::new(Arc::new(Routes::default()), limits), context, time: 0, calls: Vec::new() };
+        let mut headers = Headers::default();
+        for (name, value) in [("upgrade", "websocket"), ("user-agent", "Python/3 websockets/15"), ("openai-organization", "org-1")] {
+            headers.push(name.into(), HeaderValue::Text(value.into()));
+        }
+        talk.tell(HttpEventKind::Request(Box::new(RequestHead {
+            role: Role::Client,
+            version: HttpVersion::Http11,
+            method: "GET".into(),
+            path: path.into(),
+            query: query.map(str::to_owned),
+            host: Some(host.into()),
+            port: None,
+            headers,
+            first_byte: BootTime(0),
+        })));
+        talk
+    }
+
+    /// With the handshake accepted.
+    pub(in crate::provider) fn begun(host: &str, path: &str, query: Option<&str>) -> Self {
+        let mut talk = Self::asked(host, path, query);
+        talk.answer(101);
+        talk
+    }
+
+    pub(in crate::provider) fn answer(&mut self, status: u16) {
+        let mut headers = Headers::default();
+        headers.push("x-request-id".into(), HeaderValue::Text("req_1".into()));
+        let head = ResponseHead { version: HttpVersion::Http11, status, headers, first_byte: BootTime(self.time) };
+        self.tell(HttpEventKind::Response(Box::new(head)));
+    }
+
+    pub(in crate::provider) fn tell(&mut self, kind: HttpEventKind<'_>) {
+        self.time += 10;
+        let event = HttpEvent { exchange: ExchangeId(0), time: BootTime(self.time), kind };
+        self.calls.extend(self.exchanges.handle(event, &self.context));
+        while let Some(call) = self.exchanges.take_finished() {
+            self.calls.push(call);
+        }
+    }
+
+    fn message(&mut self, from: SocketPeer, text: &str, is_whole: bool) {
+        // Its first byte came 5 ns before its last.
+        let first_byte = BootTime(self.time + 5);
+        let missing = if is_whole { Completeness::Whole } else { LOST };
+        self.tell(HttpEventKind::Message(SocketMessage {
+            from,
+            kind: MessageKind::Text,
+            first_byte,
+            data: text.as_bytes(),
+            is_whole,
+            missing,
+        }));
+    }
+
+    pub(in crate::provider) fn client(&mut self, text: &str) -> &mut Self {
+        self.message(SocketPeer::Client, text, true);
+        self
+    }
+
+    pub(in crate::provider) fn server(&mut self, text: &str) -> &mut Self {
+        self.message(SocketPeer::Server, text, true);
+        self
+    }
+
+    /// Of the server's message, the end was lost.
+    pub(in crate::provider) fn server_cut(&mut self, text: &str) -> &mut Self {
+        self.message(SocketPeer::Server, text, false);
+        self
+    }
+
+    pub(in crate::provider) fn lose(&mut self, from: SocketPeer) -> &mut Self {
+        self.tell(HttpEventKind::MessagesMissing { from, missing: LOST });
+        self
+    }
+
+    pub(in crate::provider) fn close(mut self) -> Vec<LlmCall> {
+        self.tell(HttpEventKind::ResponseEnd(CUT));
+        assert!(self.exchanges.is_empty());
+        self.calls
+    }
+}
+
+#[test]
+fn a_handshake_without_messages_is_no_call() {
+    let talk = Talk::begun("api.openai.com", "/v1/realtime", None);
+    assert!(talk.exchanges.has_conversation() && !talk.exchanges.is_empty() && talk.exchanges.len() == 0);
+    assert!(talk.close().is_empty());
+}
+
+#[test]
+fn a_handshake_that_is_refused_is_a_call_that_failed() {
+    let mut talk = Talk::asked("api.openai.com", "/v1/realtime", Some("model=gpt-realtime"));
+    talk.answer(401);
+    talk.tell(HttpEventKind::ResponseBody(br#"{"error":{"type":"invalid_request_error","code":"invalid_api_key","message":"no"}}"#));
+    let calls = talk.close();
+    let [call] = &calls[..] else { panic!("{calls:#?}") };
+    assert_eq!((call.outcome.error_type.as_deref(), call.response.status), (Some("invalid_request_error"), Some(401)));
+    let unanswered = Talk::asked("api.openai.com", "/v1/realtime", None).close();
+    assert_eq!(unanswered[0].outcome.error_type.as_deref(), Some("connection_closed"));
+    let mut redirected = Talk::asked("api.openai.com", "/v1/realtime", None);
+    redirected.answer(307);
+    assert!(redirected.close().is_empty());
+}
+
+#[test]
+fn at_an_unknown_host_the_first_message_decides() {
+    let mut talk = Talk::begun("chat.example", "/realtime", None);
+    talk.server(r#"{"op":"hello"}"#);
+    assert!(!talk.exchanges.has_conversation());
+    assert_eq!(talk.exchanges.counters().unlike, 1);
+    let mut talk = Talk::begun("gateway.example", "/realtime", None);
+    talk.server(r#"{"type":"session.created","session":{"model":"m"}}"#).server(r#"{"op":"hello"}"#);
+    assert!(talk.exchanges.has_conversation());
+}
+
+#[test]
+fn other_paths_and_requests_that_ask_for_no_websocket_are_none() {
+    assert!(!Talk::asked("api.openai.com", "/v1/other", None).exchanges.has_conversation());
+}

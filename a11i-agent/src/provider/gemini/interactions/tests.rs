@@ -1,0 +1,120 @@
+use super::*;
+use crate::call::{CallFrame, Ending, LlmCall, Part};
+
+fn builder() -> CallBuilder {
+    CallBuilder::new(ProviderName::of("gcp.gemini"), Operation::GenerateContent, true)
+}
+
+fn stream(events: &[&str], gap: bool) -> LlmCall {
+    let mut call = builder();
+    for event in events {
+        Interactions.chunk(&StreamFrame { event: None, data: event.as_bytes() }, &mut call);
+    }
+    Interactions.stream_end(gap, &mut call);
+    call.build(CallFrame::default(), Ending::Seen)
+}
+
+fn answered(body: &str) -> LlmCall {
+    let mut call = builder();
+    call.response.status = Some(200);
+    Interactions.response(body.as_bytes(), &mut call).unwrap();
+    call.build(CallFrame::default(), Ending::Seen)
+}
+
+fn asked(body: &str) -> LlmCall {
+    let mut call = builder();
+    Interactions.request(Operation::GenerateContent, body.as_bytes(), &mut call).unwrap();
+    call.build(CallFrame::default(), Ending::Seen)
+}
+
+const USAGE: &str = r#""usage":{"total_input_tokens":9,"total_output_tokens":13,"total_thought_tokens":200,"total_tool_use_tokens":4,"total_cached_tokens":0,"total_tokens":226}"#;
+
+#[test]
+fn thoughts_and_tool_use_stand_beside_output_and_input() {
+    let call = answered(&format!(r#"{{"id":"i","status":"completed","model":"m",{USAGE}}}"#));
+    assert_eq!((call.usage.input_tokens, call.usage.output_tokens), (Some(13), Some(213)));
+    assert_eq!((call.usage.cache_read_input_tokens, call.usage.reasoning_output_tokens), (Some(0), Some(200)));
+    assert_eq!(call.response.finish_reasons, ["completed"]);
+}
+
+#[test]
+fn both_revisions_give_the_same_parts() {
+    let outputs = answered(
+        r#"{"status":"requires_action","outputs":[{"type":"thought","summary":[{"type":"text","text":"Hm"}]},{"type":"text","text":"Hi"},{"type":"function_call","id":"f","name":"open","arguments":{"x":1}}]}"#,
+    );
+    let steps = answered(
+        r#"{"status":"requires_action","steps":[{"type":"thought","summary":[{"type":"text","text":"Hm"}]},{"type":"model_output","content":[{"type":"text","text":"Hi"}]},{"type":"function_call","id":"f","name":"open","arguments":{"x":1}}]}"#,
+    );
+    let old = stream(
+        &[
+            r#"{"event_type":"interaction.start","interaction":{"id":"i","status":"in_progress"}}"#,
+            r#"{"event_type":"content.start","index":0,"content":{"type":"thought"}}"#,
+            r#"{"event_type":"content.delta","index":0,"delta":{"type":"thought_summary","content":{"type":"text","text":"Hm"}}}"#,
+            r#"{"event_type":"content.delta","index":1,"delta":{"type":"text","text":"H"}}"#,
+            r#"{"event_type":"content.delta","index":1,"delta":{"type":"text","text":"i"}}"#,
+            r#"{"event_type":"content.delta","index":2,"delta":{"type":"function_call","id":"f","name":"open","arguments":{"x":1}}}"#,
+            r#"{"event_type":"interaction.complete","interaction":{"id":"i","status":"requires_action"}}"#,
+        ],
+        false,
+    );
+    assert_eq!(outputs.content.output_messages, steps.content.output_messages);
+    assert_eq!(outputs.content.output_messages, old.content.output_messages);
+    assert_eq!(old.response.finish_reasons, ["requires_action"]);
+    assert_eq!(old.estimation.output_tool_calls, 1);
+}
+
+#[test]
+fn counts_and_searches_before_a_gap_are_not_final() {
+    let search = r#"{"event_type":"step.delta","index":1,"delta":{"type":"google_search_call","arguments":{"queries":["a","b"]}}}"#;
+    assert_eq!(stream(&[search, search], false).usage.web_search_requests, Some(4));
+    assert_eq!(stream(&[search], true).usage.web_search_requests, None);
+}
+
+#[test]
+fn a_failure_is_told_by_an_event_or_by_the_status() {
+    let event = stream(&[r#"{"event_type":"error","error":{"code":"gateway_timeout","message":"late"}}"#], false);
+    assert_eq!(event.outcome.error_type.as_deref(), Some("gateway_timeout"));
+    assert_eq!(stream(&[r#"{"event_type":"error"}"#], false).outcome.error_type.as_deref(), Some("error"));
+    assert_eq!(answered(r#"{"status":"failed"}"#).outcome.error_type.as_deref(), Some("failed"));
+}
+
+#[test]
+fn every_form_of_input_becomes_messages() {
+    let text = |content: &str| Part::Text { content: content.into() };
+    for (input, want) in [
+        (r#""q""#, vec![("user", vec![text("q")])]),
+        (r#"{"type":"text","text":"q"}"#, vec![("user", vec![text("q")])]),
+        (r#"[{"type":"text","text":"q"},{"type":"text","text":"r"}]"#, vec![("user", vec![text("q"), text("r")])]),
+        (
+            r#"[{"role":"user","content":"q"},{"role":"model","content":[{"type":"text","text":"a"}]}]"#,
+            vec![("user", vec![text("q")]), ("assistant", vec![text("a")])],
+        ),
+        (
+            r#"[{"type":"user_input","content":[{"type":"text","text":"q"}]},{"type":"function_result","call_id":"f","result":"x"}]"#,
+            vec![
+                ("user", vec![text("q")]),
+                ("tool", vec![Part::ToolCallResponse { id: Some("f".into()), response: serde_json::json!("x") }]),
+            ],
+        ),
+    ] {
+        let call = asked(&format!(r#"{{"model":"m","input":{input}}}"#));
+        let have: Vec<_> = call.content.input_messages.iter().map(|message| (message.role.as_str(), message.parts.clone())).collect();
+        assert_eq!(have, want, "{input}");
+    }
+}
+
+#[test]
+fn hostile_bodies_give_no_number_and_no_panic() {
+    for body in [
+        "[]",
+        "null",
+        r#"{"steps":{"type":"text"},"outputs":[1,null,{"type":{}}],"usage":[]}"#,
+        r#"{"usage":{"total_input_tokens":-1,"total_output_tokens":1e300}}"#,
+        r#"{"event_type":"step.delta","index":-5,"delta":{"type":"arguments_delta","partial_arguments":7}}"#,
+        r#"{"event_type":"step.delta","index":281474976710656,"delta":{"type":"text","text":"x"}}"#,
+        r#"{"input":[[[]],{"content":{"content":{}}}],"tools":[1],"generation_config":"x"}"#,
+    ] {
+        assert!(answered(body).usage.is_absent() && stream(&[body], false).usage.is_absent(), "{body}");
+        asked(body);
+    }
+}

@@ -1,0 +1,180 @@
+//! OpenAI's chat completions at paths of the vendors' own, which only the host (or a header) makes known: Writer, Portkey's stored prompts,
+//! Mistral's agents, Databricks' serving endpoints, Snowflake's inference.
+
+use super::{
+    Dialect, StreamFrame,
+    hosts::is_for,
+    lenient::{Flag, Raw, Text, Unreadable, clip, lenient_object, parse},
+    openai_chat::{OpenAiChat, request::read as read_chat},
+};
+use crate::{
+    call::{CallBuilder, Operation, PartKind, PartSlot, ProviderName},
+    http::RequestHead,
+};
+
+pub(super) struct HostedChat;
+
+/// A name in a path is kept to this length.
+const NAME_BYTES: usize = 256;
+
+/// Where the path is one of these.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place<'a> {
+    Writer,
+    /// A stored prompt's id.
+    Portkey(&'a str),
+    MistralAgents,
+    /// The endpoint's name, which stands for a model.
+    Databricks(&'a str),
+    Snowflake,
+}
+
+impl Dialect for HostedChat {
+    fn name(&self) -> ProviderName {
+        ProviderName::of("openai")
+    }
+
+    /// Their hosts say enough.
+    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
+        &[("/agents/completions", Operation::Chat), ("/cortex/inference:complete", Operation::Chat)]
+    }
+
+    fn claims(&self, head: &RequestHead) -> Option<Operation> {
+        place(head).filter(|_| head.method == "POST").map(|_| Operation::Chat)
+    }
+
+    /// What stands for a model need not be in the body.
+    fn resembles(&self, call: &CallBuilder) -> bool {
+        call.request.model.is_some() || call.request.prompt_name.is_some() || call.estimation.input_messages > 0
+    }
+
+    fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
+        match place(head) {
+            Some(Place::Databricks(endpoint)) => call.request.model = Some(clip(endpoint, NAME_BYTES).to_owned()),
+            Some(Place::Portkey(prompt)) => call.request.prompt_name = Some(clip(prompt, NAME_BYTES).to_owned()),
+            // Without a word it streams.
+            Some(Place::Snowflake) => call.request.stream = true,
+            Some(Place::Writer | Place::MistralAgents) | None => {}
+        }
+    }
+
+    fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
+        let (unless_told, endpoint) = (call.request.stream, call.request.model.take());
+        read_chat(body, call)?;
+        call.request.model = endpoint.or_else(|| call.request.model.take());
+        let request: Told<'_> = parse(body)?;
+        call.request.stream = request.stream.0.unwrap_or(unless_told);
+        // A completion's or an embedding's input: serving endpoints take those too.
+        for text in [request.prompt.text(), request.input.text()].into_iter().flatten() {
+            call.estimation.input.push(&text);
+        }
+        Ok(())
+    }
+
+    fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
+        OpenAiChat.response(body, call)?;
+        snowflake_tools(body, call);
+        Ok(())
+    }
+
+    fn chunk(&self, frame: &StreamFrame<'_>, call: &mut CallBuilder) {
+        OpenAiChat.chunk(frame, call);
+        snowflake_tools(frame.data, call);
+    }
+
+    fn stream_end(&self, gap: bool, call: &mut CallBuilder) {
+        OpenAiChat.stream_end(gap, call);
+    }
+}
+
+fn place(head: &RequestHead) -> Option<Place<'_>> {
+    let path = head.path.trim_end_matches('/');
+    if path == "/v1/chat" && is_for(head, "writer") {
+        return Some(Place::Writer);
+    }
+    if let Some((_, rest)) = path.split_once("/prompts/") {
+        let prompt = rest.strip_suffix("/completions").filter(|prompt| !prompt.contains('/'));
+        let portkey = is_for(head, "portkey") || head.headers.text("x-portkey-api-key").is_some();
+        return prompt.filter(|_| portkey).map(Place::Portkey);
+    }
+    if path.ends_with("/v1/agents/completions") {
+        return Some(Place::MistralAgents);
+    }
+    if let Some(endpoint) = path.strip_prefix("/serving-endpoints/").and_then(|rest| rest.strip_suffix("/invocations")) {
+        return Some(endpoint).filter(|_| is_for(head, "databricks")).map(Place::Databricks);
+    }
+    path.ends_with("/cortex/inference:complete").then_some(Place::Snowflake)
+}
+
+lenient_object! {
+    struct Told<'a> {
+        "stream" => stream: Flag,
+        "prompt" => prompt: Raw<'a>,
+        "input" => input: Raw<'a>,
+    }
+}
+
+lenient_object! {
+    struct Completion<'a> {
+        "choices" => choices: Raw<'a>,
+    }
+}
+
+lenient_object! {
+    struct Choice<'a> {
+        "message" => message: Said<'a>,
+        "delta" => delta: Said<'a>,
+    }
+}
+
+lenient_object! {
+    /// Snowflake's tool calls: a delta is one itself, a message has a list.
+    struct Said<'a> {
+        "type" => kind: Text<'a>,
+        "tool_use_id" => tool_use_id: Text<'a>,
+        "name" => name: Text<'a>,
+        "input" => input: Raw<'a>,
+        "content_list" => content_list: Raw<'a>,
+    }
+}
+
+lenient_object! {
+    struct Listed<'a> {
+        "type" => kind: Text<'a>,
+        "tool_use" => tool_use: Said<'a>,
+    }
+}
+
+/// Above those of OpenAI's format.
+const FIRST_TOOL_USE: PartSlot = PartSlot(1 << 32);
+
+fn snowflake_tools(body: &[u8], call: &mut CallBuilder) {
+    if call.provider().as_str() != "snowflake_cortex" {
+        return;
+    }
+    let Ok(completion) = parse::<Completion<'_>>(body) else { return };
+    completion.choices.for_each(|choice: Choice<'_>| {
+        if choice.delta.kind.as_str() == Some("tool_use") {
+            return tool_use(&choice.delta, call);
+        }
+        choice.message.content_list.for_each(|listed: Listed<'_>| {
+            if listed.kind.as_str() == Some("tool_use") {
+                tool_use(&listed.tool_use, call);
+            }
+        });
+    });
+}
+
+/// A stream says id and name in the first piece and continues the input as text.
+fn tool_use(said: &Said<'_>, call: &mut CallBuilder) {
+    const ANSWER: u32 = 0;
+    let last = call.last_slot(ANSWER).filter(|slot| *slot >= FIRST_TOOL_USE);
+    let slot = match last {
+        Some(last) if said.tool_use_id.filled().is_none() => last,
+        Some(last) => PartSlot(last.0.saturating_add(1)),
+        None => FIRST_TOOL_USE,
+    };
+    let text = said.input.text();
+    let input = text.as_deref().or_else(|| said.input.json()).unwrap_or_default();
+    call.tool_call(ANSWER, slot, PartKind::ToolCall, said.tool_use_id.filled(), said.name.filled(), input);
+}

@@ -1,0 +1,44 @@
+"""A program without any SDK: httpx over HTTP/2, every job of a line at once on one connection."""
+
+import asyncio
+import json
+
+import httpx
+
+from stand_in import base, failure, lines, prompt, report
+
+
+async def run(client, job):
+    body = {"model": job.get("model", "gpt-4o-mini"), "messages": [{"role": "user", "content": prompt(job)}]}
+    if job.get("stream"):
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    headers = {"authorization": "Bearer sk-test-not-a-real-key"} | job.get("headers", {})
+    async with client.stream("POST", base("api.openai.com") + "/v1/chat/completions", json=body, headers=headers) as answer:
+        seen = {"version": answer.http_version, "status": answer.status_code, "id": None, "events": 0}
+        if not job.get("stream"):
+            seen["id"] = json.loads(await answer.aread()).get("id")
+            return seen
+        async for line in answer.aiter_lines():
+            if line.startswith("data: {"):
+                seen["id"] = json.loads(line[6:]).get("id") or seen["id"]
+                seen["events"] += 1
+        return seen
+
+
+async def attempt(client, job):
+    try:
+        return await run(client, job)
+    except Exception as error:
+        return failure(error)
+
+
+async def main():
+    async with httpx.AsyncClient(http2=True, http1=False, timeout=60, limits=httpx.Limits(max_connections=1)) as client:
+        pending = lines()
+        while (line := await asyncio.to_thread(next, pending, None)) is not None:
+            jobs = line if isinstance(line, list) else [line]
+            for answer in await asyncio.gather(*(attempt(client, job) for job in jobs)):
+                report(answer)
+
+
+asyncio.run(main())
