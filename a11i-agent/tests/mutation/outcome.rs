@@ -56,6 +56,7 @@ impl Outcome {
             Output::Estimate(call) => finished.push(Pipeline::finish(&kept, *call, None)),
             Output::Notice(_) => notices += 1,
             Output::Mcp(_)
+            | Output::McpSession(_)
             | Output::WhoIs(_)
             | Output::Forgotten(_)
             | Output::Verdict { .. }
