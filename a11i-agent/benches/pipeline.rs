@@ -91,6 +91,7 @@ impl<'e> Through<'e> {
             }
             Output::Estimate(_)
             | Output::Mcp(_)
+            | Output::McpSession(_)
             | Output::Notice(_)
             | Output::WhoIs(_)
             | Output::Forgotten(_)

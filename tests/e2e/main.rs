@@ -30,6 +30,7 @@ mod gateway;
 mod go;
 mod guest;
 mod http2;
+mod instrumented;
 mod instruments;
 mod keep_alive;
 mod large_prompt;

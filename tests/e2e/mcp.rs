@@ -1,9 +1,10 @@
 //! Tools over MCP, with the official SDK at both ends: every request is told once by each end, with its tool and its failure.
 
 use a11i_tests::{
-    agent::{Agent, AgentOptions},
+    agent::{Agent, AgentOptions, PATIENCE},
     kernel,
     observed::ObservedCall,
+    otlp_sink::{OtlpSink, Received},
     provider_stub::ProviderStub,
     requirement,
     serial::one_at_a_time,
@@ -19,7 +20,9 @@ async fn tools_are_seen(transport: &str, path: &str, mode: &str, handshake: &[&s
     let Some(python) = requirement::met(Python::with_packages().await) else { return };
     let stub = ProviderStub::start();
     let way = if kernel::has_kprobes() { "kprobes" } else { "tracepoints" };
-    let Some(agent) = Agent::start_with(AgentOptions::default().env("A11I_CAPTURE_SOCKETS", way)).await else { return };
+    let sink = OtlpSink::start();
+    let options = AgentOptions::default().env("A11I_CAPTURE_SOCKETS", way).export_to(&sink, "http/protobuf");
+    let Some(agent) = Agent::start_with(options).await else { return };
     let mut server = python.start(Script::McpServer, &stub);
     let port =
         server.run_one(&json!({ "transport": transport })).await.get("port").and_then(Value::as_u64).expect("the server says its port");
@@ -51,7 +54,23 @@ async fn tools_are_seen(transport: &str, path: &str, mode: &str, handshake: &[&s
         }
     }
     client.finish().await;
+    if handshake.contains(&"initialize") {
+        for (kind, pid) in [("client", client_pid), ("server", server_pid)] {
+            session_has_a_length(&sink, kind, pid).await;
+        }
+    }
     server.finish().await;
+}
+
+/// The client has ended its session; its server goes on.
+async fn session_has_a_length(sink: &OtlpSink, kind: &str, pid: u32) {
+    let (name, pid) = (format!("mcp.{kind}.session.duration"), json!(pid));
+    let of = |received: &Received| {
+        received.metrics.iter().find(|point| point.name == name && point.resource.get("process.pid") == Some(&pid)).cloned()
+    };
+    let point = sink.wait(&name, PATIENCE, of).await;
+    assert!(point.count == 1 && point.sum > 0.0 && point.attributes.contains_key("mcp.protocol.version"), "{point:#?}");
+    assert_eq!(point.attributes.get("error.type"), None, "{point:#?}");
 }
 
 #[tokio::test]

@@ -141,6 +141,7 @@ pub(crate) fn pipeline(content: ContentPolicy) -> Pipeline {
         cost: CostSettings { enabled: true, unknown_hosts: UnknownHosts::Unpriced, today: TODAY },
         content,
         trace_correlation: true,
+        instrumented: a11i_agent::sampling::InstrumentedPolicy::default(),
         flows: DEFAULT_FLOWS,
     })
 }

@@ -1,6 +1,8 @@
-//! [`McpMessage`]: one request or notification of the Model Context Protocol and what became of it.
+//! [`McpMessage`]: one request or notification of the Model Context Protocol and what became of it; [`McpSession`]: how long they went on.
 
 use std::sync::Arc;
+
+use a11i_common::identity::BootTime;
 
 use super::{CaptureFacts, Completeness, Correlation, Outcome, Role, ServerAddress, SocketPeer, Timing};
 use crate::owner::Owner;
@@ -48,4 +50,19 @@ impl McpMessage {
     pub fn target(&self) -> Option<&str> {
         self.tool.as_deref().or(self.prompt.as_deref())
     }
+}
+
+/// A session that is over and was seen from its beginning on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct McpSession {
+    pub owner: Arc<Owner>,
+    pub role: Role,
+    pub server: ServerAddress,
+    /// As agreed.
+    pub protocol_version: Option<String>,
+    /// Where it did not end by itself: the status that told so.
+    pub error_type: Option<String>,
+    /// First byte of the `initialize` that opened it.
+    pub start: BootTime,
+    pub end: BootTime,
 }

@@ -19,7 +19,7 @@ pub use choice::{PartKind, PartSlot};
 pub use completeness::{Completeness, LossCauses};
 pub use content_gaps::{ContentGaps, STALL_NANOS};
 pub use deferred::DeferredAnswers;
-pub use mcp::McpMessage;
+pub use mcp::{McpMessage, McpSession};
 pub use message::{Message, Modality, Part, ToolDefinition};
 pub use record::{
     CaptureFacts, CaptureLibrary, CaptureMethod, Content, Correlation, EstimationText, LlmCall, Operation, Outcome, OutputType,

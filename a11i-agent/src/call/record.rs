@@ -334,6 +334,8 @@ pub struct Correlation {
     pub outer: Option<SpanIdentity>,
     /// The logical call is billed at another of its hops.
     pub is_hop: bool,
+    /// The program reports this call itself: `a11i.duplicate_of_sdk`.
+    pub is_duplicate: bool,
 }
 
 /// A span that a11i will write.

@@ -128,7 +128,8 @@ pub(super) fn replay(common: &Common, args: &ReplayArgs) -> Result<ExitCode> {
                 Output::Estimate(call) => finished.push(Pipeline::finish(&settings, *call, Some(&BytePairCounter))),
                 Output::Mcp(message) => messages.push(*message),
                 // No kernel half is told anything.
-                Output::Notice(_)
+                Output::McpSession(_)
+                | Output::Notice(_)
                 | Output::WhoIs(_)
                 | Output::Forgotten(_)
                 | Output::Verdict { .. }

@@ -76,6 +76,11 @@ impl fmt::Display for Config {
             }
         }
         writeln!(f, "sampler:\n  type: {}\n  ratio: {}", self.sampler.standard_name(), self.sampler.ratio)?;
+        writeln!(f, "instrumented: {}", self.instrumented.mode.as_str())?;
+        if !self.instrumented.programs.is_empty() {
+            let list: Vec<String> = self.instrumented.programs.iter().map(|name| quoted(name)).collect();
+            writeln!(f, "instrumented_programs: [{}]", list.join(", "))?;
+        }
         writeln!(f, "containment: {}", if self.containment { "on" } else { "off" })?;
         if let Some(path) = &self.run_folder {
             writeln!(f, "run_folder: {}", quoted(&path.to_string_lossy()))?;

@@ -17,6 +17,8 @@ pub(super) const KEYS: &[&str] = &[
     "cost.unknown_hosts",
     "guard.hits_per_second",
     "health_port",
+    "instrumented",
+    "instrumented_programs",
     "log_level",
     "metrics.exporter",
     "metrics.interval",

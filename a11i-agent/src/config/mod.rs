@@ -22,7 +22,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{cost::UnknownHosts, export::semconv::Semconv, redaction::ContentPolicy, sampling::Sampler};
+use crate::{
+    cost::UnknownHosts,
+    export::semconv::Semconv,
+    redaction::ContentPolicy,
+    sampling::{InstrumentedPolicy, Sampler},
+};
 
 /// Every value checked. `Display` prints it as YAML that would be read back as the same (secrets masked).
 #[derive(Clone, PartialEq, Debug)]
@@ -59,6 +64,8 @@ pub struct Config {
     pub sampler: Sampler,
     /// Read trace context from requests.
     pub trace_correlation: bool,
+    /// `instrumented` and `instrumented_programs`: calls that their programs report themselves.
+    pub instrumented: InstrumentedPolicy,
     /// Whether the agent gives up what it does not need after its start.
     pub containment: bool,
     /// `run_folder`: where lock and admin socket are, instead of the host's `/run/a11i`.

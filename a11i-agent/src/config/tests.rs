@@ -218,6 +218,20 @@ fn sampling_has_its_older_names() {
 }
 
 #[test]
+fn programs_with_instrumentation_of_their_own_are_named_in_a_list_or_a_variable() {
+    let config = from_yaml("instrumented: metrics_only\ninstrumented_programs: [checkout, node]\n", &[]).unwrap();
+    assert_eq!(config.instrumented.mode, crate::sampling::Instrumented::MetricsOnly);
+    let variables = [("A11I_INSTRUMENTED", "suppress"), ("A11I_INSTRUMENTED_PROGRAMS", "checkout, node")];
+    let from_variables = from_env(&variables).unwrap();
+    assert_eq!(from_variables.instrumented.programs, config.instrumented.programs);
+    let printed = from_variables.to_string();
+    assert!(printed.contains("instrumented: suppress\ninstrumented_programs: [\"checkout\", \"node\"]\n"), "{printed}");
+    assert_eq!(from_yaml(&printed, &[]).unwrap(), from_variables);
+    let mistakes = mistakes_of(from_yaml("instrumented: never\n", &[]));
+    assert!(mistakes[0].contains("child") && mistakes[0].contains("suppress"), "{mistakes:?}");
+}
+
+#[test]
 fn paths_of_own_providers_name_a_dialect_and_the_end_of_a_path() {
     let config = from_env(&[("A11I_PROVIDERS_PATHS", "/ask=openai.chat,/see=openai.images")]).unwrap();
     let paths: Vec<_> = config.provider_paths.iter().map(|rule| (rule.path.as_str(), rule.dialect.as_str())).collect();

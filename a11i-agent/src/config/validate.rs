@@ -8,7 +8,12 @@ use super::{
     otlp,
     raw::{Entry, Mistake, Mistakes, NodeKind, Origin, RawConfig},
 };
-use crate::{cost::UnknownHosts, export::semconv::Semconv, redaction::ContentPolicy, sampling::Sampler};
+use crate::{
+    cost::UnknownHosts,
+    export::semconv::Semconv,
+    redaction::ContentPolicy,
+    sampling::{Instrumented, InstrumentedPolicy, Sampler},
+};
 
 /// Checks everything; `mistakes` are those of reading.
 pub(super) fn check(raw: &RawConfig, mistakes: Vec<Mistake>) -> Result<Config, Mistakes> {
@@ -41,6 +46,10 @@ pub(super) fn check(raw: &RawConfig, mistakes: Vec<Mistake>) -> Result<Config, M
         shutdown_timeout: c.duration("shutdown_timeout", Duration::from_secs(5), Duration::ZERO),
         sampler: sampler(&mut c),
         trace_correlation: c.boolean("trace_correlation", true),
+        instrumented: InstrumentedPolicy {
+            mode: c.choice("instrumented", Instrumented::CHOICES, Instrumented::Child),
+            programs: c.list("instrumented_programs").into(),
+        },
         containment: c.boolean("containment", true),
         run_folder: run_folder(&mut c),
     };

@@ -210,6 +210,7 @@ fn by_modality(tokens: &ModalityTokens, [text, image, audio]: [&'static str; 3],
 }
 
 fn cost(redacted: &RedactedCall, out: &mut Attributes) {
+    duplicate(redacted.call(), out);
     if let Some(cost) = redacted.cost() {
         out.push(a11i::COST_USD, cost.total.as_usd());
         if let Some(parts) = &cost.parts {
@@ -224,6 +225,13 @@ fn cost(redacted: &RedactedCall, out: &mut Attributes) {
     }
     out.push_some(a11i::COST_HOP, redacted.hop_cost().map(|cost| cost.total.as_usd()));
     out.push_some(a11i::CONTEXT_SATURATION, saturation(redacted));
+}
+
+/// What its program reports itself says so, on spans and on metrics.
+pub(super) fn duplicate(call: &LlmCall, out: &mut Attributes) {
+    if call.correlation.is_duplicate {
+        out.push(a11i::DUPLICATE_OF_SDK, true);
+    }
 }
 
 fn non_zero(amount: NanoUsd) -> Option<f64> {

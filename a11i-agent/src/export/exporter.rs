@@ -25,6 +25,7 @@ use super::{
     value::Attributes,
 };
 use crate::{
+    call::McpSession,
     clock::Clock,
     config::Config,
     owner::Owner,
@@ -154,12 +155,18 @@ impl ExporterHandle {
     /// Takes a finished call. Never waits: what does not fit is dropped and counted. `ids` are those shown elsewhere for this call.
     pub fn offer(&self, redacted: &RedactedCall, ids: SpanIds) {
         let shared = &self.shared;
-        if shared.exports_metrics {
-            shared.record_metrics(|metrics, now| metrics.record(redacted, now));
-        }
+        self.offer_metrics(redacted);
         self.offer_span(&redacted.call().owner, ids, |cached| {
             SpanRecord::with_resource(redacted, ids, shared.clock.offset(), shared.resources.layer, cached)
         });
+    }
+
+    /// The same of a call without a span.
+    pub fn offer_metrics(&self, redacted: &RedactedCall) {
+        let shared = &self.shared;
+        if shared.exports_metrics {
+            shared.record_metrics(|metrics, now| metrics.record(redacted, now));
+        }
     }
 
     /// The same of an MCP message.
@@ -171,6 +178,13 @@ impl ExporterHandle {
         self.offer_span(&redacted.message().owner, ids, |cached| {
             SpanRecord::of_mcp_with_resource(redacted, ids, shared.clock.offset(), cached)
         });
+    }
+
+    /// Counts an MCP session.
+    pub fn offer_mcp_session(&self, session: &McpSession) {
+        if self.shared.exports_metrics {
+            self.shared.record_metrics(|metrics, now| metrics.record_mcp_session(session, now));
+        }
     }
 
     fn offer_span(&self, owner: &Arc<Owner>, ids: SpanIds, record: impl FnOnce(Arc<Attributes>) -> SpanRecord) {

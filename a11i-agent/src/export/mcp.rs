@@ -10,7 +10,7 @@ use super::{
     value::{Attributes, VALUE_BYTES, Value, cut},
 };
 use crate::{
-    call::{McpMessage, Role},
+    call::{McpMessage, McpSession, Role, ServerAddress},
     redaction::RedactedMcp,
 };
 
@@ -69,10 +69,21 @@ pub(super) fn identity(message: &McpMessage, out: &mut Attributes) {
     out.push_some(mcp::PROTOCOL_VERSION, message.protocol_version.as_deref().map(Value::foreign));
     out.push_some(general::ERROR_TYPE, message.outcome.error_type.as_deref().map(Value::foreign));
     out.push_some(mcp::RPC_RESPONSE_STATUS_CODE, message.status_code.map(|code| code.to_string()));
+    network(message.role, &message.server, out);
+}
+
+/// What the metric of a session has.
+pub(super) fn session_identity(session: &McpSession, out: &mut Attributes) {
+    out.push_some(mcp::PROTOCOL_VERSION, session.protocol_version.as_deref().map(Value::foreign));
+    out.push_some(general::ERROR_TYPE, session.error_type.as_deref().map(Value::foreign));
+    network(session.role, &session.server, out);
+}
+
+fn network(role: Role, server: &ServerAddress, out: &mut Attributes) {
     out.push(mcp::NETWORK_TRANSPORT, "tcp");
     out.push(mcp::NETWORK_PROTOCOL_NAME, "http");
-    if let (Role::Client, Some(address)) = (message.role, &message.server.address) {
+    if let (Role::Client, Some(address)) = (role, &server.address) {
         out.push(general::SERVER_ADDRESS, Value::foreign(address));
-        out.push_some(general::SERVER_PORT, message.server.port.map(i64::from));
+        out.push_some(general::SERVER_PORT, server.port.map(i64::from));
     }
 }

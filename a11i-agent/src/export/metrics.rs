@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
 use a11i_common::identity::ProcessId;
 
 use super::{
-    attributes::{identity, is_openai, response_openai, usage_source},
+    attributes::{duplicate, identity, is_openai, response_openai, usage_source},
     histogram::{Histogram, MCP_SECONDS, SECONDS, SERVER_FIRST_TOKEN, SERVER_PER_TOKEN, TOKENS},
     mcp,
     resource::ResourceBuilder,
@@ -13,7 +13,7 @@ use super::{
     value::{Attributes, Value, cut},
 };
 use crate::{
-    call::{LlmCall, McpMessage, ModalityTokens, Operation, Role, Usage},
+    call::{LlmCall, McpMessage, McpSession, ModalityTokens, Operation, Role, Usage},
     owner::Owner,
     redaction::{RedactedCall, RedactedMcp},
 };
@@ -55,6 +55,8 @@ pub(crate) enum Metric {
     CostUsd,
     McpClientOperationDuration,
     McpServerOperationDuration,
+    McpClientSessionDuration,
+    McpServerSessionDuration,
     UnrecognisedRequests,
 }
 
@@ -126,6 +128,12 @@ impl Metric {
                 "Duration of an MCP request or notification, as its receiver saw it.",
                 MCP_SECONDS,
             ),
+            Self::McpClientSessionDuration => {
+                histogram("mcp.client.session.duration", "s", "Duration of an MCP session, as its client saw it.", MCP_SECONDS)
+            }
+            Self::McpServerSessionDuration => {
+                histogram("mcp.server.session.duration", "s", "Duration of an MCP session, as its server saw it.", MCP_SECONDS)
+            }
             Self::UnrecognisedRequests => Definition {
                 name: a11i::UNRECOGNISED_REQUESTS,
                 unit: "{request}",
@@ -200,6 +208,11 @@ impl Metrics {
     /// Counts an MCP message.
     pub(crate) fn record_mcp(&mut self, redacted: &RedactedMcp, now_unix_nanos: u64) -> Overflow {
         self.add(&redacted.message().owner, measure_mcp(redacted.message()), now_unix_nanos)
+    }
+
+    /// Counts an MCP session.
+    pub(crate) fn record_mcp_session(&mut self, session: &McpSession, now_unix_nanos: u64) -> Overflow {
+        self.add(&session.owner, measure_mcp_session(session), now_unix_nanos)
     }
 
     fn add(&mut self, owner: &Arc<Owner>, measured: Measured, now_unix_nanos: u64) -> Overflow {
@@ -307,6 +320,7 @@ fn measure(redacted: &RedactedCall, layer: Semconv) -> Measured {
     if is_openai(call) && call.role == Role::Client {
         response_openai(call, layer, &mut base);
     }
+    duplicate(call, &mut base);
     let base = short(&base);
     let mut failed = base.clone();
     failed.push_some(general::ERROR_TYPE, call.outcome.error_type.as_deref().map(|e| Value::from(cut(e, TEXT_BYTES).to_owned())));
@@ -326,6 +340,7 @@ fn measure(redacted: &RedactedCall, layer: Semconv) -> Measured {
     // A served call is paid for by its client; counting both ends would bill it twice.
     if let Some(cost) = redacted.cost().filter(|_| call.role == Role::Client) {
         let mut attributes = short_identity(call, layer);
+        duplicate(call, &mut attributes);
         attributes.push(a11i::COST_SOURCE, cost.source.as_str());
         attributes.push_some(a11i::USAGE_SOURCE, (!call.usage.is_absent()).then(|| usage_source(call.usage.source)));
         out.push((Metric::CostUsd, attributes, Measurement::NanoUsd(cost.total.0)));
@@ -341,6 +356,16 @@ fn measure_mcp(message: &McpMessage) -> Measured {
         Role::Server => Metric::McpServerOperationDuration,
     };
     vec![(metric, short(&attributes), seconds(message.timing.end.nanos_since(message.timing.start)))]
+}
+
+fn measure_mcp_session(session: &McpSession) -> Measured {
+    let mut attributes = Attributes::default();
+    mcp::session_identity(session, &mut attributes);
+    let metric = match session.role {
+        Role::Client => Metric::McpClientSessionDuration,
+        Role::Server => Metric::McpServerSessionDuration,
+    };
+    vec![(metric, short(&attributes), seconds(session.end.nanos_since(session.start)))]
 }
 
 /// Up to 1.41, and what is no inference in the latest layer.

@@ -144,6 +144,50 @@ fn too_many_processes_share_a_resource_and_idle_ones_are_forgotten() {
 }
 
 #[test]
+fn what_its_program_reports_itself_has_marked_series() {
+    let mut priced = samples::chat();
+    priced.call.correlation.is_duplicate = true;
+    let mut metrics = metrics(Semconv::V1_41);
+    record(&mut metrics, &priced);
+    record(&mut metrics, &samples::chat());
+    let collected = metrics.collect(1);
+    for (metric, series) in &collected[0].series {
+        let marked = series.keys().filter(|key| key.get("a11i.duplicate_of_sdk") == Some(&Value::Bool(true))).count();
+        assert_eq!(marked * 2, series.len(), "{metric:?}");
+    }
+}
+
+#[test]
+fn a_session_has_its_length_at_either_end_and_its_server_at_the_clients() {
+    use a11i_common::identity::BootTime;
+    let server = crate::call::ServerAddress { address: Some("tools.local".to_owned()), port: Some(8000), known_host: false };
+    let session = |role, error_type| McpSession {
+        role,
+        server: server.clone(),
+        protocol_version: Some("2025-06-18".to_owned()),
+        error_type,
+        start: BootTime(1_000_000_000),
+        end: BootTime(3_500_000_000),
+        ..McpSession::default()
+    };
+    let mut metrics = metrics(Semconv::V1_41);
+    metrics.record_mcp_session(&session(Role::Client, None), 1);
+    metrics.record_mcp_session(&session(Role::Server, Some("404".to_owned())), 1);
+    let collected = metrics.collect(1);
+    let of = |metric: Metric| collected[0].series[&metric].iter().next().unwrap();
+    let text = |attributes: &Attributes, name: &str| attributes.get(name).and_then(Value::as_str).map(str::to_owned);
+    for (metric, error, address) in
+        [(Metric::McpClientSessionDuration, None, Some("tools.local")), (Metric::McpServerSessionDuration, Some("404"), None)]
+    {
+        let (attributes, point) = of(metric);
+        assert_eq!(text(attributes, "mcp.protocol.version").as_deref(), Some("2025-06-18"));
+        assert_eq!((text(attributes, "error.type").as_deref(), text(attributes, "server.address").as_deref()), (error, address));
+        let Point::Histogram(histogram) = point else { panic!("{point:?}") };
+        assert_eq!((histogram.count, histogram.sum), (1, 2.5));
+    }
+}
+
+#[test]
 fn what_nobody_knows_is_counted_by_host_and_path() {
     let mut metrics = metrics(Semconv::V1_41);
     for pattern in ["/v9/dreams/{id}", "/v9/dreams/{id}", "/v9/sleep"] {

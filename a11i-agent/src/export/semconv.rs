@@ -150,6 +150,8 @@ pub mod a11i {
     pub const COST_FEES_USD: &str = "a11i.cost.fees_usd";
     /// USD, double: what this hop costs of a logical call that is billed at another hop.
     pub const COST_HOP: &str = "a11i.cost.hop";
+    /// The program reports this call itself: whoever adds up costs or tokens of both counts it once. True or absent.
+    pub const DUPLICATE_OF_SDK: &str = "a11i.duplicate_of_sdk";
     /// Who said so, or how the row of the price table matched.
     pub const COST_SOURCE: &str = "a11i.cost.source";
     /// `reported`, `estimated`; only where there is usage.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{attributes::span_attributes, resource::ResourceBuilder, semconv::Semconv, value::Attributes};
 use crate::{
-    call::{Correlation, LlmCall, Role, TraceParent},
+    call::{LlmCall, Role, TraceParent},
     redaction::RedactedCall,
 };
 use a11i_common::identity::BootTime;
@@ -45,7 +45,7 @@ impl SpanIds {
     /// Ids of a call's span, random where the program's trace context does not say.
     #[cfg(feature = "host")]
     pub fn of(call: &LlmCall) -> Self {
-        let Correlation { parent, own, outer, .. } = &call.correlation;
+        let crate::call::Correlation { parent, own, outer, .. } = &call.correlation;
         let Some(own) = own else { return Self::below(*parent) };
         // The program's own span is nearer than the hop around it.
         let around = parent.map(|parent| (parent.trace_id, parent.span_id, Some(parent.sampled)));

@@ -2,7 +2,7 @@
 
 use super::{printer::Printer, tally::ProcessTally};
 use crate::{
-    call::UsageSource,
+    call::{McpSession, UsageSource},
     clock::Clock,
     config::Output as OutputFormat,
     export::{
@@ -13,7 +13,8 @@ use crate::{
         span::{SpanIds, SpanRecord},
     },
     pipeline::FinishedCall,
-    redaction::RedactedMcp,
+    redaction::{RedactedCall, RedactedMcp},
+    sampling::Instrumented,
     telemetry::{DropReason, Instruments},
 };
 
@@ -63,9 +64,24 @@ impl Outlet {
                 "no price"
             );
         }
-        self.summary.add(finished);
+        let reported = finished.reported;
+        if reported != Instrumented::Child {
+            instruments.withheld(reported);
+        }
+        if reported != Instrumented::Suppress {
+            self.summary.add(finished);
+        }
         self.tally.add(call.owner.process, call.capture, call.completeness);
-        let ids = SpanIds::of(call);
+        match (reported, &self.exporter) {
+            (Instrumented::Child, _) => self.tell(redacted, clock, instruments),
+            (Instrumented::MetricsOnly, Some(exporter)) => exporter.offer_metrics(redacted),
+            (Instrumented::MetricsOnly | Instrumented::Suppress, _) => {}
+        }
+    }
+
+    /// A span, in whatever form.
+    fn tell(&self, redacted: &RedactedCall, clock: &Clock, instruments: &Instruments) {
+        let ids = SpanIds::of(redacted.call());
         let line = match self.format {
             OutputFormat::Json => Some(json_line(&SpanRecord::new(redacted, ids, clock.offset(), &self.resources), None)),
             OutputFormat::Pretty => Some(pretty_line(redacted, clock.offset(), self.style)),
@@ -90,6 +106,12 @@ impl Outlet {
         self.print(line, instruments);
         if let Some(exporter) = &self.exporter {
             exporter.offer_mcp(redacted, ids);
+        }
+    }
+
+    pub(super) fn take_mcp_session(&self, session: &McpSession) {
+        if let Some(exporter) = &self.exporter {
+            exporter.offer_mcp_session(session);
         }
     }
 

@@ -38,6 +38,7 @@ pub(super) fn take_over(current: &mut Config, new: Config) -> Difference {
         shutdown_timeout,
         sampler,
         trace_correlation,
+        instrumented,
         containment,
         run_folder,
     } = new;
@@ -60,6 +61,7 @@ pub(super) fn take_over(current: &mut Config, new: Config) -> Difference {
     live("providers.body_shape", mem::replace(&mut current.body_shape, body_shape) != body_shape);
     live("sampler", mem::replace(&mut current.sampler, sampler) != sampler);
     live("trace_correlation", mem::replace(&mut current.trace_correlation, trace_correlation) != trace_correlation);
+    live("instrumented", mem::replace(&mut current.instrumented, instrumented.clone()) != instrumented);
     live("shutdown_timeout", mem::replace(&mut current.shutdown_timeout, shutdown_timeout) != shutdown_timeout);
     let fixed = [
         ("output", current.output != output),

@@ -98,6 +98,7 @@ pub fn pipeline_settings(config: &Config, content: ContentPolicy) -> Result<Pipe
         cost: CostSettings { enabled: config.cost.enabled, unknown_hosts: config.cost.unknown_hosts, today: today() },
         content,
         trace_correlation: config.trace_correlation,
+        instrumented: config.instrumented.clone(),
         flows: DEFAULT_FLOWS,
     })
 }

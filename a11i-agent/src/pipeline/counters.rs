@@ -28,6 +28,10 @@ pub struct PipelineCounters {
     pub calls_without_owner: u64,
     /// Owners that were forgotten because too many were kept.
     pub owners_evicted: u64,
+    /// Processes of which it was forgotten that they report their calls themselves, or may: too many had calls.
+    pub instrumented_forgotten: u64,
+    /// MCP sessions whose end was not seen: they have no length.
+    pub mcp_sessions_forgotten: u64,
     pub exchanges: ExchangeCounters,
 }
 

@@ -19,7 +19,9 @@ use crate::{
     flow::{DataPiece, Ended, FlowId, Gap, Reassembly, Segment, SegmentBody},
     http::{Connection, ConnectionNotice, ExchangeId, HttpEventKind, RequestHead},
     owner::cache::{Known, OwnerCache},
-    provider::{ConnectionContext, Exchanges, McpExchanges, McpSink, McpTold, OpenCall, PendingRequests},
+    provider::{
+        ConnectionContext, Exchanges, ExportTold, McpExchanges, McpSink, McpTold, OpenCall, OwnTelemetry, PendingRequests, TelemetryExports,
+    },
     verdict::{Seen, Told, Verdict},
 };
 
@@ -28,6 +30,7 @@ pub(super) struct Flow {
     pub(super) http: Connection,
     pub(super) exchanges: Exchanges,
     pub(super) mcp: McpExchanges,
+    pub(super) exports: TelemetryExports,
     /// No other flow has it.
     pub(super) number: u64,
     pub(super) context: ConnectionContext,
@@ -77,6 +80,7 @@ pub(super) struct Desk {
     pub(super) ended: Ended,
     /// MCP requests whose answers come another way.
     pub(super) pending: PendingRequests,
+    pub(super) own_telemetry: OwnTelemetry,
     pub(super) hops: Hops,
     pub(super) flows_begun: u64,
     pub(super) deferred: DeferredAnswers,
@@ -111,7 +115,20 @@ impl Desk {
     pub(super) fn run(&mut self, flow: &mut Flow, sink: Sink<'_>, act: impl FnOnce(&mut Reassembly, &mut dyn FnMut(Segment<'_>))) -> Seen {
         self.look_up_owner(flow);
         let Flow {
-            reassembly, http, exchanges, mcp, number, context, owner_open, lossy, upgrade, is_shown, attachment, is_recognised, ..
+            reassembly,
+            http,
+            exchanges,
+            mcp,
+            exports,
+            number,
+            context,
+            owner_open,
+            lossy,
+            upgrade,
+            is_shown,
+            attachment,
+            is_recognised,
+            ..
         } = flow;
         let is_tls = context.capture.library != Some(CaptureLibrary::Plaintext);
         let mut answered = None;
@@ -161,6 +178,8 @@ impl Desk {
                     McpTold::Other => seen.other = true,
                     McpTold::Undecided | McpTold::Nothing => {}
                 }
+                let export = exports.handle(&event, context, &mut self.own_telemetry);
+                seen.other |= export == ExportTold::Done;
                 let (time, is_request) = (event.time, matches!(event.kind, HttpEventKind::RequestEnd(_)));
                 let mut finished = exchanges.handle(event, context);
                 while let Some(call) = finished {
@@ -176,8 +195,10 @@ impl Desk {
                     let is_call = exchanges.is_open(id);
                     if is_call {
                         mcp.forget(id);
+                        exports.forget(id);
                     }
-                    if is_call || is_certain && told == McpTold::Nothing {
+                    let is_awaited = told != McpTold::Nothing || export == ExportTold::Looking;
+                    if is_call || is_certain && !is_awaited {
                         seen.head(is_call);
                     }
                     if is_tls && !*is_shown && (shown.is_some() || is_call && is_nameless) {
@@ -188,6 +209,7 @@ impl Desk {
                 }
             });
         });
+        self.tell_mcp_sessions(sink);
         let counters = &mut self.counters;
         add(&mut counters.discarded_bytes, reassembly.discarded_bytes().saturating_sub(discarded));
         let after = exchanges.counters();
@@ -266,6 +288,7 @@ impl Desk {
             }
         });
         add_exchanges(&mut self.counters.exchanges, before, exchanges.counters());
+        self.tell_mcp_sessions(sink);
     }
 
     /// What is asked for where a request to an LLM host wants another protocol.
@@ -289,6 +312,7 @@ impl Desk {
             request_model: call.model,
             response_model: None,
         };
+        self.own_telemetry.handle_call(context.owner.process);
         let is_priced = settings.price_book.would_price(&place, call.operation, call.server.known_host, &settings.cost);
         let parent = call.parent.filter(|_| settings.trace_correlation);
         let call = OpenCall { parent, ..call.clone() };
@@ -299,6 +323,9 @@ impl Desk {
         if let Some(correlation) = self.hops.finish(key, &call, time) {
             call.correlation = correlation;
         }
+        let process = call.owner.process;
+        call.correlation.is_duplicate = self.own_telemetry.reports(process, call.role);
+        self.own_telemetry.handle_call(process);
         self.leave(Finished::Llm(Box::new(call)), owner_open, sink);
     }
 
@@ -308,6 +335,15 @@ impl Desk {
         act(&mut self.pending, &mut |message| messages.push(message));
         for message in messages {
             self.leave(Finished::Mcp(Box::new(message)), true, sink);
+        }
+        self.tell_mcp_sessions(sink);
+    }
+
+    /// Sessions that are over. They began long ago: their owners are known, or will not be.
+    fn tell_mcp_sessions(&mut self, sink: Sink<'_>) {
+        for mut session in self.pending.take_sessions() {
+            session.owner = self.owners.best(session.owner.process);
+            sink(Output::McpSession(Box::new(session)));
         }
     }
 

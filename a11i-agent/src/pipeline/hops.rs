@@ -136,7 +136,7 @@ impl Hops {
         if is_priced && !is_hop {
             self.bill_inside(key);
         }
-        Some(Correlation { parent: call.correlation.parent, own: Some(identity), outer: first, is_hop })
+        Some(Correlation { own: Some(identity), outer: first, is_hop, ..call.correlation.clone() })
     }
 
     fn bill_inside(&mut self, key: HopKey) {

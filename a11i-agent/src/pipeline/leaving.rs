@@ -116,8 +116,9 @@ impl Desk {
 
     fn go(&mut self, finished: Finished, sink: Sink<'_>) {
         match finished {
-            Finished::Llm(call) => {
+            Finished::Llm(mut call) => {
                 add(&mut self.counters.calls, 1);
+                call.correlation.is_duplicate |= self.settings.instrumented.names(&call.owner);
                 if tokens::needs_estimate(&call) {
                     sink(Output::Estimate(call));
                 } else {

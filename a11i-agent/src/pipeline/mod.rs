@@ -46,8 +46,9 @@ use crate::{
         Owner,
         cache::{Known, OwnerCache},
     },
-    provider::{PendingRequests, Routes},
+    provider::{OwnTelemetry, PendingRequests, Routes},
     redaction::{ContentPolicy, redact},
+    sampling::{Instrumented, InstrumentedPolicy},
     tokens::{self, CountedCall, TokenCounter},
     verdict::Verdict,
 };
@@ -68,6 +69,8 @@ pub struct PipelineSettings {
     pub content: ContentPolicy,
     /// Whether a trace context in the request makes the call a child of it.
     pub trace_correlation: bool,
+    /// What becomes of calls that their programs report themselves.
+    pub instrumented: InstrumentedPolicy,
     /// Sessions followed at once.
     pub flows: usize,
 }
@@ -96,8 +99,9 @@ impl Pipeline {
         let flows = Table::new(settings.flows);
         let (counters, owners, waiting) = (PipelineCounters::default(), OwnerCache::default(), VecDeque::new());
         let (ended, pending, deferred) = (Ended::default(), PendingRequests::default(), DeferredAnswers::default());
-        let hops = Hops::default();
-        Self { flows, desk: Desk { settings, counters, owners, waiting, ended, pending, deferred, hops, flows_begun: 0 } }
+        let (own_telemetry, hops) = (OwnTelemetry::default(), Hops::default());
+        let desk = Desk { settings, counters, owners, waiting, ended, pending, own_telemetry, deferred, hops, flows_begun: 0 };
+        Self { flows, desk }
     }
 
     /// Takes the next record. `ends` is asked about sessions that end with their process or for want of room.
@@ -275,7 +279,9 @@ impl Pipeline {
             None => CountedCall::as_reported(call),
         };
         let (priced, price_miss) = settings.price_book.price(counted, &settings.cost);
-        FinishedCall { call: redact(priced, policy), price_miss }
+        let call = redact(priced, policy);
+        let reported = if call.call().correlation.is_duplicate { settings.instrumented.mode } else { Instrumented::Child };
+        FinishedCall { call, price_miss, reported }
     }
 
     pub const fn settings(&self) -> &PipelineSettings {
@@ -288,7 +294,13 @@ impl Pipeline {
     }
 
     pub fn counters(&self) -> PipelineCounters {
-        PipelineCounters { flows_evicted: self.flows.evicted(), owners_evicted: self.desk.owners.evicted(), ..self.desk.counters }
+        PipelineCounters {
+            flows_evicted: self.flows.evicted(),
+            owners_evicted: self.desk.owners.evicted(),
+            instrumented_forgotten: self.desk.own_telemetry.forgotten(),
+            mcp_sessions_forgotten: self.desk.pending.sessions_forgotten(),
+            ..self.desk.counters
+        }
     }
 
     pub fn flows(&self) -> usize {
@@ -330,6 +342,7 @@ impl Pipeline {
             self.desk.forget(&id, flow, time, ends, sink);
         }
         self.desk.mcp_requests(sink, |pending, sink| pending.end_process(process, time, sink));
+        self.desk.own_telemetry.end_process(process);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     flow::{FlowId, Reassembly, Table},
     http::Connection,
     owner::{Owner, cache::Known},
-    provider::{ConnectionContext, ConnectionSocket, ExchangeLimits, Exchanges, McpExchanges},
+    provider::{ConnectionContext, ConnectionSocket, ExchangeLimits, Exchanges, McpExchanges, TelemetryExports},
     redaction::ContentPolicy,
     verdict::Told,
 };
@@ -81,6 +81,7 @@ impl Desk {
             exchanges: Exchanges::new(Arc::clone(&self.settings.routes), limits),
             number,
             mcp: McpExchanges::new(limits.keep_content),
+            exports: TelemetryExports::default(),
             context: ConnectionContext { owner, capture: CaptureFacts::of_attachment(attachment), server_name: None, socket: None },
             owner_open,
             since: time,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use a11i_common::identity::{AttachmentId, ProcessId};
 
 use crate::{
-    call::{Completeness, LlmCall},
+    call::{Completeness, LlmCall, McpSession},
     cost::PriceMiss,
     flow::FlowId,
     http::MalformedReason,
     owner::Owner,
     redaction::{RedactedCall, RedactedMcp},
+    sampling::Instrumented,
     verdict::Verdict,
 };
 
@@ -19,6 +20,8 @@ pub enum Output {
     Call(Box<FinishedCall>),
     /// An MCP request with its answer, or a notification.
     Mcp(Box<RedactedMcp>),
+    /// An MCP session is over. Nothing of it is content.
+    McpSession(Box<McpSession>),
     /// A call without usage: count its tokens elsewhere, then [`super::Pipeline::finish`] it.
     Estimate(Box<LlmCall>),
     Notice(Notice),
@@ -52,7 +55,8 @@ impl Output {
             Self::Call(finished) => finished.call.mark(missing),
             Self::Mcp(message) => message.mark(missing),
             Self::Estimate(call) => call.completeness = call.completeness.join(missing),
-            Self::Notice(_)
+            Self::McpSession(_)
+            | Self::Notice(_)
             | Self::WhoIs(_)
             | Self::Forgotten(_)
             | Self::Verdict { .. }
@@ -67,6 +71,8 @@ impl Output {
 pub struct FinishedCall {
     pub call: RedactedCall,
     pub price_miss: Option<PriceMiss>,
+    /// What is told of it, where its program reports it itself.
+    pub reported: Instrumented,
 }
 
 /// Something about a connection that nobody would know otherwise.

@@ -15,6 +15,7 @@ mod event_stream;
 mod exchange;
 mod hosts;
 mod lenient;
+mod own_telemetry;
 mod partial_json;
 mod presumption;
 mod rate_limit;
@@ -63,6 +64,7 @@ pub use body::{BODY_CAP, TAIL_CAP};
 pub use exchange::{ConnectionContext, ConnectionSocket, ExchangeCounters, ExchangeLimits, Exchanges, MAX_EXCHANGES, OpenCall};
 pub use lenient::Unreadable;
 pub use mcp::{McpExchanges, McpSink, McpTold, PendingRequests};
+pub use own_telemetry::{ExportTold, OwnTelemetry, TelemetryExports};
 pub use route::{PathRule, Route, RouteSettings, Routes, UnknownDialect, dialect_names};
 
 use crate::{

@@ -2,6 +2,10 @@
 //!
 //! Takes a call's trace id and what its caller decided, gives yes or no. The decision is the trace id's, so that all nodes decide alike for one trace.
 
+mod instrumented;
+
+pub use instrumented::{Instrumented, InstrumentedPolicy};
+
 /// `OTEL_TRACES_SAMPLER` and its argument.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Sampler {

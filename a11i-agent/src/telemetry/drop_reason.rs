@@ -24,6 +24,10 @@ pub enum DropReason {
     StreamEventDamaged,
     /// A call whose process could not be looked at, or not in time: it goes on without, and without content.
     OwnerUnknown,
+    /// That a process reports its calls itself, or may, while too many have calls: its next call begins anew.
+    InstrumentedForgotten,
+    /// The length of an MCP session whose end was not seen.
+    McpSessionForgotten,
     /// A question who a process is, while too many wait.
     OwnerQuestion,
     /// What a process states about itself, since its memory did not answer in time: it is known without.
@@ -81,7 +85,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    pub const ALL: [(Self, &'static str); 37] = [
+    pub const ALL: [(Self, &'static str); 39] = [
         (Self::RecordMalformed, "record_malformed"),
         (Self::FlowTableFull, "flow_table_full"),
         (Self::FlowExpired, "flow_expired"),
@@ -92,6 +96,8 @@ impl DropReason {
         (Self::StreamEventTooLarge, "stream_event_too_large"),
         (Self::StreamEventDamaged, "stream_event_damaged"),
         (Self::OwnerUnknown, "owner_unknown"),
+        (Self::InstrumentedForgotten, "instrumented_forgotten"),
+        (Self::McpSessionForgotten, "mcp_session_forgotten"),
         (Self::OwnerQuestion, "owner_question"),
         (Self::OwnerUnanswered, "owner_unanswered"),
         (Self::OwnerEvicted, "owner_evicted"),

@@ -8,6 +8,7 @@ use std::sync::{
 use a11i_common::event::Counter as KernelCounter;
 
 use super::DropReason;
+use crate::sampling::Instrumented;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -53,6 +54,9 @@ pub struct Instruments {
     pub incomplete_calls: Count,
     /// Calls whose tokens were estimated.
     pub estimated_calls: Count,
+    /// Calls that their programs report themselves and that left metrics only, or nothing.
+    metrics_only: Count,
+    suppressed: Count,
     /// MCP requests and notifications.
     pub mcp_messages: Count,
     /// Connections followed now.
@@ -127,6 +131,15 @@ impl Instruments {
         // The reasons are numbered from 0 in the order of `ALL`, which a test checks.
         if let Some(count) = self.drops.0.get(reason as usize) {
             count.add(number);
+        }
+    }
+
+    /// A call that its program reports itself left less than a span.
+    pub fn withheld(&self, setting: Instrumented) {
+        match setting {
+            Instrumented::Child => {}
+            Instrumented::MetricsOnly => self.metrics_only.add(1),
+            Instrumented::Suppress => self.suppressed.add(1),
         }
     }
 
@@ -210,6 +223,12 @@ impl Instruments {
             level("a11i.export.queue.bytes", "By", "Bytes of spans waiting.", &self.queue_bytes),
             level("a11i.export.metric_series", "{series}", "Series of observed processes.", &self.metric_series),
         ];
+        for (setting, count) in [(Instrumented::MetricsOnly, &self.metrics_only), (Instrumented::Suppress, &self.suppressed)] {
+            all.push(Observation {
+                label: Some(("instrumented", setting.as_str())),
+                ..counter("a11i.calls.withheld", "{call}", "Calls whose programs report them, without a span or at all.", count)
+            });
+        }
         for (cause, counter) in LOST_BYTES {
             all.push(Observation {
                 name: "a11i.capture.lost",

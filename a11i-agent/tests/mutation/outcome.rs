@@ -45,6 +45,7 @@ impl Outcome {
             cost: CostSettings { enabled: true, unknown_hosts: UnknownHosts::default(), today: 20_000 },
             content: ContentPolicy::None,
             trace_correlation: true,
+            instrumented: a11i_agent::sampling::InstrumentedPolicy::default(),
             flows: 64,
         };
         let mut finished: Vec<FinishedCall> = Vec::new();
@@ -55,6 +56,7 @@ impl Outcome {
             Output::Estimate(call) => finished.push(Pipeline::finish(&kept, *call, None)),
             Output::Notice(_) => notices += 1,
             Output::Mcp(_)
+            | Output::McpSession(_)
             | Output::WhoIs(_)
             | Output::Forgotten(_)
             | Output::Verdict { .. }

@@ -23,6 +23,7 @@ use crate::{
 pub enum Script {
     OpenAiSync,
     OpenAiAsync,
+    OpenAiInstrumented,
     AnthropicSync,
     AnthropicAsync,
     Aiohttp,
@@ -40,6 +41,7 @@ impl Script {
         match self {
             Self::OpenAiSync => "openai_sync.py",
             Self::OpenAiAsync => "openai_async.py",
+            Self::OpenAiInstrumented => "openai_instrumented.py",
             Self::AnthropicSync => "anthropic_sync.py",
             Self::AnthropicAsync => "anthropic_async.py",
             Self::Aiohttp => "aiohttp_chat.py",
@@ -106,6 +108,11 @@ impl Python {
     /// Starts a program whose every name resolves to the stand-in.
     pub fn start(&self, script: Script, stub: &ProviderStub) -> Program {
         Program::start(&mut self.command(script, stub))
+    }
+
+    /// The same with further variables.
+    pub fn start_with(&self, script: Script, stub: &ProviderStub, environment: &[(&str, String)]) -> Program {
+        Program::start(self.command(script, stub).envs(environment.iter().map(|(name, value)| (name, value))))
     }
 
     /// The interpreter, the script's path and the environment it needs: for commands that another program starts.

@@ -92,7 +92,7 @@ pub(super) fn observe(common: &Common, pid: u32, program: Vec<OsString>) -> Resu
         attendance.contain(Role::Observer);
         say(ATTACHED);
         let mut rest = Vec::new();
-        attendance.until(async { tokio::io::stdin().read_to_end(&mut rest).await }).await;
+        Box::pin(attendance.until(async { tokio::io::stdin().read_to_end(&mut rest).await })).await;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -97,7 +97,7 @@ async fn observed_here(signals: &mut Signals, config: Arc<Config>, program: &Pat
     // The process that becomes the command is there, and has nothing of what this one gives up.
     attendance.contain(Role::Launcher);
     let mut child = open(gate, watched, signals).await?;
-    attendance.until(wait(&mut child, signals)).await.context("the command's end was missed")?
+    Box::pin(attendance.until(wait(&mut child, signals))).await.context("the command's end was missed")?
 }
 
 /// As anybody else: the privileged half is this program again, through sudo.

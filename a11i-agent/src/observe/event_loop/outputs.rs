@@ -28,6 +28,7 @@ impl Observer {
     fn take_output(&mut self, output: Output) {
         match output {
             Output::Call(_) | Output::Mcp(_) | Output::Estimate(_) => self.leaving.push(output),
+            Output::McpSession(session) => self.out.take_mcp_session(&session),
             Output::Notice(notice) => self.take_notice(&notice),
             Output::Recognised { attachment, is_http } => self.recognised.handle(attachment, is_http),
             Output::PlaintextSeen { process, host } => self.unseen.handle_seen(process, host.as_deref()),
@@ -68,7 +69,8 @@ impl Observer {
                     self.out.take(&finished, &self.clock, &self.instruments);
                 }
             }
-            Output::Notice(_)
+            Output::McpSession(_)
+            | Output::Notice(_)
             | Output::WhoIs(_)
             | Output::Forgotten(_)
             | Output::Verdict { .. }

@@ -83,6 +83,8 @@ impl Observer {
             (DropReason::NotLlm, counters.exchanges.unlike),
             (DropReason::TooManyExchanges, counters.exchanges.too_many),
             (DropReason::StreamEventTooLarge, counters.exchanges.dropped_events),
+            (DropReason::InstrumentedForgotten, counters.instrumented_forgotten),
+            (DropReason::McpSessionForgotten, counters.mcp_sessions_forgotten),
             (DropReason::StreamEventDamaged, counters.exchanges.damaged_events),
             (DropReason::OwnerUnknown, counters.calls_without_owner),
             (DropReason::OwnerUnanswered, self.resolver.unanswered()),

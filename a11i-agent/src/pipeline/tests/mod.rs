@@ -1,5 +1,6 @@
 //! What the tests of the pipeline have in common: a pipeline on a bench, and a kernel half that heeds its verdicts.
 
+mod instrumented;
 mod owners;
 mod sessions;
 mod verdicts;
@@ -29,6 +30,7 @@ fn pipeline(content: ContentPolicy) -> Pipeline {
         cost: CostSettings { enabled: true, unknown_hosts: crate::cost::UnknownHosts::default(), today: 0 },
         content,
         trace_correlation: true,
+        instrumented: InstrumentedPolicy::default(),
         flows: 2,
     })
 }
@@ -80,6 +82,7 @@ impl Bench {
             Output::Call(call) => Some(call.call.call().clone()),
             Output::Estimate(call) => Some(*call),
             Output::Mcp(_)
+            | Output::McpSession(_)
             | Output::Notice(_)
             | Output::WhoIs(_)
             | Output::Forgotten(_)
@@ -171,6 +174,7 @@ impl Kernel {
                     verdicts.push(verdict);
                 }
                 other @ (Output::Call(_)
+                | Output::McpSession(_)
                 | Output::Estimate(_)
                 | Output::Mcp(_)
                 | Output::Notice(_)

@@ -129,6 +129,7 @@ fn upgrades(bench: &Bench) -> Vec<bool> {
         Output::Notice(notice) if notice.kind == NoticeKind::Upgraded => Some(notice.llm_host),
         Output::Notice(_)
         | Output::Call(_)
+        | Output::McpSession(_)
         | Output::Estimate(_)
         | Output::Mcp(_)
         | Output::WhoIs(_)

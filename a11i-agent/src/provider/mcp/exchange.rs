@@ -9,6 +9,7 @@ use super::{
     message::{self, Answer, Call, Message},
     pending::{PendingRequests, RequestKey},
     recognise::{Likelihood, is_method, session_of_endpoint, session_parameter},
+    session::SessionKey,
 };
 use crate::{
     call::{Completeness, LossCauses, McpMessage, Role},
@@ -25,6 +26,9 @@ pub(super) struct Exchange {
     certain: bool,
     keep_content: bool,
     is_post: bool,
+    is_delete: bool,
+    /// The old transport's, which its session lives with.
+    is_session_stream: bool,
     endpoint: Endpoint,
     /// From the header fields of the streamable transport.
     session: Option<String>,
@@ -59,6 +63,8 @@ impl Exchange {
             certain: likelihood == Likelihood::Certain,
             keep_content,
             is_post: head.method == "POST",
+            is_delete: head.method == "DELETE",
+            is_session_stream: false,
             endpoint: Endpoint { role: head.role, host: head.host.clone(), port: head.port, known_host: false },
             session: text("mcp-session-id"),
             old_session: session_parameter(head).map(clip),
@@ -216,7 +222,7 @@ impl Exchange {
         if name == Some("endpoint") {
             if let Some(session) = std::str::from_utf8(data).ok().and_then(session_of_endpoint) {
                 self.old_session = Some(clip(session));
-                self.certain = true;
+                (self.certain, self.is_session_stream) = (true, true);
             }
             return self.certain;
         }
@@ -263,6 +269,7 @@ impl Exchange {
         message.http_status = self.status;
         answer.conclude(&mut message);
         message.timing.end = time;
+        pending.sessions.handle_answer(&message);
         sink(message);
     }
 
@@ -292,6 +299,7 @@ impl Exchange {
         if !self.certain {
             return;
         }
+        self.end_session(end, time, context, pending);
         let lost = !self.completeness.is_whole();
         for (_, message) in std::mem::take(&mut self.waiting) {
             sink(self.unanswered(message, lost, finished, time));
@@ -302,6 +310,23 @@ impl Exchange {
             message.timing.end = time;
             refuse(&mut message);
             sink(message);
+        }
+    }
+
+    /// What the end of the exchange means for its session.
+    fn end_session(&self, end: BodyEnd, time: BootTime, context: &ConnectionContext, pending: &mut PendingRequests) {
+        let Some(id) = self.session.as_ref().or(self.old_session.as_ref()).cloned() else { return };
+        let key = SessionKey { process: context.owner.process, role: self.endpoint.role, id };
+        match self.status {
+            _ if self.is_session_stream => {
+                let unseen = matches!(end.completeness, Completeness::Gap { causes, .. } if causes.has(LossCauses::END_UNSEEN));
+                if unseen { pending.sessions.lose_sight(&key, time) } else { pending.sessions.end(&key, time, None) }
+            }
+            // A server that does not let clients end sessions says 405; the client is done with it all the same.
+            Some(200..300 | 404 | 405) if self.is_delete => pending.sessions.end(&key, time, None),
+            // The server has ended it (2025-03-26, session management).
+            Some(404) if self.session.is_some() => pending.sessions.end(&key, time, Some("404".to_owned())),
+            _ => {}
         }
     }
 

@@ -7,6 +7,7 @@ mod exchange;
 mod message;
 mod pending;
 mod recognise;
+mod session;
 
 pub use self::pending::PendingRequests;
 

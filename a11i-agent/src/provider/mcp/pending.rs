@@ -6,8 +6,8 @@ use std::collections::{HashMap, VecDeque};
 
 use a11i_common::identity::{BootTime, ProcessId};
 
-use super::message::Answer;
-use crate::call::{Completeness, LossCauses, McpMessage};
+use super::{message::Answer, session::Sessions};
+use crate::call::{Completeness, LossCauses, McpMessage, McpSession};
 
 /// Requests that wait for an answer at once, of all processes. An agent has a few dozen; the oldest gives way.
 const REQUESTS: usize = 4096;
@@ -33,6 +33,7 @@ pub struct PendingRequests {
     /// Answers that were seen before their request: two connections are read in any order.
     early: VecDeque<(RequestKey, BootTime, Box<Answer>)>,
     unanswered: u64,
+    pub(super) sessions: Sessions,
 }
 
 /// Answers kept for a request that is read later: within one turn of the ring.
@@ -50,7 +51,7 @@ impl PendingRequests {
         if let Some(at) = self.early.iter().position(|(early, ..)| *early == key)
             && let Some((_, time, answer)) = self.early.remove(at)
         {
-            return finish(message, *answer, time, sink);
+            return self.finish(message, *answer, time, sink);
         }
         while self.waiting.len() >= REQUESTS {
             let Some((oldest, _)) = self.order.pop_front() else { break };
@@ -74,7 +75,7 @@ impl PendingRequests {
 
     pub(super) fn answer(&mut self, key: RequestKey, answer: Box<Answer>, time: BootTime, sink: &mut dyn FnMut(McpMessage)) {
         if let Some(message) = self.waiting.remove(&key) {
-            finish(message, *answer, time, sink);
+            self.finish(message, *answer, time, sink);
         } else {
             if self.early.len() >= EARLY_ANSWERS {
                 self.early.pop_front();
@@ -103,6 +104,24 @@ impl PendingRequests {
         }
         self.order.retain(|(key, _)| key.process != process);
         self.early.retain(|(key, ..)| key.process != process);
+        self.sessions.end_process(process, time);
+    }
+
+    /// Sessions that are over since this was asked last.
+    pub fn take_sessions(&mut self) -> Vec<McpSession> {
+        self.sessions.take_over()
+    }
+
+    /// Sessions whose end was not seen: they have no length.
+    pub const fn sessions_forgotten(&self) -> u64 {
+        self.sessions.forgotten()
+    }
+
+    fn finish(&mut self, mut message: McpMessage, answer: Answer, time: BootTime, sink: &mut dyn FnMut(McpMessage)) {
+        answer.conclude(&mut message);
+        message.timing.end = message.timing.end.max(time);
+        self.sessions.handle_answer(&message);
+        sink(message);
     }
 
     fn give_up(&mut self, key: &RequestKey, ended: Option<BootTime>, sink: &mut dyn FnMut(McpMessage)) {
@@ -116,12 +135,6 @@ impl PendingRequests {
             sink(unseen(message));
         }
     }
-}
-
-fn finish(mut message: McpMessage, answer: Answer, time: BootTime, sink: &mut dyn FnMut(McpMessage)) {
-    answer.conclude(&mut message);
-    message.timing.end = message.timing.end.max(time);
-    sink(message);
 }
 
 /// It may have been answered where nobody looked.

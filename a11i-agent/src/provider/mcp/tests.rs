@@ -6,7 +6,7 @@ use a11i_common::identity::BootTime;
 
 use super::*;
 use crate::{
-    call::{CaptureFacts, LossCauses, Role},
+    call::{CaptureFacts, LossCauses, McpSession, Role},
     http::{BodyEnd, FramingEnd, HeaderValue, Headers, HttpVersion, RequestHead, ResponseHead},
     owner::Owner,
 };
@@ -15,6 +15,9 @@ const FINISHED: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: 
 const CUT: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Cut };
 const CALL: &[u8] = br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"add","arguments":{"a":1},"_meta":{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}}"#;
 const ANSWER: &str = r#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"2"}],"isError":false}}"#;
+
+const INITIALIZE: &[u8] = br#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
+const AGREED: &str = r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-06-18","capabilities":{}}}"#;
 
 struct Peer {
     exchanges: McpExchanges,
@@ -81,6 +84,24 @@ impl Peer {
 
     fn end(&mut self, id: u64, end: BodyEnd) {
         self.tell(id, HttpEventKind::ResponseEnd(end));
+    }
+
+    fn sessions(&mut self) -> Vec<McpSession> {
+        self.pending.take_sessions()
+    }
+
+    /// A session is opened by `initialize`, agreed and answered.
+    fn initialize(&mut self, id: u64, path: &str, session: &str) {
+        self.request(id, "POST", path, &BOTH, &[INITIALIZE]);
+        self.response(id, 200, &[("content-type", "application/json"), ("mcp-session-id", session)], &[AGREED.as_bytes()]);
+        self.end(id, FINISHED);
+    }
+
+    /// The exchange that ends it.
+    fn delete(&mut self, id: u64, session: &str, status: u16) {
+        self.request(id, "DELETE", "/mcp", &[("mcp-session-id", session)], &[]);
+        self.response(id, status, &[], &[]);
+        self.end(id, FINISHED);
     }
 
     fn out(&mut self) -> Vec<McpMessage> {
@@ -270,4 +291,105 @@ fn hostile_bodies_are_none_of_mcps_or_cut() {
             assert!(message.request_id.unwrap_or_default().len() <= 128 && message.tool.unwrap_or_default().len() <= 128);
         }
     }
+}
+
+#[test]
+fn a_session_lasts_from_its_initialize_to_its_delete() {
+    for status in [200, 204, 404, 405] {
+        let mut peer = Peer::new();
+        peer.initialize(1, "/mcp", "s1");
+        peer.request(2, "POST", "/mcp", &[("mcp-session-id", "s1")], &[CALL]);
+        peer.response(2, 200, &JSON, &[ANSWER.as_bytes()]);
+        peer.end(2, FINISHED);
+        peer.delete(3, "s1", 503);
+        peer.delete(4, "another", status);
+        assert_eq!(peer.sessions(), [], "it goes on");
+        let start = peer.out()[0].timing.start;
+        peer.delete(5, "s1", status);
+        let [session] = &peer.sessions()[..] else { panic!("{status}") };
+        assert_eq!((session.start, session.end, session.role), (start, BootTime(peer.time), Role::Client));
+        assert_eq!((session.protocol_version.as_deref(), session.error_type.as_deref()), (Some("2025-06-18"), None));
+        assert_eq!((session.server.address.as_deref(), session.server.port), (Some("tools.local"), Some(8000)));
+        peer.delete(6, "s1", status);
+        assert_eq!(peer.sessions(), [], "it is over");
+    }
+}
+
+#[test]
+fn a_session_that_its_server_has_ended_says_so() {
+    let mut peer = Peer::new();
+    peer.initialize(1, "/mcp", "s1");
+    peer.request(2, "POST", "/mcp", &[("mcp-session-id", "s1")], &[CALL]);
+    peer.response(2, 404, &JSON, &[b"{}"]);
+    peer.end(2, FINISHED);
+    let errors: Vec<_> = peer.sessions().into_iter().map(|session| session.error_type).collect();
+    assert_eq!(errors, [Some("404".to_owned())]);
+}
+
+#[test]
+fn what_was_not_seen_from_its_beginning_or_opened_nothing_has_no_length() {
+    let mut peer = Peer::new();
+    peer.delete(1, "s0", 200);
+    peer.request(2, "POST", "/mcp", &BOTH, &[INITIALIZE]);
+    peer.response(2, 200, &JSON, &[AGREED.as_bytes()]);
+    peer.end(2, FINISHED);
+    peer.request(3, "POST", "/mcp", &BOTH, &[INITIALIZE]);
+    let refused = br#"{"jsonrpc":"2.0","id":0,"error":{"code":-32602,"message":"no"}}"#;
+    peer.response(3, 200, &[("content-type", "application/json"), ("mcp-session-id", "s3")], &[refused]);
+    peer.end(3, FINISHED);
+    peer.pending.end_process(peer.context.owner.process, BootTime(9_000), &mut |_| {});
+    assert_eq!((peer.sessions(), peer.pending.sessions_forgotten()), (Vec::new(), 0));
+}
+
+/// A session of the old transport, whose stream is exchange 1.
+fn old_session() -> Peer {
+    let mut peer = Peer::new();
+    peer.request(1, "GET", "/sse", &[("accept", "text/event-stream")], &[]);
+    peer.response(1, 200, &EVENTS, &[b"event: endpoint\ndata: /messages/?session_id=5f\n\n"]);
+    peer.request(2, "POST", "/messages/?session_id=5f", &[], &[INITIALIZE]);
+    peer.response(2, 202, &[], &[b"Accepted"]);
+    peer.end(2, FINISHED);
+    peer.tell(1, HttpEventKind::ResponseBody(format!("event: message\ndata: {AGREED}\n\n").as_bytes()));
+    peer
+}
+
+#[test]
+fn a_session_of_the_old_transport_ends_with_its_stream() {
+    for end in [FINISHED, CUT] {
+        let mut peer = old_session();
+        assert_eq!(peer.sessions(), []);
+        peer.end(1, end);
+        let [session] = &peer.sessions()[..] else { panic!("{end:?}") };
+        assert_eq!((session.end, session.protocol_version.as_deref()), (BootTime(peer.time), Some("2025-06-18")));
+        assert!(session.start < session.end && session.error_type.is_none());
+    }
+}
+
+#[test]
+fn a_stream_that_was_lost_sight_of_ends_with_its_process_or_unseen() {
+    let lost = BodyEnd { completeness: Completeness::Gap { lost: None, causes: LossCauses::END_UNSEEN }, framing: FramingEnd::Cut };
+    for (later, lengths, forgotten) in [(0, 1, 0), (1, 0, 1)] {
+        let mut peer = old_session();
+        peer.end(1, lost);
+        assert_eq!(peer.sessions(), []);
+        let (process, time) = (peer.context.owner.process, BootTime(peer.time + later));
+        peer.pending.end_process(process, time, &mut |_| {});
+        assert_eq!((peer.sessions().len(), peer.pending.sessions_forgotten()), (lengths, forgotten));
+    }
+}
+
+#[test]
+fn sessions_end_with_their_process_and_are_bounded_in_number() {
+    let mut peer = Peer::new();
+    for id in 0..5_000 {
+        peer.initialize(id, "/mcp", &format!("s{id}"));
+    }
+    peer.initialize(5_000, "/mcp", "s4999");
+    assert_eq!((peer.sessions(), peer.pending.sessions_forgotten()), (Vec::new(), 5_000 - 4_096 + 1));
+    let process = peer.context.owner.process;
+    peer.pending.end_process(process, BootTime(u64::MAX), &mut |_| {});
+    let sessions = peer.sessions();
+    assert!(sessions.len() == 4_096 && sessions.iter().all(|session| session.end == BootTime(u64::MAX)));
+    peer.pending.end_process(process, BootTime(u64::MAX), &mut |_| {});
+    assert_eq!(peer.sessions(), []);
 }
