@@ -263,7 +263,8 @@ fn stay_within_budgets(session: &mut Session, scratch: &mut Scratch, direction: 
     if !node_allows(allowed) {
         allowed = 0;
     }
-    session.undecided_left -= allowed as u32;
+    // The other direction may have taken of it since it was read.
+    session.undecided_left = session.undecided_left.saturating_sub(allowed as u32);
     if allowed < wanted {
         scratch.limit = allowed;
         scratch.skip_cause = cause::UNDECIDED_BUDGET;

@@ -55,7 +55,7 @@ impl PriceBook {
         let applies = known_host || settings.unknown_hosts == UnknownHosts::Assume;
         let in_table =
             || applies && !LOCAL.contains(&query.provider) && self.table.find(query).is_some_and(|(entry, _)| entry.row().is_some());
-        settings.enabled && is_billed(operation) && (self.overrides.find(query, applies).is_some() || in_table())
+        settings.enabled && states_usage(operation) && (self.overrides.find(query, applies).is_some() || in_table())
     }
 
     fn cost(
@@ -107,6 +107,11 @@ fn priced(row: &Row, call: &LlmCall, terms: &Terms, source: CostSource) -> Resul
 }
 
 /// Fetching a stored response, counting and moderating are free.
+/// Its own exchange says, or lets estimate, how much it took.
+const fn states_usage(operation: Operation) -> bool {
+    matches!(operation, Operation::Chat | Operation::TextCompletion | Operation::GenerateContent | Operation::Embeddings)
+}
+
 const fn is_billed(operation: Operation) -> bool {
     match operation {
         Operation::Chat | Operation::TextCompletion | Operation::GenerateContent | Operation::Embeddings => true,

@@ -137,6 +137,7 @@ impl<'a> Functions<'a> {
     /// The nearest candidate from which a decode reaches `address`.
     fn without_table(&self, address: u64) -> Option<(u64, u64)> {
         let marks = self.marks().iter().find(|marks| marks.segment.holds(address))?;
+        self.spend(CANDIDATE)?;
         let near = marks.down_from(address).take_while(|start| address.wrapping_sub(*start) < MAX_FUNCTION);
         near.take(MAX_CANDIDATES)
             .map_while(|start| self.spend(CANDIDATE).map(|()| start))
@@ -288,24 +289,26 @@ impl Marks {
         }
     }
 
-    /// Marked addresses from `address` downwards.
+    /// Marked addresses from `address` downwards, as far as a function goes.
     fn down_from(&self, address: u64) -> impl Iterator<Item = u64> + '_ {
         let into = address.wrapping_sub(self.segment.vaddr);
         let last = usize::try_from(into / 64).unwrap_or(0);
-        let words = self.bits.get(..=last).unwrap_or_default();
-        words.iter().enumerate().rev().flat_map(move |(index, word)| {
+        let first = last.saturating_sub(FUNCTION_WORDS);
+        let words = self.bits.get(first..=last).unwrap_or_default();
+        words.iter().enumerate().rev().filter(|(_, word)| **word != 0).flat_map(move |(index, word)| {
+            let index = first.saturating_add(index);
             let word = if index == last { word & (u64::MAX >> (63 - into % 64)) } else { *word };
             let base = self.segment.vaddr.wrapping_add(index as u64 * 64);
             (0..64_u64).rev().filter(move |bit| word >> bit & 1 == 1).map(move |bit| base.wrapping_add(bit))
         })
     }
 
-    /// Marked addresses from `address` upwards.
+    /// Marked addresses from `address` upwards, as far as a function goes.
     fn up_from(&self, address: u64) -> impl Iterator<Item = u64> + '_ {
         let into = address.wrapping_sub(self.segment.vaddr);
         let first = usize::try_from(into / 64).unwrap_or(usize::MAX);
         let words = self.bits.get(first..).unwrap_or_default();
-        words.iter().enumerate().flat_map(move |(index, word)| {
+        words.iter().take(FUNCTION_WORDS).enumerate().filter(|(_, word)| **word != 0).flat_map(move |(index, word)| {
             let word = if index == 0 { word & (u64::MAX << (into % 64)) } else { *word };
             let base = self.segment.vaddr.wrapping_add((first.saturating_add(index)) as u64 * 64);
             (0..64_u64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| base.wrapping_add(bit))
@@ -337,6 +340,8 @@ fn ends_function(last: Option<super::Instruction>) -> bool {
 const LOOK_BACK: u64 = 16;
 /// The largest functions we look for have some 20 KB.
 const MAX_FUNCTION: u64 = 128 * 1024;
+/// Words of marks that a function may span.
+const FUNCTION_WORDS: usize = 128 * 1024 / 64 + 1;
 /// False candidates among the true ones are one in some thousand.
 const MAX_CANDIDATES: usize = 4_096;
 /// Callers that are decoded until one is found to be real.

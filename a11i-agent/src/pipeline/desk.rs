@@ -17,7 +17,7 @@ use crate::{
     call::{CaptureLibrary, DeferredAnswers, LlmCall, LossCauses},
     cost::Query,
     flow::{DataPiece, Ended, FlowId, Gap, Reassembly, Segment, SegmentBody},
-    http::{Connection, ConnectionNotice, ExchangeId, HttpEventKind, RequestHead},
+    http::{Connection, ConnectionNotice, ExchangeId, HttpEventKind, HttpVersion, RequestHead},
     owner::cache::{Known, OwnerCache},
     provider::{
         ConnectionContext, Exchanges, ExportTold, McpExchanges, McpSink, McpTold, OpenCall, OwnTelemetry, PendingRequests, TelemetryExports,
@@ -149,6 +149,7 @@ impl Desk {
                 let (mut shown, mut is_nameless) = (None, false);
                 let is_head = matches!(event.kind, HttpEventKind::Request(_));
                 let is_certain = !matches!(&event.kind, HttpEventKind::Request(head) if head.headers.has_unseen());
+                let is_multiplexed = matches!(&event.kind, HttpEventKind::Request(head) if head.version == HttpVersion::Http2);
                 match &event.kind {
                     HttpEventKind::Request(head) => {
                         asked = self.upgrade_asked(id, head, context);
@@ -188,6 +189,8 @@ impl Desk {
                 }
                 if is_request && let Some(call) = exchanges.open_call(id, context) {
                     self.open_hop((*number, id), &call, context, time);
+                    // Where only its path spoke for it, its body does now.
+                    seen.llm = true;
                 }
                 if is_head {
                     *lossy = false;
@@ -198,7 +201,9 @@ impl Desk {
                         exports.forget(id);
                     }
                     let is_awaited = told != McpTold::Nothing || export == ExportTold::Looking;
-                    if is_call || is_certain && !is_awaited {
+                    // A multiplexed connection is copied as a whole: a path that others have too is not enough.
+                    let is_presumed = is_multiplexed && is_call && !exchanges.is_certain(id);
+                    if !is_presumed && (is_call || is_certain && !is_awaited) {
                         seen.head(is_call);
                     }
                     if is_tls && !*is_shown && (shown.is_some() || is_call && is_nameless) {

@@ -102,6 +102,11 @@ lenient_object! {
     }
 }
 
+/// Whether this is the body of a call, whoever it is sent to.
+pub(super) fn is_call(body: &[u8]) -> bool {
+    parse::<RequestShape<'_>>(body).is_ok_and(|shape| shape.format().is_some())
+}
+
 impl RequestShape<'_> {
     /// A model, and what only a request to a model has beside it: a word like `input` alone is anybody's.
     fn format(&self) -> Option<(&'static dyn Dialect, Operation)> {

@@ -183,7 +183,7 @@ impl Exchanges {
             }
             let unseen = self.unseen.swap_remove(at);
             let is_finished = matches!(kind, HttpEventKind::RequestEnd(BodyEnd { framing: FramingEnd::Finished, .. }));
-            let (head, body) = unseen.presumed(is_finished, context.server_name.as_deref())?;
+            let (head, body) = unseen.presumed(is_finished, context.server_name.as_deref(), |host| self.routes.is_llm_host(host))?;
             self.begin(id, head, context);
             let exchange = self.open.last_mut().filter(|exchange| exchange.id == id)?;
             exchange.request = RequestBody::Arriving(body);
@@ -244,6 +244,12 @@ impl Exchanges {
     /// Whether this exchange is a call under way, or carries calls.
     pub fn is_open(&self, id: ExchangeId) -> bool {
         self.open.iter().any(|exchange| exchange.id == id) || self.conversations.is_open(id)
+    }
+
+    /// It is a call by its head alone, or by its body, which was read.
+    pub fn is_certain(&self, id: ExchangeId) -> bool {
+        let read = |exchange: &Exchange| exchange.route.certain || matches!(exchange.request, RequestBody::Read);
+        self.open.iter().any(|exchange| exchange.id == id && read(exchange)) || self.conversations.is_open(id)
     }
 
     /// Calls go through a WebSocket.

@@ -8,7 +8,7 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
-use super::{body::BodyBuffer, lenient};
+use super::{body::BodyBuffer, body_shape, lenient};
 use crate::http::{ExchangeId, RequestHead};
 
 /// A request that may be a call, until its body has been read.
@@ -29,12 +29,23 @@ impl Unseen {
     }
 
     /// The head with a path by which the dialect of the body claims it, and the body; `None`: it is no call, or nobody can say.
-    /// `is_finished`: the body's end was seen. `server_name`: the connection's.
-    pub(super) fn presumed(mut self, is_finished: bool, server_name: Option<&str>) -> Option<(RequestHead, BodyBuffer)> {
+    /// `is_finished`: the body's end was seen. `server_name`: the connection's. `is_known`: whether a host
+    /// is a provider's.
+    pub(super) fn presumed(
+        mut self,
+        is_finished: bool,
+        server_name: Option<&str>,
+        is_known: impl FnOnce(&str) -> bool,
+    ) -> Option<(RequestHead, BodyBuffer)> {
         let salvaged = if self.body.whole().is_some() { None } else { Some(self.body.salvage(is_finished)) };
         let is_whole = salvaged.is_none();
-        let shape: Shape = lenient::parse(salvaged.as_deref().or_else(|| self.body.whole())?).ok()?;
+        let bytes = salvaged.as_deref().or_else(|| self.body.whole())?;
+        let shape: Shape = lenient::parse(bytes).ok()?;
         let host = self.head.host.as_deref().or(server_name).unwrap_or_default();
+        // A model and a prompt are words of many forms.
+        if !is_known(host) && !body_shape::is_call(bytes) {
+            return None;
+        }
         let path = shape.path(Marks {
             is_anthropic: host.ends_with("anthropic.com") || self.head.headers.text("anthropic-version").is_some(),
             is_whole,

@@ -58,6 +58,7 @@ fn estimates_output(call: &LlmCall) -> bool {
     is_text(call.operation)
         && call.operation != Operation::Embeddings
         && was_served(call)
+        && call.response.deferred.is_none()
         && call.usage.output_tokens.is_none()
         && generated
 }

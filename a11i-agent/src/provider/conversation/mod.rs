@@ -240,8 +240,8 @@ impl Conversation {
 
     fn end(&mut self, missing: Completeness, time: BootTime) {
         let Handshake::Awaited { start, status, body } = &self.handshake else { return self.turns.close(missing, time) };
-        // Redirections are followed, and answers that were not seen may have been any.
-        if status.is_some_and(|status| status < 400) || status.is_none() && !missing.is_whole() {
+        // Redirections are followed, and answers that were not seen may have been any; at an unknown host a path says little.
+        if !self.certain || status.is_some_and(|status| status < 400) || status.is_none() && !missing.is_whole() {
             return;
         }
         let operation = self.turns.template.operation;

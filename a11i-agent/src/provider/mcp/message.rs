@@ -131,7 +131,7 @@ fn call(id: Option<String>, method: &str, params: Raw<'_>, content: bool) -> Cal
         request_id: id.as_deref().map(|id| id.trim_matches('"').to_owned()),
         tool: name().filter(|_| method == "tools/call"),
         prompt: name().filter(|_| method == "prompts/get"),
-        resource_uri: params.uri.filled().map(without_query),
+        resource_uri: params.uri.filled().map(without_secrets),
         protocol_version: version.map(|version| clip(version, NAME_BYTES).to_owned()),
         arguments: params.arguments.value(CONTENT_BYTES).filter(|_| content),
         ..McpMessage::default()
@@ -155,9 +155,15 @@ fn answer(id: String, envelope: &Envelope<'_>, content: bool) -> Answer {
     }
 }
 
-/// Queries may hold credentials.
-fn without_query(uri: &str) -> String {
-    clip(uri.split(['?', '#']).next().unwrap_or_default(), URI_BYTES).to_owned()
+/// Queries may hold credentials, and so may what stands before a host; what has no hierarchy (`data:`) is content.
+fn without_secrets(uri: &str) -> String {
+    let uri = uri.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        return uri.split_once(':').map_or(uri, |(scheme, _)| scheme).chars().take(NAME_BYTES).collect();
+    };
+    let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len())).unwrap_or((rest, ""));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    clip(&format!("{scheme}://{host}{path}"), URI_BYTES).to_owned()
 }
 
 impl Answer {

@@ -91,8 +91,11 @@ impl PendingRequests {
             if self.waiting.contains_key(key) && !over {
                 break;
             }
-            let Some((key, _)) = self.order.pop_front() else { break };
-            self.give_up(&key, None, sink);
+            let Some((key, since)) = self.order.pop_front() else { break };
+            // An id that was used again has a place of its own further back.
+            if self.waiting.get(&key).is_some_and(|message| message.timing.start == since) {
+                self.give_up(&key, None, sink);
+            }
         }
     }
 

@@ -393,3 +393,20 @@ fn sessions_end_with_their_process_and_are_bounded_in_number() {
     peer.pending.end_process(process, BootTime(u64::MAX), &mut |_| {});
     assert_eq!(peer.sessions(), []);
 }
+
+#[test]
+fn what_is_secret_in_a_resources_address_is_left_out() {
+    for (uri, want) in [
+        ("postgres://admin:hunter2@db:5432/prod?sslkey=x#y", "postgres://db:5432/prod"),
+        ("file:///home/u/a.txt", "file:///home/u/a.txt"),
+        ("data:text/plain,the launch code", "data"),
+        ("note://x", "note://x"),
+        ("https://user@host", "https://host"),
+    ] {
+        let mut peer = Peer::new();
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{{"uri":"{uri}"}}}}"#);
+        peer.request(1, "POST", "/mcp", &BOTH, &[body.as_bytes()]);
+        peer.end(1, CUT);
+        assert_eq!(peer.out()[0].resource_uri.as_deref(), Some(want));
+    }
+}

@@ -94,12 +94,13 @@ impl Decoder {
             let Entry { name, value } = &entry;
             let length = |text: &Option<Box<[u8]>>| text.as_ref().map_or(0, |text| text.len());
             given = given.saturating_add(length(name)).saturating_add(length(value)).saturating_add(1);
-            // What exceeds it is still read: the table depends on it.
-            if given <= LIST_BYTES {
-                sink(Field { name: name.as_deref(), value: value.as_deref() });
+            if given > LIST_BYTES {
+                // A byte may stand for a field of 64 KiB: the rest is not worth its copies. What it would insert is not known any more.
+                return Err(HpackError::TooLarge);
             }
+            sink(Field { name: name.as_deref(), value: value.as_deref() });
         }
-        if given > LIST_BYTES { Err(HpackError::TooLarge) } else { Ok(()) }
+        Ok(())
     }
 
     fn entry(&self, index: u64) -> Result<Entry, HpackError> {
