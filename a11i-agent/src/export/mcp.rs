@@ -10,7 +10,7 @@ use super::{
     value::{Attributes, VALUE_BYTES, Value, cut},
 };
 use crate::{
-    call::{McpMessage, McpSession, Role, ServerAddress},
+    call::{McpMessage, Role, ServerAddress},
     redaction::RedactedMcp,
 };
 
@@ -73,7 +73,8 @@ pub(super) fn identity(message: &McpMessage, out: &mut Attributes) {
 }
 
 /// What the metric of a session has.
-pub(super) fn session_identity(session: &McpSession, out: &mut Attributes) {
+#[cfg(feature = "host")]
+pub(super) fn session_identity(session: &crate::call::McpSession, out: &mut Attributes) {
     out.push_some(mcp::PROTOCOL_VERSION, session.protocol_version.as_deref().map(Value::foreign));
     out.push_some(general::ERROR_TYPE, session.error_type.as_deref().map(Value::foreign));
     network(session.role, &session.server, out);
