@@ -1,39 +1,44 @@
-"""The `websockets` package, deflating as it does by default: one connection for all jobs, many responses."""
+"""The `websockets` package, deflating as it does by default: one connection for all jobs, many responses.
 
+On asyncio: the package's threads read and write one TLS session at once, which OpenSSL does not allow and Python before 3.13 does not prevent.
+"""
+
+import asyncio
 import json
 import os
 import ssl
 
 from stand_in import PORT, lines, prompt, report
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
 
 context = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
 
 
-def opened(job):
+async def opened(job):
     path = "/v1/responses" if job["api"] == "responses" else "/v1/realtime?model=gpt-realtime"
     headers = {"Authorization": "Bearer sk-test-not-a-real-key"} | job.get("headers", {})
     options = {} if job.get("deflate", True) else {"compression": None}
-    return connect(f"wss://api.openai.com:{PORT}{path}", ssl=context, additional_headers=headers, max_size=None, **options)
+    url = f"wss://api.openai.com:{PORT}{path}"
+    return await connect(url, ssl=context, additional_headers=headers, max_size=None, **options)
 
 
-def ask(socket, job):
+async def ask(socket, job):
     if job["api"] == "responses":
-        socket.send(json.dumps({"type": "response.create", "model": job.get("model", "gpt-4o-mini"), "input": prompt(job)}))
+        await socket.send(json.dumps({"type": "response.create", "model": job.get("model", "gpt-4o-mini"), "input": prompt(job)}))
     elif job.get("speak"):
-        socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": "AAAA" * 10_000}))
+        await socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": "AAAA" * 10_000}))
     else:
         item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": prompt(job)}]}
         # In fragments: what is one event need not be one frame.
         text = json.dumps({"type": "conversation.item.create", "item": item})
-        socket.send([text[:20], text[20:]])
-        socket.send(json.dumps({"type": "response.create"}))
+        await socket.send([text[:20], text[20:]])
+        await socket.send(json.dumps({"type": "response.create"}))
 
 
-def answer(socket):
+async def answer(socket):
     seen = {"id": None, "text": "", "events": 0}
-    for message in socket:
+    async for message in socket:
         event = json.loads(message)
         seen["events"] += 1
         if event["type"] == "response.output_text.delta":
@@ -46,15 +51,20 @@ def answer(socket):
     return seen
 
 
-socket = None
-for job in lines():
-    try:
-        socket = socket or opened(job)
-        ask(socket, job)
-        report(answer(socket))
-    except InvalidStatus as refused:
-        report({"status": refused.response.status_code})
-    except ConnectionClosed:
-        report({"closed": True})
-if socket:
-    socket.close()
+async def main():
+    socket = None
+    pending = lines()
+    while (job := await asyncio.to_thread(next, pending, None)) is not None:
+        try:
+            socket = socket or await opened(job)
+            await ask(socket, job)
+            report(await answer(socket))
+        except InvalidStatus as refused:
+            report({"status": refused.response.status_code})
+        except ConnectionClosed:
+            report({"closed": True})
+    if socket:
+        await socket.close()
+
+
+asyncio.run(main())
