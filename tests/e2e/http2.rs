@@ -8,6 +8,7 @@ use a11i_tests::{
     workload::{
         curl::{chat, chat_stream},
         go::{Build, GoProgram},
+        node::Node,
         python::{Python, Script},
     },
 };
@@ -66,7 +67,7 @@ async fn streams_of_one_connection_of_curl_are_told_apart() {
 }
 
 /// Eight jobs at once, streamed and not, each with numbers of its own.
-fn eight_jobs() -> Value {
+pub(crate) fn eight_jobs() -> Value {
     let job = |n: u32| {
         let headers = json!({"x-stub-chunks": (n + 3).to_string(), "x-stub-pace-ms": "5", "x-stub-input-tokens": (1000 + n).to_string()});
         json!({"stream": n.is_multiple_of(2), "prompt": format!("job {n}"), "headers": headers})
@@ -121,6 +122,37 @@ async fn a_connection_that_was_open_before_the_agent_gives_calls_that_say_what_t
     }
     agent.stop().await;
     drop(turn);
+}
+
+#[tokio::test]
+async fn streams_of_one_connection_of_node_are_told_apart() {
+    let Some(node) = requirement::met(Node::installed()) else { return };
+    let Some(scene) = scene().await else { return };
+    let Some(mut program) = requirement::met(node.start(&scene.stub)) else { return };
+    if node.has_own_openssl() {
+        scene.agent.wait_for_log(&["attached path", "/node\""]).await;
+    }
+    let pid = program.pid;
+    let mut jobs = eight_jobs();
+    for job in jobs.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        job.insert("via".to_owned(), json!("http2"));
+    }
+    for _ in 0..2 {
+        let answers = program.run(&jobs).await;
+        assert!(answers.iter().all(|answer| answer.get("id").is_some_and(Value::is_string)), "{answers:#?}");
+    }
+    program.finish().await;
+    let connections: Vec<u64> = scene.stub.exchanges().iter().map(|exchange| exchange.connection).collect();
+    assert_eq!(connections, [0; 16], "Node used one connection");
+    let expected = scene.stub.expected();
+    let calls = scene.agent.calls_of(pid, expected.len()).await;
+    for expected in &expected {
+        let call = calls.iter().find(|call| call.response_id() == expected.response_id.as_deref());
+        let call = call.unwrap_or_else(|| panic!("{:?} is not among {calls:#?}", expected.response_id));
+        expected.assert_reported_as(call);
+        assert_eq!(call.attribute("a11i.capture.complete"), Some(&json!(true)), "{call:#?}");
+    }
+    scene.agent.stop().await;
 }
 
 #[tokio::test]

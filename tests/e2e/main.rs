@@ -27,6 +27,7 @@ mod export;
 mod files_of_others;
 mod fork;
 mod gateway;
+mod gemini;
 mod go;
 mod guest;
 mod http2;
