@@ -1,4 +1,4 @@
-//! Go's `crypto/tls`: entries and return instructions of `(*Conn).Write` and `.Read`.
+//! Go's `crypto/tls` and its forks: entries and return instructions of `(*Conn).Write` and `.Read`.
 //!
 //! No return probes: the runtime copies stacks, and a return address that is not its own ends the program. A call is known by its goroutine
 //! and by how deep in the stack it is, which neither a move of the stack nor a change of threads alters. Entry probes sit behind the check of
@@ -36,7 +36,7 @@ struct Stack {
 #[inline(always)]
 pub(crate) fn hit(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, attachment: u64) {
     match operation {
-        operation::GO_WRITE | operation::GO_READ => enter(ctx, programs, operation, attachment),
+        operation::GO_WRITE | operation::GO_READ | operation::GO_OUTER_WRITE | operation::GO_OUTER_READ => enter(ctx, programs, operation, attachment),
         operation::GO_WRITE_RETURN | operation::GO_READ_RETURN | operation::GO_READ_RETURN_KEPT => leave(ctx, programs, operation),
         _ => begin_or_end(ctx, operation, attachment),
     }
@@ -49,7 +49,7 @@ pub(crate) fn enter(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, 
         return;
     }
     hits::add(attachment, tgid);
-    let key = session::key(tgid, registers::go_argument::<0>(ctx.regs));
+    let key = session::key(tgid, connection(ctx, operation));
     let buffer = registers::go_argument::<1>(ctx.regs);
     let capacity = registers::go_argument::<2>(ctx.regs);
     let direction = operation::direction(operation);
@@ -91,6 +91,18 @@ pub(crate) fn enter(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, 
     }
     if is_copied {
         transfer(ctx, programs, key, tid, attachment, buffer, capacity, direction, session);
+    }
+}
+
+/// The `*Conn` that the function is called on. uTLS's `UConn` has it as its first member, and overrides some of its methods.
+#[inline(always)]
+fn connection(ctx: &ProbeContext, operation: u8) -> u64 {
+    let receiver = registers::go_argument::<0>(ctx.regs);
+    if operation >= operation::GO_OUTER_WRITE && operation <= operation::GO_OUTER_CLOSE {
+        // What cannot be read has a connection of its own, and its answer none: two halves, never another connection's bytes.
+        user_memory::read::<u64>(receiver).unwrap_or(receiver)
+    } else {
+        receiver
     }
 }
 
@@ -178,10 +190,10 @@ pub(crate) fn begin_or_end(ctx: &ProbeContext, operation: u8, attachment: u64) {
     if !filter::follows(tgid) {
         return;
     }
-    let key = session::key(tgid, registers::go_argument::<0>(ctx.regs));
+    let key = session::key(tgid, connection(ctx, operation));
     if operation == operation::GO_CLOSE_WRITE {
         life::tell(RecordKind::WriteShutdown, &key, tid, attachment);
-    } else if operation == operation::GO_CLOSE {
+    } else if operation == operation::GO_CLOSE || operation == operation::GO_OUTER_CLOSE {
         // Those who still wait in it find no session when they return. The address is in use for as long.
         life::end(&key, tid, attachment);
         let _ = GO_HANDSHAKES.remove(&key);
