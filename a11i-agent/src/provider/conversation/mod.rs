@@ -16,7 +16,7 @@ use super::{
     endpoint::Endpoint,
     error_body::read_failure,
     exchange::{request_facts, request_id},
-    openai_realtime, openai_responses_socket,
+    gemini, openai_realtime, openai_responses_socket,
     partial_json::Fragments,
     trace_context,
 };
@@ -73,8 +73,19 @@ pub(super) struct Heard<'a> {
 }
 
 /// In the order they are asked.
-pub(super) static MESSAGE_DIALECTS: [&dyn MessageDialect; 2] =
-    [&openai_realtime::OpenAiRealtime, &openai_responses_socket::OpenAiResponsesSocket];
+pub(super) static MESSAGE_DIALECTS: [&dyn MessageDialect; 3] =
+    [&openai_realtime::OpenAiRealtime, &openai_responses_socket::OpenAiResponsesSocket, &gemini::live::GeminiLive];
+
+/// Adds a field to an object whose end is still open: requests are put together of what a session was told.
+pub(super) fn append_field(object: &mut String, name: &str, json: &str) {
+    if object.len() > 1 {
+        object.push(',');
+    }
+    object.push('"');
+    object.push_str(name);
+    object.push_str("\":");
+    object.push_str(json);
+}
 
 /// Where a handshake goes.
 pub(super) struct MessageRoute {
