@@ -15,6 +15,7 @@ mod event_stream;
 mod exchange;
 mod hosts;
 mod lenient;
+mod names;
 mod own_telemetry;
 mod partial_json;
 mod presumption;
