@@ -171,7 +171,7 @@ pub(super) fn delta(kind: &str, event: &Event<'_>, call: &mut CallBuilder) {
             announced(output_index, &item, kind.ends_with("done"), call);
         }
         // Sound, images, commands, patches: what comes whole with its item, and has begun to come.
-        _ if kind.ends_with(".delta") || kind.ends_with(".partial_image") => call.output_arrived(),
+        _ if matches!(kind.rsplit('.').next(), Some("delta" | "partial_image")) => call.output_arrived(),
         _ => {}
     }
 }
