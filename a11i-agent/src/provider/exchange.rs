@@ -477,8 +477,9 @@ pub(super) fn request_facts(head: &RequestHead, call: &mut CallBuilder) {
     facts.project = text("openai-project");
     facts.credential_fingerprint = head.headers.credential().map(str::to_owned);
     // Azure's classic paths name the deployment, and the body then need not name a model.
-    facts.model =
-        head.path.split_once("/deployments/").and_then(|(_, rest)| rest.split('/').next()).map(|name| clip(name, HEADER_FACT_BYTES));
+    let deployment = head.path.split_once("/deployments/").and_then(|(_, rest)| rest.split('/').next());
+    // Azure AI Inference takes the model in a field, too.
+    facts.model = deployment.map(|name| clip(name, HEADER_FACT_BYTES)).or_else(|| text("x-ms-model-mesh-model-name"));
 }
 
 fn clip(text: &str, limit: usize) -> String {

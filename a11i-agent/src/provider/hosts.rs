@@ -30,6 +30,7 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("api.anthropic.com", "anthropic"),
     // Azure: the classic and the newer hosts serve OpenAI's models under /openai/, all others beside it.
     host("*.openai.azure.com", "azure.ai.openai"),
+    host("*.openai.azure.us", "azure.ai.openai"),
     HostRule { pattern: "*.services.ai.azure.com", path_prefix: "/openai/", provider: "azure.ai.openai", dedicated: true },
     host("*.services.ai.azure.com", "azure.ai.inference"),
     shared("*.cognitiveservices.azure.com", "/openai/", "azure.ai.openai"),

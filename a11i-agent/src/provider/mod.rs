@@ -15,6 +15,7 @@ mod event_stream;
 mod exchange;
 mod hosts;
 mod lenient;
+mod names;
 mod own_telemetry;
 mod partial_json;
 mod presumption;
@@ -166,6 +167,7 @@ static DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("openai.chat", &openai_chat::OpenAiChat),
     ("openai.responses", &openai_responses::OpenAiResponses),
     ("anthropic.messages", &anthropic::Anthropic),
+    ("anthropic.batches", &anthropic::batches::AnthropicBatches),
     ("openai.embeddings", &openai_embeddings::OpenAiEmbeddings),
     ("openai.completions", &openai_completions::OpenAiCompletions),
     ("gemini", &gemini::Gemini),

@@ -16,7 +16,7 @@ use super::{
     endpoint::Endpoint,
     error_body::read_failure,
     exchange::{request_facts, request_id},
-    openai_realtime, openai_responses_socket,
+    gemini, openai_realtime, openai_responses_socket,
     partial_json::Fragments,
     trace_context,
 };
@@ -46,8 +46,18 @@ pub(super) trait MessageDialect: Sync {
 
 /// One conversation, as its dialect follows it.
 pub(super) trait Session: std::fmt::Debug + Send {
-    /// Takes the next message. False: it is none of this format.
-    fn hear(&mut self, message: &Heard<'_>, turns: &mut Turns) -> bool;
+    /// Takes the next message.
+    fn hear(&mut self, message: &Heard<'_>, turns: &mut Turns) -> Format;
+}
+
+/// Whose a message is, by its shape.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Format {
+    /// This dialect's and nobody else's.
+    This,
+    /// Anybody's: other protocols tell failures so too.
+    Any,
+    Other,
 }
 
 /// A message as a session hears it.
@@ -63,8 +73,19 @@ pub(super) struct Heard<'a> {
 }
 
 /// In the order they are asked.
-pub(super) static MESSAGE_DIALECTS: [&dyn MessageDialect; 2] =
-    [&openai_realtime::OpenAiRealtime, &openai_responses_socket::OpenAiResponsesSocket];
+pub(super) static MESSAGE_DIALECTS: [&dyn MessageDialect; 3] =
+    [&openai_realtime::OpenAiRealtime, &openai_responses_socket::OpenAiResponsesSocket, &gemini::live::GeminiLive];
+
+/// Adds a field to an object whose end is still open: requests are put together of what a session was told.
+pub(super) fn append_field(object: &mut String, name: &str, json: &str) {
+    if object.len() > 1 {
+        object.push(',');
+    }
+    object.push('"');
+    object.push_str(name);
+    object.push_str("\":");
+    object.push_str(json);
+}
 
 /// Where a handshake goes.
 pub(super) struct MessageRoute {
@@ -207,7 +228,9 @@ impl Conversations {
                 goes_on = false;
             }
         }
-        for finished in std::mem::take(&mut conversation.turns.finished) {
+        // What was heard before anything vouched for the format waits until something does.
+        let told = if conversation.certain { std::mem::take(&mut conversation.turns.finished) } else { Vec::new() };
+        for finished in told {
             let call = conversation.build(finished, context);
             self.finished.push_back(call);
         }
@@ -232,10 +255,10 @@ impl Conversation {
             salvaged = Fragments { head: data, tail: &[] }.salvage();
             &salvaged
         };
-        let known = self.session.hear(&Heard { from, data, first_byte, time, missing }, &mut self.turns);
-        // At an unknown host, the first message that could be read in full decides.
-        self.certain |= known;
-        self.certain || !is_whole
+        let format = self.session.hear(&Heard { from, data, first_byte, time, missing }, &mut self.turns);
+        // At an unknown host, the first message that could be read in full and is not anybody's decides.
+        self.certain |= format == Format::This;
+        self.certain || !is_whole || format == Format::Any
     }
 
     fn end(&mut self, missing: Completeness, time: BootTime) {

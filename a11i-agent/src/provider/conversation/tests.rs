@@ -150,6 +150,24 @@ fn at_an_unknown_host_the_first_message_decides() {
 }
 
 #[test]
+fn a_failure_vouches_for_no_format() {
+    for path in ["/realtime", "/responses"] {
+        let error = r#"{"type":"error","error":{"type":"auth","message":"no"}}"#;
+        let mut talk = Talk::begun("chat.example", path, None);
+        talk.server(error).server(r#"{"op":"hello"}"#);
+        assert!(!talk.exchanges.has_conversation(), "{path}");
+        assert_eq!((talk.exchanges.counters().unlike, talk.calls.len()), (1, 0));
+        let mut talk = Talk::begun("chat.example", path, None);
+        talk.server(error);
+        assert!(talk.close().is_empty());
+        let mut talk = Talk::begun("gateway.example", path, None);
+        talk.server(error).client(r#"{"type":"response.create"}"#);
+        let calls = talk.close();
+        assert_eq!((calls[0].outcome.error_type.as_deref(), calls.len()), (Some("auth"), 1));
+    }
+}
+
+#[test]
 fn other_paths_and_requests_that_ask_for_no_websocket_are_none() {
     assert!(!Talk::asked("api.openai.com", "/v1/other", None).exchanges.has_conversation());
 }

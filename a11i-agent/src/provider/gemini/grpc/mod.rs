@@ -37,7 +37,13 @@ pub(in crate::provider) struct Method {
     pub(in crate::provider) response: &'static Schema,
 }
 
-const fn method(name: &'static str, operation: Operation, request: &'static Schema, response: &'static Schema) -> Method {
+/// Of any model.
+pub(in crate::provider) const fn method(
+    name: &'static str,
+    operation: Operation,
+    request: &'static Schema,
+    response: &'static Schema,
+) -> Method {
     Method { name, operation, model_has: None, request, response }
 }
 

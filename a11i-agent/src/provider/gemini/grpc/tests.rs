@@ -1,8 +1,8 @@
 use super::*;
 use crate::{
     call::{CallFrame, Ending, LlmCall},
+    fixture::request_head as head,
     http::{HeaderValue, Headers, HttpVersion},
-    provider::gemini::tests::head,
 };
 use a11i_common::identity::BootTime;
 
