@@ -18,7 +18,8 @@ pub mod verdict {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decision {
     pub generation: u16,
-    /// [`crate::session::Session::request`] at the time. Not looked at for [`verdict::LLM_HOST`] and [`verdict::IGNORE`].
+    /// [`crate::session::Session::request`] at the time. Not looked at for [`verdict::LLM_HOST`] and [`verdict::IGNORE`], nor for
+    /// [`verdict::LLM`] of HTTP/2.
     pub request: u16,
     /// [`verdict`].
     pub verdict: u8,

@@ -1,6 +1,7 @@
 //! What the tests of the pipeline have in common: a pipeline on a bench, and a kernel half that heeds its verdicts.
 
 mod instrumented;
+mod multiplexed;
 mod owners;
 mod sessions;
 mod verdicts;
