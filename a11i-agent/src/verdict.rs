@@ -18,6 +18,9 @@ pub enum Verdict {
     LlmHost,
     /// Nobody can read the connection any more.
     Ignore,
+    /// The connection is multiplexed, and neither this request nor those before it are calls: the beginning of what comes is copied, until the
+    /// next request begins.
+    Glance,
 }
 
 impl Verdict {
@@ -28,6 +31,7 @@ impl Verdict {
             Self::Llm => verdict::LLM,
             Self::LlmHost => verdict::LLM_HOST,
             Self::Ignore => verdict::IGNORE,
+            Self::Glance => verdict::GLANCE,
         }
     }
 }
@@ -117,7 +121,7 @@ impl Told {
             self.verdicts = 0;
             self.undelivered = match self.undelivered {
                 of_connection @ Some(Verdict::LlmHost | Verdict::Ignore) => of_connection,
-                Some(Verdict::Llm | Verdict::NotLlm) | None => None,
+                Some(Verdict::Llm | Verdict::NotLlm | Verdict::Glance) | None => None,
             };
         }
     }
@@ -135,7 +139,7 @@ impl Told {
             // Beside a call another request has begun, with a number of its own.
             return if matches!(self.last, Some(Verdict::Llm | Verdict::LlmHost)) { Some(llm) } else { None };
         }
-        if seen.other && undisturbed && self.others >= REQUESTS_LOOKED_AT && !self.host { Some(Verdict::NotLlm) } else { None }
+        if seen.other && undisturbed && self.others >= REQUESTS_LOOKED_AT && !self.host { Some(Verdict::Glance) } else { None }
     }
 
     pub(crate) const fn request(self) -> u16 {
@@ -152,7 +156,7 @@ impl Told {
 
     /// What is to be said again with this record, which itself has led to nothing. `undisturbed`: as in [`Seen::verdict`].
     pub(crate) fn again(self, undisturbed: bool) -> Option<Verdict> {
-        self.undelivered.filter(|verdict| undisturbed || *verdict != Verdict::NotLlm)
+        self.undelivered.filter(|verdict| undisturbed || !matches!(verdict, Verdict::NotLlm | Verdict::Glance))
     }
 
     /// Whether this was not said of the request yet. From now on it was.

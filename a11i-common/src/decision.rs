@@ -10,6 +10,8 @@ pub mod verdict {
     pub const LLM_HOST: u8 = 3;
     /// Nobody can read this connection: nothing more is copied for as long as it lives.
     pub const IGNORE: u8 = 4;
+    /// HTTP/2, and neither this request nor those before it are LLM traffic: glanced at until the next request begins.
+    pub const GLANCE: u8 = 5;
 }
 
 /// Value of the map `DECISIONS`, whose key is a [`crate::session::SessionKey`]. It holds for one request of one generation: a verdict that

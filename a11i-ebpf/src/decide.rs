@@ -252,7 +252,13 @@ fn take_verdict(key: &SessionKey, session: &mut Session) {
         return;
     } else if decision.verdict == verdict::LLM {
         session.protocol = protocol::LLM;
+    } else if decision.verdict == verdict::GLANCE {
+        // Also where it began as HTTP/1.
+        session.flags |= flag::HTTP2;
+        session.protocol = protocol::OTHER;
     } else {
+        // What began like frames, and is none.
+        session.flags &= !flag::HTTP2;
         session.protocol = protocol::OTHER;
     }
     count::add(Counter::VerdictsTaken, 1);

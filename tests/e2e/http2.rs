@@ -66,9 +66,15 @@ async fn calls_behind_many_other_requests_of_one_connection_are_whole() {
     assert!(done.output.status.success(), "{done:?}");
     let connections: Vec<u64> = scene.stub.exchanges().iter().map(|exchange| exchange.connection).collect();
     assert!(connections.len() > 1 && connections.iter().all(|connection| *connection == 0), "curl used one connection: {connections:?}");
-    let (calls, _) = scene.calls_are_reported(done.pid).await;
-    assert_eq!(calls.len(), 2);
-    calls.iter().for_each(assert_whole);
+    let calls = scene.agent.calls_of(done.pid, 2).await;
+    for expected in scene.stub.expected() {
+        let call = calls.iter().find(|call| call.response_id() == expected.response_id.as_deref());
+        let call = call.unwrap_or_else(|| panic!("{:?} is not among {calls:#?}", expected.response_id));
+        assert_eq!(call.attribute("a11i.capture.complete"), Some(&json!(true)), "{call:#?}");
+        assert_eq!(call.text("server.address"), Some("gateway.example"), "{call:#?}");
+        assert_eq!(call.text("a11i.usage.source"), Some("reported"), "{call:#?}");
+    }
+    scene.agent.stop().await;
 }
 
 #[tokio::test]

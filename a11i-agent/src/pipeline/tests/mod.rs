@@ -170,7 +170,7 @@ impl Kernel {
                     if verdict != Verdict::LlmHost && verdict != Verdict::Ignore {
                         assert_eq!(request, self.request);
                     }
-                    self.stopped |= verdict == Verdict::NotLlm;
+                    self.stopped |= matches!(verdict, Verdict::NotLlm | Verdict::Glance);
                     self.ignored |= verdict == Verdict::Ignore;
                     verdicts.push(verdict);
                 }

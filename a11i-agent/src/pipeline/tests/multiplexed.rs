@@ -95,7 +95,7 @@ fn a_call_behind_any_number_of_other_requests_is_seen_whole_and_so_is_the_next()
         let mut streams = Streams::new();
         let told = streams.others(before);
         for (n, verdicts) in told.iter().enumerate() {
-            assert_eq!(*verdicts, if n < 7 { vec![] } else { vec![Verdict::NotLlm] }, "{n}");
+            assert_eq!(*verdicts, if n < 7 { vec![] } else { vec![Verdict::Glance] }, "{n}");
         }
         for _ in 0..2 {
             let (stream, verdicts) = streams.call();
@@ -117,7 +117,7 @@ fn behind_a_call_a_connection_is_glanced_at_again_after_as_many_others() {
     streams.answer_call(stream);
     let told = streams.others(9);
     assert_eq!(told.iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 0, 0, 0, 0, 0, 1, 1]);
-    assert_eq!(told[8], [Verdict::NotLlm]);
+    assert_eq!(told[8], [Verdict::Glance]);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn beside_a_call_nothing_stops_the_copying() {
     assert!(streams.others(20).iter().all(|verdicts| *verdicts == [Verdict::Llm]));
     assert_eq!(streams.answer_call(stream), []);
     assert_eq!(streams.kernel.bench.calls().len(), 1);
-    assert_eq!(streams.others(1), [[Verdict::NotLlm]]);
+    assert_eq!(streams.others(1), [[Verdict::Glance]]);
 }
 
 #[test]
