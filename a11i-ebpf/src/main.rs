@@ -13,6 +13,7 @@ mod count;
 mod decide;
 mod emit;
 mod filter;
+mod frames;
 mod hits;
 mod maps;
 mod process;

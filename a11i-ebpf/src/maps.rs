@@ -30,7 +30,7 @@ pub(crate) static SESSIONS: HashMap<SessionKey, Session> = HashMap::with_max_ent
 #[map]
 pub(crate) static IN_FLIGHT: HashMap<u64, Frames> = HashMap::with_max_entries(limits::THREADS, 0);
 
-/// One element, all zeros, never written: what a thread's entry of [`IN_FLIGHT`] begins as, where a program has no stack left to make one.
+/// One element, all zeros, never written: what a thread's entry of [`IN_FLIGHT`] begins as. It fits no stack beside the rest.
 #[map]
 pub(crate) static NO_FRAMES: Array<Frames> = Array::with_max_entries(1, 0);
 

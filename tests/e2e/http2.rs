@@ -6,7 +6,7 @@ use a11i_tests::{
     requirement,
     serial::one_at_a_time,
     workload::{
-        curl::{chat, chat_stream},
+        curl::{Curl, chat, chat_stream},
         go::{Build, GoProgram},
         node::Node,
         python::{Python, Script},
@@ -44,6 +44,37 @@ async fn a_large_prompt_is_whole() {
     let calls = scene.agent.calls_of(done.pid, 1).await;
     scene.stub.expected().last().expect("it was answered").assert_reported_as(&calls[0]);
     assert_whole(&calls[0]);
+    scene.agent.stop().await;
+}
+
+#[tokio::test]
+async fn calls_behind_many_other_requests_of_one_connection_are_whole() {
+    let Some(scene) = scene().await else { return };
+    let Some(curl) = scene.curl() else { return };
+    let gateway = format!("gateway.example:443:127.0.0.1:{}", scene.stub.port());
+    let asked = |curl: Curl| curl.arg("--http2").arg("--insecure").arg("--connect-to").arg(gateway.clone());
+    let mut curl = asked(curl);
+    for n in 0..14 {
+        curl = curl.post("https://gateway.example/rpc/Status", &json!({"number": n}));
+        curl = asked(curl.then());
+    }
+    curl = curl.post("https://gateway.example/v1/chat/completions", &chat("gpt-4o-mini", &"many words ".repeat(100)));
+    for n in 0..14 {
+        curl = asked(curl.then()).post("https://gateway.example/rpc/Status", &json!({"number": n}));
+    }
+    curl = asked(curl.then()).post("https://gateway.example/v1/chat/completions", &chat_stream("gpt-4o-mini", "hi there"));
+    let done = curl.run().await;
+    assert!(done.output.status.success(), "{done:?}");
+    let connections: Vec<u64> = scene.stub.exchanges().iter().map(|exchange| exchange.connection).collect();
+    assert!(connections.len() > 1 && connections.iter().all(|connection| *connection == 0), "curl used one connection: {connections:?}");
+    let calls = scene.agent.calls_of(done.pid, 2).await;
+    for expected in scene.stub.expected() {
+        let call = calls.iter().find(|call| call.response_id() == expected.response_id.as_deref());
+        let call = call.unwrap_or_else(|| panic!("{:?} is not among {calls:#?}", expected.response_id));
+        assert_eq!(call.attribute("a11i.capture.complete"), Some(&json!(true)), "{call:#?}");
+        assert_eq!(call.text("server.address"), Some("gateway.example"), "{call:#?}");
+        assert_eq!(call.text("a11i.usage.source"), Some("reported"), "{call:#?}");
+    }
     scene.agent.stop().await;
 }
 

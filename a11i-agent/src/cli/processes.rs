@@ -73,7 +73,8 @@ fn table(status: &Status, coverage: &CoverageReport, with_functions: bool) -> St
         (Some(front_end), _) => format!("traffic without TLS: seen by {front_end}"),
         (None, reason) => {
             let remedy = status.sockets.remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default();
-            format!("traffic without TLS: not seen: {}{remedy}", reason.as_deref().unwrap_or("the agent does not say why"))
+            let why = reason.as_deref().unwrap_or("the agent does not say why");
+            format!("traffic without TLS: {}: {why}{remedy}", status.sockets.missing())
         }
     });
     line(format!("{:>8}  {:<24} {:<20} {:<12} {:>8} {:>10}  {}", "PID", "EXECUTABLE", "LIBRARY", "METHOD", "CALLS", "LOST BYTES", ""));
@@ -223,7 +224,8 @@ mod tests {
 
     #[test]
     fn the_table_has_a_line_per_process_and_the_reasons_below() {
-        let sockets = SocketStanding { reason: Some("no kprobes".to_owned()), remedy: Some("ask for it".to_owned()), front_end: None };
+        let sockets =
+            SocketStanding { reason: Some("no kprobes".to_owned()), remedy: Some("ask for it".to_owned()), ..SocketStanding::default() };
         let status = Status { switched_off: true, sockets, lost_bytes: 44, late_attachments: 55, ..Status::default() };
         let text = table(&status, &coverage(), false);
         let lines: Vec<&str> = text.lines().collect();

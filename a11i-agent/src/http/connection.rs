@@ -192,7 +192,8 @@ impl Connection {
                 } else if let Some(upgraded) = h1.take_upgraded() {
                     let mut h2 = H2::upgraded(upgraded.client, upgraded.exchange, upgraded.next_id);
                     if let rest @ [_, ..] = upgraded.rest.as_slice() {
-                        h2.push(Segment { body: SegmentBody::Bytes(rest), ..segment }, &mut context);
+                        let rest = Segment { direction: upgraded.client.opposite(), time: segment.time, body: SegmentBody::Bytes(rest) };
+                        h2.push(rest, &mut context);
                     }
                     self.state = State::Http2(Box::new(h2));
                 } else if is_over {

@@ -102,7 +102,7 @@ impl Desk {
         let in_order = before.is_none() && flow.reassembly.next_timeout().is_none();
         let undisturbed = in_order && !flow.lossy && !flow.has_calls() && !flow.http.is_inside_head() && flow.upgrade.is_none();
         let verdict = if flow.http.is_multiplexed() {
-            flow.told.of_multiplexed(seen)
+            flow.told.of_multiplexed(seen, undisturbed, flow.has_calls())
         } else {
             seen.verdict(undisturbed, flow.has_calls(), flow.told.host)
         };

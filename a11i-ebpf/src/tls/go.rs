@@ -11,16 +11,15 @@ use a11i_common::{
     event::{Counter, RecordKind},
     session::{GoCall, GoCallKey, Session, SessionKey, flag, protocol},
 };
-use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
-    maps::ProgramArray,
-    programs::ProbeContext,
-};
+use aya_ebpf::{bindings::BPF_ANY, maps::ProgramArray, programs::ProbeContext};
 
-use super::{buffer_call::thread_key, life, operation};
+use super::{
+    buffer_call::{frames_of, thread_key},
+    life, operation,
+};
 use crate::{
     count, decide, emit, filter, hits,
-    maps::{GO_CALLS, GO_HANDSHAKES, IN_FLIGHT, NO_FRAMES, SESSIONS},
+    maps::{GO_CALLS, GO_HANDSHAKES, SESSIONS},
     registers, session, task, user_memory,
 };
 
@@ -283,13 +282,7 @@ fn transfer(
     direction: usize,
     session: *mut Session,
 ) {
-    let thread = thread_key(key.tgid, tid);
-    if IN_FLIGHT.get_ptr_mut(&thread).is_none()
-        && let Some(none) = NO_FRAMES.get(0)
-    {
-        let _ = IN_FLIGHT.insert(&thread, none, u64::from(BPF_NOEXIST));
-    }
-    let Some(frames) = IN_FLIGHT.get_ptr_mut(&thread) else {
+    let Some(frames) = frames_of(thread_key(key.tgid, tid)) else {
         count::add(Counter::InFlightFull, 1);
         session::note_uncounted_call(&key, direction);
         return;
@@ -298,6 +291,8 @@ fn transfer(
     let scratch = unsafe { &mut (*frames).scratch };
     scratch.length = length;
     scratch.direction = direction as u8;
+    // What a connection that is set up writes is told when the call begins.
+    scratch.began = 0;
     let transfer = emit::Transfer { key, tid, attachment, buffer };
     // SAFETY: a live map value. Of a connection one goroutine writes and one reads at a time (its locks see to it); the two touch apart
     // members, and those that they share are single words that each of them writes whole.

@@ -8,7 +8,6 @@ use a11i_common::{
     limits::{RUSTLS_SLICES, TLS_RECORD_BYTES},
     probe::{RUSTLS_JOIN, RUSTLS_SLICE},
     rustls::{RustlsKey, RustlsKeyState, UNSEEN},
-    session::protocol,
 };
 use aya_ebpf::{maps::ProgramArray, programs::ProbeContext};
 
@@ -467,7 +466,7 @@ pub(crate) fn slice(ctx: &ProbeContext, programs: &ProgramArray) {
 /// The rest of a record is not copied.
 #[inline(always)]
 fn leave_out(session: &mut a11i_common::session::Session, direction: usize, bytes: u64, why: u8) {
-    if session.protocol >= protocol::OTHER {
+    if !session::is_counted(session) {
         return;
     }
     count::add(if why == cause::USER_FAULT { Counter::UserFaultBytes } else { decide::counter_of(why) }, bytes);

@@ -18,7 +18,7 @@ const FIELD_LINES: usize = 128;
 const HEAD_BYTES: usize = 64 * 1024;
 
 /// The field lines of one block.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Lines {
     pub(super) method: Option<String>,
     pub(super) status: Option<u16>,

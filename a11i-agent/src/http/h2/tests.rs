@@ -305,6 +305,78 @@ fn behind_a_gap_frames_are_found_again_and_every_open_stream_says_so() {
 }
 
 #[test]
+fn an_answer_is_its_streams_whichever_of_the_two_is_seen_first() {
+    for whole_first in [true, false] {
+        let mut bench = Bench::new();
+        bench.bytes(CLIENT, &client_start());
+        bench.bytes(SERVER, &server_start());
+        let (one, three) = (bench.request(1, "one"), bench.request(3, "three"));
+        // In the order they are sent in: fields refer to those before.
+        let (third, first) = (bench.response(3, &["c", "d"]), bench.response(1, &["a", "b"]));
+        if whole_first {
+            bench.bytes(SERVER, &third);
+            bench.bytes(SERVER, &first[..first.len() - 12]);
+        } else {
+            // Cut anywhere: the rest comes behind the requests.
+            bench.bytes(SERVER, &third[..third.len() - 5]);
+        }
+        for request in [&one, &three] {
+            bench.bytes(CLIENT, request);
+        }
+        bench.bytes(SERVER, if whole_first { &first[first.len() - 12..] } else { &third[third.len() - 5..] });
+        if !whole_first {
+            bench.bytes(SERVER, &first);
+        }
+        let told: Vec<_> = bench.told.iter().map(|it| (it.request.as_str(), it.response.as_str(), it.response_end)).collect();
+        assert_eq!(told, [("one", "ab", Some(WHOLE)), ("three", "cd", Some(WHOLE))]);
+    }
+}
+
+#[test]
+fn an_answer_to_what_was_asked_before_anybody_looked_is_nobodys_and_what_is_held_is_bounded() {
+    let mut bench = Bench::new();
+    bench.bytes(CLIENT, &client_start());
+    bench.bytes(SERVER, &server_start());
+    let answers = [bench.response(1, &["lost"]), bench.response(5, &["own"])];
+    bench.bytes(SERVER, &answers[0]);
+    let request = bench.request(3, "three");
+    bench.bytes(CLIENT, &request);
+    bench.bytes(SERVER, &answers[1]);
+    let request = bench.request(5, "five");
+    bench.bytes(CLIENT, &request);
+    let told: Vec<_> = bench.told.iter().map(|it| (it.request.as_str(), it.response.as_str())).collect();
+    assert_eq!(told, [("three", ""), ("five", "own")]);
+
+    let mut bench = Bench::new();
+    bench.bytes(CLIENT, &client_start());
+    bench.bytes(SERVER, &server_start());
+    for stream in (1..2001).step_by(2) {
+        let answer = bench.response(stream, &["x"; 5]);
+        bench.bytes(SERVER, &answer);
+    }
+    let large = "x".repeat(16_000);
+    let answer = bench.response(2001, &[large.as_str(); 20]);
+    bench.bytes(SERVER, &answer);
+    let request = bench.request(2001, "late");
+    bench.bytes(CLIENT, &request);
+    assert_eq!((bench.told.len(), bench.told[0].response.len()), (1, 0));
+}
+
+#[test]
+fn what_was_left_out_by_intention_is_no_loss_of_an_answer_that_comes_behind_it() {
+    let mut bench = Bench::new();
+    bench.bytes(CLIENT, &client_start());
+    bench.bytes(SERVER, &server_start());
+    let request = bench.request(1, "one");
+    bench.bytes(CLIENT, &request);
+    let causes = LossCauses::of_kernel(a11i_common::event::cause::NOT_LLM);
+    bench.push(SERVER, SegmentBody::Gap(Gap { lost: Some(5_000), causes }));
+    let answer = bench.response(1, &["own"]);
+    bench.bytes(SERVER, &answer);
+    assert_eq!(bench.told, [whole("one", "own")]);
+}
+
+#[test]
 fn a_connection_joined_in_the_middle_gives_calls_whose_heads_say_what_they_lack() {
     let mut bench = Bench::new();
     // Before anybody looked.
