@@ -15,6 +15,7 @@ mod emit;
 mod filter;
 mod hits;
 mod maps;
+mod probation;
 mod process;
 mod registers;
 mod request_line;

@@ -14,7 +14,7 @@ use super::{
     frame::{FREE_FRAME, FRESH_SCRATCH, Frame, Frames},
     gnutls, operation,
 };
-use crate::{count, decide, emit, filter, hits, maps::IN_FLIGHT, registers, session, task, user_memory};
+use crate::{count, decide, emit, filter, hits, maps::IN_FLIGHT, probation, registers, session, task, user_memory};
 
 /// Deeper than any library's own nesting of entry points (`_early_data` → `_ex` → plain), far less than a thread's stack.
 const NESTING_BYTES: u64 = 16 * 1024;
@@ -144,6 +144,7 @@ pub(crate) fn leave(ctx: &RetProbeContext, programs: &ProgramArray) {
     let Some(transferred) = transferred else {
         return;
     };
+    probation::transferred(frame.attachment, operation::direction(frame.operation), frame.buffer);
     if let Some(session) = session::find_or_insert(&key) {
         scratch.length = transferred;
         scratch.direction = operation::direction(frame.operation) as u8;
@@ -177,6 +178,7 @@ fn transferred(key: &SessionKey, frame: &Frame, result: i32) -> Option<u64> {
         if n.is_none() {
             // Bytes were transferred and nobody knows how many: the offsets miss them, and the session says so.
             count::add(Counter::CountUnreadable, 1);
+            probation::contradicts(frame.attachment, operation::direction(frame.operation));
             session::note_uncounted_call(key, operation::direction(frame.operation));
         }
         n?
@@ -189,6 +191,7 @@ fn transferred(key: &SessionKey, frame: &Frame, result: i32) -> Option<u64> {
 pub(super) fn within_capacity(key: &SessionKey, frame: &Frame, n: u64) -> Option<u64> {
     if n > frame.capacity {
         count::add(Counter::CountUnreadable, 1);
+        probation::contradicts(frame.attachment, operation::direction(frame.operation));
         session::note_uncounted_call(key, operation::direction(frame.operation));
         return None;
     }

@@ -27,6 +27,7 @@ use crate::{
         control::KernelTables,
         features::Features,
         hits::HitTable,
+        probation::ProbationTables,
         loader::{self, Loaded},
         losses::KernelCounters,
         missed::MissedRuns,
@@ -92,9 +93,11 @@ impl Prepared {
         setup::presume(&mut tables, &settings.routes);
         let missed = MissedRuns::of(&ebpf);
         let hits = HitTable::take(&mut ebpf)?;
+        let probation = ProbationTables::take(&mut ebpf)?;
         let equipment = Equipment {
             links: Links::new(ebpf, features),
             hits,
+            probation,
             counters: counters_of_guard,
             hazards: features.hazards,
             hits_per_second: config.guard.hits_per_second,
