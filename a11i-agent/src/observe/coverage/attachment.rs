@@ -70,6 +70,9 @@ impl Coverage {
         let is_refused = self.files.get(&file).is_some_and(|used| used.refusal.is_some());
         if !is_refused && !self.links.knows(&file) && !self.refuse_disproven(&file) {
             let plans = self.not_disproven(&analysis.plans);
+            if let Some(used) = self.files.get_mut(&file) {
+                used.probes = plans.iter().map(|plan| plan.probes.len()).sum();
+            }
             if let Err(error) = self.links.add(opened, plans) {
                 self.refuse(&file, error);
             }
@@ -93,6 +96,7 @@ impl Coverage {
         match self.links.extend(&id, &plans) {
             Ok(probes) => {
                 used.offers(&candidate.analysis);
+                used.probes = plans.iter().map(|plan| plan.probes.len()).sum();
                 if used.is_attached && probes > 0 {
                     self.tell(Note::AttachedMore { path, probes });
                 }

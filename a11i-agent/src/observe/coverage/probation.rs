@@ -87,7 +87,9 @@ impl Coverage {
         self.links.withdraw(file, plan);
         let Some(used) = self.files.get_mut(file) else { return };
         let path = used.path.display().to_string();
-        self.tell(Note::Disproven { path, library: plan.library, method: plan.method, probes: plan.probes.len() });
+        used.probes = used.probes.saturating_sub(plan.probes.len());
+        let probes = if used.is_attached { plan.probes.len() } else { 0 };
+        self.tell(Note::Disproven { path, library: plan.library, method: plan.method, probes });
         self.refuse_disproven(file);
     }
 

@@ -250,7 +250,8 @@ mod tests {
         let expected =
             [("openssl", Some("3.0.17"), Seen::Http), ("gnutls", Some("3.7.4 or later"), Seen::OtherBytes), ("go", None, Seen::Nothing)];
         let standing = |_: &FileId, _: &Used| Standing { is_attached: true, is_everyone: false, reason: None, remedy: None };
-        let report = build(&HashMap::from([(FileId::default(), used)]), &history, standing, |_| ProbationState::NotNeeded, &ProcFs::at("/nowhere"));
+        let report =
+            build(&HashMap::from([(FileId::default(), used)]), &history, standing, |_| ProbationState::NotNeeded, &ProcFs::at("/nowhere"));
         assert_eq!(report.files.iter().map(|f| (f.file, f.scope.as_str(), f.users)).collect::<Vec<_>>(), [(1, "processes", 2)]);
         let told: Vec<_> = report.files[0].plans.iter().map(|plan| (plan.library.as_str(), plan.version.as_deref(), plan.seen)).collect();
         assert_eq!(told, expected);
