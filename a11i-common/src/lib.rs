@@ -23,6 +23,7 @@ pub mod decision;
 pub mod event;
 pub mod identity;
 pub mod limits;
+pub mod probation;
 pub mod probe;
 pub mod rustls;
 pub mod session;

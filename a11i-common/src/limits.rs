@@ -51,6 +51,12 @@ pub const TLS_RECORD_BYTES: u64 = 16_384;
 /// row, and one of them may have looked for the connection.
 pub const RUSTLS_SLICES: u32 = 31;
 
+/// Attachments of functions that were found without names: on probation, or with a layout of their own.
+pub const PROBATION: u32 = 8_192;
+
+/// Arguments with an unexpected layout that wait for the agent, over all attachments: programs whose layout is unknown are few.
+pub const RUSTLS_SAMPLES: u32 = 64;
+
 /// Processes in the watched set.
 pub const PROCESSES: u32 = 32_768;
 

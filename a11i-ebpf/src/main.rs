@@ -16,6 +16,7 @@ mod filter;
 mod frames;
 mod hits;
 mod maps;
+mod probation;
 mod process;
 mod registers;
 mod request_line;

@@ -7,7 +7,7 @@ use a11i_tests::{
     provider_stub::ProviderStub,
     requirement,
     serial::one_at_a_time,
-    workload::rust_client::{Provider, RustClient},
+    workload::rust_client::{Provider, RustClient, ShuffledClient},
 };
 use serde_json::{Value, json};
 
@@ -146,3 +146,40 @@ async fn open_connections_of_a_running_program() {
         matched_by(RUSTLS, seen, &agent.stop().await, pid);
     }
 }
+
+/// What a compiler of tomorrow may do. The first program teaches the agent where its records have what; what comes after it is seen whole.
+#[tokio::test]
+async fn a_program_whose_structures_are_laid_out_in_another_order_is_understood_from_its_own_records() {
+    let _turn = one_at_a_time();
+    let stub = ProviderStub::start();
+    let Some(agent) = Agent::start().await else { return };
+    let mut seen = Vec::new();
+    for (seed, version) in SHUFFLED {
+        let Some(client) = requirement::met(ShuffledClient::built(seed).await) else { return };
+        let name = client.path().file_name().expect("it is a file").display().to_string();
+        let mut first = client.start(&stub, &[("TLS_VERSION", version)]);
+        wait_until_attached(&agent, client.path()).await;
+        for _ in 0..2 {
+            first.run_one(&json!({})).await;
+        }
+        agent.wait_for_log(&["found the layout", &name]).await;
+
+        let before = stub.expected().len();
+        let mut second = client.start(&stub, &[("TLS_VERSION", version)]);
+        for _ in 0..6 {
+            second.run_one(&json!({})).await;
+        }
+        let expected = stub.expected().split_off(before);
+        agent.calls_of(second.pid, expected.len()).await;
+        seen.push((second.pid, expected));
+        second.finish().await;
+        first.finish().await;
+    }
+    let finished = agent.stop().await;
+    for (pid, expected) in seen {
+        matched_by(RUSTLS, &expected, &finished, pid);
+    }
+}
+
+/// Seeds that give each a layout of its own for records to encrypt and for those to decrypt, and what is spoken.
+const SHUFFLED: [(u32, &str); 3] = [(1, "1.3"), (2, "1.2"), (3, "1.3")];

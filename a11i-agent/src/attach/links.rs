@@ -70,7 +70,7 @@ pub struct Links {
     process_mode: Option<AttachMode>,
     has_cookie: bool,
     files: HashMap<FileId, Attached>,
-    owners: HashMap<AttachmentId, FileId>,
+    owners: HashMap<AttachmentId, Owner>,
     /// Processes with links, summed over files.
     scoped: usize,
     next_serial: u32,
@@ -89,11 +89,17 @@ struct Attached {
     processes: BTreeMap<ProcessId, LinkSet>,
 }
 
+/// What an attachment is of.
+struct Owner {
+    file: FileId,
+    plan: Arc<ProbePlan>,
+}
+
 /// Links made together, each plan under an id of its own.
 #[derive(Default)]
 struct LinkSet {
     ids: Vec<AttachmentId>,
-    links: Vec<(&'static str, UProbeLinkId)>,
+    links: Vec<(AttachmentId, &'static str, UProbeLinkId)>,
 }
 
 impl Links {
@@ -144,7 +150,17 @@ impl Links {
 
     /// The file of an attachment; None when it is no more.
     pub fn file_of(&self, attachment: AttachmentId) -> Option<FileId> {
-        self.owners.get(&attachment).copied()
+        self.owners.get(&attachment).map(|owner| owner.file)
+    }
+
+    /// Every attachment there is, and what it is of.
+    pub fn attachments(&self) -> impl Iterator<Item = (AttachmentId, FileId, &Arc<ProbePlan>)> {
+        self.owners.iter().map(|(id, owner)| (*id, owner.file, &owner.plan))
+    }
+
+    /// Changes with every attachment that is made.
+    pub const fn serial(&self) -> u32 {
+        self.next_serial
     }
 
     /// Whom a file is attached for.
@@ -217,6 +233,20 @@ impl Links {
         if let Some(mut attached) = self.files.remove(file) {
             self.take_away(&mut attached, &Goal::default(), None);
         }
+    }
+
+    /// Detaches what is of this code, for whomever it is attached; the file's other plans stay as they are.
+    pub fn withdraw(&mut self, file: &FileId, code: &ProbePlan) {
+        let Some(mut attached) = self.files.remove(file) else { return };
+        let is_of = |id: &AttachmentId| self.owners.get(id).is_some_and(|owner| owner.plan.is_same_code(code));
+        let mut gone = LinkSet::default();
+        for set in attached.everyone.iter_mut().chain(attached.processes.values_mut()) {
+            gone.absorb(set.split_off(is_of));
+        }
+        self.unlink(gone);
+        attached.plans.retain(|plan| !plan.is_same_code(code));
+        attached.proof = Arc::new(Proof::analysed(file, &attached.plans));
+        self.files.insert(*file, attached);
     }
 
     /// The process has ended.
@@ -362,11 +392,11 @@ impl Links {
             let id = facts.to_attachment(self.next_serial);
             self.next_serial = self.next_serial.wrapping_add(1);
             set.ids.push(id);
-            self.owners.insert(id, plan.file);
+            self.owners.insert(id, Owner { file: plan.file, plan: Arc::clone(plan) });
             // Returns first: a call that enters in between then finds its return armed, never the other way round.
             for group in groups(mode, &plan.probes) {
                 match self.attach_group(&group, &target, scope, id) {
-                    Ok(link) => set.links.push((group.program, link)),
+                    Ok(link) => set.links.push((id, group.program, link)),
                     Err(error) => {
                         self.unlink(set);
                         return Err(error);
@@ -396,7 +426,7 @@ impl Links {
 
     fn unlink(&mut self, set: LinkSet) {
         // Entries first: what enters afterwards is not followed, what is inside still finds its return.
-        for (name, link) in set.links.into_iter().rev() {
+        for (_, name, link) in set.links.into_iter().rev() {
             let detached = program(&mut self.ebpf, name)
                 .and_then(|program| program.detach(link).map_err(|source| AttachError::Kernel { program: name, count: 1, source }));
             if let Err(error) = detached {
@@ -417,6 +447,14 @@ impl LinkSet {
     fn absorb(&mut self, other: Self) {
         self.ids.extend(other.ids);
         self.links.extend(other.links);
+    }
+
+    /// Takes out what belongs to these ids.
+    fn split_off(&mut self, is_taken: impl Fn(&AttachmentId) -> bool) -> Self {
+        Self {
+            ids: self.ids.extract_if(.., |id| is_taken(id)).collect(),
+            links: self.links.extract_if(.., |(id, ..)| is_taken(id)).collect(),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub use gnutls::GnuTls;
 pub use go::GoCryptoTls;
 pub use openssl::OpenSslFamily;
 pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
-pub use rustls::Rustls;
+pub use rustls::{Rustls, infer as infer_rustls_layout};
 pub use static_openssl::StaticOpenSsl;
 
 use crate::{

@@ -268,6 +268,11 @@ impl ProbePlan {
         let code = probes.iter().map(|probe| code_at(source, probe.offset).unwrap_or_default()).collect();
         Self { file: binary.file, library, method, probes, code }
     }
+
+    /// The same functions at the same places with the same code, in whichever file.
+    pub fn is_same_code(&self, other: &Self) -> bool {
+        (self.library, self.method, &self.probes, &self.code) == (other.library, other.method, &other.probes, &other.code)
+    }
 }
 
 /// The code at `offset`; none where it cannot be read.

@@ -135,7 +135,9 @@ fn of_file(file: &FileReport, with_functions: bool, line: &mut impl FnMut(String
             (true, "everyone") => "attached for everyone",
             (true, _) => "attached for some processes",
         };
-        line(format!("    {} by {}, {} functions, {scope}; {}", named(plan), plan.method, plan.functions.len(), plan.seen.as_str()));
+        let probation = plan.probation.as_str().map(|state| format!("; {state}")).unwrap_or_default();
+        let (functions, seen) = (plan.functions.len(), plan.seen.as_str());
+        line(format!("    {} by {}, {functions} functions, {scope}; {seen}{probation}", named(plan), plan.method));
         if with_functions {
             for function in &plan.functions {
                 line(format!("        {:<29} {:#10x}  {}", shown(&function.name), function.offset, function.probed()));
@@ -185,7 +187,7 @@ mod tests {
     use crate::{
         capture::sockets::SocketStanding,
         discovery::inspect::FunctionReport,
-        observe::{NotCoveredReport, Seen},
+        observe::{NotCoveredReport, ProbationState, Seen},
     };
 
     fn coverage() -> CoverageReport {
@@ -196,6 +198,7 @@ mod tests {
             functions: vec![FunctionReport { name: "SSL_read".to_owned(), offset: 0x35470, is_return_probed: true, exits: 0 }],
             refused: vec!["SSL_free: why".to_owned()],
             seen: Seen::Http,
+            probation: ProbationState::NotNeeded,
         };
         let file = FileReport {
             file: 1,

@@ -8,7 +8,7 @@ use crate::{
     maps::{RUSTLS_CALLS, RUSTLS_FRESH},
     registers,
 };
-use a11i_common::event::Counter;
+use a11i_common::{event::Counter, rustls::RustlsSample};
 
 /// Words at a place that may hold a connection's record layer: its two keys stand within the first dozen in every build seen; the rest is
 /// room for other orders of its members.
@@ -53,10 +53,14 @@ pub(crate) struct RecordCall {
     pub(crate) turns: u32,
     /// The record is the application's.
     pub(crate) is_data: u32,
+    /// The content type in the header of a record to decrypt.
+    pub(crate) outer_type: u32,
+    pub(crate) reserved: u32,
     /// Index after that of the word found; 0 = none.
     pub(crate) hit: u32,
     pub(crate) kept: [u64; registers::KEPT],
     pub(crate) window: [u64; WINDOW_WORDS],
+    pub(crate) sample: RustlsSample,
     pub(crate) scratch: Scratch,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
-    sync::{Arc, mpsc},
+    sync::mpsc,
     time::Duration,
 };
 
@@ -68,8 +68,11 @@ impl Coverage {
             }
         }
         let is_refused = self.files.get(&file).is_some_and(|used| used.refusal.is_some());
-        if !is_refused && !self.links.knows(&file) {
-            let plans = analysis.plans.iter().map(|planned| Arc::clone(&planned.plan)).collect();
+        if !is_refused && !self.links.knows(&file) && !self.refuse_disproven(&file) {
+            let plans = self.not_disproven(&analysis.plans);
+            if let Some(used) = self.files.get_mut(&file) {
+                used.probes = plans.iter().map(|plan| plan.probes.len()).sum();
+            }
             if let Err(error) = self.links.add(opened, plans) {
                 self.refuse(&file, error);
             }
@@ -86,13 +89,14 @@ impl Coverage {
     /// A file that has probes, or may have, offers more.
     pub(super) fn attach_more(&mut self, candidate: &Candidate) {
         let id = candidate.file.id();
+        let plans = self.not_disproven(&candidate.analysis.plans);
         // By another name of the inode it is looked at as well.
         let Some(used) = self.files.get_mut(&id).filter(|_| self.links.knows(&id)) else { return };
         let path = used.path.display().to_string();
-        let plans: Vec<_> = candidate.analysis.plans.iter().map(|planned| Arc::clone(&planned.plan)).collect();
         match self.links.extend(&id, &plans) {
             Ok(probes) => {
                 used.offers(&candidate.analysis);
+                used.probes = plans.iter().map(|plan| plan.probes.len()).sum();
                 if used.is_attached && probes > 0 {
                     self.tell(Note::AttachedMore { path, probes });
                 }
@@ -153,6 +157,7 @@ impl Coverage {
                 }
             }
             self.publish_scope();
+            self.follow_attachments();
         } else if let Some(used) = self.files.get_mut(file) {
             used.retry = None;
         }
@@ -214,7 +219,7 @@ impl Coverage {
         }
     }
 
-    fn note_reach(&mut self, file: &FileId, reach: &Reach) {
+    pub(super) fn note_reach(&mut self, file: &FileId, reach: &Reach) {
         let Some(used) = self.files.get_mut(file) else { return };
         let lost = used.handle_reach(reach, Clock::boot_now());
         // Who switches everything off ends all flows himself, with a better cause.
