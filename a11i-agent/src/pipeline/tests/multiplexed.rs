@@ -8,8 +8,6 @@ struct Streams {
     next: u32,
 }
 
-const GLANCE: usize = a11i_common::limits::HTTP2_GLANCE_BYTES as usize;
-
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
@@ -31,10 +29,11 @@ impl Streams {
     }
 
     fn transfer(&mut self, direction: Direction, bytes: &[u8]) -> Vec<Verdict> {
+        let glance = usize::try_from(a11i_common::limits::HTTP2_GLANCE_BYTES).unwrap();
         let kernel = &mut self.kernel;
         let offset = kernel.offsets[direction as usize];
         kernel.offsets[direction as usize] += bytes.len() as u64;
-        let kept = if kernel.stopped { bytes.len().min(GLANCE) } else { bytes.len() };
+        let kept = if kernel.stopped { bytes.len().min(glance) } else { bytes.len() };
         let skipped = u32::try_from(bytes.len() - kept).unwrap();
         let causes = if skipped > 0 { cause::NOT_LLM } else { 0 };
         let (session, request) = (kernel.session, kernel.request);
