@@ -312,6 +312,13 @@ impl CallBuilder {
         self.has_ended || !self.choices.is_empty() && self.choices.values().all(|choice| choice.finish_reason.is_some())
     }
 
+    /// The answer has said what only models' answers say: how much was read or written, or why writing ended.
+    pub fn is_answered(&self) -> bool {
+        let CacheApartUsage { input_tokens, output_tokens, .. } = self.cache_apart;
+        let is_counted = !self.usage.is_absent() || input_tokens.is_some() || output_tokens.is_some();
+        is_counted || self.choices.values().any(|choice| choice.finish_reason.is_some())
+    }
+
     /// A choice ended with this word.
     pub fn has_finished_with(&self, reason: &str) -> bool {
         self.choices.values().any(|choice| choice.finish_reason.as_deref() == Some(reason))
