@@ -366,7 +366,7 @@ fn what_no_dialect_knows_gives_what_is_known_of_it() {
     let call = peer.respond(1, 404, "application/json", &[br#"{"error":{"type":"not_found"}}"#], FINISHED).unwrap();
     assert_eq!((call.operation.as_str(), call.request.model.as_deref()), ("unrecognised", Some("dream")));
     assert_eq!((call.response.status, call.outcome.error_type.as_deref()), (Some(404), Some("not_found")));
-    assert_eq!(call.request.path_pattern.as_deref(), Some("/v9/dreams/{id}/render"));
+    assert_eq!(call.request.path_pattern.as_deref(), Some("/v9/{}/{}/{}"));
 }
 
 #[test]

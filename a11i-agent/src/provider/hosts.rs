@@ -9,17 +9,32 @@ pub(super) struct HostRule {
     /// Only at paths that begin so. Empty: at all.
     pub(super) path_prefix: &'static str,
     pub(super) provider: &'static str,
-    /// Traffic to it is model traffic for the most part, so that an SNI alone says something. Not so of a site where people browse.
-    pub(super) dedicated: bool,
+    pub(super) traffic: Traffic,
+}
+
+/// What goes to a host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Traffic {
+    /// Model traffic for the most part, so that an SNI alone says something.
+    Models,
+    /// Other things too, at other paths: a site where people browse.
+    Shared,
+    /// Anybody's API, at any path: a call there is this provider's, and its path alone is not enough to tell that it is one.
+    Anything,
 }
 
 const fn host(pattern: &'static str, provider: &'static str) -> HostRule {
-    HostRule { pattern, path_prefix: "", provider, dedicated: true }
+    HostRule { pattern, path_prefix: "", provider, traffic: Traffic::Models }
 }
 
 /// A host that serves other things too.
 const fn shared(pattern: &'static str, path_prefix: &'static str, provider: &'static str) -> HostRule {
-    HostRule { pattern, path_prefix, provider, dedicated: false }
+    HostRule { pattern, path_prefix, provider, traffic: Traffic::Shared }
+}
+
+/// A host in front of any API.
+const fn gateway(pattern: &'static str, provider: &'static str) -> HostRule {
+    HostRule { pattern, path_prefix: "", provider, traffic: Traffic::Anything }
 }
 
 /// First match counts.
@@ -30,10 +45,10 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("api.anthropic.com", "anthropic"),
     // Azure: the classic and the newer hosts serve OpenAI's models under /openai/, all others beside it.
     host("*.openai.azure.com", "azure.ai.openai"),
-    HostRule { pattern: "*.services.ai.azure.com", path_prefix: "/openai/", provider: "azure.ai.openai", dedicated: true },
+    HostRule { pattern: "*.services.ai.azure.com", path_prefix: "/openai/", provider: "azure.ai.openai", traffic: Traffic::Models },
     host("*.services.ai.azure.com", "azure.ai.inference"),
     shared("*.cognitiveservices.azure.com", "/openai/", "azure.ai.openai"),
-    shared("*.azure-api.net", "", "azure.ai.openai"),
+    gateway("*.azure-api.net", "azure.ai.openai"), // API Management
     host("*.models.ai.azure.com", "azure.ai.inference"),
     host("*.inference.ai.azure.com", "azure.ai.inference"),
     host("models.github.ai", "azure.ai.inference"),

@@ -17,6 +17,7 @@ mod hosts;
 mod lenient;
 mod own_telemetry;
 mod partial_json;
+mod path_template;
 mod presumption;
 mod rate_limit;
 mod route;
