@@ -33,6 +33,8 @@ pub struct CallBuilder {
     pub cache_apart: CacheApartUsage,
     /// [`Self::usage`] counts the answer so far: a later event would have said more.
     pub usage_is_running: bool,
+    /// The request asks for events that hold what is new: nothing in them repeats what was said.
+    pub output_is_incremental: bool,
     /// The provider said that nothing more comes, where choices do not say so themselves.
     pub has_ended: bool,
     pub estimation: EstimationText,
@@ -82,6 +84,7 @@ impl CallBuilder {
             usage: Usage::default(),
             cache_apart: CacheApartUsage::default(),
             usage_is_running: false,
+            output_is_incremental: false,
             has_ended: false,
             estimation: EstimationText::default(),
             request_is_partial: false,

@@ -304,6 +304,13 @@ mod tests {
             ("adb-1.azuredatabricks.net", "/serving-endpoints/e/invocations", "databricks", "chat"),
             ("api.cloudflare.com", "/client/v4/accounts/a/ai/run/@cf/baai/bge-m3", "cloudflare", "embeddings"),
             ("api.aleph-alpha.com", "/complete", "aleph_alpha", "text_completion"),
+            ("dashscope-intl.aliyuncs.com", "/api/v1/services/aigc/text-generation/generation", "dashscope", "chat"),
+            ("ws.ap-southeast-1.maas.aliyuncs.com", "/api/v1/services/aigc/multimodal-generation/generation", "dashscope", "chat"),
+            ("dashscope.aliyuncs.com", "/api/v1/services/embeddings/text-embedding/text-embedding", "dashscope", "embeddings"),
+            ("dashscope.aliyuncs.com", "/api/v1/services/rerank/text-rerank/text-rerank", "dashscope", "rerank"),
+            ("dashscope.aliyuncs.com", "/api/v1/services/aigc/text2image/image-synthesis", "dashscope", "image_generation"),
+            ("dashscope.aliyuncs.com", "/api/v1/apps/a1b2/completion", "dashscope", "invoke_agent"),
+            ("qwen.corp.example", "/proxy/api/v1/services/aigc/text-generation/generation", "dashscope", "chat"),
             ("api.replicate.com", "/v1/predictions", "replicate", "prediction"),
             ("api.anthropic.com", "/v1/complete", "anthropic", "text_completion"),
             ("watsonx.corp.example", "/ml/v1/text/chat", "ibm.watsonx.ai", "chat"),
@@ -324,6 +331,8 @@ mod tests {
             "/serving-endpoints/e/invocations",
             "/v1/prompts/p/completions",
             "/orders/predict",
+            "/api/v1/apps/a1b2/completion",
+            "/api/v1/services/printing/a/b",
         ] {
             assert_eq!(route("shop.example", path, None), None, "{path}");
         }

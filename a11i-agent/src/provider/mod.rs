@@ -30,6 +30,7 @@ mod anthropic;
 mod anthropic_complete;
 mod bedrock;
 mod cohere;
+mod dashscope;
 mod gemini;
 mod generate;
 mod hosted_chat;
@@ -150,6 +151,7 @@ static DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("hosted.chat", &hosted_chat::HostedChat),
     ("watsonx", &watsonx::Watsonx),
     ("cohere", &cohere::Cohere),
+    ("dashscope", &dashscope::DashScope),
     ("ollama", &ollama::Ollama),
     ("mistral.conversations", &mistral::MistralConversations),
     ("mistral.documents", &mistral::MistralDocuments),
