@@ -141,6 +141,34 @@ impl CallBuilder {
         self.keep(|content| &mut content.input_messages, message);
     }
 
+    /// A prompt that is one text: what the user says, where it is not only embedded.
+    pub fn prompt(&mut self, text: &str) {
+        self.estimation.input.push(text);
+        if self.keep_content && !text.is_empty() && self.operation != Operation::Embeddings {
+            let parts = vec![Part::Text { content: self.clip_input(text) }];
+            self.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
+        }
+    }
+
+    /// A tool that the model may ask for. `schema`: JSON, or nothing.
+    pub fn offer_tool(&mut self, kind: &str, name: &str, description: &str, schema: &str) {
+        self.estimation.tool_definitions = self.estimation.tool_definitions.saturating_add(1);
+        for text in [name, description, schema] {
+            self.estimation.input.push(text);
+        }
+        if !self.keep_content {
+            return;
+        }
+        let description = (!description.is_empty()).then(|| self.clip_input(description));
+        let admitted = self.admit_input(schema.len());
+        self.tool_definition(ToolDefinition {
+            r#type: kind.to_owned(),
+            name: name.to_owned(),
+            description,
+            parameters: super::choice::json_tree(schema).filter(|_| admitted),
+        });
+    }
+
     pub fn system_instruction(&mut self, part: Part) {
         self.keep(|content| &mut content.system_instructions, part);
     }

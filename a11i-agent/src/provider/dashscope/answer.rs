@@ -7,6 +7,7 @@ use crate::{
         StreamFrame,
         error_body::read_failure,
         lenient::{Count, Few, Raw, Shape, Text, Unreadable, lenient_object, parse},
+        openai_chat::ToolCall,
     },
 };
 
@@ -48,21 +49,6 @@ lenient_object! {
 lenient_object! {
     struct ContentPart<'a> {
         "text" => text: Text<'a>,
-    }
-}
-
-lenient_object! {
-    struct ToolCall<'a> {
-        "index" => index: Count,
-        "id" => id: Text<'a>,
-        "function" => function: Function<'a>,
-    }
-}
-
-lenient_object! {
-    struct Function<'a> {
-        "name" => name: Text<'a>,
-        "arguments" => arguments: Text<'a>,
     }
 }
 
@@ -174,8 +160,8 @@ fn message(index: u32, message: &Message<'_>, call: &mut CallBuilder) {
     texts(message, |text| call.append(index, TEXT, PartKind::Text, text));
     for (position, tool) in (0u64..).zip(&message.tool_calls.0) {
         let slot = PartSlot(FIRST_TOOL_CALL.saturating_add(tool.index.0.unwrap_or(position)));
-        let arguments = tool.function.arguments.as_str().unwrap_or_default();
-        call.tool_call(index, slot, PartKind::ToolCall, tool.id.filled(), tool.function.name.filled(), arguments);
+        let arguments = tool.function.arguments.text().unwrap_or_default();
+        call.tool_call(index, slot, PartKind::ToolCall, tool.id.filled(), tool.function.name.filled(), &arguments);
     }
 }
 
@@ -202,7 +188,7 @@ fn repeats(output: &Output<'_>, so_far: &str) -> bool {
         texts(message, &mut meet);
         for tool in &message.tool_calls.0 {
             meet(tool.function.name.as_str().unwrap_or_default());
-            meet(tool.function.arguments.as_str().unwrap_or_default());
+            meet(&tool.function.arguments.text().unwrap_or_default());
         }
     } else {
         meet(output.text.as_str().unwrap_or_default());

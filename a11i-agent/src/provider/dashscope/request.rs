@@ -2,7 +2,7 @@
 
 use super::{IMAGES, SPEECH, TRANSCRIPTION};
 use crate::{
-    call::{CallBuilder, Message, Operation, Part},
+    call::{CallBuilder, Operation},
     provider::{
         lenient::{Flag, Float, Int, Raw, Text, Unreadable, lenient_object, parse},
         openai_chat::request::{messages, output_type, stop_sequences, tools},
@@ -90,19 +90,13 @@ pub(super) fn read(body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable
     messages(input.messages, call);
     tools(asked.tools, call);
     if let Some(prompt) = input.prompt.filled() {
-        call.estimation.input.push(prompt);
-        if call.keeps_content() {
-            let parts = vec![Part::Text { content: call.clip_input(prompt) }];
-            call.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
-        }
+        call.prompt(prompt);
     }
     // Embeddings take one text too, and rankings a query and what is ranked: texts, or objects with one.
     for text in [input.text.filled(), request.input.text().as_deref()].into_iter().flatten() {
         call.estimation.input.push(text);
     }
-    for one in [input.query].into_iter().filter(|one| one.0.is_some()) {
-        content(one, call);
-    }
+    content(input.query, call);
     for list in [input.texts, input.contents, input.documents] {
         list.for_each(|one: Raw<'_>| content(one, call));
     }

@@ -26,7 +26,10 @@ fn a_chat_is_read_as_it_is_documented() {
     let answer = r#"{"output":{"text":null,"finish_reason":null,"choices":[{"finish_reason":"stop","message":{"role":"assistant","content":"I am Qwen.","tool_calls":null,"reasoning_content":"hm"}}]},"usage":{"input_tokens":22,"output_tokens":17,"total_tokens":39,"output_tokens_details":{"reasoning_tokens":5},"prompt_tokens_details":{"cached_tokens":7},"plugins":{"search":{"count":1}}},"request_id":"902fee3b"}"#;
     let call = built(Operation::Chat, ASKED, &[answer], true, false);
     let facts = &call.request;
-    assert_eq!((facts.model.as_deref(), facts.temperature, facts.top_k, facts.max_tokens), (Some("qwen-plus"), Some(0.7), Some(5), Some(100)));
+    assert_eq!(
+        (facts.model.as_deref(), facts.temperature, facts.top_k, facts.max_tokens),
+        (Some("qwen-plus"), Some(0.7), Some(5), Some(100))
+    );
     assert_eq!((facts.seed, facts.stop_sequences.as_slice(), call.estimation.input_messages), (Some(42), &["x".to_owned()][..], 2));
     let usage = &call.usage;
     assert_eq!((usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens), (Some(22), Some(17), Some(7)));
@@ -39,26 +42,31 @@ fn a_chat_is_read_as_it_is_documented() {
 fn event(reasoning: &str, text: &str, reason: &str, output: u64) -> String {
     format!(
         r#"{{"output":{{"choices":[{{"message":{{"content":"{text}","reasoning_content":"{reasoning}","role":"assistant"}},"finish_reason":"{reason}"}}]}},"usage":{{"total_tokens":{},"output_tokens":{output},"input_tokens":9}},"request_id":"r"}}"#,
-        output + 9
+        output.saturating_add(9)
     )
 }
 
 #[test]
 fn events_say_what_is_new_or_all_so_far() {
     let all = [event("a", "", "null", 1), event("ab", "", "null", 2), event("ab", "c", "null", 3), event("ab", "cd", "stop", 4)];
-    let new = [event("a", "", "null", 1), event("b", "", "null", 2), event("", "c", "null", 3), event("", "d", "null", 4), event("", "", "stop", 4)];
+    let new = [
+        event("a", "", "null", 1),
+        event("b", "", "null", 2),
+        event("", "c", "null", 3),
+        event("", "d", "null", 4),
+        event("", "", "stop", 4),
+    ];
     let said = r#"{"model":"qwen-plus","input":{"prompt":"x"},"parameters":{"incremental_output":true}}"#;
     let stutter = [event("", "1", "null", 1), event("", "10", "null", 2), event("", "", "stop", 2)];
-    for (request, events, want) in [(ASKED, &all[..], ["ab", "cd"]), (ASKED, &new, ["ab", "cd"]), (said, &new, ["ab", "cd"]), (said, &stutter, ["", "110"])] {
+    for (request, events, want) in
+        [(ASKED, &all[..], ["ab", "cd"]), (ASKED, &new, ["ab", "cd"]), (said, &new, ["ab", "cd"]), (said, &stutter, ["", "110"])]
+    {
         let events: Vec<&str> = events.iter().map(String::as_str).collect();
         let call = built(Operation::Chat, request, &events, false, true);
         let texts: Vec<_> = call.content.output_messages[0]
             .parts
             .iter()
-            .map(|part| match part {
-                Part::Reasoning { content } | Part::Text { content } => content.as_str(),
-                _ => panic!("{part:?}"),
-            })
+            .filter_map(|part| if let Part::Reasoning { content } | Part::Text { content } = part { Some(content.as_str()) } else { None })
             .collect();
         let want: Vec<_> = want.into_iter().filter(|text| !text.is_empty()).collect();
         assert_eq!(texts, want);
@@ -118,10 +126,14 @@ fn what_only_reads_counts_as_input() {
 
 #[test]
 fn the_model_tells_what_the_shared_path_is_used_for() {
-    for (model, want) in
-        [("qwen3-vl-plus", "chat"), ("qwen3-tts-flash", "speech"), ("qwen3-asr-flash", "transcription"), ("qwen-image-plus", "image_generation")]
-    {
-        let request = format!(r#"{{"model":"{model}","input":{{"messages":[{{"role":"user","content":[{{"text":"x"}},{{"image":"u"}}]}}]}}}}"#);
+    for (model, want) in [
+        ("qwen3-vl-plus", "chat"),
+        ("qwen3-tts-flash", "speech"),
+        ("qwen3-asr-flash", "transcription"),
+        ("qwen-image-plus", "image_generation"),
+    ] {
+        let request =
+            format!(r#"{{"model":"{model}","input":{{"messages":[{{"role":"user","content":[{{"text":"x"}},{{"image":"u"}}]}}]}}}}"#);
         let call = built(Operation::Chat, &request, &[r#"{"output":{},"usage":{"input_tokens":3,"output_tokens":1}}"#], true, false);
         assert_eq!((call.operation.as_str(), call.usage.input_tokens), (want, Some(3)), "{model}");
     }
@@ -133,7 +145,8 @@ fn an_application_counts_for_all_of_its_models() {
     let one = r#"{"output":{"finish_reason":"stop","session_id":"s","text":"me"},"usage":{"models":[{"output_tokens":3,"model_id":"qwen-max","input_tokens":2}]},"request_id":"r"}"#;
     let two = r#"{"output":{"finish_reason":"stop","text":"me"},"usage":{"models":[{"output_tokens":3,"model_id":"a","input_tokens":2},{"output_tokens":4,"model_id":"b","input_tokens":5}]}}"#;
     let none = r#"{"output":{"finish_reason":"null","text":"me"},"usage":{}}"#;
-    for (answer, want, model) in [(one, (Some(2), Some(3)), Some("qwen-max")), (two, (Some(7), Some(7)), None), (none, (None, None), None)] {
+    for (answer, want, model) in [(one, (Some(2), Some(3)), Some("qwen-max")), (two, (Some(7), Some(7)), None), (none, (None, None), None)]
+    {
         let call = built(APPLICATION, request, &[answer], true, false);
         assert_eq!(((call.usage.input_tokens, call.usage.output_tokens), call.response.model.as_deref()), (want, model));
         assert_eq!(call.request.conversation_id.as_deref(), Some("s"));
@@ -142,7 +155,9 @@ fn an_application_counts_for_all_of_its_models() {
 
 #[test]
 fn nothing_hostile_becomes_a_number_or_a_choice() {
-    for answer in ["null", "7", "[[[[", r#"{"output":[],"usage":{"input_tokens":-1,"output_tokens":1e99}}"#, r#"{"output":{"choices":{"a":1}}}"#] {
+    for answer in
+        ["null", "7", "[[[[", r#"{"output":[],"usage":{"input_tokens":-1,"output_tokens":1e99}}"#, r#"{"output":{"choices":{"a":1}}}"#]
+    {
         let mut call = CallBuilder::new(ProviderName::of("dashscope"), Operation::Chat, true);
         DashScope.chunk(&StreamFrame { event: None, data: answer.as_bytes() }, &mut call);
         assert!(call.usage.is_absent() && !call.is_answered(), "{answer}");
