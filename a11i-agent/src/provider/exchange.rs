@@ -485,9 +485,9 @@ pub(super) fn request_facts(head: &RequestHead, call: &mut CallBuilder) {
     facts.organization = text("openai-organization");
     facts.project = text("openai-project");
     facts.credential_fingerprint = head.headers.credential().map(str::to_owned);
-    // Azure's classic paths name the deployment, and the body then need not name a model.
-    facts.model =
-        head.path.split_once("/deployments/").and_then(|(_, rest)| rest.split('/').next()).map(|name| clip(name, HEADER_FACT_BYTES));
+    // Azure's classic paths name the deployment, the first ones of all an engine, and the body then need not name a model.
+    let named = ["/deployments/", "/engines/"].into_iter().find_map(|mark| head.path.split_once(mark)?.1.split('/').next());
+    facts.model = named.map(|name| clip(name, HEADER_FACT_BYTES));
 }
 
 fn clip(text: &str, limit: usize) -> String {

@@ -4,9 +4,9 @@ use a11i_common::identity::BootTime;
 
 use super::*;
 use crate::{
-    call::{CaptureLibrary, CaptureMethod, Operation, Role},
+    call::{CaptureLibrary, CaptureMethod, Operation},
     http::{HeaderValue, Headers, HttpVersion, MalformedReason},
-    provider::RouteSettings,
+    provider::{RouteSettings, test_heads::request},
 };
 
 const FINISHED: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished };
@@ -38,17 +38,9 @@ impl Peer {
     }
 
     fn request(&mut self, id: u64, host: Option<&str>, path: &str, body: &[&[u8]]) {
-        let head = RequestHead {
-            role: Role::Client,
-            version: HttpVersion::Http11,
-            method: "POST".into(),
-            path: path.into(),
-            query: None,
-            host: host.map(str::to_owned),
-            port: None,
-            headers: Headers::default(),
-            first_byte: BootTime(self.time),
-        };
+        let mut head = request("POST", host.unwrap_or_default(), path, &[]);
+        head.host = host.map(str::to_owned);
+        head.first_byte = BootTime(self.time);
         self.tell(id, HttpEventKind::Request(Box::new(head)));
         for piece in body {
             self.tell(id, HttpEventKind::RequestBody(piece));
@@ -224,7 +216,7 @@ fn what_is_missing_of_a_body_at_an_unknown_host_makes_no_call_of_it() {
                 (call.is_some(), peer.exchanges.counters().unlike)
             };
             assert_eq!(run(other, br#"{"status":"ok","model":"Golf","text":"x"}"#), (false, 1), "{path} {nth}");
-            assert_eq!(run(asked, br#"{}"#), (true, 0), "{path} {nth}");
+            assert_eq!(run(asked, b"{}"), (true, 0), "{path} {nth}");
         }
     }
 }
@@ -324,19 +316,8 @@ fn wrong_types_cost_only_their_own_field() {
 }
 
 fn begin(peer: &mut Peer, host: &str, path: &str, content_type: &str) {
-    let mut headers = Headers::default();
-    headers.push("content-type".into(), HeaderValue::Text(content_type.into()));
-    let head = RequestHead {
-        role: Role::Client,
-        version: HttpVersion::Http11,
-        method: "POST".into(),
-        path: path.into(),
-        query: None,
-        host: Some(host.into()),
-        port: None,
-        headers,
-        first_byte: BootTime(peer.time),
-    };
+    let mut head = request("POST", host, path, &[("content-type", content_type)]);
+    head.first_byte = BootTime(peer.time);
     peer.tell(1, HttpEventKind::Request(Box::new(head)));
 }
 
@@ -354,6 +335,17 @@ fn a_form_tells_what_is_asked_for_and_its_media_is_passed_over() {
         let call = peer.respond(1, 200, "text/plain", &[b"hello"], FINISHED).unwrap();
         assert_eq!((call.request.model.as_deref(), call.operation.as_str()), (Some("whisper"), "transcription"), "cut at {cut}");
         assert_eq!(call.outcome.error_type, None);
+    }
+}
+
+#[test]
+fn a_path_may_name_the_model_that_its_body_does_not() {
+    for (path, want) in [("/v1/engines/gpt-41-copilot/completions", "gpt-41-copilot"), ("/openai/deployments/d-1/completions", "d-1")] {
+        let mut peer = Peer::new();
+        peer.request(1, Some("llm.example"), path, &[br#"{"prompt":"fn","max_tokens":3}"#]);
+        peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+        let call = peer.respond(1, 200, "application/json", &[br#"{"choices":[{"text":"x","finish_reason":"stop"}]}"#], FINISHED).unwrap();
+        assert_eq!((call.request.model.as_deref(), call.operation), (Some(want), Operation::TextCompletion));
     }
 }
 

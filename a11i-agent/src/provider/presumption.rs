@@ -2,7 +2,12 @@
 
 use a11i_common::decision::PATH_TAIL_BYTES;
 
-use super::{DIALECTS, conversation::MESSAGE_DIALECTS, hosts::{HOSTS, Traffic}, route::Routes};
+use super::{
+    DIALECTS,
+    conversation::MESSAGE_DIALECTS,
+    hosts::{HOSTS, Traffic},
+    route::Routes,
+};
 
 /// What stands before the end of a path as a rule: the API's own root, a version, a gateway's or cloud's mount point.
 const USUAL_ROOTS: [&str; 10] =

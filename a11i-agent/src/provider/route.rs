@@ -218,34 +218,14 @@ impl std::fmt::Debug for Routes {
 
 #[cfg(test)]
 mod tests {
-    use a11i_common::identity::BootTime;
-
     use super::*;
     use crate::{
-        call::Role,
-        http::{HeaderValue, Headers, HttpVersion},
+        http::HeaderValue,
+        provider::test_heads::{fields, request},
     };
 
     fn head(method: &str, host: &str, path: &str) -> RequestHead {
-        RequestHead {
-            role: Role::Client,
-            version: HttpVersion::Http11,
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: None,
-            host: Some(host.to_owned()),
-            port: None,
-            headers: fields(&[("content-length", "7")]),
-            first_byte: BootTime(0),
-        }
-    }
-
-    fn fields(fields: &[(&str, &str)]) -> Headers {
-        let mut headers = Headers::default();
-        for (name, value) in fields {
-            headers.push((*name).to_owned(), HeaderValue::Text((*value).to_owned()));
-        }
-        headers
+        request(method, host, path, &[("content-length", "7")])
     }
 
     #[test]

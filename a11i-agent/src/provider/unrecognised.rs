@@ -6,7 +6,7 @@ use super::{
     body::is_worth_following,
     error_body::read_failure,
     lenient::{Flag, Text, Unreadable, lenient_object, parse},
-    path_template,
+    mcp, path_template,
 };
 use crate::{
     call::{CallBuilder, Operation, ProviderName},
@@ -36,7 +36,7 @@ impl Dialect for Unrecognised {
 
     /// Of a host that is dedicated to models: who asks, has looked at the host.
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
-        let known = NO_CALLS.iter().any(|part| head.path.contains(part));
+        let known = NO_CALLS.iter().any(|part| head.path.contains(part)) || mcp::is_endpoint(head);
         (head.method == "POST" && !known && is_worth_following(head)).then_some(UNRECOGNISED)
     }
 
@@ -85,7 +85,24 @@ lenient_object! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::{CallFrame, Ending};
+    use crate::{
+        call::{CallFrame, Ending},
+        provider::test_heads::request,
+    };
+
+    #[test]
+    fn the_mcp_servers_of_a_provider_are_mcps() {
+        let head =
+            |path: &str, name: &str| request("POST", "api.githubcopilot.com", path, &[("content-type", "application/json"), (name, "x")]);
+        for (path, name, want) in [
+            ("/mcp", "accept", None),
+            ("/mcp/x/issues", "accept", None),
+            ("/tools", "mcp-session-id", None),
+            ("/dreams", "accept", Some(UNRECOGNISED)),
+        ] {
+            assert_eq!(Unrecognised.claims(&head(path, name)), want, "{path}");
+        }
+    }
 
     #[test]
     fn what_is_known_of_anything_is_told() {

@@ -10,7 +10,7 @@ mod recognise;
 mod session;
 
 pub use self::pending::PendingRequests;
-
+pub(super) use self::recognise::is_endpoint;
 use self::{exchange::Exchange, recognise::likelihood};
 use super::exchange::ConnectionContext;
 use crate::{

@@ -240,8 +240,7 @@ impl PendingRequests {
 
 /// Among those that wait by the same key.
 fn position(waiting: &HashMap<RequestKey, Vec<Waiting>>, place: &Place, since: Option<BootTime>) -> Option<usize> {
-    let is_it =
-        |one: &Waiting| one.connection == place.connection && since.is_none_or(|since| one.message.timing.start == since);
+    let is_it = |one: &Waiting| one.connection == place.connection && since.is_none_or(|since| one.message.timing.start == since);
     waiting.get(&place.key)?.iter().position(is_it)
 }
 

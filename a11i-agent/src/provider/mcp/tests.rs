@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     call::{CaptureFacts, LossCauses, McpSession, Role},
-    http::{BodyEnd, FramingEnd, HeaderValue, Headers, HttpVersion, RequestHead, ResponseHead},
+    http::{BodyEnd, FramingEnd, HttpVersion, ResponseHead},
     owner::Owner,
+    provider::test_heads::{fields as headers_of, request as head},
 };
 
 const FINISHED: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished };
@@ -50,22 +51,9 @@ impl Peer {
     }
 
     fn request(&mut self, id: u64, method: &str, path: &str, fields: &[(&str, &str)], body: &[&[u8]]) {
-        let mut headers = Headers::default();
-        for (name, value) in fields {
-            headers.push((*name).to_owned(), HeaderValue::Text((*value).to_owned()));
-        }
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query.to_owned())));
-        let head = RequestHead {
-            role: Role::Client,
-            version: HttpVersion::Http11,
-            method: method.into(),
-            path: path.into(),
-            query,
-            host: Some("tools.local".into()),
-            port: Some(8000),
-            headers,
-            first_byte: BootTime(self.time),
-        };
+        let mut head = head(method, "tools.local", path, fields);
+        (head.query, head.port, head.first_byte) = (query, Some(8000), BootTime(self.time));
         self.tell(id, HttpEventKind::Request(Box::new(head)));
         for piece in body {
             self.tell(id, HttpEventKind::RequestBody(piece));
@@ -74,10 +62,7 @@ impl Peer {
     }
 
     fn response(&mut self, id: u64, status: u16, fields: &[(&str, &str)], body: &[&[u8]]) {
-        let mut headers = Headers::default();
-        for (name, value) in fields {
-            headers.push((*name).to_owned(), HeaderValue::Text((*value).to_owned()));
-        }
+        let headers = headers_of(fields);
         let head = ResponseHead { version: HttpVersion::Http11, status, headers, first_byte: BootTime(self.time) };
         self.tell(id, HttpEventKind::Response(Box::new(head)));
         for piece in body {
@@ -354,9 +339,8 @@ fn what_waits_keeps_no_more_content_than_its_budget() {
     // As text a few bytes an element, as a tree many.
     let arguments = "[],".repeat(80_000);
     for id in 0..100u64 {
-        let body = format!(
-            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"n","arguments":{{"a":[{arguments}[]]}}}}}}"#
-        );
+        let body =
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"n","arguments":{{"a":[{arguments}[]]}}}}}}"#);
         peer.request(id, "POST", "/messages?sessionId=9", &[], &[body.as_bytes()]);
     }
     let dropped = peer.pending.without_content();
