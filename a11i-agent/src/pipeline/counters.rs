@@ -32,6 +32,8 @@ pub struct PipelineCounters {
     pub instrumented_forgotten: u64,
     /// MCP sessions whose end was not seen: they have no length.
     pub mcp_sessions_forgotten: u64,
+    /// Arguments and results of MCP messages that were not kept while those waited: too much did.
+    pub mcp_contents_dropped: u64,
     pub exchanges: ExchangeCounters,
 }
 

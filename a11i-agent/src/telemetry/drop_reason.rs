@@ -28,6 +28,8 @@ pub enum DropReason {
     InstrumentedForgotten,
     /// The length of an MCP session whose end was not seen.
     McpSessionForgotten,
+    /// Arguments or a result of an MCP message that waits for its other half, while too much of them does: it goes on without.
+    McpContent,
     /// A question who a process is, while too many wait.
     OwnerQuestion,
     /// What a process states about itself, since its memory did not answer in time: it is known without.
@@ -85,7 +87,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    pub const ALL: [(Self, &'static str); 39] = [
+    pub const ALL: [(Self, &'static str); 40] = [
         (Self::RecordMalformed, "record_malformed"),
         (Self::FlowTableFull, "flow_table_full"),
         (Self::FlowExpired, "flow_expired"),
@@ -98,6 +100,7 @@ impl DropReason {
         (Self::OwnerUnknown, "owner_unknown"),
         (Self::InstrumentedForgotten, "instrumented_forgotten"),
         (Self::McpSessionForgotten, "mcp_session_forgotten"),
+        (Self::McpContent, "mcp_content"),
         (Self::OwnerQuestion, "owner_question"),
         (Self::OwnerUnanswered, "owner_unanswered"),
         (Self::OwnerEvicted, "owner_evicted"),

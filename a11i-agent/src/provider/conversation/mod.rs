@@ -93,6 +93,8 @@ pub(super) struct MessageRoute {
     pub(super) provider: ProviderName,
     /// The host is in the table or configured.
     pub(super) known_host: bool,
+    /// The host vouches for what its path says.
+    pub(super) certain: bool,
 }
 
 /// Conversations followed at once on one connection: of HTTP/1.1 it is one, on HTTP/2 each is a stream.
@@ -157,7 +159,7 @@ impl Conversations {
             id,
             endpoint: Endpoint { role: head.role, host: head.host.clone(), port: head.port, known_host: route.known_host },
             correlation: Correlation { parent: trace_context::parent(&head.headers), ..Correlation::default() },
-            certain: route.known_host,
+            certain: route.certain,
             turns: Turns::new(template),
             session: route.dialect.begin(),
             handshake: Handshake::Awaited { start: head.first_byte, status: None, body: Vec::new() },
