@@ -11,9 +11,9 @@ use super::links::{MAX_FILES, MAX_SCOPED};
 pub enum AttachError {
     #[error("the file changed after it was analysed")]
     Changed,
-    #[error("the file's server does not answer")]
+    #[error("the file cannot be read now: its disk or its server does not answer")]
     Unanswered,
-    #[error("{MAX_FILES} files are attached already")]
+    #[error("there are more files with TLS than the {MAX_FILES} that can be attached")]
     TooManyFiles,
     #[error("{MAX_SCOPED} processes have probes of their own already")]
     TooManyProcesses,

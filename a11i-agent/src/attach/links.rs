@@ -85,8 +85,12 @@ struct Attached {
     /// When the proof held last.
     seen: Option<Stamp>,
     plans: Vec<Arc<ProbePlan>>,
+    /// Those that were added and whose instructions cannot be probed, for anybody.
+    refused: Vec<Arc<ProbePlan>>,
     everyone: Option<LinkSet>,
     processes: BTreeMap<ProcessId, LinkSet>,
+    /// Processes that the move that is under way could not reach.
+    failed: Vec<(ProcessId, AttachError)>,
 }
 
 /// What an attachment is of.
@@ -95,10 +99,10 @@ struct Owner {
     plan: Arc<ProbePlan>,
 }
 
-/// Links made together, each plan under an id of its own.
+/// Links for one scope, each plan under an id of its own.
 #[derive(Default)]
 struct LinkSet {
-    ids: Vec<AttachmentId>,
+    attachments: Vec<(AttachmentId, Arc<ProbePlan>)>,
     links: Vec<(AttachmentId, &'static str, UProbeLinkId)>,
 }
 
@@ -197,24 +201,38 @@ impl Links {
         Ok(())
     }
 
-    /// Adds plans to those of a file, for whom it is attached: what was there stays as it is. Probes that were added. On an error nothing has
-    /// changed.
-    pub fn extend(&mut self, file: &FileId, plans: &[Arc<ProbePlan>]) -> Result<usize, AttachError> {
-        let Some(mut attached) = self.files.remove(file) else { return Ok(0) };
-        let outcome = self.link_more(&mut attached, plans);
-        self.files.insert(*file, attached);
-        outcome
+    /// Adds plans to those of a file. Links of them are made by the next [`Self::set_reach`]; what is there stays as it is. False: none of
+    /// them is new.
+    pub fn extend(&mut self, file: &FileId, plans: &[Arc<ProbePlan>]) -> Result<bool, AttachError> {
+        let Some(attached) = self.files.get_mut(file) else { return Ok(false) };
+        if plans.iter().any(|plan| plan.file != *file) {
+            return Err(AttachError::Changed);
+        }
+        let before = attached.plans.len();
+        for plan in plans {
+            if !attached.plans.contains(plan) {
+                attached.plans.push(Arc::clone(plan));
+            }
+        }
+        // The proof is of all plans: nothing more is linked to a file of which one of them does not hold.
+        attached.proof = Arc::new(Proof::analysed(file, &attached.plans));
+        Ok(attached.plans.len() > before)
+    }
+
+    /// Whoever has links of the file has those of all plans that were added.
+    pub fn is_whole(&self, file: &FileId) -> bool {
+        self.files.get(file).is_none_or(Attached::is_whole)
     }
 
     /// There is nothing to move: [`Self::set_reach`] with the same arguments would do nothing.
     pub fn is_at(&self, file: &FileId, goal: &Goal) -> bool {
         let has_leftovers = !self.keeps_processes(goal)
             && self.files.get(file).is_some_and(|attached| attached.everyone.is_some() && !attached.processes.is_empty());
-        self.reach(file) == goal.reach && !has_leftovers
+        self.reach(file) == goal.reach && !has_leftovers && self.is_whole(file)
     }
 
     /// Attaches a file for these and for nobody else. Processes that could not be reached are given back with the reason, others are attached.
-    /// On an error for everyone nothing has changed. From `until` on, no link of another process is made or closed.
+    /// On an error for everyone what was there stays. From `until` on, no link of another process is made or closed.
     pub fn set_reach(&mut self, file: &FileId, goal: &Goal, until: Option<BootTime>) -> Result<Moved, AttachError> {
         let Some(mut attached) = self.files.remove(file) else { return Ok(Moved::default()) };
         let outcome = self.move_to(&mut attached, goal, until);
@@ -270,9 +288,10 @@ impl Links {
         match &goal.reach {
             Reach::Nobody => {}
             Reach::Everyone => {
-                if attached.everyone.is_none() {
-                    attached.everyone = Some(self.link(attached, &attached.plans, None)?);
-                }
+                let mut set = attached.everyone.take().unwrap_or_default();
+                let linked = self.complete(attached, &mut set, None);
+                attached.everyone = (!set.is_empty()).then_some(set);
+                linked?;
             }
             Reach::Processes(wanted) => moved = self.link_processes(attached, wanted, until),
         }
@@ -284,30 +303,44 @@ impl Links {
     }
 
     fn link_processes(&mut self, attached: &mut Attached, wanted: &BTreeSet<ProcessId>, until: Option<BootTime>) -> Moved {
-        let (mut failed, mut made) = (Vec::new(), 0usize);
-        for process in wanted {
-            if attached.processes.contains_key(process) {
-                continue;
+        let mut failed = std::mem::take(&mut attached.failed);
+        failed.retain(|(process, _)| wanted.contains(process));
+        let tried: BTreeSet<ProcessId> = failed.iter().map(|(process, _)| *process).collect();
+        let lacks = |process: &&ProcessId| attached.lacks(**process) && !tried.contains(process);
+        let open: Vec<ProcessId> = wanted.iter().filter(lacks).copied().collect();
+        let mut rest = open.into_iter().enumerate();
+        while let Some((number, process)) = rest.next() {
+            // At least one, so that a move comes to an end. One that fails costs as much as one that does not.
+            if number > 0 && is_over(until) {
+                attached.failed = failed;
+                return Moved { failed: Vec::new(), is_unfinished: true };
             }
-            // At least one, so that a move comes to an end.
-            if made > 0 && is_over(until) {
-                return Moved { failed, is_unfinished: true };
-            }
-            let linked = if self.scoped < MAX_SCOPED {
-                self.link(attached, &attached.plans, Some(*process))
-            } else {
-                Err(AttachError::TooManyProcesses)
-            };
-            match linked {
-                Ok(set) => {
-                    attached.processes.insert(*process, set);
-                    self.scoped = self.scoped.saturating_add(1);
-                    made = made.saturating_add(1);
+            match self.link_process(attached, process) {
+                Ok(()) => {}
+                // Nor would it answer for the others, each of which would wait as long.
+                Err(AttachError::Unanswered) => {
+                    failed.push((process, AttachError::Unanswered));
+                    failed.extend(rest.map(|(_, process)| (process, AttachError::Unanswered)));
+                    break;
                 }
-                Err(error) => failed.push((*process, error)),
+                Err(error) => failed.push((process, error)),
             }
         }
         Moved { failed, is_unfinished: false }
+    }
+
+    fn link_process(&mut self, attached: &mut Attached, process: ProcessId) -> Result<(), AttachError> {
+        let (mut set, is_new) = attached.processes.remove(&process).map_or_else(|| (LinkSet::default(), true), |set| (set, false));
+        if is_new && self.scoped >= MAX_SCOPED {
+            return Err(AttachError::TooManyProcesses);
+        }
+        let linked = self.complete(attached, &mut set, Some(process));
+        // What it had it keeps.
+        if !set.is_empty() {
+            self.scoped = self.scoped.saturating_add(usize::from(is_new));
+            attached.processes.insert(process, set);
+        }
+        linked
     }
 
     /// Closes what the goal does not ask for. False: time ran out before that was all.
@@ -333,46 +366,25 @@ impl Links {
         true
     }
 
-    fn link_more(&mut self, attached: &mut Attached, plans: &[Arc<ProbePlan>]) -> Result<usize, AttachError> {
-        let more: Vec<_> = plans.iter().filter(|plan| !attached.plans.contains(plan)).cloned().collect();
-        if more.is_empty() {
-            return Ok(0);
+    /// Links the plans that `set` lacks: the first ones together, or none of them; what was added later one by one.
+    fn complete(&mut self, attached: &mut Attached, set: &mut LinkSet, process: Option<ProcessId>) -> Result<(), AttachError> {
+        let missing = attached.missing(set);
+        if set.is_empty() {
+            set.absorb(self.link(attached, &missing, process)?);
+            return Ok(());
         }
-        let all = [attached.plans.as_slice(), more.as_slice()].concat();
-        if more.iter().any(|plan| plan.file != attached.file.id()) {
-            return Err(AttachError::Changed);
-        }
-        let proof = Arc::new(Proof::analysed(&attached.file.id(), &all));
-        // The proof is of all plans, from here on and until all is made.
-        let proof_before = std::mem::replace(&mut attached.proof, proof);
-        let plans_before = std::mem::replace(&mut attached.plans, all);
-        let everyone = attached.everyone.as_ref().map(|_| None);
-        let scopes: Vec<Option<ProcessId>> = everyone.into_iter().chain(attached.processes.keys().copied().map(Some)).collect();
-        let mut added = Vec::new();
-        for scope in scopes {
-            match self.link(attached, &more, scope) {
-                Ok(set) => added.push((scope, set)),
-                Err(error) if error.is_ended_process() => {}
+        for plan in missing {
+            match self.link(attached, std::slice::from_ref(&plan), process) {
+                Ok(more) => set.absorb(more),
                 Err(error) => {
-                    for (_, set) in added {
-                        self.unlink(set);
+                    if error.is_final() {
+                        attached.refused.push(plan);
                     }
-                    (attached.proof, attached.plans) = (proof_before, plans_before);
                     return Err(error);
                 }
             }
         }
-        for (scope, set) in added {
-            let known = match scope {
-                None => attached.everyone.as_mut(),
-                Some(process) => attached.processes.get_mut(&process),
-            };
-            match known {
-                Some(known) => known.absorb(set),
-                None => self.unlink(set),
-            }
-        }
-        Ok(more.iter().map(|plan| plan.probes.len()).sum())
+        Ok(())
     }
 
     /// All probes of these plans, or none.
@@ -391,7 +403,7 @@ impl Links {
             let facts = CaptureFacts { library: Some(plan.library), method: Some(plan.method) };
             let id = facts.to_attachment(self.next_serial);
             self.next_serial = self.next_serial.wrapping_add(1);
-            set.ids.push(id);
+            set.attachments.push((id, Arc::clone(plan)));
             self.owners.insert(id, Owner { file: plan.file, plan: Arc::clone(plan) });
             // Returns first: a call that enters in between then finds its return armed, never the other way round.
             for group in groups(mode, &plan.probes) {
@@ -433,7 +445,7 @@ impl Links {
                 tracing::warn!(%error, program = name, "cannot detach");
             }
         }
-        for id in set.ids {
+        for (id, _) in set.attachments {
             self.owners.remove(&id);
         }
     }
@@ -444,15 +456,23 @@ fn is_over(until: Option<BootTime>) -> bool {
 }
 
 impl LinkSet {
+    fn is_empty(&self) -> bool {
+        self.attachments.is_empty()
+    }
+
+    fn has(&self, plan: &Arc<ProbePlan>) -> bool {
+        self.attachments.iter().any(|(_, of)| of == plan)
+    }
+
     fn absorb(&mut self, other: Self) {
-        self.ids.extend(other.ids);
+        self.attachments.extend(other.attachments);
         self.links.extend(other.links);
     }
 
     /// Takes out what belongs to these ids.
     fn split_off(&mut self, is_taken: impl Fn(&AttachmentId) -> bool) -> Self {
         Self {
-            ids: self.ids.extract_if(.., |id| is_taken(id)).collect(),
+            attachments: self.attachments.extract_if(.., |(id, _)| is_taken(id)).collect(),
             links: self.links.extract_if(.., |(id, ..)| is_taken(id)).collect(),
         }
     }
@@ -462,7 +482,22 @@ impl Attached {
     fn of(file: OpenedFile, plans: Vec<Arc<ProbePlan>>) -> Self {
         let proof = Arc::new(Proof::analysed(&file.id(), &plans));
         let seen = Some(Stamp::analysed(&file.id()));
-        Self { file, proof, seen, plans, everyone: None, processes: BTreeMap::new() }
+        Self { file, proof, seen, plans, refused: Vec::new(), everyone: None, processes: BTreeMap::new(), failed: Vec::new() }
+    }
+
+    /// Plans that `set` has no links of, and can have.
+    fn missing(&self, set: &LinkSet) -> Vec<Arc<ProbePlan>> {
+        let is_missing = |plan: &&Arc<ProbePlan>| !set.has(plan) && !self.refused.contains(plan);
+        self.plans.iter().filter(is_missing).cloned().collect()
+    }
+
+    /// The process has not all links that it can have.
+    fn lacks(&self, process: ProcessId) -> bool {
+        self.processes.get(&process).is_none_or(|set| !self.missing(set).is_empty())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.everyone.iter().chain(self.processes.values()).all(|set| self.missing(set).is_empty())
     }
 
     fn proven(&self, reader: &mut DeadlineWorker) -> Result<(), AttachError> {

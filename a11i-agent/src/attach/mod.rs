@@ -6,6 +6,7 @@
 mod boringssl;
 #[cfg(feature = "host")]
 mod error;
+mod faithful;
 mod gnutls;
 mod go;
 #[cfg(feature = "host")]
@@ -33,6 +34,7 @@ pub use plan::{Probe, ProbeKind, ProbePlan, ProgramName};
 pub use rustls::{Rustls, infer as infer_rustls_layout};
 pub use static_openssl::StaticOpenSsl;
 
+use self::faithful::Faithful;
 use crate::{
     discovery::{
         elf::{Elf, ElfError, Functions, Machine, RefusedSymbol},
@@ -93,6 +95,11 @@ impl<'a> Binary<'a> {
     pub fn code(&self) -> &machine_code::Functions<'a> {
         self.code.get_or_init(|| machine_code::Functions::of(&Image::of(self.elf)))
     }
+
+    /// Something of the code was not looked at for lack of work.
+    fn has_run_out(&self) -> bool {
+        self.code.get().is_some_and(machine_code::Functions::has_run_out)
+    }
 }
 
 /// What one version of one file offers.
@@ -118,6 +125,16 @@ impl Analysis {
     pub fn is_empty(&self) -> bool {
         self.plans.is_empty() && self.evidence.is_empty()
     }
+
+    /// The same of another file with the same bytes.
+    #[must_use]
+    pub fn at(&self, file: FileId) -> Self {
+        let mut same = self.clone();
+        for planned in &mut same.plans {
+            planned.plan = Arc::new(ProbePlan { file, ..ProbePlan::clone(&planned.plan) });
+        }
+        same
+    }
 }
 
 /// How much is looked at.
@@ -129,14 +146,16 @@ pub enum Depth {
     Whole,
 }
 
-/// Finds out what `file` offers; cached by the caller under the [`FileId`].
+/// Finds out what `file` offers; cached by the caller under the [`FileId`]. What could not be read fails the whole: it must not pass for
+/// what is not there. What there is no time or quota for is said ([`Evidence::SearchUnfinished`]), and who was searching then has found nothing.
 pub fn analyse(source: &dyn ByteSource, file: FileId) -> Result<Analysis, ElfError> {
     analyse_to(source, file, Depth::Whole)
 }
 
 /// [`analyse`], as deep as is asked for.
 pub fn analyse_to(source: &dyn ByteSource, file: FileId, depth: Depth) -> Result<Analysis, ElfError> {
-    let elf = match Elf::parse(source) {
+    let source = Faithful::new(source);
+    let elf = match Elf::parse(&source) {
         Err(ElfError::OtherClass) => return Ok(Analysis { evidence: vec![Evidence::OtherClass], ..Analysis::default() }),
         parsed => parsed?,
     };
@@ -154,10 +173,18 @@ pub fn analyse_to(source: &dyn ByteSource, file: FileId, depth: Depth) -> Result
     };
     for library in LIBRARIES.iter().filter(|library| depth == Depth::Whole || !library.searches()) {
         let found = library.find(&binary);
-        analysis.plans.extend(found.plans);
+        if source.is_exhausted() || binary.has_run_out() {
+            analysis.evidence.push(Evidence::SearchUnfinished);
+            break;
+        }
+        // Code that lies behind the end of the file.
+        analysis.plans.extend(found.plans.into_iter().filter(|planned| planned.plan.has_code()));
         analysis.evidence.extend(found.evidence);
     }
-    Ok(analysis)
+    match source.failure() {
+        Some(failure) => Err(ElfError::Read(failure)),
+        None => Ok(analysis),
+    }
 }
 
 #[cfg(test)]

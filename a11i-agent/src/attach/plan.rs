@@ -1,5 +1,7 @@
 //! Where to put which kernel program: data, executed elsewhere.
 
+use std::io;
+
 use serde::{Serialize, Serializer};
 
 use super::Binary;
@@ -251,7 +253,7 @@ pub struct ProbePlan {
     pub method: CaptureMethod,
     /// In ascending order of offset, entry before return; at most one of each kind at an offset.
     pub probes: Vec<Probe>,
-    /// At each of them, in their order: as the analysis read it.
+    /// At each of them, in their order: as the analysis read it. Empty where that failed.
     pub code: Vec<CodeBytes>,
 }
 
@@ -264,9 +266,13 @@ pub(super) const CODE_BYTES: usize = 16;
 impl ProbePlan {
     pub(super) fn of(binary: &Binary<'_>, library: CaptureLibrary, method: CaptureMethod, probes: Vec<Probe>) -> Self {
         let source = binary.elf.source();
-        // What cannot be read now will not be found the same when it is to be probed.
-        let code = probes.iter().map(|probe| code_at(source, probe.offset).unwrap_or_default()).collect();
+        let code = probes.iter().map(|probe| code_at(source, probe.offset)).collect::<io::Result<_>>().unwrap_or_default();
         Self { file: binary.file, library, method, probes, code }
+    }
+
+    /// The code at all of its probes was read. Without it nobody could tell later whether it is still the same.
+    pub(super) const fn has_code(&self) -> bool {
+        self.code.len() == self.probes.len()
     }
 
     /// The same functions at the same places with the same code, in whichever file.
@@ -275,12 +281,14 @@ impl ProbePlan {
     }
 }
 
-/// The code at `offset`; none where it cannot be read.
-pub(super) fn code_at(source: &dyn ByteSource, offset: u64) -> Option<CodeBytes> {
+/// The code at `offset`.
+pub(super) fn code_at(source: &dyn ByteSource, offset: u64) -> io::Result<CodeBytes> {
     let mut bytes = CodeBytes::default();
-    let left = source.len().checked_sub(offset)?.min(bytes.len() as u64);
-    source.read_exact_at(offset, bytes.get_mut(..usize::try_from(left).ok()?)?).ok()?;
-    Some(bytes)
+    let left = source.len().saturating_sub(offset).min(CODE_BYTES as u64);
+    let into = usize::try_from(left).ok().and_then(|left| bytes.get_mut(..left)).filter(|into| !into.is_empty());
+    let into = into.ok_or(io::ErrorKind::UnexpectedEof)?;
+    source.read_exact_at(offset, into)?;
+    Ok(bytes)
 }
 
 /// Whether the probes transfer plaintext in both directions: otherwise a plan is no use.

@@ -1,8 +1,6 @@
 //! That a file is still the one that was analysed: asked before its probes go in, when they return, and every second.
 
-use std::sync::Arc;
-
-use rustix::fs::{AtFlags, StatxFlags};
+use std::{io, sync::Arc};
 
 use super::{
     ProbePlan,
@@ -10,7 +8,7 @@ use super::{
 };
 use crate::discovery::{
     deadline::DeadlineWorker,
-    file::{FileId, OpenedFile},
+    file::{ByteSource, FileId, OpenedFile},
 };
 
 /// What must not have changed when links are made, now or again later. The time of the inode's change is no part of it: it moves when a name
@@ -34,23 +32,16 @@ pub(super) struct Stamp {
 /// Why there is no proof.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Unproven {
-    /// It is another file than the one that was analysed, or is not there any more.
+    /// It is another file than the one that was analysed.
     Changed,
-    /// Whoever has it does not answer.
+    /// It cannot be read now, or whoever has it does not answer.
     Unanswered,
 }
 
 impl Stamp {
     pub(super) fn of(file: &OpenedFile) -> Option<Self> {
-        // What this kernel knows is what it maps: no server is asked.
-        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        let now = rustix::fs::statx(file, c"", flags, StatxFlags::BASIC_STATS).ok()?;
-        let nanos = |seconds: i64, nanos: u32| seconds.saturating_mul(1_000_000_000).saturating_add(nanos.into());
-        Some(Self {
-            size: now.stx_size,
-            modified: nanos(now.stx_mtime.tv_sec, now.stx_mtime.tv_nsec),
-            changed: nanos(now.stx_ctime.tv_sec, now.stx_ctime.tv_nsec),
-        })
+        // What this kernel knows is what it maps.
+        file.now().map(|now| Self::analysed(&now))
     }
 
     /// As it was when it was opened for its analysis.
@@ -75,19 +66,24 @@ impl Proof {
         // Without a descriptor it cannot be asked now.
         let again = file.duplicate().map_err(|_| Unproven::Unanswered)?;
         let (proof, plans) = (Arc::clone(self), plans.to_vec());
-        let job = move |_: &_| Self::now(&again, &plans).is_some_and(|now| now == *proof);
+        let job = move |_: &_| Self::now(&again, &plans).map(|now| now == *proof);
         // Threads are counted by what may stop answering as a whole.
         let (is_same, _) = worker.run(file.id().dev, job).map_err(|_| Unproven::Unanswered)?;
-        if is_same { Ok(()) } else { Err(Unproven::Changed) }
+        if is_same? { Ok(()) } else { Err(Unproven::Changed) }
     }
 
-    /// None: it cannot be read any more.
-    fn now(file: &OpenedFile, plans: &[Arc<ProbePlan>]) -> Option<Self> {
-        let metadata = std::fs::metadata(file.attach_path()).ok()?;
-        let code = plans.iter().flat_map(|plan| &plan.probes).map(|probe| code_at(file, probe.offset)).collect::<Option<_>>()?;
+    fn now(file: &OpenedFile, plans: &[Arc<ProbePlan>]) -> Result<Self, Unproven> {
+        let metadata = std::fs::metadata(file.attach_path()).map_err(|_| Unproven::Unanswered)?;
         let FileId { size, mtime, .. } = FileId::of(&metadata);
-        Some(Self { size, modified: mtime, code })
+        Ok(Self { size, modified: mtime, code: code_now(file, plans)? })
     }
+}
+
+/// A disk or server that fails to give the code has not changed it.
+fn code_now(source: &dyn ByteSource, plans: &[Arc<ProbePlan>]) -> Result<Vec<CodeBytes>, Unproven> {
+    let code = plans.iter().flat_map(|plan| &plan.probes).map(|probe| code_at(source, probe.offset));
+    let is_cut = |error: io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+    code.collect::<io::Result<_>>().map_err(|error| if is_cut(error) { Unproven::Changed } else { Unproven::Unanswered })
 }
 
 #[cfg(test)]
@@ -118,5 +114,31 @@ mod tests {
         std::os::unix::fs::FileExt::write_all_at(&rewritten, &[0xcc], offset).unwrap();
         rewritten.set_modified(before).unwrap();
         assert_eq!(holds(), Err(Unproven::Changed));
+    }
+
+    /// A disk that fails.
+    struct Failing(io::ErrorKind);
+
+    impl ByteSource for Failing {
+        fn len(&self) -> u64 {
+            u64::MAX
+        }
+
+        fn read_exact_at(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn code_that_cannot_be_read_has_not_changed_and_code_that_was_cut_off_has() {
+        let dir = TempDir::new("unread");
+        let file = OpenedFile::open(&openssl_look_alike(&dir)).unwrap();
+        let plans: Vec<_> =
+            crate::attach::analyse(&file, file.id()).unwrap().plans.iter().map(|planned| Arc::clone(&planned.plan)).collect();
+        assert_eq!(code_now(&file, &plans), Ok(plans[0].code.clone()));
+        for failure in [io::ErrorKind::StaleNetworkFileHandle, io::ErrorKind::TimedOut, io::ErrorKind::Other] {
+            assert_eq!(code_now(&Failing(failure), &plans), Err(Unproven::Unanswered), "{failure}");
+        }
+        assert_eq!(code_now(&Vec::new(), &plans), Err(Unproven::Changed));
     }
 }

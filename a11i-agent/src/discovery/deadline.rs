@@ -1,9 +1,10 @@
 //! Runs what may never come back (a file on a dead server, the memory map of a stuck process) on a thread that can be given up.
 //!
 //! A thread in uninterruptible sleep cannot be ended. It is left alone, its answer is thrown away, and another one takes its place;
-//! when its file system answers again it ends by itself, and [`Stuck`] tells so. One that was given up while it computes is told with its
-//! next read. The number of such threads is bounded, in all and for each
-//! mount namespace, and so is the time that one namespace makes the others wait: a container with many dead files keeps nobody's from us.
+//! when its file system answers again it ends by itself, and [`Stuck`] tells so. One that was given up while it computes
+//! ([`Progress::computing`]: no file system is to blame for that) is told with its next read, or sooner where it asks. The number of such
+//! threads is bounded, in all and for each mount namespace, and so is the time that one namespace makes the others wait: a container with
+//! many dead files keeps nobody's from us.
 
 use std::{
     cell::Cell,
@@ -43,6 +44,9 @@ struct Waits {
 pub(crate) enum GivenUp {
     #[error("no answer within {} s", STILL.as_secs())]
     Stuck(Stuck),
+    /// It computes: nothing that it reads is to blame.
+    #[error("not done within {} s", TOTAL.as_secs())]
+    TooLong,
     #[error("too many file systems do not answer")]
     TooManyStuck,
     #[error("too much of its mount namespace does not answer")]
@@ -70,6 +74,8 @@ pub(crate) struct Progress {
     bytes: AtomicU64,
     /// Nobody waits for the answer any more.
     is_given_up: AtomicBool,
+    /// Busy, not waiting for anything outside.
+    is_computing: AtomicBool,
 }
 
 impl Progress {
@@ -79,6 +85,22 @@ impl Progress {
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// For work whose only waits are reads of a [`Metered`] source: between them it computes, and silence says nothing of the file.
+    pub(super) fn computing<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.is_computing.store(true, Ordering::Relaxed);
+        let done = work();
+        self.is_computing.store(false, Ordering::Relaxed);
+        done
+    }
+
+    /// Does what may wait for others.
+    fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
+        let computes = self.is_computing.swap(false, Ordering::Relaxed);
+        let done = wait();
+        self.is_computing.store(computes, Ordering::Relaxed);
+        done
     }
 
     fn give_up(&self) {
@@ -94,13 +116,19 @@ impl Progress {
 pub(super) struct Metered<'a, S: ByteSource> {
     source: &'a S,
     progress: &'a Progress,
+    limit: u64,
     left: Cell<u64>,
     is_exhausted: Cell<bool>,
 }
 
 impl<'a, S: ByteSource> Metered<'a, S> {
     pub(super) fn new(source: &'a S, progress: &'a Progress, bytes: u64) -> Self {
-        Self { source, progress, left: Cell::new(bytes), is_exhausted: Cell::new(false) }
+        Self { source, progress, limit: bytes, left: Cell::new(bytes), is_exhausted: Cell::new(false) }
+    }
+
+    /// Bytes that may be read.
+    pub(super) const fn limit(&self) -> u64 {
+        self.limit
     }
 
     /// More was asked for than may be read.
@@ -124,9 +152,13 @@ impl<S: ByteSource> ByteSource for Metered<'_, S> {
             return Err(std::io::ErrorKind::QuotaExceeded.into());
         };
         self.left.set(left);
-        let read = self.source.read_exact_at(offset, into);
+        let read = self.progress.waiting(|| self.source.read_exact_at(offset, into));
         self.progress.add(into.len() as u64);
         read
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.progress.is_given_up()
     }
 }
 
@@ -171,11 +203,12 @@ impl DeadlineWorker {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return Err(GivenUp::NoThread(std::io::ErrorKind::BrokenPipe.into())),
             }
         }
+        let computes = hand.progress.is_computing.load(Ordering::Relaxed);
         hand.progress.give_up();
         let stuck = Stuck(hand.alive);
         self.given_up = self.given_up.saturating_add(1);
         self.stuck.push((namespace, stuck.clone()));
-        Err(GivenUp::Stuck(stuck))
+        Err(if computes { GivenUp::TooLong } else { GivenUp::Stuck(stuck) })
     }
 
     /// Jobs given up, or refused for those that were, since the beginning.
@@ -243,7 +276,7 @@ fn wait<T>(answered: &mpsc::Receiver<T>, progress: &Progress) -> (Result<T, mpsc
         if now.saturating_sub(seen) < TRICKLE_BYTES {
             lost = lost.saturating_add(LOOK);
         }
-        if now != seen {
+        if now != seen || progress.is_computing.load(Ordering::Relaxed) {
             (seen, still) = (now, Duration::ZERO);
         }
         if still >= STILL || total >= TOTAL {
@@ -350,6 +383,19 @@ mod tests {
         while !stuck.is_over() {
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_job_that_computes_is_not_taken_for_one_that_waits_for_a_file() {
+        let mut worker = DeadlineWorker::default();
+        #[expect(clippy::disallowed_methods, reason = "it is silent for longer than a file may be")]
+        let silent = |progress: &Progress| progress.computing(|| thread::sleep(STILL + LOOK * 4));
+        assert!(worker.run(1, silent).is_ok());
+        // One read of it that waits is.
+        let (release, gate) = mpsc::sync_channel::<()>(0);
+        let waits = move |progress: &Progress| progress.computing(|| progress.waiting(|| gate.recv().is_ok()));
+        assert!(matches!(worker.run(1, waits), Err(GivenUp::Stuck(_))));
+        drop(release);
     }
 
     #[test]

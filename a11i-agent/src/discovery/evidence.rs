@@ -32,6 +32,8 @@ pub enum Evidence {
     OtherMachine,
     /// The functions are named, but no address is proven.
     SymbolsRefused,
+    /// Its code was looked through in part: what else it holds is not known.
+    SearchUnfinished,
 }
 
 impl Evidence {
@@ -52,6 +54,7 @@ impl Evidence {
             Self::OtherClass => "32-bit program: not supported",
             Self::OtherMachine => "program for another machine: not supported",
             Self::SymbolsRefused => "TLS functions are named, but their addresses are not proven to be code",
+            Self::SearchUnfinished => "its code was not searched to the end: it is too large, or would take too long",
         }
     }
 
@@ -65,6 +68,9 @@ impl Evidence {
             Self::MbedTls | Self::WolfSsl | Self::S2n | Self::Jvm => "instrument the program with OpenTelemetry",
             Self::OtherClass | Self::OtherMachine => "use a 64-bit build for this machine",
             Self::SymbolsRefused => "please report the file's `readelf -lsW`",
+            Self::SearchUnfinished => {
+                "if it has TLS linked in: keep the symbols (do not strip), or instrument the program with OpenTelemetry"
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, ResolveFlags},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags},
     io::Errno,
 };
 use serde::Serialize;
@@ -52,6 +52,22 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Fuse { .. } => "put the program and its libraries on a file system that the kernel serves by itself",
+            Self::NoOpenat2 { .. } => "use Linux 5.6 or newer, and no sandbox that forbids openat2",
+            Self::OtherFile { .. } => "give the agent CAP_CHECKPOINT_RESTORE: the file was replaced while it runs",
+            Self::NotRegular { .. } | Self::TooLarge { .. } => "none is known: please report the program",
+            Self::Io { source, .. } => match Errno::from_io_error(source) {
+                Some(Errno::ACCESS | Errno::PERM) => "run as root, or with CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_CHECKPOINT_RESTORE",
+                Some(Errno::MFILE | Errno::NFILE) => "raise the agent's limit of open files (LimitNOFILE=)",
+                _ if self.may_pass() => "see to the disk or the server that it lies on; it is looked at again",
+                _ => "none is needed: it was gone when it was looked at",
+            },
+        }
+    }
+
     /// What was short (descriptors, memory, a disk or a server) may be there the next time.
     pub(super) fn may_pass(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };
@@ -70,6 +86,11 @@ pub trait ByteSource {
 
     /// Fills `into` from `offset`; fails when the source ends before that.
     fn read_exact_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+
+    /// Nobody waits for what is found in it any more: whoever computes between two reads stops.
+    fn is_given_up(&self) -> bool {
+        false
+    }
 }
 
 impl ByteSource for [u8] {
@@ -135,6 +156,12 @@ impl OpenedFile {
         self.id
     }
 
+    /// The same bytes under the id of an earlier look: only names of the file have changed since.
+    pub(super) const fn known_as(mut self, id: FileId) -> Self {
+        self.id = id;
+        self
+    }
+
     /// The path by which the kernel finds this very file, whatever its name has become. Valid in this process while `self` lives.
     pub fn attach_path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
@@ -142,7 +169,22 @@ impl OpenedFile {
 
     /// The file has not changed since it was opened: what an analysis found still holds.
     pub fn is_unchanged(&self) -> bool {
-        self.file.metadata().is_ok_and(|now| FileId::of(&now) == self.id)
+        self.now() == Some(self.id)
+    }
+
+    /// By its size and its time its bytes are others since it was opened. Whoever writes may set the time back, but not that of the inode's
+    /// change ([`Self::is_unchanged`]), which moves with names too.
+    pub(super) fn is_written(&self) -> bool {
+        self.now().is_none_or(|now| (now.size, now.mtime) != (self.id.size, self.id.mtime))
+    }
+
+    /// What this kernel knows: no server is asked, which might not answer.
+    pub(crate) fn now(&self) -> Option<FileId> {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let now = rustix::fs::statx(&self.file, c"", flags, StatxFlags::BASIC_STATS).ok()?;
+        let time = |at: rustix::fs::StatxTimestamp| at.tv_sec.saturating_mul(1_000_000_000).saturating_add(at.tv_nsec.into());
+        let (mtime, ctime) = (time(now.stx_mtime), time(now.stx_ctime));
+        Some(FileId { size: now.stx_size, mtime, ctime, ..self.id })
     }
 }
 
@@ -293,6 +335,11 @@ mod tests {
             assert!(!error(errno).may_pass(), "{errno}");
         }
         assert!(!OpenError::NotRegular { path: PathBuf::new() }.may_pass());
+        for (errno, advice) in
+            [(Errno::ACCESS, "CAP_SYS_PTRACE"), (Errno::MFILE, "LimitNOFILE"), (Errno::STALE, "server"), (Errno::NOENT, "gone")]
+        {
+            assert!(error(errno).remedy().contains(advice), "{errno}");
+        }
     }
 
     #[test]

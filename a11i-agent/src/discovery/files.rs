@@ -1,8 +1,9 @@
 //! What files offer: opened and analysed under a time limit and within their container's budget, remembered by version.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fmt,
+    hash::Hash,
     path::PathBuf,
     sync::Arc,
 };
@@ -11,9 +12,11 @@ use a11i_common::identity::{BootTime, Pid};
 
 use super::{
     budget::Budgets,
-    deadline::{DeadlineWorker, GivenUp, Metered, Stuck},
+    deadline::{DeadlineWorker, GivenUp, Metered, Progress, Stuck},
     elf::ElfError,
+    evidence::Evidence,
     file::{ByteSource as _, Device, FileId, OpenError, OpenedFile, id_of},
+    fingerprint::{Covered, Fingerprint, Hashed},
     script,
 };
 use crate::attach::{Analysis, Depth, analyse_to};
@@ -26,6 +29,10 @@ pub(super) struct Files {
     analyses: AnalysisCache,
     /// Those of [`Depth::Names`].
     named: AnalysisCache,
+    /// By what is in the file, wherever it lies.
+    by_bytes: AnalysisCache<Fingerprint>,
+    /// Files whose code took longer than there is time for.
+    too_long: HashSet<FileId>,
     /// What does not answer, for as long as the thread that asked is stuck in it.
     stuck: Vec<(Place, Stuck)>,
     opened: u64,
@@ -43,10 +50,16 @@ pub(super) enum Place {
     Process(Pid),
 }
 
-/// Something did not answer within its time; it is asked again when it has come back.
+/// There was no answer in time.
 #[derive(Debug, thiserror::Error)]
-#[error("it does not answer: {0}")]
-pub struct Unanswered(String);
+pub enum Unanswered {
+    /// It is asked again when it has come back.
+    #[error("it does not answer: {0}")]
+    Silent(String),
+    /// To look through all of it.
+    #[error("it takes too long")]
+    TooLong,
+}
 
 /// Why a file was not opened this time.
 #[derive(Debug)]
@@ -104,30 +117,108 @@ impl Files {
         if let Some(known) = self.named.entries.get(&id).filter(|_| depth == Depth::Names) {
             return Ok(Analysed { file, analysis: Ok(Arc::clone(known)), is_stable: true, depth });
         }
-        self.analysed = self.analysed.saturating_add(1);
-        let place = Place::Device(Device::of(id.dev));
-        self.refuse_stuck(place)?;
-        let job = move |progress: &_| {
-            let limit = file.len().saturating_mul(TIMES_READ).saturating_add(READ_AT_LEAST).min(READ_AT_MOST);
-            let source = Metered::new(&file, progress, limit);
-            let analysis = match analyse_to(&source, id, depth) {
-                // It was not the disk: the next time it would be the same.
-                Err(ElfError::Read(_)) if source.is_exhausted() => Err(ElfError::TooMany { what: "bytes to read", count: limit, limit }),
-                // Not ours to read, today and tomorrow: remembered as empty.
-                Err(ElfError::NotElf | ElfError::OtherType(_)) if !script::is_script(&file) => Ok(Analysis::default()),
-                analysis => analysis,
-            };
-            let is_stable = file.is_unchanged();
-            (file, analysis, is_stable)
+        let depth_now = if self.too_long.contains(&id) { Depth::Names } else { depth };
+        let (file, hashed) = if depth_now == Depth::Whole {
+            let hashed = self.read(file, namespace, depth, |_, source| Hashed::of(source));
+            let (file, hashed) = hashed.map_err(|unanswered| self.remember_too_long(id, unanswered))?;
+            let known = hashed.as_ref().and_then(|hashed| self.by_bytes.entries.get(&hashed.fingerprint));
+            if let Some(known) = known.filter(|_| file.is_unchanged()).map(|known| Arc::new(known.at(id))) {
+                self.analyses.insert(id, Arc::clone(&known));
+                return Ok(Analysed { file, analysis: Ok(known), is_stable: true, depth });
+            }
+            (file, hashed)
+        } else {
+            (file, None)
         };
-        let ((file, analysis, is_stable), bytes) = self.worker.run(namespace, job).map_err(|given_up| self.given_up(place, &given_up))?;
-        self.budgets.read(namespace, bytes);
-        let analysis = analysis.map(Arc::new);
+        self.analysed = self.analysed.saturating_add(1);
+        let before = hashed.clone();
+        let found = self.read(file, namespace, depth_now, move |file, source| look(file, source, depth_now, before.as_ref()));
+        let (file, Look { analysis, is_covered }) = found.map_err(|unanswered| self.remember_too_long(id, unanswered))?;
+        let (file, is_stable) = self.settled(file, namespace, depth_now, hashed.as_ref(), analysis.as_ref().ok())?;
+        let analysis = analysis.map(|mut analysis| {
+            if depth_now != depth {
+                analysis.evidence.push(Evidence::SearchUnfinished);
+            }
+            Arc::new(analysis)
+        });
         if let (true, Ok(analysis)) = (is_stable, &analysis) {
             let cache = if depth == Depth::Whole { &mut self.analyses } else { &mut self.named };
             cache.insert(id, Arc::clone(analysis));
+            if let Some(hashed) = hashed.filter(|_| is_covered) {
+                self.by_bytes.insert(hashed.fingerprint, Arc::clone(analysis));
+            }
         }
         Ok(Analysed { file, analysis, is_stable, depth })
+    }
+
+    /// Whether the file did not change while it was read. The time of the inode's change moves with its names too, as every update does to
+    /// the version that it replaces: then its bytes are asked once more.
+    fn settled(
+        &mut self,
+        file: OpenedFile,
+        namespace: u64,
+        depth: Depth,
+        hashed: Option<&Hashed>,
+        analysis: Option<&Analysis>,
+    ) -> Result<(OpenedFile, bool), Unanswered> {
+        if file.is_unchanged() {
+            return Ok((file, true));
+        }
+        if file.is_written() {
+            return Ok((file, false));
+        }
+        let (hashed, analysis) = (hashed.cloned(), analysis.cloned());
+        let (file, is_same) = self.read(file, namespace, depth, move |file, source| match hashed {
+            Some(_) => Hashed::of(source) == hashed,
+            None => look(file, source, depth, None).analysis.ok() == analysis,
+        })?;
+        let is_stable = is_same && !file.is_written();
+        Ok((file, is_stable))
+    }
+
+    /// It would be the same the next time: then names are all that is told of it.
+    fn remember_too_long(&mut self, id: FileId, unanswered: Unanswered) -> Unanswered {
+        if matches!(unanswered, Unanswered::TooLong) {
+            if self.too_long.len() >= MAX_TOO_LONG {
+                self.too_long.clear();
+            }
+            self.too_long.insert(id);
+        }
+        unanswered
+    }
+
+    /// Reads a file of others by `job`, on their budget.
+    fn read<T: Send + 'static>(
+        &mut self,
+        file: OpenedFile,
+        namespace: u64,
+        depth: Depth,
+        job: impl FnOnce(&OpenedFile, &Metered<'_, OpenedFile>) -> T + Send + 'static,
+    ) -> Result<(OpenedFile, T), Unanswered> {
+        let place = Place::Device(Device::of(file.id().dev));
+        self.refuse_stuck(place)?;
+        let job = move |progress: &Progress| {
+            let limit = file.len().saturating_mul(TIMES_READ).saturating_add(READ_AT_LEAST).min(READ_AT_MOST);
+            let answer = progress.computing(|| job(&file, &Metered::new(&file, progress, limit)));
+            (file, answer)
+        };
+        let (answer, bytes) = self.worker.run(namespace, job).map_err(|given_up| self.given_up(place, &given_up))?;
+        self.budgets.read(namespace, depth, bytes);
+        Ok(answer)
+    }
+
+    /// There is a budget for code left.
+    pub(super) fn may_search(&mut self, namespace: u64, now: BootTime) -> bool {
+        let may = self.budgets.may_search(namespace, now);
+        self.postponed = self.postponed.saturating_add(u64::from(!may));
+        may
+    }
+
+    /// Nothing that is known of this version of a file holds.
+    pub(super) fn forget(&mut self, file: &FileId) {
+        self.analyses.remove(file);
+        self.named.remove(file);
+        self.too_long.remove(file);
     }
 
     /// Which version of a file is at `path` now; `None`: none that can be told.
@@ -167,16 +258,18 @@ impl Files {
     fn refuse_stuck(&mut self, place: Place) -> Result<(), Unanswered> {
         self.stuck.retain(|(_, stuck)| !stuck.is_over());
         if self.stuck.iter().any(|(at, _)| *at == place) {
-            return Err(Unanswered(format!("{place} has not answered an earlier look")));
+            return Err(Unanswered::Silent(format!("{place} has not answered an earlier look")));
         }
         Ok(())
     }
 
     fn given_up(&mut self, place: Place, given_up: &GivenUp) -> Unanswered {
-        if let GivenUp::Stuck(stuck) = given_up {
-            self.stuck.push((place, stuck.clone()));
+        match given_up {
+            GivenUp::Stuck(stuck) => self.stuck.push((place, stuck.clone())),
+            GivenUp::TooLong => return Unanswered::TooLong,
+            GivenUp::TooManyStuck | GivenUp::TooManyOfOne | GivenUp::TooSlow | GivenUp::NoThread(_) => {}
         }
-        Unanswered(given_up.to_string())
+        Unanswered::Silent(given_up.to_string())
     }
 }
 
@@ -190,27 +283,62 @@ impl fmt::Display for Place {
     }
 }
 
-/// Bounded; the oldest entry goes first.
-#[derive(Default)]
-struct AnalysisCache {
-    entries: HashMap<FileId, Arc<Analysis>>,
-    order: VecDeque<FileId>,
+/// What one look found.
+struct Look {
+    analysis: Result<Analysis, ElfError>,
+    /// Nothing was read for it that was not hashed.
+    is_covered: bool,
 }
 
-impl AnalysisCache {
-    fn insert(&mut self, id: FileId, analysis: Arc<Analysis>) {
-        if self.entries.insert(id, analysis).is_none() {
-            self.order.push_back(id);
+fn look(file: &OpenedFile, source: &Metered<'_, OpenedFile>, depth: Depth, hashed: Option<&Hashed>) -> Look {
+    let covered = Covered::new(source, hashed.map(|hashed| hashed.extents.as_slice()).unwrap_or_default());
+    let analysis = match analyse_to(&covered, file.id(), depth) {
+        // It was not the disk: the next time it would be the same.
+        Err(ElfError::Read(_)) if source.is_exhausted() => {
+            let limit = source.limit();
+            Err(ElfError::TooMany { what: "bytes to read", count: limit, limit })
+        }
+        // Not ours to read, today and tomorrow: remembered as empty.
+        Err(ElfError::NotElf | ElfError::OtherType(_)) if !script::is_script(file) => Ok(Analysis::default()),
+        analysis => analysis,
+    };
+    Look { analysis, is_covered: covered.is_kept() }
+}
+
+/// Bounded; the oldest entry goes first.
+struct AnalysisCache<K = FileId> {
+    entries: HashMap<K, Arc<Analysis>>,
+    order: VecDeque<K>,
+}
+
+impl<K> Default for AnalysisCache<K> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<K: Copy + Eq + Hash> AnalysisCache<K> {
+    fn insert(&mut self, key: K, analysis: Arc<Analysis>) {
+        if self.entries.insert(key, analysis).is_none() {
+            self.order.push_back(key);
         }
         while self.entries.len() > MAX_ANALYSES {
             let Some(oldest) = self.order.pop_front() else { break };
             self.entries.remove(&oldest);
         }
     }
+
+    fn remove(&mut self, key: &K) {
+        if self.entries.remove(key).is_some() {
+            self.order.retain(|known| known != key);
+        }
+    }
 }
 
 /// Distinct files that are mapped executable on one node: some ten thousand with many images.
 const MAX_ANALYSES: usize = 16_384;
+/// Each has cost a minute.
+const MAX_TOO_LONG: usize = 1_024;
 /// How often an analysis may read a file, the windows of small ones apart. Of 450 programs and libraries the costliest (node, with symbols) is
 /// read five times.
 const TIMES_READ: u64 = 16;
@@ -251,6 +379,60 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(open(&mut files, dead, &library).is_ok());
+    }
+
+    fn analyse(files: &mut Files, path: &Path) -> Analysed {
+        let file = open(files, SOMEWHERE, path).unwrap();
+        files.analyse(file, 1).unwrap()
+    }
+
+    #[test]
+    fn the_same_program_at_a_second_path_is_not_analysed_again() {
+        let dir = TempDir::new("copies");
+        let library = openssl_look_alike(&dir);
+        let mut files = Files::default();
+        let plans = analyse(&mut files, &library).analysis.unwrap().plans.clone();
+        let [copy, other] = ["copy", "other"].map(|name| dir.path().join(name));
+        std::fs::copy(&library, &copy).unwrap();
+        let known = analyse(&mut files, &copy);
+        assert_eq!(files.analysed(), 1);
+        let known_plans = &known.analysis.as_ref().unwrap().plans;
+        assert!(known.is_stable && known_plans.iter().all(|planned| planned.plan.file == known.file.id()));
+        assert!(known_plans.iter().zip(&plans).all(|(known, first)| known.plan.is_same_code(&first.plan)) && plans.len() == 1);
+        // One byte of its code is another.
+        let mut bytes = std::fs::read(&library).unwrap();
+        bytes[usize::try_from(plans[0].plan.probes[0].offset).unwrap()] ^= 1;
+        std::fs::write(&other, bytes).unwrap();
+        assert!(!analyse(&mut files, &other).analysis.unwrap().plans[0].plan.is_same_code(&plans[0].plan));
+        assert_eq!(files.analysed(), 2);
+    }
+
+    #[test]
+    fn a_file_that_gets_another_name_while_it_is_read_is_not_being_written() {
+        let dir = TempDir::new("renamed");
+        let library = openssl_look_alike(&dir);
+        let mut files = Files::default();
+        for depth in [Depth::Names, Depth::Whole] {
+            let file = open(&mut files, SOMEWHERE, &library).unwrap();
+            std::fs::hard_link(&library, dir.path().join(format!("{depth:?}"))).unwrap();
+            assert!(!file.is_unchanged());
+            assert!(files.analyse_to(file, 1, depth).unwrap().is_stable, "{depth:?}");
+        }
+        let file = open(&mut files, SOMEWHERE, &library).unwrap();
+        std::fs::write(&library, b"another").unwrap();
+        assert!(!files.analyse(file, 1).unwrap().is_stable);
+    }
+
+    #[test]
+    fn a_file_whose_code_takes_too_long_is_told_by_its_names_and_said_not_to_be_searched() {
+        let dir = TempDir::new("too-long");
+        let library = openssl_look_alike(&dir);
+        let mut files = Files::default();
+        let file = open(&mut files, SOMEWHERE, &library).unwrap();
+        assert!(matches!(files.remember_too_long(file.id(), Unanswered::TooLong), Unanswered::TooLong));
+        let told = files.analyse(file, 1).unwrap().analysis.unwrap();
+        assert_eq!((told.plans.len(), told.evidence.as_slice()), (1, [Evidence::SearchUnfinished].as_slice()));
+        assert!(files.by_bytes.entries.is_empty(), "a copy may be luckier");
     }
 
     #[test]

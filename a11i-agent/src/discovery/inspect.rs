@@ -85,16 +85,21 @@ impl FunctionReport {
 pub fn functions(probes: &[Probe]) -> Vec<FunctionReport> {
     let mut functions: Vec<FunctionReport> = Vec::new();
     for probe in probes {
-        match (probe.kind, functions.last_mut()) {
-            (ProbeKind::Entry, _) => functions.push(FunctionReport {
-                name: probe.symbol.clone(),
-                offset: probe.offset,
-                is_return_probed: probe.program.has_return(),
-                exits: 0,
-            }),
-            // It lies in the function that begins before it.
-            (ProbeKind::Exit, Some(function)) => function.exits = function.exits.saturating_add(1),
-            (ProbeKind::Exit, None) | (ProbeKind::Return, _) => {}
+        match probe.kind {
+            ProbeKind::Entry => {
+                functions.push(FunctionReport { name: probe.symbol.clone(), offset: probe.offset, is_return_probed: false, exits: 0 });
+            }
+            ProbeKind::Return => {
+                if let Some(function) = functions.iter_mut().rev().find(|function| function.offset == probe.offset) {
+                    function.is_return_probed = true;
+                }
+            }
+            // It lies in the function that begins before it; between the two another may begin, of which it is no part.
+            ProbeKind::Exit => {
+                if let Some(function) = functions.iter_mut().rev().find(|function| function.name == probe.symbol) {
+                    function.exits = function.exits.saturating_add(1);
+                }
+            }
         }
     }
     functions
@@ -152,7 +157,7 @@ pub fn process(proc: &ProcFs, pid: Pid) -> Result<Report, InspectError> {
                 not_covered.insert(NotCoveredReport {
                     path: Some(mapping.path.clone()),
                     reason: error.to_string(),
-                    remedy: "run as root, or with CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE".to_owned(),
+                    remedy: error.remedy().to_owned(),
                 });
             }
         }
@@ -369,6 +374,18 @@ mod tests {
         let told: Vec<_> = functions(&probes).iter().map(|function| (function.offset, function.probed())).collect();
         let expected = [(1, "entry and 2 return instructions"), (9, "entry"), (20, "entry and return")];
         assert_eq!(told, expected.map(|(at, words)| (at, words.to_owned())));
+    }
+
+    #[test]
+    fn a_return_instruction_behind_the_beginning_of_another_function_is_counted_where_it_belongs() {
+        let probe = |symbol: &str, program, kind, offset| Probe { program, kind, symbol: symbol.to_owned(), offset };
+        let probes = [
+            probe("read", ProgramName::GoRead, ProbeKind::Entry, 1),
+            probe("close", ProgramName::GoClose, ProbeKind::Entry, 5),
+            probe("read", ProgramName::GoReadReturn, ProbeKind::Exit, 9),
+        ];
+        let told: Vec<_> = functions(&probes).iter().map(|function| (function.offset, function.exits)).collect();
+        assert_eq!(told, [(1, 1), (5, 0)]);
     }
 
     #[test]

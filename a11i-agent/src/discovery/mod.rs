@@ -18,7 +18,7 @@ pub mod evidence;
 pub mod file;
 #[cfg(feature = "host")]
 pub mod files;
-
+pub mod fingerprint;
 #[cfg(feature = "host")]
 pub mod inspect;
 #[cfg(feature = "host")]

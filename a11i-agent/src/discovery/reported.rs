@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::file::{Device, FileId};
-use crate::attach::{Analysis, Probe};
+use crate::attach::{Analysis, Planned};
 
 /// See the module. By the device and inode that the opened file states.
 #[derive(Default)]
@@ -40,6 +40,29 @@ impl Reported {
         self.versions.insert(key, Version { id, same: id, analysis, checked: generation }).map(|before| before.id)
     }
 
+    /// The version that was reported and its analysis, where only names of the file have changed since: its size, its time and the code at
+    /// its probes are the same.
+    pub(super) fn renamed(&mut self, now: FileId, analysis: &Analysis, generation: u64) -> Option<(FileId, Arc<Analysis>)> {
+        let version = self.versions.get_mut(&key_of(&now))?;
+        let before = version.id;
+        let is_told = |planned: &Planned| version.analysis.plans.iter().any(|told| told.plan.is_same_code(&planned.plan));
+        let is_renamed = before != now
+            && (before.size, before.mtime) == (now.size, now.mtime)
+            && version.analysis.build_id == analysis.build_id
+            && !analysis.plans.is_empty()
+            && analysis.plans.iter().all(is_told);
+        if !is_renamed {
+            return None;
+        }
+        (version.same, version.checked) = (now, generation);
+        Some((before, Arc::clone(&version.analysis)))
+    }
+
+    /// What a file is reported as: its own id, or the one from before its names changed.
+    pub(super) fn id_of(&self, id: &FileId) -> FileId {
+        self.versions.get(&key_of(id)).filter(|version| version.same == *id).map_or(*id, |version| version.id)
+    }
+
     /// The version to compare with, once per host scan.
     pub(super) fn due(&mut self, key: (Device, u64), generation: u64) -> Option<FileId> {
         let version = self.versions.get_mut(&key).filter(|version| version.checked != generation)?;
@@ -47,12 +70,14 @@ impl Reported {
         Some(version.same)
     }
 
-    /// Whether `now` has the bytes of `before`, as far as what is in the file tells; remembered when it has.
+    /// Whether `now` has the bytes of `before`, as far as what is in the file tells (the code at its probes does, and probes are refused where
+    /// it is another); remembered when it has.
     pub(super) fn is_same(&mut self, before: &FileId, now: FileId, analysis: &Analysis) -> bool {
         let Some(version) = self.versions.get_mut(&key_of(before)) else { return true };
         // It may have been reported by its names, and not yet by its code.
-        let has = |probes: &[Probe]| analysis.plans.iter().any(|planned| planned.plan.probes == probes);
-        let same = version.analysis.build_id == analysis.build_id && version.analysis.plans.iter().all(|was| has(&was.plan.probes));
+        let mut plans = version.analysis.plans.iter();
+        let is_there = plans.all(|was| analysis.plans.iter().any(|planned| planned.plan.is_same_code(&was.plan)));
+        let same = version.analysis.build_id == analysis.build_id && is_there;
         if same {
             version.same = now;
         }
@@ -62,6 +87,13 @@ impl Reported {
     /// The bytes are others now. The version that was reported.
     pub(super) fn withdraw(&mut self, before: &FileId) -> Option<FileId> {
         self.versions.remove(&key_of(before)).map(|version| version.id)
+    }
+
+    /// As [`Self::withdraw`], unless another version has been reported since.
+    pub(super) fn withdraw_version(&mut self, id: &FileId) {
+        if self.versions.get(&key_of(id)).is_some_and(|version| version.id == *id) {
+            self.withdraw(id);
+        }
     }
 
     /// How many plans were reported of this version.
@@ -92,6 +124,10 @@ const SCANS_UNTIL_FORGOTTEN: u64 = 150;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        attach::{Probe, ProbeKind, ProbePlan, ProgramName},
+        call::{CaptureLibrary, CaptureMethod},
+    };
 
     fn version(mtime: i64, ctime: i64) -> FileId {
         FileId { dev: 1, ino: 2, size: 3, mtime, ctime }
@@ -99,6 +135,29 @@ mod tests {
 
     fn analysis(build_id: &str) -> Arc<Analysis> {
         Arc::new(Analysis { build_id: Some(build_id.to_owned()), ..Analysis::default() })
+    }
+
+    #[test]
+    fn other_code_at_the_same_offsets_is_another_version() {
+        let with_code = |byte: u8| {
+            let plan = ProbePlan {
+                file: version(1, 1),
+                library: CaptureLibrary::OpenSsl,
+                method: CaptureMethod::Symbol,
+                probes: vec![Probe { program: ProgramName::TlsRead, kind: ProbeKind::Entry, symbol: String::new(), offset: 64 }],
+                code: vec![[byte; 16]],
+            };
+            let planned = Planned { plan: Arc::new(plan), version: None, refused: Vec::new() };
+            Arc::new(Analysis { plans: vec![planned], ..Analysis::default() })
+        };
+        let mut reported = Reported::default();
+        reported.report(version(1, 1), with_code(1), 1);
+        assert!(reported.is_same(&version(1, 1), version(1, 2), &with_code(1)));
+        assert!(!reported.is_same(&version(1, 2), version(1, 3), &with_code(2)));
+        let renamed = reported.renamed(version(1, 4), &with_code(1), 2).map(|(before, _)| before);
+        assert_eq!(renamed, Some(version(1, 1)), "a process that maps it under its new name has the file that was reported");
+        assert_eq!(reported.renamed(version(1, 5), &with_code(2), 2), None);
+        assert_eq!(reported.renamed(version(2, 5), &with_code(1), 2), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{
     evidence::Evidence,
     file::{FileId, OpenError, OpenedFile},
     files::Unanswered,
-    scan::Scan,
+    scan::{Chore, Scan},
 };
 use crate::{attach::Analysis, clock::Clock};
 
@@ -113,6 +113,11 @@ pub trait Audience {
 
     /// Between two pieces of work (one process at most), and every [`PAUSE`] while there is none: for what else is to be done on this thread.
     fn handle_pause(&mut self);
+
+    /// Files that turned out not to be what was reported of them since this was asked last: they are looked at again.
+    fn take_changed(&mut self) -> Vec<FileId> {
+        Vec::new()
+    }
 }
 
 impl<F: FnMut(ScanReport)> Audience for F {
@@ -140,8 +145,11 @@ impl Scanner {
             let (mut turn, mut before) = (Turn::default(), 0);
             loop {
                 let mut report = |report| audience.handle_report(report);
-                let deep = || scan.has_deep().then_some(Background::Deep { before });
-                let background = if scan.is_scanning_host() { Some(Background::HostScan) } else { deep() };
+                let background = match scan.background() {
+                    None => None,
+                    Some(Chore::HostScan) => Some(Background::HostScan),
+                    Some(Chore::Deep) => Some(Background::Deep { before }),
+                };
                 match next_work(&inbox, background, &mut turn) {
                     Work::Request(ScanRequest::Host) => scan.begin_host(&mut report),
                     Work::Request(request) => scan.begin(request, &mut report),
@@ -155,6 +163,9 @@ impl Scanner {
                     Work::End => break,
                 }
                 audience.handle_pause();
+                for file in audience.take_changed() {
+                    scan.handle_changed(&file);
+                }
                 steps.fetch_add(1, Ordering::Relaxed);
             }
         })?;

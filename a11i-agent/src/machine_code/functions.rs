@@ -26,6 +26,8 @@ pub struct Functions<'a> {
     marks: OnceCell<Vec<Marks>>,
     /// What may still be done: instructions decoded, and as much for what costs as much.
     work: Cell<u64>,
+    /// Something was not done for lack of work.
+    has_run_out: Cell<bool>,
 }
 
 /// What is known of an address that may be a function's start.
@@ -49,12 +51,24 @@ impl<'a> Functions<'a> {
 
     /// As [`Self::of`]: after so much work (an instruction decoded is 1) nothing more is found. A file is made of whatever its owner likes.
     pub fn within(image: &Image<'a>, work: u64) -> Self {
-        Self { image: image.clone(), unwind: OnceCell::new(), pointers: OnceCell::new(), marks: OnceCell::new(), work: Cell::new(work) }
+        Self {
+            image: image.clone(),
+            unwind: OnceCell::new(),
+            pointers: OnceCell::new(),
+            marks: OnceCell::new(),
+            work: Cell::new(work),
+            has_run_out: Cell::new(false),
+        }
     }
 
     /// How much work is left.
     pub const fn work_left(&self) -> u64 {
         self.work.get()
+    }
+
+    /// Something was not looked at because the work was used up, or nobody waits any more: what was not found may be there.
+    pub const fn has_run_out(&self) -> bool {
+        self.has_run_out.get()
     }
 
     /// The file that they are of.
@@ -119,11 +133,15 @@ impl<'a> Functions<'a> {
         Some(walk)
     }
 
-    /// None: the file has had its share.
+    /// None: the file has had its share, or nobody waits for it.
     fn spend(&self, work: u64) -> Option<()> {
         let left = self.work.get();
+        if left == 0 || self.image.elf().source().is_given_up() {
+            self.has_run_out.set(true);
+            return None;
+        }
         self.work.set(left.saturating_sub(work));
-        (left > 0).then_some(())
+        Some(())
     }
 
     /// Start and end of the function with `address` in it.
@@ -254,6 +272,9 @@ impl<'a> Functions<'a> {
         self.marks.get_or_init(|| {
             let mut room = MAX_CODE;
             let mut all: Vec<Marks> = self.image.code().filter_map(|segment| Marks::of(segment, &mut room)).collect();
+            if all.len() < self.image.code().count() {
+                self.has_run_out.set(true);
+            }
             if all.is_empty() {
                 return all;
             }

@@ -3,7 +3,7 @@
 //! Only what was asked for is kept, everything is read in bounded windows, and every count and size of the file is
 //! checked before it is used. A damaged section table costs the sections, not the file: the loader does not need it.
 
-use std::io;
+use std::{io, ops::Range};
 
 use object::{LittleEndian as LE, elf, pod};
 
@@ -84,6 +84,8 @@ pub struct Elf<'a> {
     machine: Machine,
     is_position_independent: bool,
     segments: Vec<Segment>,
+    /// Where the tables of headers are.
+    headers: Vec<Range<u64>>,
     unwind_table: Option<u64>,
     sections: Vec<Section>,
     build_id: Option<Vec<u8>>,
@@ -144,6 +146,7 @@ impl<'a> Elf<'a> {
             machine,
             is_position_independent: kind == elf::ET_DYN,
             segments,
+            headers: headers(&header),
             unwind_table: None,
             sections,
             build_id: None,
@@ -220,6 +223,18 @@ impl<'a> Elf<'a> {
 
     pub fn source(&self) -> &'a dyn ByteSource {
         self.source
+    }
+
+    /// The parts of the file that say what it does: headers, what is mapped, symbols; not what debuggers read. In ascending order, none
+    /// touches another, each within the file.
+    pub fn extents(&self) -> Vec<Range<u64>> {
+        let segments = self.segments.iter().map(|segment| (segment.offset, segment.file_size));
+        let names = |table: &Section| self.sections.get(table.link as usize).map(|names| (names.offset, names.size));
+        let tables = self.sections.iter().filter(|section| matches!(section.kind, elf::SHT_SYMTAB | elf::SHT_DYNSYM | elf::SHT_NOTE));
+        let tables = tables.flat_map(|table| [Some((table.offset, table.size)), names(table)]).flatten();
+        let tables = tables.chain(self.section(".shstrtab").map(|names| (names.offset, names.size)));
+        let ranges = segments.chain(tables).map(|(offset, size)| offset..offset.saturating_add(size));
+        merged(ranges.chain(self.headers.iter().cloned()), self.source.len())
     }
 
     /// Where the defined functions with these names are. Names may be defined several times (local copies, versions).
@@ -325,6 +340,30 @@ fn program_headers(source: &dyn ByteSource, header: &elf::FileHeader64<LE>) -> R
         return Err(ElfError::OutOfFile { what: "a program header" });
     }
     read_many(source, header.e_phoff.get(LE), count, MAX_PROGRAM_HEADERS, "the program headers")
+}
+
+/// Where the file's headers are, those of programs and sections, as it claims.
+fn headers(header: &elf::FileHeader64<LE>) -> Vec<Range<u64>> {
+    let table = |offset: u64, count: u16, size: u16| offset..offset.saturating_add(u64::from(count) * u64::from(size));
+    vec![
+        0..size_of_u64::<elf::FileHeader64<LE>>(),
+        table(header.e_phoff.get(LE), header.e_phnum.get(LE), header.e_phentsize.get(LE)),
+        table(header.e_shoff.get(LE), header.e_shnum.get(LE), header.e_shentsize.get(LE)),
+    ]
+}
+
+/// `ranges` in order, cut at `end`, those that overlap or touch as one.
+fn merged(ranges: impl Iterator<Item = Range<u64>>, end: u64) -> Vec<Range<u64>> {
+    let mut ranges: Vec<_> = ranges.map(|range| range.start..range.end.min(end)).filter(|range| !range.is_empty()).collect();
+    ranges.sort_unstable_by_key(|range| (range.start, range.end));
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
 }
 
 /// What the file has of its segments. Memory and time of whoever looks at them follow their sizes: claims are not believed.

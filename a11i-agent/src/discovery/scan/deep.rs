@@ -22,7 +22,7 @@ use super::{
     },
     Scan,
 };
-use crate::attach::{Analysis, Depth};
+use crate::{attach::Depth, clock::Clock};
 
 /// Files that wait, each held open. More are looked at whole at once.
 const MOST_WAITING: usize = 256;
@@ -96,7 +96,12 @@ impl Deep {
 impl Scan {
     /// Code is yet to be looked at, or a version to be told.
     pub fn has_deep(&self) -> bool {
-        !self.deep.waiting.is_empty() || !self.stated.is_empty()
+        self.has_code() || !self.stated.is_empty()
+    }
+
+    /// Code is yet to be looked at.
+    pub(super) fn has_code(&self) -> bool {
+        !self.deep.waiting.is_empty()
     }
 
     /// Looks at the code of one more file, or for the version of one when there is no code left. `false`: there is nothing.
@@ -113,6 +118,11 @@ impl Scan {
         let Some(Waiting { file, path, key, namespace, matters }) = self.deep.waiting.pop_front() else { return false };
         let id = file.id();
         self.deep.known.remove(&id);
+        if !self.files.may_search(namespace, Clock::boot_now()) {
+            let said = || NotCovered::OverBudget { path: path.clone() };
+            self.look_later(&id, matters.then_some(&said), reports);
+            return true;
+        }
         let (file, analysis) = match self.files.analyse(file, namespace) {
             Ok(Analysed { file, analysis: Ok(analysis), is_stable: true, .. }) => (file, analysis),
             Ok(Analysed { is_stable: false, .. }) => {
@@ -139,7 +149,8 @@ impl Scan {
             self.waiting_for(&id);
             return true;
         }
-        let told = self.reported.plans(&id).unwrap_or(0);
+        let known = self.reported.id_of(&id);
+        let told = self.reported.plans(&known).unwrap_or(0);
         if told == 0 && !analysis.plans.is_empty() {
             for (process, key) in self.waiting_for(&id) {
                 self.look_again(process, key);
@@ -147,29 +158,18 @@ impl Scan {
             }
             return true;
         }
-        self.tell_more(id, file, path, &analysis, told, reports);
-        true
-    }
-
-    /// Whoever maps the file is covered by its named plans, or by none at all.
-    fn tell_more(
-        &mut self,
-        id: FileId,
-        file: OpenedFile,
-        path: PathBuf,
-        analysis: &Arc<Analysis>,
-        told: usize,
-        reports: &mut dyn FnMut(ScanReport),
-    ) {
         for (process, _) in self.waiting_for(&id) {
             for evidence in &analysis.evidence {
                 reports(ScanReport::NotCovered { process, reason: NotCovered::Unsupported { path: path.clone(), evidence: *evidence } });
             }
         }
+        // Whoever maps the file is covered by its named plans, or by none at all.
         if told < analysis.plans.len() {
-            self.reported.extend(&id, Arc::clone(analysis));
-            reports(ScanReport::More { candidate: Candidate { file, path, analysis: Arc::clone(analysis) } });
+            let (file, analysis) = if known == id { (file, analysis) } else { (file.known_as(known), Arc::new(analysis.at(known))) };
+            self.reported.extend(&known, Arc::clone(&analysis));
+            reports(ScanReport::More { candidate: Candidate { file, path, analysis } });
         }
+        true
     }
 
     /// The file is looked at again with the next host scan, which its processes are told once.

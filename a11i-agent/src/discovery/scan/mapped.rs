@@ -176,7 +176,7 @@ impl Scan {
         // What is missing is said when all was looked at.
         let mut reports: Vec<_> = analysis.evidence.iter().filter(|_| is_whole).map(unsupported).collect();
         if !analysis.plans.is_empty() {
-            self.report_version(file.id(), &analysis, &mut |report| reports.push(report));
+            let (file, analysis) = self.report_version(file, analysis, &mut |report| reports.push(report));
             reports.push(ScanReport::Found { process, candidate: Candidate { file, path, analysis } });
         }
         Outcome { waits, ..Outcome::done(reports) }

@@ -31,6 +31,15 @@ use super::{
 };
 use crate::attach::LIBRARIES;
 
+/// What goes on when there is no request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Chore {
+    /// One process more, or the end of the scan: [`Scan::step_host`].
+    HostScan,
+    /// The code of a file, or its version: [`Scan::step_deep`].
+    Deep,
+}
+
 /// See the module.
 pub struct Scan {
     proc: ProcFs,
@@ -199,6 +208,17 @@ impl Scan {
     /// A host scan is under way.
     pub fn is_scanning_host(&self) -> bool {
         self.host.is_some()
+    }
+
+    /// What is to be done when nobody asks. The code that a host scan ends with takes as long as any other: it is no step of the scan.
+    pub fn background(&self) -> Option<Chore> {
+        let has_processes = self.host.as_ref().is_some_and(|pids| !pids.as_slice().is_empty());
+        match () {
+            () if has_processes => Some(Chore::HostScan),
+            () if self.has_code() => Some(Chore::Deep),
+            () if self.is_scanning_host() => Some(Chore::HostScan),
+            () => self.has_deep().then_some(Chore::Deep),
+        }
     }
 
     fn process(&mut self, process: ProcessId, reports: &mut dyn FnMut(ScanReport)) {

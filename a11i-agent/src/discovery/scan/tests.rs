@@ -84,6 +84,62 @@ fn a_host_scan_finds_running_processes_and_the_second_one_reads_little() {
 }
 
 #[test]
+fn a_file_that_was_found_changed_when_it_was_probed_is_looked_at_again() {
+    let dir = TempDir::new("found-changed");
+    let child = Running::start(&tls_client(&dir));
+    let mut scan = Scan::new(ProcFs::default());
+    let reports = handle(&mut scan, ScanRequest::Exec(child.id()));
+    let [candidate] = of_process(&reports, child.id())[..] else { panic!("{reports:?}") };
+    let analysed = scan.statistics().files_analysed;
+    scan.handle_changed(&candidate.file.id());
+    let reports = handle(&mut scan, ScanRequest::Process(child.id()));
+    assert_eq!(of_process(&reports, child.id()).len(), 1, "{reports:?}");
+    assert!(scan.statistics().files_analysed > analysed, "what was known of it does not hold");
+}
+
+#[test]
+fn a_library_that_gets_another_name_is_the_same_file_to_the_next_process() {
+    let dir = TempDir::new("another-name");
+    let program = tls_client(&dir);
+    let (one, mut scan) = (Running::start(&program), Scan::new(ProcFs::default()));
+    let reports = handle(&mut scan, ScanRequest::Exec(one.id()));
+    let [first] = of_process(&reports, one.id())[..] else { panic!("{reports:?}") };
+    std::fs::hard_link(dir.path().join("libssl.so.3"), dir.path().join("backup")).unwrap();
+    let two = Running::start(&program);
+    let reports = handle(&mut scan, ScanRequest::Exec(two.id()));
+    assert!(!reports.iter().any(|report| matches!(report, ScanReport::Changed { .. })), "{reports:?}");
+    let [second] = of_process(&reports, two.id())[..] else { panic!("{reports:?}") };
+    assert_eq!(second.file.id(), first.file.id());
+    assert!(second.analysis.plans.iter().all(|planned| planned.plan.file == first.file.id()));
+}
+
+#[test]
+fn code_that_a_host_scan_waits_for_is_no_step_of_it() {
+    let dir = TempDir::new("chores");
+    let child = Running::start(&compile(&dir, "program", "#include <unistd.h>\nint main(void){write(1,\"x\",1);pause();}", &[]));
+    let mut scan = Scan::new(ProcFs::default());
+    begin(&mut scan, ScanRequest::Exec(child.id()));
+    assert_eq!(scan.background(), Some(Chore::Deep));
+    scan.begin_host(&mut |_| {});
+    let (mut looks, mut steps) = (0, 0);
+    while scan.is_scanning_host() {
+        match scan.background() {
+            Some(Chore::HostScan) => {
+                assert!(looks == 0 || !scan.has_code(), "processes first, their code next, the end last");
+                scan.step_host(&mut |_| {});
+                steps += 1;
+            }
+            Some(Chore::Deep) => {
+                scan.step_deep(&mut |_| {});
+                looks += 1;
+            }
+            None => panic!("it is under way"),
+        }
+    }
+    assert!(steps > 1 && looks > 0);
+}
+
+#[test]
 fn a_request_is_answered_while_a_host_scan_is_under_way() {
     let dir = TempDir::new("between");
     let child = Running::start(&tls_client(&dir));

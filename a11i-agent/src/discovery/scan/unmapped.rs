@@ -91,7 +91,7 @@ impl Scan {
             }
             match self.files.analyse(file, namespace) {
                 Ok(Analysed { file, analysis: Ok(analysis), is_stable: true, .. }) if !analysis.plans.is_empty() => {
-                    self.report_version(file.id(), &analysis, reports);
+                    let (file, analysis) = self.report_version(file, analysis, reports);
                     self.namespaces.offered(namespace, self.generation);
                     let candidate = Candidate { file, path, analysis };
                     self.stated.ask(&candidate, namespace, &Neighbours::Root(root.to_owned()));
@@ -118,7 +118,7 @@ impl Scan {
             }
             match self.files.analyse(file, namespace) {
                 Ok(Analysed { file, analysis: Ok(analysis), .. }) if !analysis.plans.is_empty() => {
-                    self.report_version(file.id(), &analysis, reports);
+                    let (file, analysis) = self.report_version(file, analysis, reports);
                     reports(ScanReport::Library { candidate: Candidate { file, path, analysis }, namespace });
                 }
                 Ok(Analysed { file, analysis: Err(_), .. }) => next = script::interpreter(&file),

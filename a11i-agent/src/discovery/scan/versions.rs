@@ -6,8 +6,9 @@ use a11i_common::identity::ProcessId;
 
 use super::{
     super::{
+        elf::ElfError,
         file::{FileId, OpenedFile},
-        files::Place,
+        files::{Analysed, Place},
         reported::key_of,
         scanner::ScanReport,
     },
@@ -16,12 +17,22 @@ use super::{
 use crate::attach::Analysis;
 
 impl Scan {
-    /// Before a file is reported: an earlier version of the same inode is over.
-    pub(super) fn report_version(&mut self, id: FileId, analysis: &Arc<Analysis>, reports: &mut dyn FnMut(ScanReport)) {
-        if let Some(file) = self.reported.report(id, Arc::clone(analysis), self.generation) {
+    /// Before a file is reported: an earlier version of the same inode is over. Where only names of it have changed since, it is the file that
+    /// was reported before.
+    pub(super) fn report_version(
+        &mut self,
+        file: OpenedFile,
+        analysis: Arc<Analysis>,
+        reports: &mut dyn FnMut(ScanReport),
+    ) -> (OpenedFile, Arc<Analysis>) {
+        if let Some((before, known)) = self.reported.renamed(file.id(), &analysis, self.generation) {
+            return (file.known_as(before), known);
+        }
+        if let Some(file) = self.reported.report(file.id(), Arc::clone(&analysis), self.generation) {
             self.look_again_at(&file);
             reports(ScanReport::Changed { file });
         }
+        (file, analysis)
     }
 
     /// Looks once per host scan at each file that was reported for a living process: was it rewritten in place?
@@ -35,20 +46,32 @@ impl Scan {
             let Some(now) = self.files.version(place, namespace, path.clone()).filter(|now| (now.dev, now.ino) == (id.dev, id.ino)) else {
                 continue;
             };
-            let is_same = now == id
-                || (now.size, now.mtime) == (id.size, id.mtime) && {
-                    // Times of the name, not of the bytes (unlinked, renamed, linked), or bytes whose time was set back.
+            let is_same = now == id || {
+                // Times of the name, not of the bytes (unlinked, renamed, linked), or bytes whose time was set back.
+                (now.size, now.mtime) == (id.size, id.mtime) && {
                     let open = move || OpenedFile::open(&path);
-                    let opened = self.files.within_time(place, namespace, open).ok().and_then(Result::ok);
-                    let analysed = opened.and_then(|file| self.files.analyse(file, namespace).ok());
-                    let analysis = analysed.filter(|analysed| analysed.is_stable).and_then(|analysed| analysed.analysis.ok());
-                    analysis.is_some_and(|analysis| self.reported.is_same(&id, now, &analysis))
-                };
+                    let Ok(Ok(file)) = self.files.within_time(place, namespace, open) else { continue };
+                    // What cannot be read now, or is being written, is asked about again.
+                    let Ok(Analysed { analysis, is_stable: true, .. }) = self.files.analyse(file, namespace) else { continue };
+                    match analysis {
+                        Ok(analysis) => self.reported.is_same(&id, now, &analysis),
+                        Err(ElfError::Read(_)) => continue,
+                        Err(_) => false,
+                    }
+                }
+            };
             if !is_same && let Some(file) = self.reported.withdraw(&id) {
                 self.look_again_at(&file);
                 reports(ScanReport::Changed { file });
             }
         }
+    }
+
+    /// Whoever had probes in a file found that it is not what was reported: nothing that is known of it holds.
+    pub fn handle_changed(&mut self, file: &FileId) {
+        self.files.forget(file);
+        self.reported.withdraw_version(file);
+        self.look_again_at(file);
     }
 
     /// Processes that map another version of the file are looked at again by the next host scan.

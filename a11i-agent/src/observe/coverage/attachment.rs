@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
@@ -92,17 +92,13 @@ impl Coverage {
         let plans = self.not_disproven(&candidate.analysis.plans);
         // By another name of the inode it is looked at as well.
         let Some(used) = self.files.get_mut(&id).filter(|_| self.links.knows(&id)) else { return };
-        let path = used.path.display().to_string();
         match self.links.extend(&id, &plans) {
-            Ok(probes) => {
-                used.offers(&candidate.analysis);
-                used.probes = plans.iter().map(|plan| plan.probes.len()).sum();
-                if used.is_attached && probes > 0 {
-                    self.tell(Note::AttachedMore { path, probes });
-                }
+            Ok(false) => {}
+            Ok(true) => {
+                used.more = Some(Arc::clone(&candidate.analysis));
+                self.reconcile(&id);
             }
-            Err(AttachError::Changed) => self.drop_file(&id, DetachReason::Changed),
-            Err(error) => self.tell(Note::AttachFailed { path, error }),
+            Err(error) => self.refuse(&id, error),
         }
     }
 
@@ -130,31 +126,28 @@ impl Coverage {
         let mut left_out: Vec<_> = left_out.into_iter().map(|process| (process, too_many.clone())).collect();
         let goal = Goal { reach, is_for_a_moment: self.guard.is_trying_file(file) };
         let before = self.links.reach(file);
+        let mut is_unfinished = false;
         if !self.links.is_at(file, &goal) {
             let returning = used.returning(&goal.reach);
             self.make_ready(returning);
             match self.links.set_reach(file, &goal, until) {
                 Ok(moved) => {
+                    is_unfinished = moved.is_unfinished;
                     let now = Clock::boot_now();
                     let failed: Vec<_> = moved.failed.into_iter().filter(|(_, error)| !error.is_ended_process()).collect();
-                    if let Some(used) = self.files.get_mut(file) {
+                    if let Some(used) = self.files.get_mut(file).filter(|_| !is_unfinished) {
                         let may_pass = failed.iter().any(|(_, error)| !error.is_final());
                         used.retry = may_pass.then(|| used.retry.filter(|retry| retry.at > now).unwrap_or(Retry::after(used.retry, now)));
                     }
                     let report =
                         |error: &AttachError| NotCoveredReport { reason: error.to_string(), remedy: Some(error.remedy().to_owned()) };
                     left_out.extend(failed.iter().map(|(process, error)| (*process, report(error))));
-                    if moved.is_unfinished && !self.unfinished.contains(file) {
+                    if is_unfinished && !self.unfinished.contains(file) {
                         self.unfinished.push_back(*file);
                     }
                 }
-                Err(error) if before == Reach::Nobody => self.refuse(file, error),
-                Err(error) => {
-                    tracing::warn!(%error, "a file keeps its probes for single processes: it cannot be attached for everyone");
-                    if let Some(used) = self.files.get_mut(file).filter(|_| !error.is_final()) {
-                        used.retry = Some(Retry::after(used.retry, Clock::boot_now()));
-                    }
-                }
+                Err(error) if before == Reach::Nobody || matches!(error, AttachError::Changed) => self.refuse(file, error),
+                Err(error) => self.keep(file, error),
             }
             self.publish_scope();
             self.follow_attachments();
@@ -162,8 +155,46 @@ impl Coverage {
             used.retry = None;
         }
         let reach = self.links.reach(file);
-        self.note_left_out(file, left_out);
+        // Who could not be reached is known when the move is over.
+        if !is_unfinished {
+            self.note_left_out(file, left_out);
+        }
+        self.note_more(file);
         self.note_reach(file, &reach);
+    }
+
+    /// A file that has probes could not be given more, or not for more processes: it keeps what it has, and whatever may pass is tried again.
+    fn keep(&mut self, file: &FileId, error: AttachError) {
+        let Some(used) = self.files.get_mut(file) else { return };
+        let now = Clock::boot_now();
+        used.retry = (!error.is_final()).then(|| used.retry.filter(|retry| retry.at > now).unwrap_or(Retry::after(used.retry, now)));
+        if used.retry.is_none() {
+            used.more = None;
+        }
+        let reason = error.to_string();
+        if used.said.replace(reason.clone()).is_none_or(|said| said != reason) {
+            let path = used.path.display().to_string();
+            self.tell(Note::AttachFailed { path, error });
+        }
+    }
+
+    /// What was added to a file is told when all its links have it.
+    fn note_more(&mut self, file: &FileId) {
+        if !self.links.is_whole(file) {
+            return;
+        }
+        let Some(analysis) = self.files.get_mut(file).and_then(|used| used.more.take()) else { return };
+        let plans = self.not_disproven(&analysis.plans);
+        let Some(used) = self.files.get_mut(file) else { return };
+        let before = used.probes;
+        used.offers(&analysis);
+        used.probes = plans.iter().map(|plan| plan.probes.len()).sum();
+        let (is_attached, probes) = (used.is_attached, used.probes.saturating_sub(before));
+        if is_attached && probes > 0 {
+            used.said = None;
+            let path = used.path.display().to_string();
+            self.tell(Note::AttachedMore { path, probes });
+        }
     }
 
     /// The next slice of a move that takes long.
@@ -263,6 +294,12 @@ impl Coverage {
         }
     }
 
+    /// The file is not what was analysed: it is dropped, and the scan looks at it again.
+    pub(super) fn drop_changed(&mut self, file: &FileId) {
+        self.drop_file(file, DetachReason::Changed);
+        self.changed.push(*file);
+    }
+
     /// The file and everything known of it; the next process that maps it begins anew.
     pub(super) fn drop_file(&mut self, file: &FileId, why: DetachReason) {
         let Some(used) = self.files.remove(file) else { return };
@@ -289,8 +326,8 @@ impl Coverage {
                 self.links.remove(file);
                 return self.tell_full(&path);
             }
-            // Its next version is reported by itself.
-            AttachError::Changed => self.drop_file(file, DetachReason::Changed),
+            // Its next version is looked at.
+            AttachError::Changed => self.drop_changed(file),
             AttachError::Unanswered
             | AttachError::TooManyProcesses
             | AttachError::NoProcessScope

@@ -159,6 +159,8 @@ pub(super) struct Coverage {
     uncovered: HashSet<ProcessId>,
     /// Files whose links are being moved.
     unfinished: VecDeque<FileId>,
+    /// Files that were found not to be what was analysed since the last pause.
+    changed: Vec<FileId>,
     /// Why there is no bystander guard although it was asked for.
     no_guard: Option<&'static str>,
     /// A person switched everything off.
@@ -235,6 +237,7 @@ impl Coverage {
             probation: Probation::new(probation),
             uncovered: HashSet::new(),
             unfinished: VecDeque::new(),
+            changed: Vec::new(),
             no_guard,
             is_off: false,
             said_full: false,
@@ -445,5 +448,9 @@ impl Audience for Coverage {
         self.handle_timeout(Clock::boot_now());
         self.continue_moves();
         self.tell_uncovered();
+    }
+
+    fn take_changed(&mut self) -> Vec<FileId> {
+        std::mem::take(&mut self.changed)
     }
 }

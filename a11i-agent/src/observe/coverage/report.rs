@@ -8,12 +8,7 @@ use super::users::Used;
 use crate::{
     attach::{Planned, ProbePlan},
     call::CaptureFacts,
-    discovery::{
-        file::{FileId, OpenError},
-        inspect::functions,
-        process::ProcFs,
-        scanner::NotCovered,
-    },
+    discovery::{file::FileId, files::Unanswered, inspect::functions, process::ProcFs, scanner::NotCovered},
     observe::command::{CoverageReport, FileReport, NotCoveredReport, PlanReport, ProbationState, ProcessReport, Seen},
 };
 
@@ -77,16 +72,13 @@ pub(super) fn not_covered(reason: &NotCovered) -> NotCoveredReport {
     let remedy = match reason {
         NotCovered::Unsupported { evidence, .. } => Some(evidence.remedy()),
         NotCovered::NoAccess(_) => Some("give the agent CAP_SYS_PTRACE"),
-        NotCovered::Unanswered { .. } => Some("see whether its file system answers; it is looked at again when it does"),
+        NotCovered::Unanswered { source, .. } => Some(match **source {
+            Unanswered::Silent(_) => "see whether its file system answers; it is looked at again when it does",
+            Unanswered::TooLong => "none is needed: it is looked at again, by its names alone",
+        }),
         NotCovered::Silent(_) => Some("see why the process does not answer; it is looked at again when it does"),
         NotCovered::OverBudget { .. } | NotCovered::BeingWritten { .. } => Some("none is needed: it is looked at again by itself"),
-        NotCovered::Unopened { source, .. } => match source {
-            OpenError::Fuse { .. } => Some("put the program and its libraries on a file system that the kernel serves by itself"),
-            OpenError::NoOpenat2 { .. } => Some("use Linux 5.6 or newer, and no sandbox that forbids openat2"),
-            OpenError::Io { .. } => Some("give the agent CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_CHECKPOINT_RESTORE"),
-            OpenError::OtherFile { .. } => Some("give the agent CAP_CHECKPOINT_RESTORE: the file was replaced while it runs"),
-            OpenError::NotRegular { .. } | OpenError::TooLarge { .. } => Some("none is known: please report the program"),
-        },
+        NotCovered::Unopened { source, .. } => Some(source.remedy()),
         NotCovered::Unreadable { .. } => {
             Some("see whether the file is whole and its disk sound; it is looked at again when it was replaced")
         }

@@ -98,6 +98,8 @@ pub(super) struct Used {
     pub said: Option<String>,
     /// Some links are missing for a reason that may pass.
     pub retry: Option<Retry>,
+    /// What it holds as well, and whose links are not all made yet.
+    pub more: Option<Arc<Analysis>>,
     /// Its probes are counted as attached.
     pub is_attached: bool,
     pub aliases: Vec<PathBuf>,

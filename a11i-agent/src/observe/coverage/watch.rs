@@ -6,7 +6,7 @@ use a11i_common::{
 };
 
 use super::{
-    Coverage, DetachReason, Note,
+    Coverage, Note,
     convergence::may_be_one,
     guard::{Decision, Share},
 };
@@ -40,7 +40,7 @@ impl Coverage {
         self.ticked = now;
         self.ticks = self.ticks.wrapping_add(1);
         for file in self.links.changed() {
-            self.drop_file(&file, DetachReason::Changed);
+            self.drop_changed(&file);
         }
         self.converge();
         self.look_at_hazards();
