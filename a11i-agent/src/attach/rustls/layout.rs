@@ -12,8 +12,8 @@ use a11i_common::{
 /// The layout of all samples; None while they do not tell, and when no layout explains them.
 pub fn infer(samples: &[RustlsSample]) -> Option<RustlsLayout> {
     let fits = |layout: &RustlsLayout| {
-        let fits = samples.iter().map(|sample| fit(sample, layout));
-        fits.min().is_some_and(|worst| worst > Fit::No) && samples.iter().any(|sample| fit(sample, layout) == Fit::Certain)
+        let fits = samples.iter().map(|sample| fit(sample, *layout));
+        fits.min().is_some_and(|worst| worst > Fit::No) && samples.iter().any(|sample| fit(sample, *layout) == Fit::Certain)
     };
     let (alone, mut found): (Vec<_>, Vec<_>) = candidates().into_iter().filter(fits).partition(|layout| layout.slices == ABSENT);
     // Where an array may be told, the records that have one will say whether it is: a slice alone is what explains the rest.
@@ -103,7 +103,7 @@ impl Content {
     }
 }
 
-fn fit(sample: &RustlsSample, layout: &RustlsLayout) -> Fit {
+fn fit(sample: &RustlsSample, layout: RustlsLayout) -> Fit {
     let Some(content) = byte(sample, layout.content_type).zip(short(sample, layout.version)).and_then(|(t, v)| Content::of(t, v)) else {
         return Fit::No;
     };
@@ -122,14 +122,14 @@ struct Plain {
     begin: Vec<u8>,
 }
 
-fn one_slice(sample: &RustlsSample, layout: &RustlsLayout) -> Option<Plain> {
+fn one_slice(sample: &RustlsSample, layout: RustlsLayout) -> Option<Plain> {
     let (pointer, length) = (word(sample, layout.slice)?, word(sample, layout.slice.checked_add(8)?)?);
     let behind = sample.behind.get(usize::from(layout.slice / 8))?;
     plausible(pointer, length)?;
     Some(Plain { length, begin: behind.iter().flat_map(|word| word.to_le_bytes()).take(usize::try_from(length).ok()?).collect() })
 }
 
-fn several_slices(sample: &RustlsSample, layout: &RustlsLayout) -> Option<Plain> {
+fn several_slices(sample: &RustlsSample, layout: RustlsLayout) -> Option<Plain> {
     let (array, count) = (word(sample, layout.slices)?, word(sample, layout.slices.checked_add(8)?)?);
     let [one, other] = layout.bounds.map(|bound| word(sample, bound));
     let (one, other) = (one?, other?);
@@ -137,7 +137,7 @@ fn several_slices(sample: &RustlsSample, layout: &RustlsLayout) -> Option<Plain>
     let index = usize::from(layout.slices / 8);
     let [first, first_length] = *sample.behind.get(index)?;
     plausible(array, end.checked_sub(start)?)?;
-    if !(2..=MOST_SLICES).contains(&count) || first < LOWEST || first > HIGHEST || first_length > MOST_WRITTEN || end > MOST_WRITTEN {
+    if !(2..=MOST_SLICES).contains(&count) || !(LOWEST..=HIGHEST).contains(&first) || first_length > MOST_WRITTEN || end > MOST_WRITTEN {
         return None;
     }
     let room = if start == 0 { usize::try_from(first_length).ok()? } else { 0 };
@@ -231,7 +231,7 @@ mod tests {
     }
 
     /// The memory of a message with this layout, as the kernel half samples it.
-    fn sampled(layout: &RustlsLayout, message: &Message<'_>, garbage: u64) -> RustlsSample {
+    fn sampled(layout: RustlsLayout, message: &Message<'_>, garbage: u64) -> RustlsSample {
         let mut bytes: Vec<u8> = std::iter::repeat_n(garbage.to_le_bytes(), SAMPLE_WORDS).flatten().collect();
         let mut put = |offset: u8, value: &[u8]| bytes[usize::from(offset)..][..value.len()].copy_from_slice(value);
         let (content_type, version) = if message.is_wire { ([21, 22, 23], 0x0303u16) } else { ([1, 2, 3], 5) };
@@ -278,10 +278,10 @@ mod tests {
                 let finished = finished();
                 let end = Message { content: 1, is_wire, plain: &finished, bounds: None, sequence: 0 };
                 let request = Message { content: 2, is_wire, plain: b"POST /v1/chat/completions", bounds: None, sequence: 0 };
-                let mut samples = vec![sampled(&layout, &end, garbage), sampled(&layout, &request, garbage)];
+                let mut samples = vec![sampled(layout, &end, garbage), sampled(layout, &request, garbage)];
                 if layout.slices != ABSENT {
                     let sliced = Message { content: 2, is_wire, plain: b"POST /v1", bounds: Some((0, 300)), sequence: 1 };
-                    samples.push(sampled(&layout, &sliced, garbage));
+                    samples.push(sampled(layout, &sliced, garbage));
                 }
                 let found = infer(&samples).map(|found| RustlsLayout { version: layout.version, ..found });
                 // Zeros behind a slice alone may mean that there is no array this time.
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(infer(&[]), None);
         let layout = candidates()[7];
         let other = Message { content: 2, is_wire: false, plain: b"\0\0\0\x08\x04\xd2\x16\x2f", bounds: None, sequence: 0 };
-        assert_eq!(infer(&[sampled(&layout, &other, 7)]), None, "a database's first message");
+        assert_eq!(infer(&[sampled(layout, &other, 7)]), None, "a database's first message");
         for word in GARBAGE {
             let sample =
                 RustlsSample { words: [word; SAMPLE_WORDS], behind: [[word; 2]; SAMPLE_WORDS], further: [word; SAMPLE_WORDS], sequence: 0 };
@@ -310,7 +310,7 @@ mod tests {
     fn samples_of_two_layouts_give_none() {
         let finished = finished();
         let message = Message { content: 1, is_wire: false, plain: &finished, bounds: None, sequence: 0 };
-        let both = [0, 20].map(|at| sampled(&candidates()[at], &message, 0));
+        let both = [0, 20].map(|at| sampled(candidates()[at], &message, 0));
         assert_eq!(infer(&both), None);
     }
 }

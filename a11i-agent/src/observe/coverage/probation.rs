@@ -73,7 +73,9 @@ impl Coverage {
         self.follow_all();
         let Probation { tables, trials, .. } = &mut self.probation;
         let (proven, wrong) = trials.handle_evidence(|id| tables.evidence(id), now);
-        proven.into_iter().for_each(|id| tables.end(id));
+        for id in proven {
+            tables.end(id);
+        }
         for plan in wrong {
             let with = |plans: &[Planned]| plans.iter().any(|planned| planned.plan.is_same_code(&plan));
             let files: Vec<FileId> = self.files.iter().filter(|(_, used)| with(&used.analysis.plans)).map(|(file, _)| *file).collect();

@@ -59,7 +59,7 @@ struct Watched {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Trials {
-    trials: HashMap<u64, Trial>,
+    by_number: HashMap<u64, Trial>,
     watched: HashMap<AttachmentId, Watched>,
     next: u64,
 }
@@ -93,7 +93,7 @@ impl Trials {
             }
             let trial = self.trial_of(plan);
             self.watched.insert(id, Watched { trial, last: ProbeEvidence::default() });
-            if let Some(trial) = self.trials.get(&trial) {
+            if let Some(trial) = self.by_number.get(&trial) {
                 let is_on_probation = trial.state == ProbationState::OnProbation;
                 changes.push(Change::Begin { id, is_on_probation, layout: trial.layout });
             }
@@ -103,13 +103,13 @@ impl Trials {
     }
 
     fn trial_of(&mut self, plan: &Arc<ProbePlan>) -> u64 {
-        if let Some((number, _)) = self.trials.iter().find(|(_, trial)| trial.plan.is_same_code(plan)) {
+        if let Some((number, _)) = self.by_number.iter().find(|(_, trial)| trial.plan.is_same_code(plan)) {
             return *number;
         }
-        if self.trials.len() >= TRIALS {
+        if self.by_number.len() >= TRIALS {
             let in_use = |number: &u64| self.watched.values().any(|watched| watched.trial == *number);
-            if let Some(oldest) = self.trials.keys().filter(|number| !in_use(number)).min().copied() {
-                self.trials.remove(&oldest);
+            if let Some(oldest) = self.by_number.keys().filter(|number| !in_use(number)).min().copied() {
+                self.by_number.remove(&oldest);
             }
         }
         self.next = self.next.wrapping_add(1);
@@ -122,12 +122,12 @@ impl Trials {
             samples: VecDeque::new(),
             repairs: 0,
         };
-        self.trials.insert(self.next, trial);
+        self.by_number.insert(self.next, trial);
         self.next
     }
 
     fn of_attachment(&mut self, id: AttachmentId) -> Option<&mut Trial> {
-        self.trials.get_mut(&self.watched.get(&id)?.trial)
+        self.by_number.get_mut(&self.watched.get(&id)?.trial)
     }
 
     /// HTTP was read through it.
@@ -145,7 +145,7 @@ impl Trials {
     ) -> (Vec<AttachmentId>, Vec<Arc<ProbePlan>>) {
         let (mut proven, mut wrong) = (Vec::new(), Vec::new());
         for (id, watched) in &mut self.watched {
-            let Some(trial) = self.trials.get_mut(&watched.trial) else { continue };
+            let Some(trial) = self.by_number.get_mut(&watched.trial) else { continue };
             // Nothing to read: it was proven before.
             let Some(evidence) = read(*id) else { continue };
             let [written, received] = evidence.contradicting;
@@ -163,7 +163,7 @@ impl Trials {
                 proven.push(*id);
             }
         }
-        for trial in self.trials.values_mut().filter(|trial| trial.state == ProbationState::OnProbation) {
+        for trial in self.by_number.values_mut().filter(|trial| trial.state == ProbationState::OnProbation) {
             let is_over = trial.contradicted.is_some_and(|since| now.nanos_since(since) >= CONTRADICTED_NANOS);
             if is_over && trial.contradictions >= CONTRADICTIONS {
                 trial.state = ProbationState::Disproven;
@@ -186,7 +186,7 @@ impl Trials {
     /// Attachments whose layout is found, and it.
     pub(super) fn repair(&mut self) -> Vec<(AttachmentId, RustlsLayout)> {
         let mut found = HashMap::new();
-        for (number, trial) in self.trials.iter_mut().filter(|(_, trial)| !trial.samples.is_empty() && trial.repairs < REPAIRS) {
+        for (number, trial) in self.by_number.iter_mut().filter(|(_, trial)| !trial.samples.is_empty() && trial.repairs < REPAIRS) {
             let layout = infer_rustls_layout(trial.samples.make_contiguous());
             if let Some(layout) = layout.filter(|layout| *layout != trial.layout.unwrap_or(RustlsLayout::USUAL)) {
                 trial.layout = Some(layout);
@@ -203,7 +203,7 @@ impl Trials {
         if !is_on_probation(plan) {
             return ProbationState::NotNeeded;
         }
-        self.trials.values().find(|trial| trial.plan.is_same_code(plan)).map_or(ProbationState::OnProbation, |trial| trial.state)
+        self.by_number.values().find(|trial| trial.plan.is_same_code(plan)).map_or(ProbationState::OnProbation, |trial| trial.state)
     }
 }
 
