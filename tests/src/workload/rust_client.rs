@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use super::{cache, clients, program::Program};
 use crate::{
+    fixtures::{self, Fixture, Library},
     provider_stub::ProviderStub,
     requirement::{self, Unmet},
 };
@@ -23,7 +24,7 @@ pub enum Provider {
 
 impl Provider {
     /// The client's feature, and its name's end.
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Ring => "ring",
             Self::AwsLc => "aws-lc",
@@ -79,10 +80,12 @@ impl RustClient {
             }
             Ok(Ok(_)) => {}
         }
-        // The one that is asked about comes last.
+        let fresh = cache().join(format!("rust-client.{}", std::process::id()));
+        fs::copy(target.join("release/rust-client"), &fresh).expect("cargo has built it");
+        fs::rename(&fresh, client.named()).expect("the cache folder is writable");
+        // Stripped, as released programs are. The one that is asked about comes last.
         for (name, program) in [("rust-client", &client.program), ("key-update", &client.key_update)] {
-            let fresh = cache().join(format!("rust-client.{}", std::process::id()));
-            fs::copy(target.join("release").join(name), &fresh).expect("cargo has built it");
+            fixtures::stripped(&target.join("release").join(name), &fresh).await?;
             fs::rename(&fresh, program).expect("the cache folder is writable");
         }
         Ok(client)
@@ -104,6 +107,15 @@ impl RustClient {
             return Err(Unmet::new(String::from_utf8_lossy(&output.stderr).into_owned(), "another objcopy"));
         }
         Ok(Self { program, key_update: self.key_update })
+    }
+
+    /// For the finders: the client, and the same with its functions' names.
+    pub fn fixture(&self) -> Fixture {
+        Fixture { library: Library::Rustls, program: self.program.clone(), named: Some(self.named()) }
+    }
+
+    fn named(&self) -> PathBuf {
+        self.program.with_extension("symbols")
     }
 
     /// The client's file.
