@@ -163,7 +163,7 @@ pub fn analyse_to(source: &dyn ByteSource, file: FileId, depth: Depth) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::CaptureLibrary;
+    use crate::call::{CaptureLibrary, CaptureMethod};
     use crate::discovery::{
         file::OpenedFile,
         testing::{TempDir, compile, openssl_look_alike},
@@ -205,6 +205,28 @@ mod tests {
             assert_eq!(analysis.plans.first().map(|p| p.plan.library), Some(CaptureLibrary::OpenSsl));
             assert!(analysis.plans.iter().all(|p| p.plan.probes.len() >= 15 && p.refused.is_empty()));
         }
+    }
+
+    /// What the finders of code without names find in programs of this system says itself what it is, in its strings, which no finder reads.
+    #[test]
+    fn no_program_of_this_system_is_taken_for_what_it_is_not() {
+        let mut looked_at = 0_usize;
+        for path in std::fs::read_dir("/usr/bin").unwrap().map(|entry| entry.unwrap().path()) {
+            let Ok(opened) = OpenedFile::open(&path) else { continue };
+            let Ok(analysis) = analyse(&opened, opened.id()) else { continue };
+            looked_at += 1;
+            for planned in analysis.plans.iter().filter(|planned| planned.plan.method != CaptureMethod::Symbol) {
+                let says: &[u8] = match planned.plan.library {
+                    CaptureLibrary::Rustls => b"rustls",
+                    CaptureLibrary::Go => b"crypto/tls.(*Conn).Write",
+                    CaptureLibrary::BoringSsl | CaptureLibrary::AwsLc => b"ssl_lib.cc",
+                    _ => b"OpenSSL ",
+                };
+                let is_said = crate::discovery::evidence::contains(&opened, 0, opened.id().size, &[says]) == [true];
+                assert!(is_said, "{}: {:?}", path.display(), planned.plan);
+            }
+        }
+        assert!(looked_at > 0);
     }
 
     /// Remembers where it is read.
