@@ -36,6 +36,14 @@ const CLOSE_NOTIFY: u8 = 0;
 /// Versions are numbered from SSL 2.0 on, or are the wire's.
 const MOST_VERSION: u16 = 8;
 const WIRE_VERSION: u16 = 3;
+/// TLS 1.2 and 1.3.
+const NUMBERED_VERSIONS: [u16; 2] = [4, 5];
+/// Tags of a version in 0.24: of every record, or of a first ClientHello.
+const MOST_TAG: u8 = 1;
+/// The first content type on the wire, `change_cipher_spec`.
+const FIRST_TYPE: u8 = 20;
+/// No pointer is lower, and no capacity of a record's vector higher.
+const LOWEST_POINTER: u64 = 0x1_0000;
 /// More slices than a caller hands to the kernel at once (`IOV_MAX`): no array of slices.
 const MOST_SLICES: u64 = 1024;
 /// What encryption adds to a record, at most (RFC 5246 section 6.2.3).
@@ -43,7 +51,7 @@ const MOST_EXPANSION: u64 = 2048;
 /// Before the record's body.
 const RECORD_HEADER_BYTES: u64 = 5;
 
-/// A record to encrypt, as its argument begins.
+/// A record to encrypt, as its argument begins since 0.23. Until 0.22 it is a [`Slice`] and a [`Kind`].
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct OutboundMessage {
@@ -52,10 +60,41 @@ struct OutboundMessage {
     pointer_or_count: u64,
     length_or_start: u64,
     end: u64,
-    content_type: u8,
-    content_type_value: u8,
-    version: u16,
-    reserved: u32,
+    kind: Kind,
+}
+
+/// A record that came, until 0.22: a vector of its own.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct OwnedMessage {
+    capacity: u64,
+    pointer: u64,
+    length: u64,
+    kind: Kind,
+}
+
+/// What ends the description of a record: content type and version, in the order that the compiler chose for it.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Kind(u64);
+
+impl Kind {
+    /// The content type, by the wire's values or by rustls's own numbering. A number of its own that means no data goes for everything else.
+    #[inline(always)]
+    fn content_type(self) -> u8 {
+        let (first, second, third) = (self.0 as u16, (self.0 >> 16) as u16, (self.0 >> 32) as u8);
+        // The version first: until 0.22 of records with vectors. None of the types that are asked for has these numbers.
+        let is_version_first = NUMBERED_VERSIONS[0] == first || NUMBERED_VERSIONS[1] == first;
+        // In 0.24 versions have a tag before them and are the wire's.
+        let is_version_tagged = first as u8 <= MOST_TAG && second > MOST_VERSION && second >> 8 == WIRE_VERSION && third >= FIRST_TYPE;
+        if is_version_first || is_version_tagged { third } else { first as u8 }
+    }
+
+    /// Where the type comes first.
+    #[inline(always)]
+    fn version(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
 }
 
 #[repr(C)]
@@ -101,11 +140,6 @@ pub(crate) fn encrypt(ctx: &ProbeContext, programs: &ProgramArray, attachment: u
         count::add(Counter::RustlsLayout, 1);
         return;
     };
-    let version = message.version;
-    if version > MOST_VERSION && version & 0xff != WIRE_VERSION {
-        count::add(Counter::RustlsLayout, 1);
-        return;
-    }
     let Some(call) = record_call::find_or_insert(tgid, tid) else {
         return;
     };
@@ -118,24 +152,41 @@ pub(crate) fn encrypt(ctx: &ProbeContext, programs: &ProgramArray, attachment: u
     call.function = registers::instruction(ctx.regs);
     call.attachment = attachment;
     call.direction = WRITE;
-    if message.slices == 0 {
-        call.buffer = message.pointer_or_count;
-        call.slices = 0;
-        call.slices_left = 1;
-        call.skip = 0;
-        call.left = message.length_or_start;
-        call.length = message.length_or_start;
-    } else {
+    let in_slices = message.end.wrapping_sub(message.length_or_start);
+    let is_slices = message.pointer_or_count <= MOST_SLICES && in_slices <= TLS_RECORD_BYTES && is_version(message.kind.version());
+    let kind = if message.slices == 0 {
+        one_piece(call, message.pointer_or_count, message.length_or_start);
+        message.kind
+    } else if is_slices {
         call.slices = message.slices;
         call.slices_left = message.pointer_or_count;
         call.skip = message.length_or_start;
-        call.left = message.end.wrapping_sub(message.length_or_start);
-    }
-    if launder(&raw const call.left) > TLS_RECORD_BYTES || launder(&raw const call.slices_left) > MOST_SLICES {
+        call.left = in_slices;
+        message.kind
+    } else {
+        one_piece(call, message.slices, message.pointer_or_count);
+        Kind(message.length_or_start)
+    };
+    if launder(&raw const call.left) > TLS_RECORD_BYTES || !is_version(kind.version()) {
         count::add(Counter::RustlsLayout, 1);
         return;
     }
-    record(ctx, programs, tgid, tid, call, message.content_type);
+    record(ctx, programs, tgid, tid, call, kind.content_type());
+}
+
+#[inline(always)]
+fn one_piece(call: &mut RecordCall, pointer: u64, length: u64) {
+    call.buffer = pointer;
+    call.length = length;
+    call.left = length;
+    call.slices = 0;
+    call.slices_left = 1;
+    call.skip = 0;
+}
+
+#[inline(always)]
+fn is_version(version: u16) -> bool {
+    version <= MOST_VERSION || version & 0xff == WIRE_VERSION || version >> 8 == WIRE_VERSION
 }
 
 /// Saves what is not known any more at the return.
@@ -147,7 +198,7 @@ pub(crate) fn decrypt(ctx: &ProbeContext, attachment: u64) {
     }
     hits::add(attachment, tgid);
     let (out, object, message, sequence) = arguments(ctx);
-    let Some(record) = user_memory::read::<Slice>(message) else {
+    let Some(message) = user_memory::read::<OwnedMessage>(message) else {
         count::add(Counter::RustlsLayout, 1);
         return;
     };
@@ -168,8 +219,10 @@ pub(crate) fn decrypt(ctx: &ProbeContext, attachment: u64) {
     call.function = registers::instruction(ctx.regs);
     call.attachment = attachment;
     call.out = out;
-    call.buffer = record.pointer;
-    call.length = record.length;
+    let is_owned = message.capacity < LOWEST_POINTER && message.pointer >= LOWEST_POINTER && message.length <= message.capacity;
+    // A borrowed record is a pointer and a length.
+    (call.buffer, call.length) = if is_owned { (message.pointer, message.length) } else { (message.capacity, message.pointer) };
+    call.owned = if is_owned { message.kind.0 } else { 0 };
     call.direction = READ;
 }
 
@@ -186,21 +239,11 @@ pub(crate) fn decrypted(ctx: &ProbeContext, programs: &ProgramArray) {
         return;
     }
     call.stack_pointer = 0;
-    // Behind a word that tells success from failure; what a failure has here fails the tests.
-    let (Some(plain), Some(content_type)) = (user_memory::read::<Slice>(call.out + 8), user_memory::read::<u8>(call.out + 24)) else {
+    let told = if call.owned == 0 { borrowed(call) } else { owned(call) };
+    let Some((plain, outer_type, content_type)) = told else {
         count::add(Counter::RustlsLayout, 1);
         return;
     };
-    let Some(outer_type) = header_type(call.buffer, call.length) else {
-        count::add(Counter::RustlsLayout, 1);
-        return;
-    };
-    // The plaintext lies within the record: decryption is in place.
-    let before = plain.pointer.wrapping_sub(call.buffer);
-    if before > call.length || plain.length > call.length - before {
-        count::add(Counter::RustlsLayout, 1);
-        return;
-    }
     // Only a record of TLS 1.2 says outside what it is.
     if is(outer_type, APPLICATION_DATA) || same_kind(outer_type, content_type) {
         call.buffer = plain.pointer;
@@ -213,6 +256,27 @@ pub(crate) fn decrypted(ctx: &ProbeContext, programs: &ProgramArray) {
     } else {
         count::add(Counter::RustlsLayout, 1);
     }
+}
+
+/// Plaintext, type of the record and type within it, behind a word that tells success from failure: what a failure has there fails the tests.
+#[inline(always)]
+fn borrowed(call: &RecordCall) -> Option<(Slice, u8, u8)> {
+    let plain = user_memory::read::<Slice>(call.out + 8)?;
+    let kind = user_memory::read::<Kind>(call.out + 24)?;
+    let outer_type = header_type(call.buffer, call.length)?;
+    // The plaintext lies within the record: decryption is in place.
+    let before = plain.pointer.wrapping_sub(call.buffer);
+    let is_within = before <= call.length && plain.length <= call.length - before;
+    if is_within { Some((plain, outer_type, kind.content_type())) } else { None }
+}
+
+/// The same until 0.22, where a record is a vector without its header: the plaintext is the very same vector, made shorter.
+#[inline(always)]
+fn owned(call: &RecordCall) -> Option<(Slice, u8, u8)> {
+    let message = user_memory::read::<OwnedMessage>(call.out + 8)?;
+    let is_same = message.pointer == call.buffer && message.length < call.length;
+    let plain = Slice { pointer: message.pointer, length: message.length };
+    if is_same { Some((plain, Kind(call.owned).content_type(), message.kind.content_type())) } else { None }
 }
 
 /// The content type in the header of the record whose body this is, if there is one: type, a version of TLS, and this length.
