@@ -14,16 +14,17 @@ use a11i_tests::{
         rust_client::{Provider, RustClient},
     },
 };
+use serde_json::Value;
 
 /// All that the symbols of the very same code name is found, with every return that a disassembler sees, and nothing else.
 async fn is_found_whole(what: &str, make: impl Future<Output = Result<Fixture, Unmet>>) {
     let begun = Instant::now();
     let Some(fixture) = requirement::met(make.await) else { return };
-    let made = begun.elapsed();
+    let there = begun.elapsed();
     let Some(agent) = requirement::met(agent::binary()) else { return };
     let Some(judged) = requirement::met(judge(&agent, &fixture).await) else { return };
     let (functions, returns, took) = (judged.functions, judged.returns, judged.took);
-    report(&format!("{what}: {functions} functions and {returns} returns in {took:.2?}; the program was there after {made:.0?}"));
+    report(&format!("{what}: {functions} functions and {returns} returns in {took:.2?}; the program was there after {there:.0?}"));
     assert!(judged.is_whole(), "{judged:#?}");
 }
 
@@ -53,11 +54,13 @@ async fn has(agent: &Path, program: &Path, library: &str, method: &str, function
     let begun = Instant::now();
     let Some(found) = requirement::met(inspected(agent, program).await) else { return };
     report(&format!("{}: {library} by {method} in {:.2?}", program.display(), begun.elapsed()));
-    let own = found["libraries"].as_array().into_iter().flatten().find(|found| found["library"] == library && found["method"] == method);
+    let says = |library: &&Value, key: &str, value: &str| library.get(key).is_some_and(|said| said == value);
+    let libraries = found.get("libraries").and_then(Value::as_array).into_iter().flatten();
+    let own = libraries.into_iter().find(|found| says(found, "library", library) && says(found, "method", method));
     let own = own.unwrap_or_else(|| panic!("no {library} by {method} in {found:#}"));
+    let probes: Vec<&Value> = own.get("probes").and_then(Value::as_array).into_iter().flatten().collect();
     for function in functions {
-        let probes = own["probes"].as_array().into_iter().flatten();
-        assert!(probes.filter(|probe| probe["symbol"] == *function && probe["kind"] == "entry").count() > 0, "no {function} in {own:#}");
+        assert!(probes.iter().any(|probe| says(probe, "symbol", function) && says(probe, "kind", "entry")), "no {function} in {own:#}");
     }
 }
 

@@ -70,10 +70,14 @@ fn call(stream: &mut (impl Read + Write), job: &str) -> Result<String, Box<dyn E
     let prompt = text(job, "\"prompt\":\"").unwrap_or("Say hello in one short sentence.");
     let options = if is_streamed { r#","stream":true,"stream_options":{"include_usage":true}"# } else { "" };
     let body = format!(r#"{{"model":"gpt-4o-mini","messages":[{{"role":"user","content":"{prompt}"}}]{options}}}"#);
-    let chunks = text(job, "\"x-stub-chunks\":\"").map(|chunks| format!("x-stub-chunks: {chunks}\r\n")).unwrap_or_default();
+    let wishes = ["x-stub-chunks", "x-stub-input-tokens"].map(|name| {
+        let value = text(job, &format!("\"{name}\":\""));
+        value.map(|value| format!("{name}: {value}\r\n")).unwrap_or_default()
+    });
     let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: {HOST}\r\ncontent-type: application/json\r\nauthorization: Bearer sk-test\r\n{chunks}\
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {HOST}\r\ncontent-type: application/json\r\nauthorization: Bearer sk-test\r\n{}\
          content-length: {}\r\n\r\n",
+        wishes.concat(),
         body.len()
     );
     stream.write_all(head.as_bytes())?;

@@ -1,7 +1,8 @@
 //! The finders on programs in many builds: `cargo xtask fixtures` calls it.
 //!
 //! `fixtures [WORD...]` makes every row of the matrix whose name contains one of the words (all, when there is none), has the agent look at it
-//! and prints a table. Ends with 1 when anything was missed or wrong; what could not be built is said, and is no failure.
+//! and prints a table. Ends with 1 when anything was missed or wrong; what could not be built is said, and is no failure, nor is what a
+//! development release has and the finder does not know yet.
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 use std::{process::ExitCode, time::Instant};
@@ -21,7 +22,7 @@ async fn main() -> ExitCode {
         }
     };
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let (mut whole, mut failed, mut skipped) = (0_usize, 0_usize, 0_usize);
+    let (mut well, mut failed, mut skipped) = (0_usize, 0_usize, 0_usize);
     println!("| program | functions | returns | missed | wrong | built, s | looked at, s | read as |\n|---|--:|--:|--:|--:|--:|--:|---|");
     for planned in Planned::all() {
         let name = planned.to_string();
@@ -41,7 +42,8 @@ async fn main() -> ExitCode {
                 for line in judged.missing.iter().map(|what| ("missed", what)).chain(judged.wrong.iter().map(|what| ("wrong", what))) {
                     eprintln!("{name}: {}: {}", line.0, line.1);
                 }
-                *(if judged.is_whole() { &mut whole } else { &mut failed }) += 1;
+                let is_failure = !judged.wrong.is_empty() || (planned.is_released() && !judged.is_whole());
+                *(if is_failure { &mut failed } else { &mut well }) += 1;
             }
             Err(unmet) => {
                 eprintln!("{name}: not built: {}; {}", unmet.what, unmet.remedy);
@@ -49,8 +51,8 @@ async fn main() -> ExitCode {
             }
         }
     }
-    println!("\n{whole} whole, {failed} not, {skipped} not built");
-    if failed == 0 && whole > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("\n{well} well, {failed} not, {skipped} not built");
+    if failed == 0 && well > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn counts(judged: &Judged) -> String {

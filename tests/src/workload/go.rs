@@ -76,6 +76,17 @@ pub enum Toolchain {
 }
 
 impl Toolchain {
+    /// Those in `A11I_GO_ROOTS`, each of which says its version in a file.
+    pub fn installed() -> Vec<Self> {
+        let roots = std::env::var_os("A11I_GO_ROOTS").unwrap_or_default();
+        let installed = |root: PathBuf| {
+            let text = fs::read_to_string(root.join("VERSION")).ok()?;
+            let version = text.lines().next()?.trim().strip_prefix("go")?.to_owned();
+            Some(Self::Folder(root, version))
+        };
+        std::env::split_paths(&roots).filter_map(installed).collect()
+    }
+
     /// The version it says it is.
     pub fn version(&self) -> &str {
         match self {
@@ -120,12 +131,13 @@ pub struct GoProgram {
 }
 
 impl GoProgram {
-    /// Compiled now or before, by the newest toolchain.
+    /// Compiled now or before: by the first of `A11I_GO_ROOTS`, else by the newest toolchain.
     ///
     /// # Errors
     /// What could not be made, with the tool's own words.
     pub async fn compiled(build: Build) -> Result<Self, Unmet> {
-        Self::compiled_by(&Toolchain::Newest, build).await
+        let installed = Toolchain::installed();
+        Self::compiled_by(installed.first().unwrap_or(&Toolchain::Newest), build).await
     }
 
     /// Compiled now or before.
