@@ -218,7 +218,7 @@ mod tests {
             let Ok(analysis) = analyse(&opened, opened.id()) else { continue };
             looked_at += 1;
             for planned in analysis.plans.iter().filter(|planned| planned.plan.method != CaptureMethod::Symbol) {
-                let is_said = crate::discovery::evidence::contains(&opened, 0, opened.id().size, &[LABEL]) == [true];
+                let is_said = evidence::contains(&opened, 0, opened.id().size, &[LABEL]) == [true];
                 assert!(is_said, "{}: {:?}", path.display(), planned.plan);
             }
         }
