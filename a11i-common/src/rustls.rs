@@ -42,7 +42,7 @@ pub const fn is_session(session: u64) -> bool {
 pub const UNSEEN: u64 = u64::MAX;
 
 /// Where the argument of `encrypt` has what: bytes from its beginning. The compiler decides it. Value of the map `RUSTLS_LAYOUTS`, by
-/// attachment; without an entry it is [`Self::USUAL`].
+/// attachment; without an entry those below are tried.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RustlsLayout {
@@ -62,6 +62,8 @@ pub struct RustlsLayout {
 impl RustlsLayout {
     /// Of rustls 0.23, as compilers since 2024 lay it out.
     pub const USUAL: Self = Self { slices: 0, slice: 8, bounds: [16, 24], content_type: 32, version: 34, reserved: [0; 2] };
+    /// Until 0.22 there is one slice, always.
+    pub const UNTIL_0_22: Self = Self { slices: ABSENT, slice: 0, bounds: [0, 0], content_type: 16, version: 18, reserved: [0; 2] };
 }
 
 /// See [`RustlsLayout::slices`].

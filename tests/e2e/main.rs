@@ -25,6 +25,7 @@ mod errors;
 mod exec;
 mod export;
 mod files_of_others;
+mod finders;
 mod fork;
 mod gateway;
 mod gemini;

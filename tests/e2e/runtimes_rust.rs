@@ -4,12 +4,17 @@ use std::path::Path;
 
 use a11i_tests::{
     agent::Agent,
+    fixtures::{Linked, Optimised, RustBuild, Version},
     provider_stub::ProviderStub,
     requirement,
     serial::one_at_a_time,
-    workload::rust_client::{Provider, RustClient, ShuffledClient},
+    workload::{
+        program::Program,
+        rust_client::{Provider, RustClient, ShuffledClient},
+    },
 };
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::scene::{RUSTLS, Scene, matched_by};
 
@@ -84,6 +89,41 @@ async fn a_program_with_names_of_one_library_and_the_code_of_another_is_seen_thr
     program.finish().await;
     let (_, finished) = scene.calls_are_reported_by(RUSTLS, pid).await;
     assert!(!finished.log.contains("rewritten in place"), "{}", finished.log);
+}
+
+/// The oldest rustls as the smallest program there is, linked with musl; and the newest at a fixed address. `cargo xtask fixtures` has more,
+/// without calls.
+#[tokio::test]
+async fn calls_of_programs_that_are_linked_otherwise() {
+    let smallest =
+        RustBuild { rustls: Version::Oldest, provider: Provider::Ring, optimised: Optimised::SmallestLto, linked: Linked::MuslPie };
+    let fixed = RustBuild { rustls: Version::Newest, provider: Provider::Ring, optimised: Optimised::Speed, linked: Linked::Fixed };
+    for build in named_builds().unwrap_or_else(|| vec![smallest, fixed]) {
+        let Some(fixture) = requirement::met(build.made().await) else { return };
+        for version in ["1.3", "1.2"] {
+            let Some(scene) = Scene::set().await else { return };
+            let mut command = Command::new(&fixture.program);
+            command.env("STAND_IN_PORT", scene.stub.port().to_string()).env("SSL_CERT_FILE", scene.stub.ca_file());
+            let mut program = Program::start(command.env("TLS_VERSION", version));
+            let pid = program.pid;
+            wait_until_attached(&scene.agent, &fixture.program).await;
+            for work in jobs() {
+                let answers = program.run(&work).await;
+                assert!(
+                    answers.iter().all(|answer| answer.get("id").and_then(Value::as_str).is_some_and(|id| !id.is_empty())),
+                    "{build}: {answers:#?}"
+                );
+            }
+            program.finish().await;
+            scene.calls_are_reported_by(RUSTLS, pid).await;
+        }
+    }
+}
+
+/// Those of the matrix whose names contain `A11I_TEST_FIXTURES`.
+fn named_builds() -> Option<Vec<RustBuild>> {
+    let word = std::env::var("A11I_TEST_FIXTURES").ok()?;
+    Some(RustBuild::matrix().into_iter().filter(|build| build.to_string().contains(&word)).collect())
 }
 
 #[tokio::test]

@@ -35,7 +35,9 @@ struct Stack {
 #[inline(always)]
 pub(crate) fn hit(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, attachment: u64) {
     match operation {
-        operation::GO_WRITE | operation::GO_READ | operation::GO_OUTER_WRITE | operation::GO_OUTER_READ => enter(ctx, programs, operation, attachment),
+        operation::GO_WRITE | operation::GO_READ | operation::GO_OUTER_WRITE | operation::GO_OUTER_READ => {
+            enter(ctx, programs, operation, attachment)
+        }
         operation::GO_WRITE_RETURN | operation::GO_READ_RETURN | operation::GO_READ_RETURN_KEPT => leave(ctx, programs, operation),
         _ => begin_or_end(ctx, operation, attachment),
     }

@@ -34,6 +34,8 @@ pub(crate) struct RecordCall {
     /// The record's bytes: as it came, then its plaintext. Not of plaintext in slices.
     pub(crate) buffer: u64,
     pub(crate) length: u64,
+    /// The record is a vector without its header.
+    pub(crate) owned: u64,
     pub(crate) session: u64,
     /// The next of an array of (pointer, length), and how many there are; 0 = the plaintext is one piece.
     pub(crate) slices: u64,

@@ -54,6 +54,31 @@ const NONCE: u64 = 8;
 /// Words among which the record to decrypt is told, and those of the result of that. Both end on the stack of the caller.
 const MESSAGE_WORDS: usize = 4;
 const RESULT_WORDS: usize = 6;
+/// No pointer is lower, and no capacity of a record's vector higher.
+const LOWEST_POINTER: u64 = 0x1_0000;
+/// TLS 1.2 and 1.3, as rustls numbers them.
+const NUMBERED_VERSIONS: [u16; 2] = [4, 5];
+
+/// A record to decrypt, until 0.22: a vector of its own, without the record's header. The plaintext is the same vector, made shorter.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct OwnedMessage {
+    capacity: u64,
+    pointer: u64,
+    length: u64,
+    /// Content type and version, in either order.
+    kind: u64,
+}
+
+impl OwnedMessage {
+    #[inline(always)]
+    fn content_type(&self) -> u8 {
+        let first = self.kind as u16;
+        let is_version_first = NUMBERED_VERSIONS[0] == first || NUMBERED_VERSIONS[1] == first;
+        // None of the types that are asked for has these numbers.
+        if is_version_first { (self.kind >> 32) as u8 } else { first as u8 }
+    }
+}
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -107,9 +132,14 @@ pub(crate) fn encrypt(ctx: &ProbeContext, programs: &ProgramArray, attachment: u
     call.attachment = attachment;
     call.direction = WRITE;
     let layout = RUSTLS_LAYOUTS.get_ptr(&attachment);
-    // SAFETY: a live map value; the agent writes it whole before there is a call to which it belongs.
-    let layout = layout.map_or(RustlsLayout::USUAL, |layout| unsafe { *layout });
-    if let Some(content_type) = outbound(call, message, &layout) {
+    let content_type = if let Some(layout) = layout {
+        // SAFETY: a live map value; the agent writes it whole before there is a call to which it belongs.
+        outbound(call, message, unsafe { &*layout })
+    } else {
+        // What has one layout does not pass the tests of another.
+        outbound(call, message, &RustlsLayout::USUAL).or_else(|| outbound(call, message, &RustlsLayout::UNTIL_0_22))
+    };
+    if let Some(content_type) = content_type {
         record(ctx, programs, tgid, tid, call, content_type);
     } else {
         contradicts(call);
@@ -123,11 +153,10 @@ fn outbound(call: &mut RecordCall, message: u64, layout: &RustlsLayout) -> Optio
     let at = |offset: u8| message + u64::from(offset);
     let content_type = user_memory::read::<u8>(at(layout.content_type))?;
     let version = user_memory::read::<u16>(at(layout.version))?;
-    let is_typed = is(content_type, CHANGE_CIPHER_SPEC)
-        || is(content_type, ALERT)
-        || is(content_type, HANDSHAKE)
-        || is(content_type, APPLICATION_DATA);
-    if !is_typed || (version > MOST_VERSION && version >> 8 != WIRE_VERSION) {
+    // Both are the wire's numbers, or both are the library's own.
+    let is_wire = content_type >= CHANGE_CIPHER_SPEC[0] && content_type <= APPLICATION_DATA[0] && version >> 8 == WIRE_VERSION;
+    let is_numbered = content_type <= APPLICATION_DATA[1] && version <= MOST_VERSION;
+    if !is_wire && !is_numbered {
         return None;
     }
     let slices = if layout.slices == ABSENT { 0 } else { user_memory::read::<u64>(at(layout.slices))? };
@@ -221,6 +250,7 @@ pub(crate) fn decrypt(ctx: &ProbeContext, attachment: u64) {
     call.function = registers::instruction(ctx.regs);
     call.attachment = attachment;
     call.out = out;
+    call.owned = 0;
     call.direction = READ;
     // The record's body is told among the words of the message, in whatever order: its header stands before it.
     for i in 0..MESSAGE_WORDS - 1 {
@@ -234,6 +264,18 @@ pub(crate) fn decrypt(ctx: &ProbeContext, attachment: u64) {
             call.stack_pointer = stack_pointer;
             return;
         }
+    }
+    if let Some(record) = user_memory::read::<OwnedMessage>(message)
+        && record.capacity < LOWEST_POINTER
+        && record.pointer >= LOWEST_POINTER
+        && record.length <= record.capacity
+    {
+        call.owned = 1;
+        call.outer_type = u32::from(record.content_type());
+        call.buffer = record.pointer;
+        call.length = record.length;
+        call.stack_pointer = stack_pointer;
+        return;
     }
     contradicts(call);
 }
@@ -251,6 +293,14 @@ pub(crate) fn decrypted(ctx: &ProbeContext, programs: &ProgramArray) {
         return;
     }
     call.stack_pointer = 0;
+    if call.owned != 0 {
+        if let Some((plain, content_type)) = shortened(call) {
+            decrypted_to(ctx, programs, tgid, tid, call, &plain, content_type);
+        } else {
+            contradicts(call);
+        }
+        return;
+    }
     // The first word of a result tells success from failure where this compiler put it there; what a failure has elsewhere fails the tests.
     for turn in 0..RESULT_WORDS - 1 {
         // The second first: as it was in all builds seen.
@@ -259,18 +309,41 @@ pub(crate) fn decrypted(ctx: &ProbeContext, programs: &ProgramArray) {
             break;
         };
         if let Some(content_type) = inner_type(call, &plain) {
-            call.buffer = plain.pointer;
-            call.length = plain.length;
-            call.left = plain.length;
-            call.slices = 0;
-            call.slices_left = 1;
-            call.skip = 0;
-            probation::fits(call.attachment, READ);
-            record(ctx, programs, tgid, tid, call, content_type);
+            decrypted_to(ctx, programs, tgid, tid, call, &plain, content_type);
             return;
         }
     }
     contradicts(call);
+}
+
+#[inline(always)]
+fn decrypted_to(ctx: &ProbeContext, programs: &ProgramArray, tgid: u32, tid: u32, call: &mut RecordCall, plain: &Slice, content_type: u8) {
+    call.buffer = plain.pointer;
+    call.length = plain.length;
+    call.left = plain.length;
+    call.slices = 0;
+    call.slices_left = 1;
+    call.skip = 0;
+    probation::fits(call.attachment, READ);
+    record(ctx, programs, tgid, tid, call, content_type);
+}
+
+/// Until 0.22, the vector that the record was, behind a word that tells success from failure: what a failure has there fails the tests.
+#[inline(always)]
+fn shortened(call: &RecordCall) -> Option<(Slice, u8)> {
+    let message = user_memory::read::<OwnedMessage>(call.out + 8)?;
+    let outer_type = call.outer_type as u8;
+    let content_type = message.content_type();
+    let is_same = message.pointer == call.buffer && message.length < call.length;
+    // Only a record of TLS 1.2 says outside what it is.
+    let is_told = is(outer_type, APPLICATION_DATA) || same_kind(outer_type, content_type);
+    if is_same && is_told { Some((Slice { pointer: message.pointer, length: message.length }, content_type)) } else { None }
+}
+
+/// The same content type, by whichever numbers.
+#[inline(always)]
+fn same_kind(one: u8, other: u8) -> bool {
+    (is(one, ALERT) && is(other, ALERT)) || (is(one, HANDSHAKE) && is(other, HANDSHAKE))
 }
 
 /// The content type of a decrypted record; None if this is not its plaintext. Decryption is in place, so the plaintext lies within the

@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use super::{cache, clients, program::Program};
 use crate::{
+    fixtures::{self, Fixture, Library},
     provider_stub::ProviderStub,
     requirement::{self, Unmet},
 };
@@ -23,7 +24,7 @@ pub enum Provider {
 
 impl Provider {
     /// The client's feature, and its name's end.
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Ring => "ring",
             Self::AwsLc => "aws-lc",
@@ -63,9 +64,12 @@ impl RustClient {
         }
         let target = cache().join("rust");
         build(&cargo, &folder, &target, &["--features", provider.as_str()], &[]).await?;
-        // The one that is asked about comes last.
+        keep(&target.join("release/rust-client"), &client.named());
+        // Stripped, as released programs are. The one that is asked about comes last.
+        let fresh = cache().join(format!("rust-client.{}", std::process::id()));
         for (name, program) in [("rust-client", &client.program), ("key-update", &client.key_update)] {
-            keep(&target.join("release").join(name), program);
+            fixtures::stripped(&target.join("release").join(name), &fresh).await?;
+            fs::rename(&fresh, program).expect("the cache folder is writable");
         }
         Ok(client)
     }
@@ -86,6 +90,15 @@ impl RustClient {
             return Err(Unmet::new(String::from_utf8_lossy(&output.stderr).into_owned(), "another objcopy"));
         }
         Ok(Self { program, key_update: self.key_update })
+    }
+
+    /// For the finders: the client, and the same with its functions' names.
+    pub fn fixture(&self) -> Fixture {
+        Fixture { library: Library::Rustls, program: self.program.clone(), named: Some(self.named()) }
+    }
+
+    fn named(&self) -> PathBuf {
+        self.program.with_extension("symbols")
     }
 
     /// The client's file.
