@@ -366,3 +366,17 @@ fn gaps_between_events_are_those_of_the_stream_and_not_of_our_losses() {
     assert_eq!(run(false), (Some(3_000_000_010), Some(1)));
     assert_eq!(run(true), (Some(10), Some(0)));
 }
+
+#[test]
+fn a_body_that_does_not_decode_is_counted_and_what_is_nobodys_is_not_wanted() {
+    let end = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Malformed(MalformedReason::ContentTooLarge) };
+    let mut peer = Peer::new();
+    peer.request(1, Some("api.openai.com"), "/v1/chat/completions", &[REQUEST]);
+    peer.request(2, Some("example.com"), "/", &[]);
+    assert!(peer.exchanges.wants(ExchangeId(1)) && !peer.exchanges.wants(ExchangeId(2)));
+    peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+    let call = peer.respond(1, 200, "", &[ANSWER], end).unwrap();
+    assert!(!call.completeness.is_whole());
+    assert_eq!(peer.exchanges.counters().undecoded, 1);
+    assert!(!peer.exchanges.wants(ExchangeId(1)));
+}

@@ -194,8 +194,10 @@ pub fn aws_event_stream(data: &[u8]) {
 /// Any bytes in any coding stay under the cap, and cuts change nothing.
 pub fn content_coding(data: &[u8]) {
     let Some((kind, coded)) = data.split_first() else { return };
-    let codings = ["gzip", "deflate", "br", "zstd", "gzip,zstd", "br,deflate"][usize::from(*kind) % 6];
-    let limits = DecodeLimits { bytes: 1024 * 1024, ratio: 1000 };
+    let codings = ["gzip", "deflate", "br", "zstd", "gzip,zstd", "br,deflate"][usize::from(*kind & 0x7f) % 6];
+    // Whatever the memory, what does not fit is refused.
+    let memory = if kind & 0x80 == 0 { 32 << 20 } else { 512 << 10 };
+    let limits = DecodeLimits { bytes: 1024 * 1024, ratio: 1000, memory };
     let decode = |size: usize| {
         let mut out = Vec::new();
         let mut decoder = ContentDecoder::new(codings, limits).ok().flatten()?;

@@ -97,10 +97,15 @@ impl Lines {
     }
 
     /// `None`: without a status it is none.
-    pub(super) fn into_response(mut self, first_byte: BootTime) -> Option<ResponseHead> {
+    pub(super) fn into_response(self, first_byte: BootTime) -> Option<ResponseHead> {
+        Some(ResponseHead { version: HttpVersion::Http2, status: self.status?, headers: self.into_trailers(), first_byte })
+    }
+
+    /// Fields alone.
+    pub(super) fn into_trailers(mut self) -> Headers {
         if self.has_unseen {
             self.headers.mark_unseen();
         }
-        Some(ResponseHead { version: HttpVersion::Http2, status: self.status?, headers: self.headers, first_byte })
+        self.headers
     }
 }
