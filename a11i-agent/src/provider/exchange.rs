@@ -11,7 +11,7 @@ use super::{
     body::BodyBuffer,
     conversation::Conversations,
     endpoint::Endpoint,
-    rate_limit, trace_context,
+    grpc_status, rate_limit, trace_context,
     unseen_path::Unseen,
 };
 use crate::{
@@ -222,7 +222,7 @@ impl Exchanges {
             // An empty piece says that bytes are missing here.
             HttpEventKind::ResponseBody([]) => exchange.lose_response_bytes(),
             HttpEventKind::ResponseBody(bytes) => exchange.response_bytes(bytes, time),
-            HttpEventKind::ResponseTrailers(_) => {}
+            HttpEventKind::ResponseTrailers(trailers) => grpc_status::read(&trailers, &mut exchange.call),
             HttpEventKind::ResponseEnd(end) => {
                 let exchange = self.open.swap_remove(at);
                 return Some(exchange.finish(end, time, context, &mut self.counters));
@@ -384,6 +384,7 @@ impl Exchange {
         let organization = text("openai-organization");
         let request = &mut self.call.request;
         request.organization = request.organization.take().or(organization);
+        grpc_status::read(&head.headers, &mut self.call);
         self.route.dialect.response_head(head, &mut self.call);
         self.answer = Answer::begin(head);
     }
