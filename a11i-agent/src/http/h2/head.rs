@@ -58,6 +58,8 @@ impl Lines {
             ":path" => self.path = Some(text),
             ":authority" => self.authority = Some(text),
             ":status" => self.status = text.parse().ok().filter(|status| (100..1000).contains(status)),
+            // Of an extended CONNECT (RFC 8441 section 4), kept among the fields: who asks for a WebSocket is known by it.
+            ":protocol" => self.headers.push(name, HeaderValue::Text(text)),
             name if name.starts_with(':') => {}
             _ => {
                 match name.as_str() {

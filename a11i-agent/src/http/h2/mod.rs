@@ -7,6 +7,7 @@ mod frame;
 mod half;
 mod head;
 mod hpack;
+mod socket;
 mod stream;
 
 use std::collections::BTreeMap;

@@ -2,9 +2,13 @@
 
 use a11i_common::identity::BootTime;
 
-use super::UNCOUNTED;
+use super::{
+    UNCOUNTED,
+    socket::{self, Socket},
+};
 use crate::{
     call::Completeness,
+    flow::SegmentBody,
     http::{
         BodyEnd, ExchangeId, FramingEnd, Headers, HttpEventKind, Interest, RequestHead, ResponseHead,
         context::{Context, ask, emit},
@@ -23,6 +27,8 @@ pub(super) struct Stream {
     pub(super) is_doubtful: bool,
     /// Nobody wants its bodies: nothing of them is decoded.
     is_declined: bool,
+    /// A WebSocket was asked for, or goes on here.
+    socket: Option<Socket>,
 }
 
 /// One message of it.
@@ -39,7 +45,15 @@ pub(super) struct Side {
 
 impl Stream {
     pub(super) fn new(exchange: ExchangeId) -> Self {
-        Self { exchange, request: Side::default(), response: Side::default(), response_end: None, is_doubtful: false, is_declined: false }
+        Self {
+            exchange,
+            request: Side::default(),
+            response: Side::default(),
+            response_end: None,
+            is_doubtful: false,
+            is_declined: false,
+            socket: None,
+        }
     }
 
     /// Its request came another way, and its end was told.
@@ -54,6 +68,7 @@ impl Stream {
     /// The request's head has come: `missing` of it was not seen.
     pub(super) fn ask(&mut self, head: RequestHead, codings: &str, missing: Completeness, context: &mut Context<'_>) {
         let first_byte = head.first_byte;
+        self.socket = Socket::asked(&head);
         self.tell(first_byte, HttpEventKind::Request(Box::new(head)), context);
         self.begin(true, codings, missing, context);
     }
@@ -61,8 +76,26 @@ impl Stream {
     /// The response's.
     pub(super) fn answer(&mut self, head: ResponseHead, codings: &str, missing: Completeness, context: &mut Context<'_>) {
         let first_byte = head.first_byte;
+        let socket = self.socket.take().map(|socket| (socket, head.clone()));
         self.tell(first_byte, HttpEventKind::Response(Box::new(head)), context);
         self.begin(false, codings, missing, context);
+        if let Some((socket, head)) = socket.filter(|(_, head)| (200..300).contains(&head.status) && !self.is_declined) {
+            self.accept(socket, &head, context);
+        }
+    }
+
+    /// What was asked for as a request goes on as messages.
+    fn accept(&mut self, socket: Socket, head: &ResponseHead, context: &mut Context<'_>) {
+        let is_half_over = self.request.is_over;
+        if !is_half_over {
+            let end = self.request.message.end(FramingEnd::Finished);
+            self.tell(head.first_byte, HttpEventKind::RequestEnd(end), context);
+        }
+        let mut socket = socket.accepted(head, self.exchange, context);
+        if is_half_over {
+            socket.push(true, SegmentBody::End, head.first_byte, context);
+        }
+        self.socket = Some(socket);
     }
 
     fn begin(&mut self, is_request: bool, codings: &str, missing: Completeness, context: &Context<'_>) {
@@ -83,6 +116,11 @@ impl Stream {
 
     pub(super) fn data(&mut self, is_request: bool, bytes: &[u8], time: BootTime, context: &mut Context<'_>) {
         let (exchange, is_declined) = (self.exchange, self.is_declined);
+        if let Some(socket) = self.socket.as_mut().filter(|_| !is_declined) {
+            let interest = socket.push(is_request, SegmentBody::Bytes(bytes), time, context);
+            self.side_mut(is_request).gap_told = false;
+            return self.heed(interest, context);
+        }
         let side = self.side_mut(is_request);
         // Of a body without its head nobody knows the coding.
         if !side.has_head || side.is_over || is_declined {
@@ -110,6 +148,18 @@ impl Stream {
         if side.is_over {
             return;
         }
+        let gap = socket::gap(missing);
+        let is_known = gap.lost.is_none() && side.gap_told;
+        if let Some(socket) = self.socket.as_mut().filter(|_| !is_declined && !is_known) {
+            let interest = socket.push(is_request, SegmentBody::Gap(gap), time, context);
+            self.heed(interest, context);
+        }
+        let is_body = self.socket.as_ref().is_none_or(|socket| !socket.is_accepted());
+        let side = self.side_mut(is_request);
+        if !is_body {
+            side.gap_told = true;
+            return;
+        }
         if !side.has_head {
             side.missing = side.missing.join(missing);
             return;
@@ -124,6 +174,15 @@ impl Stream {
 
     /// The peer has ended its half. True: both are over, and the exchange was told to be.
     pub(super) fn end(&mut self, is_request: bool, framing: FramingEnd, time: BootTime, context: &mut Context<'_>) -> bool {
+        if let Some(socket) = self.socket.as_mut().filter(|socket| socket.is_accepted()) {
+            if framing == FramingEnd::Finished {
+                socket.push(is_request, SegmentBody::End, time, context);
+            } else {
+                socket.close(time, context);
+            }
+            self.side_mut(is_request).is_over = true;
+            return self.request.is_over && self.response.is_over;
+        }
         let side = self.side_mut(is_request);
         if !side.is_over {
             side.is_over = true;
