@@ -71,12 +71,12 @@ fn held(interest: Interest) -> usize {
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    let [.., high, middle, low] = payload.len().to_be_bytes();
+    [&[high, middle, low, kind, flags][..], &stream.to_be_bytes(), payload].concat()
 }
 
 /// Literal field lines without indexing (RFC 7541 section 6.2.2).
 fn fields(lines: &[(&str, &str)]) -> Vec<u8> {
-    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()][..], text.as_bytes()].concat();
+    let text = |text: &str| [&text.len().to_be_bytes()[7..], text.as_bytes()].concat();
     lines.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
 }
