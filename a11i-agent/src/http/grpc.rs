@@ -183,7 +183,7 @@ fn inflated(message: &[u8]) -> Option<Vec<u8>> {
         [0x78, ..] => "deflate",
         _ => return None,
     };
-    let limits = DecodeLimits { bytes: u64::try_from(EVENT_BYTES).unwrap_or(u64::MAX), ratio: INFLATION_RATIO };
+    let limits = DecodeLimits { bytes: u64::try_from(EVENT_BYTES).unwrap_or(u64::MAX), ratio: INFLATION_RATIO, ..DecodeLimits::default() };
     let mut decoder = ContentDecoder::new(coding, limits).ok().flatten()?;
     let mut plain = Vec::new();
     decoder.decode(message, &mut |bytes| plain.extend_from_slice(bytes)).ok()?;

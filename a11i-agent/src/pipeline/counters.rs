@@ -43,6 +43,7 @@ pub(super) fn add_exchanges(total: &mut ExchangeCounters, before: ExchangeCounte
     add(&mut total.unlike, after.unlike.saturating_sub(before.unlike));
     add(&mut total.dropped_events, after.dropped_events.saturating_sub(before.dropped_events));
     add(&mut total.damaged_events, after.damaged_events.saturating_sub(before.damaged_events));
+    add(&mut total.undecoded, after.undecoded.saturating_sub(before.undecoded));
     add(&mut total.presumed, after.presumed.saturating_sub(before.presumed));
 }
 

@@ -11,7 +11,7 @@ use super::{
     body::BodyBuffer,
     conversation::Conversations,
     endpoint::Endpoint,
-    rate_limit, trace_context,
+    grpc_status, rate_limit, trace_context,
     unseen_path::Unseen,
 };
 use crate::{
@@ -19,7 +19,9 @@ use crate::{
         CallBuilder, CallFrame, CaptureFacts, Completeness, Correlation, Ending, LlmCall, LossCauses, Operation, ProviderName, Role,
         ServerAddress, TextSample, Timing, TraceParent,
     },
-    http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead, multipart::MultipartParser},
+    http::{
+        BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, MalformedReason, RequestHead, ResponseHead, multipart::MultipartParser,
+    },
     owner::Owner,
 };
 
@@ -79,6 +81,8 @@ pub struct ExchangeCounters {
     pub dropped_events: u64,
     /// Events of streams that did not arrive as they were sent: their checksum says so.
     pub damaged_events: u64,
+    /// Calls with a body that could not be decoded: of a content coding that is unknown or broken, or beyond the limits of decoding.
+    pub undecoded: u64,
     /// Calls that their body told, since their path was not seen.
     pub presumed: u64,
 }
@@ -196,6 +200,11 @@ impl Exchanges {
         // Most connections have none or one; all else was refused at its head.
         let at = self.open.iter().position(|exchange| exchange.id == id)?;
         let exchange = self.open.get_mut(at)?;
+        if let HttpEventKind::RequestEnd(end) | HttpEventKind::ResponseEnd(end) = &kind
+            && matches!(end.framing, FramingEnd::Malformed(MalformedReason::ContentCoding | MalformedReason::ContentTooLarge))
+        {
+            self.counters.undecoded = self.counters.undecoded.saturating_add(1);
+        }
         match kind {
             HttpEventKind::Request(_) | HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => {}
             HttpEventKind::RequestBody(bytes) => exchange.request.push(bytes),
@@ -216,6 +225,7 @@ impl Exchanges {
             // An empty piece says that bytes are missing here.
             HttpEventKind::ResponseBody([]) => exchange.lose_response_bytes(),
             HttpEventKind::ResponseBody(bytes) => exchange.response_bytes(bytes, time),
+            HttpEventKind::ResponseTrailers(trailers) => grpc_status::read(&trailers, &mut exchange.call),
             HttpEventKind::ResponseEnd(end) => {
                 let exchange = self.open.swap_remove(at);
                 return exchange.finish(end, time, context, &mut self.counters);
@@ -247,6 +257,11 @@ impl Exchanges {
     /// Whether this exchange is a call under way, or carries calls.
     pub fn is_open(&self, id: ExchangeId) -> bool {
         self.open.iter().any(|exchange| exchange.id == id) || self.conversations.is_open(id)
+    }
+
+    /// Whether more of this exchange is wanted: it is open, or may be a call.
+    pub fn wants(&self, id: ExchangeId) -> bool {
+        self.is_open(id) || self.unseen.iter().any(|unseen| unseen.id == id)
     }
 
     /// It is a call by its head alone, or by its body, which was read.
@@ -374,6 +389,7 @@ impl Exchange {
         let organization = text("openai-organization");
         let request = &mut self.call.request;
         request.organization = request.organization.take().or(organization);
+        grpc_status::read(&head.headers, &mut self.call);
         self.route.dialect.response_head(head, &mut self.call);
         self.answer = Answer::begin(head);
     }

@@ -411,3 +411,50 @@ fn gaps_between_events_are_those_of_the_stream_and_not_of_our_losses() {
     assert_eq!(run(false), (Some(3_000_000_010), Some(1)));
     assert_eq!(run(true), (Some(10), Some(0)));
 }
+
+#[test]
+fn a_grpc_status_behind_the_body_or_instead_of_it_fails_the_call() {
+    let fields = |status: &str| {
+        let mut headers = Headers::default();
+        headers.push("content-type".into(), HeaderValue::Text("application/grpc".into()));
+        headers.push("grpc-status".into(), HeaderValue::Text(status.into()));
+        headers.push("grpc-message".into(), HeaderValue::Text("too%20late".into()));
+        headers
+    };
+    let head = |headers| ResponseHead { version: HttpVersion::Http2, status: 200, headers, first_byte: BootTime(1) };
+    // `candidates { content { parts { text: "yo" } } }`
+    let message: &[u8] = &[0, 0, 0, 0, 10, 0x0a, 8, 0x0a, 6, 0x0a, 4, 0x0a, 2, b'y', b'o'];
+    for (in_trailers, status, want) in
+        [(true, "4", Some("DEADLINE_EXCEEDED")), (true, "0", None), (false, "14", Some("UNAVAILABLE")), (true, "777", Some("777"))]
+    {
+        let mut peer = Peer::new();
+        let path = "/google.ai.generativelanguage.v1beta.GenerativeService/StreamGenerateContent";
+        peer.request(1, Some("generativelanguage.googleapis.com"), path, &[&[0, 0, 0, 0, 0]]);
+        peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+        if in_trailers {
+            peer.tell(1, HttpEventKind::Response(Box::new(head(Headers::default()))));
+            peer.tell(1, HttpEventKind::ResponseBody(message));
+            peer.tell(1, HttpEventKind::ResponseTrailers(Box::new(fields(status))));
+        } else {
+            peer.tell(1, HttpEventKind::Response(Box::new(head(fields(status)))));
+        }
+        let call = peer.tell(1, HttpEventKind::ResponseEnd(FINISHED)).unwrap();
+        assert_eq!(call.outcome.error_type.as_deref(), want, "{status}");
+        assert_eq!(call.outcome.error_message.as_deref(), want.map(|_| "too late"));
+        assert_eq!(call.response.finish_reasons.first().map(String::as_str), want.map(|_| "error"));
+    }
+}
+
+#[test]
+fn a_body_that_does_not_decode_is_counted_and_what_is_nobodys_is_not_wanted() {
+    let end = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Malformed(MalformedReason::ContentTooLarge) };
+    let mut peer = Peer::new();
+    peer.request(1, Some("api.openai.com"), "/v1/chat/completions", &[REQUEST]);
+    peer.request(2, Some("example.com"), "/", &[]);
+    assert!(peer.exchanges.wants(ExchangeId(1)) && !peer.exchanges.wants(ExchangeId(2)));
+    peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+    let call = peer.respond(1, 200, "", &[ANSWER], end).unwrap();
+    assert!(!call.completeness.is_whole());
+    assert_eq!(peer.exchanges.counters().undecoded, 1);
+    assert!(!peer.exchanges.wants(ExchangeId(1)));
+}

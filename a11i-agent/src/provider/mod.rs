@@ -13,6 +13,7 @@ mod endpoint;
 mod error_body;
 mod event_stream;
 mod exchange;
+mod grpc_status;
 mod hosts;
 mod lenient;
 mod names;

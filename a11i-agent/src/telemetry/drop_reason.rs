@@ -22,6 +22,8 @@ pub enum DropReason {
     StreamEventTooLarge,
     /// An event of a stream whose checksum does not fit.
     StreamEventDamaged,
+    /// A body of a model call that does not decode: its content coding is unknown or broken, or it is beyond the limits of decoding.
+    BodyUndecoded,
     /// A call whose process could not be looked at, or not in time: it goes on without, and without content.
     OwnerUnknown,
     /// That a process reports its calls itself, or may, while too many have calls: its next call begins anew.
@@ -87,7 +89,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    pub const ALL: [(Self, &'static str); 40] = [
+    pub const ALL: [(Self, &'static str); 41] = [
         (Self::RecordMalformed, "record_malformed"),
         (Self::FlowTableFull, "flow_table_full"),
         (Self::FlowExpired, "flow_expired"),
@@ -97,6 +99,7 @@ impl DropReason {
         (Self::TooManyExchanges, "too_many_exchanges"),
         (Self::StreamEventTooLarge, "stream_event_too_large"),
         (Self::StreamEventDamaged, "stream_event_damaged"),
+        (Self::BodyUndecoded, "body_undecoded"),
         (Self::OwnerUnknown, "owner_unknown"),
         (Self::InstrumentedForgotten, "instrumented_forgotten"),
         (Self::McpSessionForgotten, "mcp_session_forgotten"),

@@ -8,6 +8,7 @@ mod frame;
 mod half;
 mod head;
 mod hpack;
+mod socket;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -25,10 +26,7 @@ pub(super) use self::{
     frame::{PREFACE, begins_server, chain, may_begin_server},
     hpack::huffman_encode,
 };
-use super::{
-    ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
-    context::{Context, emit},
-};
+use super::{ConnectionNotice, ExchangeId, FramingEnd, MalformedReason, context::Context};
 use crate::{
     call::{Completeness, LossCauses, Role},
     flow::{Gap, Segment, SegmentBody},
@@ -268,11 +266,11 @@ impl H2 {
         self.newest = self.newest.max(id);
         let exchange = ExchangeId(self.next_id);
         self.next_id = self.next_id.saturating_add(1);
-        let mut stream = Stream::new(exchange);
-        stream.begin(true, &lines.codings, missing, context);
-        self.streams.insert(id, stream);
         let role = if self.client == Some(Direction::Read) { Role::Server } else { Role::Client };
-        emit(context, exchange, first_byte, HttpEventKind::Request(Box::new(lines.into_request(role, first_byte))));
+        let codings = lines.codings.clone();
+        let mut stream = Stream::new(exchange);
+        stream.ask(lines.into_request(role, first_byte), &codings, missing, context);
+        self.streams.insert(id, stream);
         self.answer_early(id, first_byte, context);
     }
 
@@ -285,8 +283,11 @@ impl H2 {
             }
             return;
         };
-        if lines.is_interim() || stream.response.has_head {
+        if lines.is_interim() {
             return;
+        }
+        if stream.response.has_head {
+            return stream.trailers(lines.into_trailers(), first_byte, context);
         }
         let codings = lines.codings.clone();
         let Some(head) = lines.into_response(first_byte) else {
@@ -294,8 +295,7 @@ impl H2 {
             stream.gap(false, missing, first_byte, context);
             return;
         };
-        stream.begin(false, &codings, missing, context);
-        emit(context, stream.exchange, first_byte, HttpEventKind::Response(Box::new(head)));
+        stream.answer(head, &codings, missing, context);
     }
 
     fn end_stream(&mut self, direction: Direction, id: u32, time: BootTime, context: &mut Context<'_>) {

@@ -86,6 +86,7 @@ impl Observer {
             (DropReason::InstrumentedForgotten, counters.instrumented_forgotten),
             (DropReason::McpSessionForgotten, counters.mcp_sessions_forgotten),
             (DropReason::McpContent, counters.mcp_contents_dropped),
+            (DropReason::BodyUndecoded, counters.exchanges.undecoded),
             (DropReason::StreamEventDamaged, counters.exchanges.damaged_events),
             (DropReason::OwnerUnknown, counters.calls_without_owner),
             (DropReason::OwnerUnanswered, self.resolver.unanswered()),

@@ -201,7 +201,10 @@ impl Conversations {
         let Some(conversation) = self.open.get_mut(at) else { return };
         let mut goes_on = true;
         match kind {
-            HttpEventKind::Request(_) | HttpEventKind::RequestBody(_) | HttpEventKind::RequestEnd(_) => {}
+            HttpEventKind::Request(_)
+            | HttpEventKind::RequestBody(_)
+            | HttpEventKind::RequestEnd(_)
+            | HttpEventKind::ResponseTrailers(_) => {}
             HttpEventKind::Response(head) => {
                 conversation.turns.template.request_id = request_id(head);
                 if let Handshake::Awaited { status, .. } = &mut conversation.handshake {

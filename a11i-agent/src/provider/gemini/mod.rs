@@ -23,7 +23,7 @@ use crate::{
     http::RequestHead,
 };
 
-pub(in crate::provider) use path::MethodPath;
+pub(in crate::provider) use path::{MethodPath, percent_decoded};
 
 pub(super) struct Gemini;
 

@@ -102,7 +102,10 @@ impl Exchange {
     ) -> bool {
         let time = event.time;
         match &event.kind {
-            HttpEventKind::Request(_) | HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => {}
+            HttpEventKind::Request(_)
+            | HttpEventKind::ResponseTrailers(_)
+            | HttpEventKind::Message(_)
+            | HttpEventKind::MessagesMissing { .. } => {}
             HttpEventKind::RequestBody(bytes) => {
                 if let Some(body) = &mut self.request {
                     if bytes.is_empty() { body.gap() } else { body.push(bytes) }

@@ -81,6 +81,11 @@ impl McpExchanges {
         }
     }
 
+    /// Whether more of this exchange is wanted.
+    pub fn wants(&self, id: ExchangeId) -> bool {
+        self.open.iter().any(|exchange| exchange.id == id)
+    }
+
     /// It is a model call.
     pub fn forget(&mut self, id: ExchangeId) {
         self.open.retain(|exchange| exchange.id != id);

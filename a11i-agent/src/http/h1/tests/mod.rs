@@ -100,7 +100,9 @@ fn tell(told: &mut Vec<Told>, event: HttpEvent<'_>) {
             one.gaps += usize::from(bytes.is_empty());
             one.response_body.extend(bytes);
         }
-        HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => panic!("no WebSocket: {:?}", event.kind),
+        HttpEventKind::ResponseTrailers(_) | HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => {
+            panic!("no WebSocket, no HTTP/2: {:?}", event.kind)
+        }
         HttpEventKind::ResponseEnd(end) => {
             assert!(one.request_end.is_some());
             one.response_end = Some((end.completeness, end.framing));
