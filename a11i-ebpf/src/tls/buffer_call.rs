@@ -156,7 +156,7 @@ pub(crate) fn leave(ctx: &RetProbeContext, programs: &ProgramArray) {
     let Some(transferred) = transferred else {
         return;
     };
-    probation::transferred(frame.attachment, operation::direction(frame.operation) as u32, frame.buffer);
+    probation::transferred(frame.attachment, operation::direction(frame.operation), frame.buffer);
     if let Some(session) = session::find_or_insert(&key) {
         scratch.length = transferred;
         scratch.direction = operation::direction(frame.operation) as u8;
@@ -191,7 +191,7 @@ fn transferred(key: &SessionKey, frame: &Frame, result: i32) -> Option<u64> {
         if n.is_none() {
             // Bytes were transferred and nobody knows how many: the offsets miss them, and the session says so.
             count::add(Counter::CountUnreadable, 1);
-            probation::contradicts(frame.attachment, operation::direction(frame.operation) as u32);
+            probation::contradicts(frame.attachment, operation::direction(frame.operation));
             session::note_uncounted_call(key, operation::direction(frame.operation));
         }
         n?
@@ -204,7 +204,7 @@ fn transferred(key: &SessionKey, frame: &Frame, result: i32) -> Option<u64> {
 pub(super) fn within_capacity(key: &SessionKey, frame: &Frame, n: u64) -> Option<u64> {
     if n > frame.capacity {
         count::add(Counter::CountUnreadable, 1);
-        probation::contradicts(frame.attachment, operation::direction(frame.operation) as u32);
+        probation::contradicts(frame.attachment, operation::direction(frame.operation));
         session::note_uncounted_call(key, operation::direction(frame.operation));
         return None;
     }

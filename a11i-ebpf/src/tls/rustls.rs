@@ -187,7 +187,7 @@ fn outbound(call: &mut RecordCall, message: u64, layout: &RustlsLayout) -> Optio
             if !is_finished && (header[0] == FINISHED || header[0] >= HANDSHAKE_TYPES || told > MOST_MESSAGE) {
                 return None;
             }
-            probation::fits(call.attachment, WRITE);
+            probation::fits(call.attachment, WRITE as usize);
         } else if is(content_type, APPLICATION_DATA) && is_finished {
             return None;
         }
@@ -199,7 +199,7 @@ fn outbound(call: &mut RecordCall, message: u64, layout: &RustlsLayout) -> Optio
 #[inline(always)]
 fn contradicts(call: &RecordCall) {
     count::add(Counter::RustlsLayout, 1);
-    probation::contradicts(call.attachment, call.direction);
+    probation::contradicts(call.attachment, call.direction as usize);
 }
 
 /// Shows the agent an argument that has another layout, if it has seen the ones before.
@@ -324,7 +324,7 @@ fn decrypted_to(ctx: &ProbeContext, programs: &ProgramArray, tgid: u32, tid: u32
     call.slices = 0;
     call.slices_left = 1;
     call.skip = 0;
-    probation::fits(call.attachment, READ);
+    probation::fits(call.attachment, READ as usize);
     record(ctx, programs, tgid, tid, call, content_type);
 }
 
