@@ -31,8 +31,12 @@ impl JsonScan {
         self.reported
     }
 
+    /// Reads no further than to a call that the program makes: with that it is known, however the bytes are cut.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         for byte in bytes {
+            if self.reported.made {
+                return;
+            }
             if self.is_inside_string {
                 self.string_byte(*byte);
                 continue;
