@@ -13,11 +13,14 @@ pub enum Verdict {
     NotLlm,
     /// Everything of the request and its answer is copied.
     Llm,
-    /// The connection's server name is that of an LLM provider, or it is multiplexed or a WebSocket and carries calls: every request is one,
-    /// until it turns out to be none.
+    /// The connection's server name is that of an LLM provider, or it is a WebSocket and carries calls: every request is one, until it turns
+    /// out to be none.
     LlmHost,
     /// Nobody can read the connection any more.
     Ignore,
+    /// The connection is multiplexed, and neither this request nor those before it are calls: the beginning of what comes is copied, until the
+    /// next request begins.
+    Glance,
 }
 
 impl Verdict {
@@ -28,6 +31,7 @@ impl Verdict {
             Self::Llm => verdict::LLM,
             Self::LlmHost => verdict::LLM_HOST,
             Self::Ignore => verdict::IGNORE,
+            Self::Glance => verdict::GLANCE,
         }
     }
 }
@@ -88,8 +92,8 @@ impl Seen {
     }
 }
 
-/// Requests of a multiplexed connection that are looked at before it is left alone, where none was a call and its host is none of an LLM
-/// provider.
+/// Requests in a row of a multiplexed connection that are looked at as a whole, where none was a call and its host is none of an LLM provider.
+/// Behind them the kernel half glances at what comes, and looks at each new request until it is told of that one.
 const REQUESTS_LOOKED_AT: u16 = 8;
 
 /// What was said of a flow: each verdict once per request, and again where it could not be delivered.
@@ -105,8 +109,7 @@ pub(crate) struct Told {
     undelivered: Option<Verdict>,
     /// The server name is that of an LLM provider.
     pub(crate) host: bool,
-    /// Of a multiplexed connection: a call was among its requests; records with a request that was none.
-    has_calls: bool,
+    /// Of a multiplexed connection: records with a request that was none, since the last call.
     others: u16,
 }
 
@@ -118,19 +121,25 @@ impl Told {
             self.verdicts = 0;
             self.undelivered = match self.undelivered {
                 of_connection @ Some(Verdict::LlmHost | Verdict::Ignore) => of_connection,
-                Some(Verdict::Llm | Verdict::NotLlm) | None => None,
+                Some(Verdict::Llm | Verdict::NotLlm | Verdict::Glance) | None => None,
             };
         }
     }
 
-    /// What follows for a connection whose requests go side by side: it is copied as a whole, or not at all.
-    pub(crate) const fn of_multiplexed(&mut self, seen: Seen) -> Option<Verdict> {
-        self.has_calls |= seen.llm;
+    /// What follows for a connection whose requests go side by side: it is copied as a whole, or glanced at. `undisturbed` and `calls`: as in
+    /// [`Seen::verdict`].
+    pub(crate) const fn of_multiplexed(&mut self, seen: Seen, undisturbed: bool, calls: bool) -> Option<Verdict> {
+        let llm = if self.host { Verdict::LlmHost } else { Verdict::Llm };
         if seen.llm {
-            return Some(Verdict::LlmHost);
+            self.others = 0;
+            return Some(llm);
         }
         self.others = self.others.saturating_add(seen.other as u16);
-        if self.others >= REQUESTS_LOOKED_AT && !self.has_calls && !self.host { Some(Verdict::Ignore) } else { None }
+        if calls {
+            // Beside a call another request has begun, with a number of its own.
+            return if matches!(self.last, Some(Verdict::Llm | Verdict::LlmHost)) { Some(llm) } else { None };
+        }
+        if seen.other && undisturbed && self.others >= REQUESTS_LOOKED_AT && !self.host { Some(Verdict::Glance) } else { None }
     }
 
     pub(crate) const fn request(self) -> u16 {
@@ -147,7 +156,7 @@ impl Told {
 
     /// What is to be said again with this record, which itself has led to nothing. `undisturbed`: as in [`Seen::verdict`].
     pub(crate) fn again(self, undisturbed: bool) -> Option<Verdict> {
-        self.undelivered.filter(|verdict| undisturbed || *verdict != Verdict::NotLlm)
+        self.undelivered.filter(|verdict| undisturbed || !matches!(verdict, Verdict::NotLlm | Verdict::Glance))
     }
 
     /// Whether this was not said of the request yet. From now on it was.

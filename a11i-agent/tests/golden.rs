@@ -211,6 +211,8 @@ fn a_gap_anywhere_marks_the_call_and_never_makes_a_number_wrong() {
     for scenario in scenarios() {
         let framed = &scenario.framed;
         let truth = one_call(&scenario, 1, false);
+        let has_reasons = !truth.response.finish_reasons.is_empty() && truth.outcome.error_type.is_none();
+        let is_told = truth.server.known_host || !truth.usage.is_absent() || has_reasons;
         let head = framed.request.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
         for (direction, length) in [(Direction::Write, framed.request.len()), (Direction::Read, framed.response.len())] {
             for size in [1, 40, 700] {
@@ -220,7 +222,8 @@ fn a_gap_anywhere_marks_the_call_and_never_makes_a_number_wrong() {
                     let place = format!("{} with {hole:?}", scenario.name());
                     match calls.as_slice() {
                         // What hits the head of the request hides what it was.
-                        [] => assert!(direction == Direction::Write && start < head, "lost: {place}"),
+                        // So does what hits its body, where neither host nor answer tells.
+                        [] => assert!(direction == Direction::Write && (start < head || !is_told), "lost: {place}"),
                         [call] => still_true(call, &truth, &place),
                         _ => panic!("{} calls: {place}", calls.len()),
                     }

@@ -10,6 +10,8 @@ pub mod verdict {
     pub const LLM_HOST: u8 = 3;
     /// Nobody can read this connection: nothing more is copied for as long as it lives.
     pub const IGNORE: u8 = 4;
+    /// HTTP/2, and neither this request nor those before it are LLM traffic: glanced at until the next request begins.
+    pub const GLANCE: u8 = 5;
 }
 
 /// Value of the map `DECISIONS`, whose key is a [`crate::session::SessionKey`]. It holds for one request of one generation: a verdict that
@@ -18,7 +20,8 @@ pub mod verdict {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decision {
     pub generation: u16,
-    /// [`crate::session::Session::request`] at the time. Not looked at for [`verdict::LLM_HOST`] and [`verdict::IGNORE`].
+    /// [`crate::session::Session::request`] at the time. Not looked at for [`verdict::LLM_HOST`] and [`verdict::IGNORE`], nor for
+    /// [`verdict::LLM`] of HTTP/2.
     pub request: u16,
     /// [`verdict`].
     pub verdict: u8,

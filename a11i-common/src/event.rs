@@ -15,7 +15,8 @@ pub struct RecordHeader {
     pub request: u16,
     /// Valid bytes after the record's fixed part.
     pub payload_len: u32,
-    /// `CLOCK_BOOTTIME` in nanoseconds (`bpf_ktime_get_boot_ns`, 5.8+): when the call returned.
+    /// `CLOCK_BOOTTIME` in nanoseconds (`bpf_ktime_get_boot_ns`, 5.8+): when the call returned; of what is written,
+    /// when it began, where that was seen.
     pub time_ns: u64,
     pub process: ProcessId,
     pub tid: u32,
@@ -200,7 +201,7 @@ pub enum Counter {
     SessionRecordsLost = 14,
     /// Bytes of requests (and of their answers) that were not copied because nobody had said yet whether they are LLM traffic.
     UndecidedBudgetBytes = 15,
-    /// Library calls of exchanges that are no LLM traffic: neither followed nor copied.
+    /// Library calls of exchanges that are no LLM traffic: neither followed nor copied, or of HTTP/2 glanced at.
     NotLlmCalls = 16,
     /// Bytes that were not copied because the user switched copying off.
     SwitchedOffBytes = 17,

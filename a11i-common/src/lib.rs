@@ -13,7 +13,8 @@
 //! offsets, so that a loss at its end is seen too.
 //!
 //! Records of one direction of one session are submitted in the order in which the program made its
-//! calls; records of different sessions interleave.
+//! calls; records of different sessions interleave. Those of the two directions come in the order in which calls returned (where a
+//! library's write is copied at its entry: began), so that an answer may come before its request where one thread reads and another writes.
 //!
 //! The agent treats records as untrusted input: [`decode::decode`] checks every length.
 #![no_std]
@@ -22,6 +23,7 @@ pub mod decision;
 pub mod event;
 pub mod identity;
 pub mod limits;
+pub mod probation;
 pub mod probe;
 pub mod rustls;
 pub mod session;

@@ -51,6 +51,12 @@ pub const TLS_RECORD_BYTES: u64 = 16_384;
 /// row, and one of them may have looked for the connection.
 pub const RUSTLS_SLICES: u32 = 31;
 
+/// Attachments of functions that were found without names: on probation, or with a layout of their own.
+pub const PROBATION: u32 = 8_192;
+
+/// Arguments with an unexpected layout that wait for the agent, over all attachments: programs whose layout is unknown are few.
+pub const RUSTLS_SAMPLES: u32 = 64;
+
 /// Processes in the watched set.
 pub const PROCESSES: u32 = 32_768;
 
@@ -71,9 +77,16 @@ pub const LLM_NAMES: u32 = 4_096;
 /// `POST` and `PUT` may use one call limit.
 pub const UNDECIDED_OTHER_BYTES: u32 = 4_096;
 
-/// Bytes that the server of an HTTP/2 connection may have sent when the copying of what it sends stops, while nobody has said what the connection
-/// is: some dozen heads, or a few small answers.
+/// What is copied of what the server of an HTTP/2 connection sends while nobody has said what the newest request is: some dozen heads, or a few
+/// small answers.
 pub const UNDECIDED_ANSWER_BYTES: u64 = 64 * 1024;
+
+/// What is copied of each transfer of an HTTP/2 connection whose requests so far are no LLM traffic: the heads of answers, as a rule, and of
+/// data what their frames begin with. Without them nobody could read the fields of a later call, which refer to earlier ones.
+pub const HTTP2_GLANCE_BYTES: u64 = 1_024;
+
+/// Frames of one transfer among which a request's head is looked for: what clients write at once is a few frames.
+pub const HTTP2_FRAMES: u32 = 8;
 
 /// Bytes of undecided exchanges that are copied in a second on the whole node; what comes beyond is a gap.
 pub const UNDECIDED_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
@@ -91,6 +104,10 @@ pub const CLIENT_HELLO_BYTES: usize = 1_024;
 /// Sockets that carry HTTP followed at once, so that their end is told: one session each.
 pub const SOCKETS: u32 = SESSIONS;
 
-/// Pieces of one vectored socket call that are copied: each is a tail call, of which the kernel follows 33, and long ones take two more.
-/// What comes after is a gap.
-pub const SOCKET_SEGMENTS: u64 = 28;
+/// Runs of the program that copies the pieces of a vectored socket call: each is a tail call, of which the kernel follows 33, and long pieces
+/// take two more. What comes after is a gap.
+pub const SOCKET_RUNS: u64 = 28;
+
+/// Small pieces that one run puts into one record, and their bytes: gRPC sends a message in pieces of 1 KiB and less, a hundred and more of them.
+pub const SOCKET_GATHERED: u32 = 16;
+pub const SOCKET_GATHERED_BYTES: u64 = 8 * 1024;

@@ -67,6 +67,14 @@ pub enum Operation {
     GoHandshake = 70,
     /// As [`Self::GoReadReturn`], where the function keeps its arguments in their slots above the return address
     GoReadReturnKept = 71,
+    /// As [`Self::GoWrite`], of a type whose first word is the connection (`UConn` of uTLS)
+    GoOuterWrite = 72,
+    /// As [`Self::GoHandshake`], of such a type
+    GoOuterHandshake = 73,
+    /// As [`Self::GoRead`], of such a type
+    GoOuterRead = 74,
+    /// As [`Self::GoClose`], of such a type
+    GoOuterClose = 75,
 }
 
 impl Operation {

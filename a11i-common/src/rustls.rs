@@ -1,4 +1,4 @@
-//! The kernel half's table of rustls traffic keys: which connection each belongs to.
+//! rustls as the kernel half sees it: which connection each traffic key belongs to, and where a record to encrypt has what.
 
 /// Key of the map `RUSTLS_KEYS`: a boxed object that encrypts or decrypts the records of one direction under one traffic key.
 #[repr(C)]
@@ -41,8 +41,68 @@ pub const fn is_session(session: u64) -> bool {
 /// See [`RustlsKeyState::next_sequence`]. No key encrypts so many records.
 pub const UNSEEN: u64 = u64::MAX;
 
+/// Where the argument of `encrypt` has what: bytes from its beginning. The compiler decides it. Value of the map `RUSTLS_LAYOUTS`, by
+/// attachment; without an entry those below are tried.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RustlsLayout {
+    /// An array of slices: pointer and count; a pointer that is 0 says that there is one slice instead. [`ABSENT`]: there always is.
+    pub slices: u8,
+    /// The one slice: pointer and length.
+    pub slice: u8,
+    /// Which of the array's bytes are meant, from one bound up to the other. The lower one comes first, whichever that is.
+    pub bounds: [u8; 2],
+    /// One byte: the wire's (RFC 8446 section 5.1), or the library's own numbering.
+    pub content_type: u8,
+    /// Two bytes: the wire's, or the library's own numbering.
+    pub version: u8,
+    pub reserved: [u8; 2],
+}
+
+impl RustlsLayout {
+    /// Of rustls 0.23, as compilers since 2024 lay it out.
+    pub const USUAL: Self = Self { slices: 0, slice: 8, bounds: [16, 24], content_type: 32, version: 34, reserved: [0; 2] };
+    /// Until 0.22 there is one slice, always.
+    pub const UNTIL_0_22: Self = Self { slices: ABSENT, slice: 0, bounds: [0, 0], content_type: 16, version: 18, reserved: [0; 2] };
+}
+
+/// See [`RustlsLayout::slices`].
+pub const ABSENT: u8 = u8::MAX;
+
+/// Words of a sampled argument. It has five or six, whatever their order.
+pub const SAMPLE_WORDS: usize = 7;
+
+/// Samples of one attachment that wait for the agent.
+pub const SAMPLES: u32 = 4;
+
+/// Key of the map `RUSTLS_SAMPLES`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RustlsSampleKey {
+    pub attachment: u64,
+    /// Below [`SAMPLES`].
+    pub slot: u64,
+}
+
+/// An argument of `encrypt` that does not have the layout that was expected, and a few bytes of what it points to: the agent finds the
+/// layout in it.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RustlsSample {
+    pub words: [u64; SAMPLE_WORDS],
+    /// What each word points to, if anything: the beginning of a plaintext, or the first of an array of slices. Zeros: nothing readable.
+    pub behind: [[u64; 2]; SAMPLE_WORDS],
+    /// What the first word of that points to.
+    pub further: [u64; SAMPLE_WORDS],
+    /// The record's number under its key.
+    pub sequence: u64,
+}
+
 const _: () = {
     use core::mem::size_of;
+    assert!(size_of::<RustlsLayout>() == 8);
+    assert!(size_of::<RustlsSampleKey>() == 16);
+    assert!(size_of::<RustlsSample>() == 8 * (4 * SAMPLE_WORDS + 1));
     assert!(size_of::<RustlsKey>() == 16);
     assert!(size_of::<RustlsKeyState>() == 48);
 };

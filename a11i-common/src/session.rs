@@ -28,6 +28,7 @@ pub mod protocol {
     /// Taken for LLM traffic by its path or server name; the agent may say otherwise. Everything is copied.
     pub const PRESUMED_LLM: u8 = 3;
     /// Not HTTP, or no LLM traffic: neither copied nor counted until bytes begin like a request. What then begins has a new generation.
+    /// Of HTTP/2, whose fields refer to earlier ones: counted, and of each transfer the beginning is copied; a new request is looked at as a whole.
     pub const OTHER: u8 = 4;
     /// Nobody can read it, or it carries no LLM traffic and can begin nothing else: nothing more is copied for as long as it lives.
     pub const IGNORED: u8 = 5;
@@ -39,7 +40,7 @@ pub mod flag {
     pub const LLM_HOST: u8 = 1;
     /// The agent knows the ends of the session's socket.
     pub const PEER_TOLD: u8 = 2;
-    /// HTTP/2: copied as a whole or not at all.
+    /// HTTP/2: requests and answers go side by side.
     pub const HTTP2: u8 = 8;
     /// Go: a call that reads was seen to begin. One that returns without was under way before there were probes, which happens once.
     pub const READER_SEEN: u8 = 4;
@@ -67,7 +68,7 @@ pub struct Session {
     pub flags: u8,
     /// First bytes of a direction whose first transfers were shorter than a method, by direction.
     pub start: [[u8; 4]; 2],
-    /// Counts requests, modulo 65,536.
+    /// Counts requests, modulo 65,536; of HTTP/2, transfers in which one begins.
     pub request: u16,
     /// [`crate::decision::Decision::serial`] of the last decision that was looked at.
     pub decision: u16,
@@ -76,7 +77,12 @@ pub struct Session {
     /// Bytes counted in the offset of writes that GnuTLS has taken into its own buffer while their call failed with *try again*: the call
     /// that succeeds says how many they really were.
     pub queued: u16,
-    pub reserved: [u16; 3],
+    pub reserved: u16,
+    /// HTTP/2: bytes of requests that still belong to the frame under way.
+    pub frame_left: u32,
+    /// HTTP/2: bytes of answers that may still be copied while nobody has said what the present requests are.
+    pub answers_left: u32,
+    pub reserved2: u32,
 }
 
 /// Key of the map `GO_CALLS`: a call of a Go function between its entry and its return. The thread is no part of it (goroutines change
@@ -112,7 +118,7 @@ pub struct GoCall {
 const _: () = {
     use core::mem::{offset_of, size_of};
     assert!(size_of::<SessionKey>() == 16);
-    assert!(size_of::<Session>() == 56);
+    assert!(size_of::<Session>() == 64);
     assert!(size_of::<GoCallKey>() == 16);
     assert!(size_of::<GoCall>() == 48);
     assert!(offset_of!(Session, process) == 16);

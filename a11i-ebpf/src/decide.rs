@@ -3,13 +3,14 @@
 use a11i_common::{
     decision::verdict,
     event::{Counter, cause},
-    limits::{PROTOCOL_PROBE_BYTES, UNDECIDED_ANSWER_BYTES, UNDECIDED_BYTES_PER_SECOND, UNDECIDED_OTHER_BYTES},
+    limits::{HTTP2_GLANCE_BYTES, PROTOCOL_PROBE_BYTES, UNDECIDED_ANSWER_BYTES, UNDECIDED_BYTES_PER_SECOND, UNDECIDED_OTHER_BYTES},
     session::{Session, SessionKey, flag, protocol},
 };
 
 use crate::{
     count,
     emit::{Transfer, launder},
+    frames,
     maps::{DECISIONS, NODE_BUDGET, SWITCHED_OFF},
     request_line, session, settings,
     tls::frame::Scratch,
@@ -33,7 +34,7 @@ pub(crate) fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut S
     }
     // The verdict on what was under way, or on the connection before any request: taken first, so that a request which begins in this very
     // transfer is not taken for a part of what it follows.
-    if session.protocol < protocol::OTHER {
+    if session::is_counted(session) {
         take_verdict(&transfer.key, session);
     }
     match session.protocol {
@@ -47,7 +48,7 @@ pub(crate) fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut S
             count::add(Counter::NotLlmCalls, 1);
             return false;
         }
-        protocol::OTHER => {
+        protocol::OTHER if session.flags & flag::HTTP2 == 0 => {
             let Some(word) = request_word(transfer, session, direction, length) else {
                 count::add(Counter::NotLlmCalls, 1);
                 return false;
@@ -67,10 +68,48 @@ pub(crate) fn decide(transfer: &Transfer, session: &mut Session, scratch: &mut S
             }
         }
     }
+    if session.flags & flag::HTTP2 != 0 {
+        look_for_streams(transfer, session, scratch, direction, length);
+    }
     if session.protocol == protocol::REQUEST {
         stay_within_budgets(session, scratch, direction);
     }
     true
+}
+
+/// HTTP/2: a request that begins is undecided, whatever those before it were; while none is, what comes is glanced at.
+#[inline(always)]
+fn look_for_streams(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch, direction: usize, length: u64) {
+    // Of a connection to an LLM provider all is copied.
+    if session.flags & flag::LLM_HOST != 0 {
+        return;
+    }
+    if frames::request_begins(transfer, session, direction, length) {
+        count::add(Counter::Requests, 1);
+        scratch.wake = 1;
+        session.request = next_request(session.request);
+        session.undecided_left = settings::call_limit();
+        session.answers_left = UNDECIDED_ANSWER_BYTES as u32;
+        if session.protocol == protocol::OTHER {
+            session.protocol = protocol::REQUEST;
+        }
+    }
+    if session.protocol == protocol::OTHER {
+        let wanted = launder(&raw const scratch.limit);
+        let glance = if wanted > HTTP2_GLANCE_BYTES { HTTP2_GLANCE_BYTES } else { wanted };
+        let allowed = if node_allows(glance) { glance } else { 0 };
+        if allowed < wanted {
+            scratch.limit = allowed;
+            scratch.skip_cause = cause::NOT_LLM;
+        }
+    }
+}
+
+/// Zero is before the first.
+#[inline(always)]
+fn next_request(request: u16) -> u16 {
+    let next = request.wrapping_add(1);
+    if next == 0 { 1 } else { next }
 }
 
 /// Whether the call that is entered will be of no interest, whatever it transfers: decided here, most calls of other programs cost a look at
@@ -84,9 +123,10 @@ pub(crate) fn is_of_no_interest(key: &SessionKey, direction: usize, buffer: u64,
         return false;
     };
     // SAFETY: a live map value; single bytes.
-    let (protocol, request_direction) = unsafe { ((*session).protocol, (*session).request_direction) };
+    let (protocol, request_direction, flags) = unsafe { ((*session).protocol, (*session).request_direction, (*session).flags) };
     let uninteresting = match protocol {
         protocol::IGNORED => true,
+        protocol::OTHER if flags & flag::HTTP2 != 0 => false,
         // Requests of a client are written, of a server read; of a program that was not seen to do either, nobody knows.
         protocol::OTHER if request_direction == 1 - direction as u8 => !waits_beside,
         protocol::OTHER if direction == 0 => !may_begin_request(buffer, capacity),
@@ -144,7 +184,8 @@ fn first_sight(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch
         session.undecided_left = UNDECIDED_OTHER_BYTES;
     } else if word == u32::from_le_bytes(*b"PRI ") {
         begin_http2(session, scratch, direction as u8);
-    } else if begins_frame(transfer, length, session.offsets[direction]) {
+        session.frame_left = frames::PREFACE_BYTES;
+    } else if session.offsets[direction] == 0 && frames::begins_frame(transfer, length) {
         // A server's first frame, or a connection that was there before us. Who asks, the agent finds out.
         begin_http2(session, scratch, 2);
     } else {
@@ -163,50 +204,16 @@ fn begin_http2(session: &mut Session, scratch: &mut Scratch, request_direction: 
     session.flags |= flag::HTTP2;
     session.request_direction = request_direction;
     session.undecided_left = settings::call_limit();
+    session.answers_left = UNDECIDED_ANSWER_BYTES as u32;
+    session.frame_left = 0;
     session.protocol = if session.flags & flag::LLM_HOST != 0 { protocol::PRESUMED_LLM } else { protocol::REQUEST };
 }
-
-/// Whether the session's first bytes are the head of an HTTP/2 frame, as peers send them (RFC 9113 sections 4.1 and 6).
-#[inline(always)]
-fn begins_frame(transfer: &Transfer, length: u64, offset: u64) -> bool {
-    if length < 9 || offset != 0 {
-        return false;
-    }
-    let (Some(head), Some(last)) = (user_memory::read::<u64>(transfer.buffer), user_memory::read::<u8>(transfer.buffer + 8)) else {
-        return false;
-    };
-    let head = u64::from_le(head);
-    let size = ((head & 0xff) << 16) | (head & 0xff00) | ((head >> 16) & 0xff);
-    let (kind, flags) = ((head >> 24) & 0xff, (head >> 32) & 0xff);
-    let of_connection = head >> 40 == 0 && last == 0;
-    if size > LARGEST_FRAME || (head >> 40) & 0x80 != 0 {
-        return false;
-    }
-    match kind {
-        0 => !of_connection && flags & !0x9 == 0,
-        1 => !of_connection && flags & !0x2d == 0 && size > 0,
-        3 => !of_connection && flags == 0 && size == 4,
-        4 => of_connection && flags & !1 == 0 && size <= MOST_SETTINGS,
-        6 => of_connection && flags & !1 == 0 && size == 8,
-        8 => flags == 0 && size == 4,
-        _ => false,
-    }
-}
-
-/// `SETTINGS_MAX_FRAME_SIZE` at the beginning.
-const LARGEST_FRAME: u64 = 16_384;
-
-/// Sixteen settings of six bytes.
-const MOST_SETTINGS: u64 = 96;
 
 #[inline(always)]
 fn begin_request(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch, direction: usize, word: u32) {
     count::add(Counter::Requests, 1);
     scratch.wake = 1;
-    session.request = session.request.wrapping_add(1);
-    if session.request == 0 {
-        session.request = 1;
-    }
+    session.request = next_request(session.request);
     session.request_direction = direction as u8;
     session.undecided_left = if has_body(word) { settings::call_limit() } else { UNDECIDED_OTHER_BYTES };
     if session.flags & flag::LLM_HOST != 0 || request_line::path_is_known(transfer.buffer, scratch) {
@@ -230,18 +237,28 @@ fn take_verdict(key: &SessionKey, session: &mut Session) {
         return;
     }
     session.decision = decision.serial;
+    let is_multiplexed = session.flags & flag::HTTP2 != 0;
     if decision.verdict == verdict::LLM_HOST {
         session.flags |= flag::LLM_HOST;
-        if session.protocol == protocol::REQUEST {
+        if session.protocol == protocol::REQUEST || is_multiplexed {
             session.protocol = protocol::PRESUMED_LLM;
         }
     } else if decision.verdict == verdict::IGNORE {
         session.protocol = protocol::IGNORED;
+    } else if decision.verdict == verdict::LLM && is_multiplexed {
+        // A call is under way, whatever has begun beside it.
+        session.protocol = protocol::LLM;
     } else if decision.request != session.request {
         return;
     } else if decision.verdict == verdict::LLM {
         session.protocol = protocol::LLM;
+    } else if decision.verdict == verdict::GLANCE {
+        // Also where it began as HTTP/1.
+        session.flags |= flag::HTTP2;
+        session.protocol = protocol::OTHER;
     } else {
+        // What began like frames, and is none.
+        session.flags &= !flag::HTTP2;
         session.protocol = protocol::OTHER;
     }
     count::add(Counter::VerdictsTaken, 1);
@@ -252,12 +269,10 @@ fn take_verdict(key: &SessionKey, session: &mut Session) {
 fn stay_within_budgets(session: &mut Session, scratch: &mut Scratch, direction: usize) {
     let wanted = launder(&raw const scratch.limit);
     let mut left = u64::from(session.undecided_left);
-    // Of the connection as a whole, less is copied of what it answers.
-    if session.flags & flag::HTTP2 != 0
-        && session.request_direction != direction as u8
-        && session.offsets[direction] > UNDECIDED_ANSWER_BYTES
-    {
-        left = 0;
+    // Of several requests side by side, less is copied of what is answered.
+    let is_answer = session.flags & flag::HTTP2 != 0 && session.request_direction != direction as u8;
+    if is_answer && u64::from(session.answers_left) < left {
+        left = u64::from(session.answers_left);
     }
     let mut allowed = if wanted > left { left } else { wanted };
     if !node_allows(allowed) {
@@ -265,16 +280,28 @@ fn stay_within_budgets(session: &mut Session, scratch: &mut Scratch, direction: 
     }
     // The other direction may have taken of it since it was read.
     session.undecided_left = session.undecided_left.saturating_sub(allowed as u32);
+    if is_answer {
+        session.answers_left = session.answers_left.saturating_sub(allowed as u32);
+    }
     if allowed < wanted {
         scratch.limit = allowed;
         scratch.skip_cause = cause::UNDECIDED_BUDGET;
     }
 }
 
+/// Something is left of the node's budget of this second, or nothing was taken of it yet.
+#[inline(always)]
+pub(crate) fn node_has_room() -> bool {
+    let (Some(used), Some(second)) = (NODE_BUDGET.get_ptr_mut(0), NODE_BUDGET.get_ptr_mut(1)) else {
+        return true;
+    };
+    launder(second) != session::now() >> 30 || launder(used) < UNDECIDED_BYTES_PER_SECOND
+}
+
 /// Takes `bytes` from the node's budget of this second. Programs on several CPUs may begin the second together: then some of what the
 /// first of them took is forgotten, which is some transfers' worth.
 #[inline(always)]
-fn node_allows(bytes: u64) -> bool {
+pub(crate) fn node_allows(bytes: u64) -> bool {
     let (Some(used), Some(second)) = (NODE_BUDGET.get_ptr_mut(0), NODE_BUDGET.get_ptr_mut(1)) else {
         return true;
     };
@@ -335,7 +362,7 @@ pub(crate) fn begins_http(word: u32) -> bool {
 
 /// A request line's method.
 #[inline(always)]
-fn begins_request(word: u32) -> bool {
+pub(crate) fn begins_request(word: u32) -> bool {
     has_body(word)
         || word == u32::from_le_bytes(*b"GET ")
         || word == u32::from_le_bytes(*b"HEAD")

@@ -113,19 +113,20 @@ fn last_chunk(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch)
     let (limit, done) = (launder(&raw const scratch.limit), launder(&raw const scratch.cursor));
     let (skipped, skip_cause) = (launder(&raw const scratch.skipped), launder(&raw const scratch.skip_cause));
     let wake = launder(&raw const scratch.wake) != 0;
+    let began = launder(&raw const scratch.began);
     let rest = if limit > done { (limit - done) & 0x1_ffff } else { 0 };
     if limit == 0 {
         session.causes[direction] |= skip_cause;
     } else if rest <= 256 {
-        chunk::<256>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
+        chunk::<256>(transfer, session, direction, done, rest, skipped, skip_cause, wake, began);
     } else if rest <= 1024 {
-        chunk::<1024>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
+        chunk::<1024>(transfer, session, direction, done, rest, skipped, skip_cause, wake, began);
     } else if rest <= 4096 {
-        chunk::<4096>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
+        chunk::<4096>(transfer, session, direction, done, rest, skipped, skip_cause, wake, began);
     } else if rest <= 16_384 {
-        chunk::<16_384>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
+        chunk::<16_384>(transfer, session, direction, done, rest, skipped, skip_cause, wake, began);
     } else {
-        chunk::<LARGEST_TIER>(transfer, session, direction, done, rest, skipped, skip_cause, wake);
+        chunk::<LARGEST_TIER>(transfer, session, direction, done, rest, skipped, skip_cause, wake, began);
     }
     let length = launder(&raw const scratch.length);
     session.offsets[direction] += length;
@@ -140,7 +141,12 @@ fn note_skipped(scratch: &mut Scratch) {
     let (length, limit) = (launder(&raw const scratch.length), launder(&raw const scratch.limit));
     if limit < length {
         scratch.skipped = length - limit;
-        count::add(decide::counter_of(launder(&raw const scratch.skip_cause)), length - limit);
+        let skip_cause = launder(&raw const scratch.skip_cause);
+        if skip_cause == cause::NOT_LLM {
+            count::add(Counter::NotLlmCalls, 1);
+        } else {
+            count::add(decide::counter_of(skip_cause), length - limit);
+        }
     } else {
         scratch.limit = length;
         scratch.skipped = 0;
@@ -173,7 +179,16 @@ fn full_chunk(transfer: &Transfer, session: &mut Session, scratch: &mut Scratch,
         let copied = user_memory::copy::<LARGEST_TIER>((&raw mut (*record).payload).cast(), LARGEST_TIER as u64, transfer.buffer + at);
         let (payload_len, skipped, fault) = if copied { (LARGEST_TIER as u32, 0, 0) } else { (0, LARGEST_TIER as u32, cause::USER_FAULT) };
         let causes = session.causes[direction] | fault;
-        (&raw mut (*record).data).write(data_header(transfer, session, direction, at, payload_len, skipped, causes));
+        (&raw mut (*record).data).write(data_header(
+            transfer,
+            session,
+            direction,
+            at,
+            payload_len,
+            skipped,
+            causes,
+            launder(&raw const scratch.began),
+        ));
         scratch.faulted += u64::from(skipped);
     }
     session.causes[direction] = 0;
@@ -188,6 +203,34 @@ pub(crate) fn launder<T: Copy>(place: *const T) -> T {
     unsafe { core::ptr::read_volatile(place) }
 }
 
+/// As [`chunk`], of bytes that the caller has put into the record.
+///
+/// # Safety
+/// `record` is a reservation of `N` payload bytes, of which the first `length` are written.
+#[inline(always)]
+pub(crate) unsafe fn written<const N: usize>(
+    record: *mut DataRecord<N>,
+    transfer: &Transfer,
+    session: &mut Session,
+    direction: usize,
+    length: u64,
+    began: u64,
+) {
+    count::add(Counter::CopiedBytes, length);
+    // SAFETY: the caller's.
+    unsafe {
+        (&raw mut (*record).data).write(data_header(transfer, session, direction, 0, length as u32, 0, session.causes[direction], began))
+    };
+    session.causes[direction] = 0;
+    session.offsets[direction] += length;
+}
+
+/// When the bytes were transferred: what is written, no earlier than its call began, which may wait for long; what is read, by the time it is there.
+#[inline(always)]
+fn time(began: u64) -> u64 {
+    if began == 0 { session::now() } else { began }
+}
+
 #[inline(always)]
 fn data_header(
     transfer: &Transfer,
@@ -197,9 +240,13 @@ fn data_header(
     payload_len: u32,
     skipped: u32,
     causes: u8,
+    began: u64,
 ) -> DataHeader {
     DataHeader {
-        header: RecordHeader { request: session.request, ..session::header(RecordKind::Data, session.process, transfer.tid, payload_len) },
+        header: RecordHeader {
+            request: session.request,
+            ..session::header_at(time(began), RecordKind::Data, session.process, transfer.tid, payload_len)
+        },
         session: transfer.key.session,
         attachment: transfer.attachment,
         offset: session.offsets[direction] + at,
@@ -221,6 +268,7 @@ fn chunk<const N: usize>(
     skipped: u64,
     skip_cause: u8,
     wake: bool,
+    began: u64,
 ) {
     let Some(mut entry) = RING.reserve::<DataRecord<N>>(0) else {
         count::add(Counter::RingFullRecords, 1);
@@ -240,7 +288,7 @@ fn chunk<const N: usize>(
             (0, length + skipped, session.causes[direction] | skip_cause | cause::USER_FAULT)
         };
         let skipped = if skipped > u64::from(u32::MAX) { u32::MAX } else { skipped as u32 };
-        (&raw mut (*record).data).write(data_header(transfer, session, direction, at, payload_len as u32, skipped, causes));
+        (&raw mut (*record).data).write(data_header(transfer, session, direction, at, payload_len as u32, skipped, causes, began));
     }
     session.causes[direction] = 0;
     entry.submit(if wake { u64::from(BPF_RB_FORCE_WAKEUP) } else { wake_by_volume() });

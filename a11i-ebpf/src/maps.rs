@@ -4,8 +4,9 @@ use a11i_common::{
     decision::{Decision, DuplicateKey, HitKey, PathTail},
     event::Counter,
     limits,
+    probation::ProbeEvidence,
     probe::{PROGRAMS as PROGRAM_COUNT, SOCKET_PROGRAMS},
-    rustls::{RustlsKey, RustlsKeyState},
+    rustls::{RustlsKey, RustlsKeyState, RustlsLayout, RustlsSample, RustlsSampleKey},
     session::{GoCall, GoCallKey, Session, SessionKey},
 };
 use aya_ebpf::{
@@ -30,7 +31,7 @@ pub(crate) static SESSIONS: HashMap<SessionKey, Session> = HashMap::with_max_ent
 #[map]
 pub(crate) static IN_FLIGHT: HashMap<u64, Frames> = HashMap::with_max_entries(limits::THREADS, 0);
 
-/// One element, all zeros, never written: what a thread's entry of [`IN_FLIGHT`] begins as, where a program has no stack left to make one.
+/// One element, all zeros, never written: what a thread's entry of [`IN_FLIGHT`] begins as. It fits no stack beside the rest.
 #[map]
 pub(crate) static NO_FRAMES: Array<Frames> = Array::with_max_entries(1, 0);
 
@@ -115,3 +116,15 @@ pub(crate) static RUSTLS_CALLS: HashMap<u64, RecordCall> = HashMap::with_max_ent
 /// One element, all zeros: what a new entry of `RUSTLS_CALLS` begins as. It is too large for a stack.
 #[map]
 pub(crate) static RUSTLS_FRESH: Array<RecordCall> = Array::with_max_entries(1, 0);
+
+/// Where arguments of rustls functions have what, by attachment, where it is not as usual. Filled and emptied by the agent.
+#[map]
+pub(crate) static RUSTLS_LAYOUTS: HashMap<u64, RustlsLayout> = HashMap::with_max_entries(limits::PROBATION, 0);
+
+/// Arguments that have another layout than expected. The agent removes what it has seen.
+#[map]
+pub(crate) static RUSTLS_SAMPLES: HashMap<RustlsSampleKey, RustlsSample> = HashMap::with_max_entries(limits::RUSTLS_SAMPLES, 0);
+
+/// What speaks for and against attachments on probation. The agent makes the entries and removes them.
+#[map]
+pub(crate) static EVIDENCE: HashMap<u64, ProbeEvidence> = HashMap::with_max_entries(limits::PROBATION, 0);

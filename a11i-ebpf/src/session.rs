@@ -42,7 +42,10 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
         decision: 0,
         undecided_left: 0,
         queued: 0,
-        reserved: [0; 3],
+        reserved: 0,
+        frame_left: 0,
+        answers_left: 0,
+        reserved2: 0,
     };
     // Another thread may be faster; then its entry counts.
     let _ = SESSIONS.insert(key, &fresh, u64::from(BPF_NOEXIST));
@@ -66,11 +69,23 @@ pub(crate) fn begin_generation(session: &mut Session) {
     session.last_direction = 2;
     session.flags &= !flag::HTTP2;
     session.queued = 0;
+    session.frame_left = 0;
+}
+
+/// Whether what a session transfers counts in its offsets.
+#[inline(always)]
+pub(crate) fn is_counted(session: &Session) -> bool {
+    session.protocol < protocol::OTHER || (session.protocol == protocol::OTHER && session.flags & flag::HTTP2 != 0)
 }
 
 #[inline(always)]
 pub(crate) fn header(kind: RecordKind, process: ProcessId, tid: u32, payload_len: u32) -> RecordHeader {
-    RecordHeader { kind: kind as u16, request: 0, payload_len, time_ns: now(), process, tid, reserved2: 0 }
+    header_at(now(), kind, process, tid, payload_len)
+}
+
+#[inline(always)]
+pub(crate) fn header_at(time_ns: u64, kind: RecordKind, process: ProcessId, tid: u32, payload_len: u32) -> RecordHeader {
+    RecordHeader { kind: kind as u16, request: 0, payload_len, time_ns, process, tid, reserved2: 0 }
 }
 
 /// The record that says how far both directions came.

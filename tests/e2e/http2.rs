@@ -6,8 +6,9 @@ use a11i_tests::{
     requirement,
     serial::one_at_a_time,
     workload::{
-        curl::{chat, chat_stream},
+        curl::{Curl, chat, chat_stream},
         go::{Build, GoProgram},
+        node::Node,
         python::{Python, Script},
     },
 };
@@ -47,6 +48,37 @@ async fn a_large_prompt_is_whole() {
 }
 
 #[tokio::test]
+async fn calls_behind_many_other_requests_of_one_connection_are_whole() {
+    let Some(scene) = scene().await else { return };
+    let Some(curl) = scene.curl() else { return };
+    let gateway = format!("gateway.example:443:127.0.0.1:{}", scene.stub.port());
+    let asked = |curl: Curl| curl.arg("--http2").arg("--insecure").arg("--connect-to").arg(gateway.clone());
+    let mut curl = asked(curl);
+    for n in 0..14 {
+        curl = curl.post("https://gateway.example/rpc/Status", &json!({"number": n}));
+        curl = asked(curl.then());
+    }
+    curl = curl.post("https://gateway.example/v1/chat/completions", &chat("gpt-4o-mini", &"many words ".repeat(100)));
+    for n in 0..14 {
+        curl = asked(curl.then()).post("https://gateway.example/rpc/Status", &json!({"number": n}));
+    }
+    curl = asked(curl.then()).post("https://gateway.example/v1/chat/completions", &chat_stream("gpt-4o-mini", "hi there"));
+    let done = curl.run().await;
+    assert!(done.output.status.success(), "{done:?}");
+    let connections: Vec<u64> = scene.stub.exchanges().iter().map(|exchange| exchange.connection).collect();
+    assert!(connections.len() > 1 && connections.iter().all(|connection| *connection == 0), "curl used one connection: {connections:?}");
+    let calls = scene.agent.calls_of(done.pid, 2).await;
+    for expected in scene.stub.expected() {
+        let call = calls.iter().find(|call| call.response_id() == expected.response_id.as_deref());
+        let call = call.unwrap_or_else(|| panic!("{:?} is not among {calls:#?}", expected.response_id));
+        assert_eq!(call.attribute("a11i.capture.complete"), Some(&json!(true)), "{call:#?}");
+        assert_eq!(call.text("server.address"), Some("gateway.example"), "{call:#?}");
+        assert_eq!(call.text("a11i.usage.source"), Some("reported"), "{call:#?}");
+    }
+    scene.agent.stop().await;
+}
+
+#[tokio::test]
 async fn streams_of_one_connection_of_curl_are_told_apart() {
     let Some(scene) = scene().await else { return };
     let Some(mut curl) = scene.curl() else { return };
@@ -66,7 +98,7 @@ async fn streams_of_one_connection_of_curl_are_told_apart() {
 }
 
 /// Eight jobs at once, streamed and not, each with numbers of its own.
-fn eight_jobs() -> Value {
+pub(crate) fn eight_jobs() -> Value {
     let job = |n: u32| {
         let headers = json!({"x-stub-chunks": (n + 3).to_string(), "x-stub-pace-ms": "5", "x-stub-input-tokens": (1000 + n).to_string()});
         json!({"stream": n.is_multiple_of(2), "prompt": format!("job {n}"), "headers": headers})
@@ -121,6 +153,37 @@ async fn a_connection_that_was_open_before_the_agent_gives_calls_that_say_what_t
     }
     agent.stop().await;
     drop(turn);
+}
+
+#[tokio::test]
+async fn streams_of_one_connection_of_node_are_told_apart() {
+    let Some(node) = requirement::met(Node::installed()) else { return };
+    let Some(scene) = scene().await else { return };
+    let Some(mut program) = requirement::met(node.start(&scene.stub)) else { return };
+    if node.has_own_openssl() {
+        scene.agent.wait_for_log(&["attached path", "/node\""]).await;
+    }
+    let pid = program.pid;
+    let mut jobs = eight_jobs();
+    for job in jobs.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        job.insert("via".to_owned(), json!("http2"));
+    }
+    for _ in 0..2 {
+        let answers = program.run(&jobs).await;
+        assert!(answers.iter().all(|answer| answer.get("id").is_some_and(Value::is_string)), "{answers:#?}");
+    }
+    program.finish().await;
+    let connections: Vec<u64> = scene.stub.exchanges().iter().map(|exchange| exchange.connection).collect();
+    assert_eq!(connections, [0; 16], "Node used one connection");
+    let expected = scene.stub.expected();
+    let calls = scene.agent.calls_of(pid, expected.len()).await;
+    for expected in &expected {
+        let call = calls.iter().find(|call| call.response_id() == expected.response_id.as_deref());
+        let call = call.unwrap_or_else(|| panic!("{:?} is not among {calls:#?}", expected.response_id));
+        expected.assert_reported_as(call);
+        assert_eq!(call.attribute("a11i.capture.complete"), Some(&json!(true)), "{call:#?}");
+    }
+    scene.agent.stop().await;
 }
 
 #[tokio::test]

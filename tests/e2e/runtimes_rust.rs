@@ -4,12 +4,17 @@ use std::path::Path;
 
 use a11i_tests::{
     agent::Agent,
+    fixtures::{Linked, Optimised, RustBuild, Version},
     provider_stub::ProviderStub,
     requirement,
     serial::one_at_a_time,
-    workload::rust_client::{Provider, RustClient},
+    workload::{
+        program::Program,
+        rust_client::{Provider, RustClient, ShuffledClient},
+    },
 };
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::scene::{RUSTLS, Scene, matched_by};
 
@@ -86,6 +91,41 @@ async fn a_program_with_names_of_one_library_and_the_code_of_another_is_seen_thr
     assert!(!finished.log.contains("rewritten in place"), "{}", finished.log);
 }
 
+/// The oldest rustls as the smallest program there is, linked with musl; and the newest at a fixed address. `cargo xtask fixtures` has more,
+/// without calls.
+#[tokio::test]
+async fn calls_of_programs_that_are_linked_otherwise() {
+    let smallest =
+        RustBuild { rustls: Version::Oldest, provider: Provider::Ring, optimised: Optimised::SmallestLto, linked: Linked::MuslPie };
+    let fixed = RustBuild { rustls: Version::Newest, provider: Provider::Ring, optimised: Optimised::Speed, linked: Linked::Fixed };
+    for build in named_builds().unwrap_or_else(|| vec![smallest, fixed]) {
+        let Some(fixture) = requirement::met(build.made().await) else { return };
+        for version in ["1.3", "1.2"] {
+            let Some(scene) = Scene::set().await else { return };
+            let mut command = Command::new(&fixture.program);
+            command.env("STAND_IN_PORT", scene.stub.port().to_string()).env("SSL_CERT_FILE", scene.stub.ca_file());
+            let mut program = Program::start(command.env("TLS_VERSION", version));
+            let pid = program.pid;
+            wait_until_attached(&scene.agent, &fixture.program).await;
+            for work in jobs() {
+                let answers = program.run(&work).await;
+                assert!(
+                    answers.iter().all(|answer| answer.get("id").and_then(Value::as_str).is_some_and(|id| !id.is_empty())),
+                    "{build}: {answers:#?}"
+                );
+            }
+            program.finish().await;
+            scene.calls_are_reported_by(RUSTLS, pid).await;
+        }
+    }
+}
+
+/// Those of the matrix whose names contain `A11I_TEST_FIXTURES`.
+fn named_builds() -> Option<Vec<RustBuild>> {
+    let word = std::env::var("A11I_TEST_FIXTURES").ok()?;
+    Some(RustBuild::matrix().into_iter().filter(|build| build.to_string().contains(&word)).collect())
+}
+
 #[tokio::test]
 async fn calls_over_tls_1_2() {
     for provider in [Provider::Ring, Provider::AwsLc] {
@@ -146,3 +186,40 @@ async fn open_connections_of_a_running_program() {
         matched_by(RUSTLS, seen, &agent.stop().await, pid);
     }
 }
+
+/// What a compiler of tomorrow may do. The first program teaches the agent where its records have what; what comes after it is seen whole.
+#[tokio::test]
+async fn a_program_whose_structures_are_laid_out_in_another_order_is_understood_from_its_own_records() {
+    let _turn = one_at_a_time();
+    let stub = ProviderStub::start();
+    let Some(agent) = Agent::start().await else { return };
+    let mut seen = Vec::new();
+    for (seed, version) in SHUFFLED {
+        let Some(client) = requirement::met(ShuffledClient::built(seed).await) else { return };
+        let name = client.path().file_name().expect("it is a file").display().to_string();
+        let mut first = client.start(&stub, &[("TLS_VERSION", version)]);
+        wait_until_attached(&agent, client.path()).await;
+        for _ in 0..2 {
+            first.run_one(&json!({})).await;
+        }
+        agent.wait_for_log(&["found the layout", &name]).await;
+
+        let before = stub.expected().len();
+        let mut second = client.start(&stub, &[("TLS_VERSION", version)]);
+        for _ in 0..6 {
+            second.run_one(&json!({})).await;
+        }
+        let expected = stub.expected().split_off(before);
+        agent.calls_of(second.pid, expected.len()).await;
+        seen.push((second.pid, expected));
+        second.finish().await;
+        first.finish().await;
+    }
+    let finished = agent.stop().await;
+    for (pid, expected) in seen {
+        matched_by(RUSTLS, &expected, &finished, pid);
+    }
+}
+
+/// Seeds that give each a layout of its own for records to encrypt and for those to decrypt, and what is spoken.
+const SHUFFLED: [(u32, &str); 3] = [(1, "1.3"), (2, "1.2"), (3, "1.3")];

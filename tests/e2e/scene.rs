@@ -120,6 +120,7 @@ pub(crate) fn assert_whole_by(library: &str, call: &ObservedCall) {
     let host = match call.text("gen_ai.provider.name") {
         Some("anthropic") => "api.anthropic.com",
         Some("aws.bedrock") => "bedrock-runtime.us-east-1.amazonaws.com",
+        Some("gcp.gemini") => "generativelanguage.googleapis.com",
         _ => "api.openai.com",
     };
     assert_eq!(call.text("server.address"), Some(host), "{call:#?}");

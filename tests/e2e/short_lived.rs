@@ -1,6 +1,13 @@
-//! Ten thousand short-lived processes, some of which make a call.
+//! Ten thousand short-lived processes, some of which make a call; and programs that are replaced, deleted or ended while they are looked at.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read as _,
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
 
 use a11i_tests::{
     agent::{Agent, AgentOptions, PATIENCE},
@@ -10,6 +17,7 @@ use a11i_tests::{
     requirement,
     serial::one_at_a_time,
     workload::{
+        c_program,
         curl::{Curl, chat, chat_stream},
         forks::Forks,
         python::{Python, Script},
@@ -25,6 +33,9 @@ const CALLER_EVERY: usize = 100;
 /// What the agent may grow by for the nine thousand processes after the first thousand, which filled its caches: less than 2 KiB
 /// each. A process that is remembered for good takes more than that.
 const GROWTH_KIB: u64 = 16 * 1024;
+
+/// Of which a quarter each is ended at once, deleted, replaced, and seen to have probes.
+const BRIEF_PROGRAMS: usize = 200;
 
 /// Of one file: a link for each function on kernels without uprobe-multi.
 const MOST_LINKS: usize = 20;
@@ -93,6 +104,41 @@ async fn ten_thousand_short_lived_processes_leave_nothing_behind_and_hide_no_cal
     println!("{PROCESSES} processes, {} calls; before {before:?}; after {after:?}", expected.len());
 }
 
+#[tokio::test]
+async fn programs_that_are_replaced_deleted_or_ended_while_they_are_looked_at_leave_nothing_behind() {
+    let _turn = one_at_a_time();
+    let Some(objects) = requirement::met(BpfObjects::compiled().await) else { return };
+    let Some(program) = requirement::met(c_program::compiled("brief_tls", &[]).await) else { return };
+    let Some(agent) = Agent::start().await else { return };
+    let folder = std::env::temp_dir().join(format!("a11i-brief-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("the folder of temporary files is writable");
+    let before = Held::settled_but_for(&agent, &objects, None, &folder).await;
+    for n in 0..BRIEF_PROGRAMS {
+        // Another inode each time, since every program that is found has probes of its own.
+        let path = folder.join(format!("brief-{n}."));
+        fs::copy(&program, &path).expect("a program can be copied");
+        let mut child = Command::new(&path).stdout(Stdio::piped()).spawn().expect("the program can be started");
+        child.stdout.as_mut().expect("piped").read_exact(&mut [0]).expect("it runs");
+        match n % 4 {
+            0 => {} // gone before, while or after its file is looked at
+            1 => fs::remove_file(&path).expect("it is there"),
+            2 => {
+                let other = folder.join("other");
+                fs::write(&other, vec![0; 64 * n]).expect("the folder is writable");
+                fs::rename(&other, &path).expect("it is there");
+            }
+            _ => drop(agent.wait_for_log(&["attached path=", &path.display().to_string()]).await),
+        }
+        child.kill().expect("it was started");
+        child.wait().expect("it was started");
+        fs::remove_file(&path).ok();
+    }
+    let after = Held::settled_but_for(&agent, &objects, Some(&before), &folder).await;
+    fs::remove_dir_all(&folder).expect("it was made");
+    agent.stop().await;
+    println!("{BRIEF_PROGRAMS} programs; before {before:?}; after {after:?}");
+}
+
 /// What the agent holds.
 #[derive(Clone, Debug)]
 struct Held {
@@ -107,7 +153,9 @@ struct Held {
 }
 
 impl Held {
-    async fn now(agent: &Agent, objects: &BpfObjects) -> Self {
+    /// `folder`: whose files are not counted among those that others bring.
+    async fn now(agent: &Agent, objects: &BpfObjects, folder: &Path) -> Self {
+        let folder = folder.display().to_string();
         let process = Path::new("/proc").join(agent.pid().to_string());
         let fds = fs::read_dir(process.join("fdinfo")).expect("the agent runs");
         let infos: Vec<String> = fds.filter_map(|fd| fs::read_to_string(fd.ok()?.path()).ok()).collect();
@@ -124,7 +172,7 @@ impl Held {
             descriptors: infos.len(),
             links: ids("link_id:").len(),
             maps: maps.len(),
-            attachments: agent.log().matches(" attached path=").count(),
+            attachments: agent.log().lines().filter(|line| line.contains(" attached path=") && !line.contains(&folder)).count(),
             entries: own.filter_map(|map| Some((map.name.clone(), map.entries?))).collect(),
             resident_kib: resident.trim().trim_end_matches(" kB").parse().expect("a number of KiB"),
         }
@@ -132,9 +180,13 @@ impl Held {
 
     /// Waits until the processes that are over are forgotten: nothing is held for them but what `level` held, where one is given.
     async fn settled(agent: &Agent, objects: &BpfObjects, level: Option<&Self>) -> Self {
+        Self::settled_but_for(agent, objects, level, Path::new("/nowhere")).await
+    }
+
+    async fn settled_but_for(agent: &Agent, objects: &BpfObjects, level: Option<&Self>, folder: &Path) -> Self {
         let begun = Instant::now();
         loop {
-            let now = Self::now(agent, objects).await;
+            let now = Self::now(agent, objects, folder).await;
             let sessions_are_gone = ["SESSIONS", "IN_FLIGHT"].iter().all(|table| now.entries.get(*table).is_some_and(|&count| count <= 1));
             let is_level = level.is_none_or(|level| {
                 let of_others = now.attachments.saturating_sub(level.attachments) * MOST_LINKS;

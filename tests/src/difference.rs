@@ -11,12 +11,13 @@ impl Expected {
     /// Everything in which `call` differs, one line each; empty when the report is right.
     pub fn differences(&self, call: &ObservedCall) -> Vec<String> {
         let mut found = Differences::default();
-        found.text(call, "gen_ai.operation.name", Some("chat"));
+        let operation = if self.provider == "gcp.gemini" { "generate_content" } else { "chat" };
+        found.text(call, "gen_ai.operation.name", Some(operation));
         found.text(call, "gen_ai.provider.name", Some(self.provider));
         found.text(call, "gen_ai.request.model", self.request_model.as_deref());
         found.text(call, "gen_ai.response.model", self.response_model.as_deref());
         found.text(call, "gen_ai.response.id", self.response_id.as_deref());
-        let name = self.request_model.as_ref().map_or_else(|| "chat".to_owned(), |model| format!("chat {model}"));
+        let name = self.request_model.as_ref().map_or_else(|| operation.to_owned(), |model| format!("{operation} {model}"));
         found.same("span name", &json!(name), &json!(call.span_name));
         found.same("kind", &json!("client"), &json!(call.kind));
         found.same("gen_ai.request.stream", &json!(self.stream), call.attribute("gen_ai.request.stream").unwrap_or(&Value::Bool(false)));

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod difference;
 pub mod feature_table;
+pub mod fixtures;
 pub mod kernel;
 pub mod observed;
 pub mod otlp_sink;

@@ -1,4 +1,4 @@
-//! What a contributor types: `cargo xtask build | run | test | bench | tidy | guest | features`.
+//! What a contributor types: `cargo xtask build | run | test | fixtures | bench | tidy | guest | features`.
 //!
 //! Everything that is needed beside git, a C compiler and cargo is installed where that is possible, or named in one message
 //! together with the way to get it. `xtask/README.md` explains the choices.
@@ -8,6 +8,7 @@ mod arguments;
 mod bench;
 mod bpf_linker;
 mod build;
+mod fixtures;
 mod guest;
 mod packages;
 mod prices;
@@ -33,6 +34,8 @@ usage: cargo xtask COMMAND
         build, then start `a11i run ARGS`, through sudo when not root
   test [--lint] [--unit] [--corpus] [--e2e] [--guest] [FILTER...]
         all parts, or the named ones; a table at the end says what ran
+  fixtures [WORD...]
+        the finders on rustls and Go in many versions and builds (those whose names have a WORD); hours when nothing is built yet
   bench kernel|pipeline|memory
         what it costs, as tables (BENCHMARKS.md); kernel needs root
   tidy  the rules of this tree that no compiler checks
@@ -68,6 +71,7 @@ fn dispatch(mut arguments: Arguments) -> Result<ExitCode> {
         Some("build") => build::command(&workspace, arguments),
         Some("run") => run::command(&workspace, arguments),
         Some("test") => test::command(&workspace, arguments),
+        Some("fixtures") => fixtures::command(&workspace, arguments),
         Some("bench") => bench::command(&workspace, arguments),
         Some("tidy") => tidy::command(&workspace, arguments),
         Some("prices") => prices::command(&workspace, arguments),

@@ -29,9 +29,16 @@ pub(super) fn groups(mode: AttachMode, probes: &[Probe]) -> Vec<Group> {
             (AttachMode::Multi, ProbeKind::Exit) if is_rustls(probe.program) => (0, MULTI_RUSTLS_EXIT),
             (AttachMode::Multi, ProbeKind::Exit) => (0, MULTI_GO_LEAVE),
             (AttachMode::Multi, ProbeKind::Entry) if is_rustls(probe.program) => (2, MULTI_RUSTLS_ENTER),
-            (AttachMode::Multi, ProbeKind::Entry) if matches!(operation, Operation::GoWrite | Operation::GoRead) => (2, MULTI_GO_ENTER),
+            (AttachMode::Multi, ProbeKind::Entry) if moves_go_bytes(operation) => (2, MULTI_GO_ENTER),
             (AttachMode::Multi, ProbeKind::Entry)
-                if matches!(operation, Operation::GoClose | Operation::GoCloseWrite | Operation::GoHandshake) =>
+                if matches!(
+                    operation,
+                    Operation::GoClose
+                        | Operation::GoCloseWrite
+                        | Operation::GoHandshake
+                        | Operation::GoOuterHandshake
+                        | Operation::GoOuterClose
+                ) =>
             {
                 (1, MULTI_GO_LIFE)
             }
@@ -39,8 +46,7 @@ pub(super) fn groups(mode: AttachMode, probes: &[Probe]) -> Vec<Group> {
             (AttachMode::Multi, ProbeKind::Entry) => (1, MULTI_LIFE),
             (AttachMode::PerfEvent, ProbeKind::Entry | ProbeKind::Exit) => {
                 let Some((name, _)) = SINGLE_PROGRAMS.iter().find(|(_, known)| *known == operation) else { continue };
-                let transfers =
-                    operation.has_return() || is_rustls(probe.program) || matches!(operation, Operation::GoWrite | Operation::GoRead);
+                let transfers = operation.has_return() || is_rustls(probe.program) || moves_go_bytes(operation);
                 (if probe.kind == ProbeKind::Exit { 0 } else { 1 + u8::from(transfers) }, *name)
             }
         };
@@ -52,6 +58,11 @@ pub(super) fn groups(mode: AttachMode, probes: &[Probe]) -> Vec<Group> {
     }
     groups.sort_by_key(|(rank, _)| *rank);
     groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// At the entry of a function of Go that writes or reads.
+const fn moves_go_bytes(operation: Operation) -> bool {
+    matches!(operation, Operation::GoWrite | Operation::GoRead | Operation::GoOuterWrite | Operation::GoOuterRead)
 }
 
 /// What the cookie of a probe says. For returns (not for exits) it is not looked at.
@@ -77,6 +88,10 @@ const fn operation(program: ProgramName) -> Operation {
         ProgramName::GoClose => Operation::GoClose,
         ProgramName::GoCloseWrite => Operation::GoCloseWrite,
         ProgramName::GoHandshake => Operation::GoHandshake,
+        ProgramName::GoOuterWrite => Operation::GoOuterWrite,
+        ProgramName::GoOuterHandshake => Operation::GoOuterHandshake,
+        ProgramName::GoOuterRead => Operation::GoOuterRead,
+        ProgramName::GoOuterClose => Operation::GoOuterClose,
         ProgramName::GnuTlsSend => Operation::GnuTlsSend,
         ProgramName::GnuTlsSend2 => Operation::GnuTlsSend2,
         ProgramName::GnuTlsRecv => Operation::GnuTlsRecv,

@@ -70,7 +70,7 @@ pub struct Links {
     process_mode: Option<AttachMode>,
     has_cookie: bool,
     files: HashMap<FileId, Attached>,
-    owners: HashMap<AttachmentId, FileId>,
+    owners: HashMap<AttachmentId, Owner>,
     /// Processes with links, summed over files.
     scoped: usize,
     next_serial: u32,
@@ -93,12 +93,17 @@ struct Attached {
     failed: Vec<(ProcessId, AttachError)>,
 }
 
+/// What an attachment is of.
+struct Owner {
+    file: FileId,
+    plan: Arc<ProbePlan>,
+}
+
 /// Links for one scope, each plan under an id of its own.
 #[derive(Default)]
 struct LinkSet {
-    plans: Vec<Arc<ProbePlan>>,
-    ids: Vec<AttachmentId>,
-    links: Vec<(&'static str, UProbeLinkId)>,
+    attachments: Vec<(AttachmentId, Arc<ProbePlan>)>,
+    links: Vec<(AttachmentId, &'static str, UProbeLinkId)>,
 }
 
 impl Links {
@@ -149,7 +154,17 @@ impl Links {
 
     /// The file of an attachment; None when it is no more.
     pub fn file_of(&self, attachment: AttachmentId) -> Option<FileId> {
-        self.owners.get(&attachment).copied()
+        self.owners.get(&attachment).map(|owner| owner.file)
+    }
+
+    /// Every attachment there is, and what it is of.
+    pub fn attachments(&self) -> impl Iterator<Item = (AttachmentId, FileId, &Arc<ProbePlan>)> {
+        self.owners.iter().map(|(id, owner)| (*id, owner.file, &owner.plan))
+    }
+
+    /// Changes with every attachment that is made.
+    pub const fn serial(&self) -> u32 {
+        self.next_serial
     }
 
     /// Whom a file is attached for.
@@ -238,6 +253,20 @@ impl Links {
         }
     }
 
+    /// Detaches what is of this code, for whomever it is attached; the file's other plans stay as they are.
+    pub fn withdraw(&mut self, file: &FileId, code: &ProbePlan) {
+        let Some(mut attached) = self.files.remove(file) else { return };
+        let is_of = |id: &AttachmentId| self.owners.get(id).is_some_and(|owner| owner.plan.is_same_code(code));
+        let mut gone = LinkSet::default();
+        for set in attached.everyone.iter_mut().chain(attached.processes.values_mut()) {
+            gone.absorb(set.split_off(is_of));
+        }
+        self.unlink(gone);
+        attached.plans.retain(|plan| !plan.is_same_code(code));
+        attached.proof = Arc::new(Proof::analysed(file, &attached.plans));
+        self.files.insert(*file, attached);
+    }
+
     /// The process has ended.
     pub fn remove_process(&mut self, process: ProcessId) {
         if self.scoped == 0 {
@@ -261,7 +290,7 @@ impl Links {
             Reach::Everyone => {
                 let mut set = attached.everyone.take().unwrap_or_default();
                 let linked = self.complete(attached, &mut set, None);
-                attached.everyone = (!set.plans.is_empty()).then_some(set);
+                attached.everyone = (!set.is_empty()).then_some(set);
                 linked?;
             }
             Reach::Processes(wanted) => moved = self.link_processes(attached, wanted, until),
@@ -307,7 +336,7 @@ impl Links {
         }
         let linked = self.complete(attached, &mut set, Some(process));
         // What it had it keeps.
-        if !set.plans.is_empty() {
+        if !set.is_empty() {
             self.scoped = self.scoped.saturating_add(usize::from(is_new));
             attached.processes.insert(process, set);
         }
@@ -340,7 +369,7 @@ impl Links {
     /// Links the plans that `set` lacks: the first ones together, or none of them; what was added later one by one.
     fn complete(&mut self, attached: &mut Attached, set: &mut LinkSet, process: Option<ProcessId>) -> Result<(), AttachError> {
         let missing = attached.missing(set);
-        if set.plans.is_empty() {
+        if set.is_empty() {
             set.absorb(self.link(attached, &missing, process)?);
             return Ok(());
         }
@@ -374,13 +403,12 @@ impl Links {
             let facts = CaptureFacts { library: Some(plan.library), method: Some(plan.method) };
             let id = facts.to_attachment(self.next_serial);
             self.next_serial = self.next_serial.wrapping_add(1);
-            set.ids.push(id);
-            set.plans.push(Arc::clone(plan));
-            self.owners.insert(id, plan.file);
+            set.attachments.push((id, Arc::clone(plan)));
+            self.owners.insert(id, Owner { file: plan.file, plan: Arc::clone(plan) });
             // Returns first: a call that enters in between then finds its return armed, never the other way round.
             for group in groups(mode, &plan.probes) {
                 match self.attach_group(&group, &target, scope, id) {
-                    Ok(link) => set.links.push((group.program, link)),
+                    Ok(link) => set.links.push((id, group.program, link)),
                     Err(error) => {
                         self.unlink(set);
                         return Err(error);
@@ -410,14 +438,14 @@ impl Links {
 
     fn unlink(&mut self, set: LinkSet) {
         // Entries first: what enters afterwards is not followed, what is inside still finds its return.
-        for (name, link) in set.links.into_iter().rev() {
+        for (_, name, link) in set.links.into_iter().rev() {
             let detached = program(&mut self.ebpf, name)
                 .and_then(|program| program.detach(link).map_err(|source| AttachError::Kernel { program: name, count: 1, source }));
             if let Err(error) = detached {
                 tracing::warn!(%error, program = name, "cannot detach");
             }
         }
-        for id in set.ids {
+        for (id, _) in set.attachments {
             self.owners.remove(&id);
         }
     }
@@ -428,10 +456,25 @@ fn is_over(until: Option<BootTime>) -> bool {
 }
 
 impl LinkSet {
+    fn is_empty(&self) -> bool {
+        self.attachments.is_empty()
+    }
+
+    fn has(&self, plan: &Arc<ProbePlan>) -> bool {
+        self.attachments.iter().any(|(_, of)| of == plan)
+    }
+
     fn absorb(&mut self, other: Self) {
-        self.plans.extend(other.plans);
-        self.ids.extend(other.ids);
+        self.attachments.extend(other.attachments);
         self.links.extend(other.links);
+    }
+
+    /// Takes out what belongs to these ids.
+    fn split_off(&mut self, is_taken: impl Fn(&AttachmentId) -> bool) -> Self {
+        Self {
+            attachments: self.attachments.extract_if(.., |(id, _)| is_taken(id)).collect(),
+            links: self.links.extract_if(.., |(id, ..)| is_taken(id)).collect(),
+        }
     }
 }
 
@@ -444,7 +487,7 @@ impl Attached {
 
     /// Plans that `set` has no links of, and can have.
     fn missing(&self, set: &LinkSet) -> Vec<Arc<ProbePlan>> {
-        let is_missing = |plan: &&Arc<ProbePlan>| !set.plans.contains(plan) && !self.refused.contains(plan);
+        let is_missing = |plan: &&Arc<ProbePlan>| !set.has(plan) && !self.refused.contains(plan);
         self.plans.iter().filter(is_missing).cloned().collect()
     }
 

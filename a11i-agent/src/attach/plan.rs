@@ -59,6 +59,14 @@ pub enum ProgramName {
     GoCloseWrite,
     /// Go: `(*Conn) (…) error`: a connection begins.
     GoHandshake,
+    /// As [`Self::GoWrite`], on a type that has the connection as its first member.
+    GoOuterWrite,
+    /// As [`Self::GoHandshake`], on such a type.
+    GoOuterHandshake,
+    /// As [`Self::GoRead`], on such a type.
+    GoOuterRead,
+    /// As [`Self::GoClose`], on such a type.
+    GoOuterClose,
     /// `ssize_t (session, buf, size_t len)`: bytes written, or a negative error.
     GnuTlsSend,
     /// As [`Self::GnuTlsSend`], which may jump to it.
@@ -84,7 +92,7 @@ pub enum ProgramName {
 }
 
 impl ProgramName {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::TlsWrite,
         Self::TlsRead,
         Self::TlsWriteEx,
@@ -106,6 +114,10 @@ impl ProgramName {
         Self::GoClose,
         Self::GoCloseWrite,
         Self::GoHandshake,
+        Self::GoOuterWrite,
+        Self::GoOuterHandshake,
+        Self::GoOuterRead,
+        Self::GoOuterClose,
         Self::GnuTlsSend,
         Self::GnuTlsSend2,
         Self::GnuTlsRecv,
@@ -143,6 +155,10 @@ impl ProgramName {
             Self::GoClose => "go_close",
             Self::GoCloseWrite => "go_close_write",
             Self::GoHandshake => "go_handshake",
+            Self::GoOuterWrite => "go_outer_write",
+            Self::GoOuterHandshake => "go_outer_handshake",
+            Self::GoOuterRead => "go_outer_read",
+            Self::GoOuterClose => "go_outer_close",
             Self::GnuTlsSend => "gnutls_send",
             Self::GnuTlsSend2 => "gnutls_send2",
             Self::GnuTlsRecv => "gnutls_recv",
@@ -189,6 +205,10 @@ impl ProgramName {
             | Self::GoClose
             | Self::GoCloseWrite
             | Self::GoHandshake
+            | Self::GoOuterWrite
+            | Self::GoOuterHandshake
+            | Self::GoOuterRead
+            | Self::GoOuterClose
             | Self::RustlsEncrypt
             | Self::RustlsDecrypt
             | Self::RustlsDecryptExit
@@ -255,9 +275,9 @@ impl ProbePlan {
         self.code.len() == self.probes.len()
     }
 
-    /// The same probes at the same code.
+    /// The same functions at the same places with the same code, in whichever file.
     pub fn is_same_code(&self, other: &Self) -> bool {
-        (&self.probes, &self.code) == (&other.probes, &other.code)
+        (self.library, self.method, &self.probes, &self.code) == (other.library, other.method, &other.probes, &other.code)
     }
 }
 

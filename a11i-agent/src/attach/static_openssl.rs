@@ -220,6 +220,39 @@ int main(int c, char **v) { SSL s = { (void **)v, 0, c }; size n = 0; ssl_read_i
         }
     }
 
+    /// Where a compiler for arm64 is installed, as where the project is checked.
+    #[test]
+    fn the_same_is_found_in_code_of_arm64() {
+        let compiler = "aarch64-linux-gnu-gcc";
+        if std::process::Command::new(compiler).arg("--version").output().is_err() {
+            eprintln!("no {compiler}: nothing is compiled for arm64");
+            return;
+        }
+        let dir = TempDir::new("static-openssl-arm64");
+        for level in ["-O2", "-O0", "-Os"] {
+            for ((write, call), program) in [(OLD, ProgramName::TlsWriteEx), (NEW, ProgramName::TlsWriteEx2)] {
+                let (source, path) = (dir.path().join("library.c"), dir.path().join("program"));
+                std::fs::write(&source, LIBRARY.replace("WRITE", write).replace("CALL", call)).unwrap();
+                let mut run = std::process::Command::new(compiler);
+                run.args([level, "-s", "-fno-ipa-ra", "-nostdlib", "-Wl,-e,main", "-o"]).arg(&path).arg(&source);
+                assert!(run.status().unwrap().success());
+                let file = OpenedFile::open(&path).unwrap();
+                let elf = crate::discovery::elf::Elf::parse(&file).unwrap();
+                let Found { plans, evidence } =
+                    StaticOpenSsl.find(&Binary::new(file.id(), &elf, crate::discovery::elf::Functions::default()));
+                let probes = plans.iter().flat_map(|planned| &planned.plan.probes).filter(|probe| probe.kind == ProbeKind::Entry);
+                let mut found: Vec<_> = probes.map(|probe| (probe.symbol.as_str(), probe.program)).collect();
+                found.sort_unstable();
+                let wanted = [
+                    ("SSL_shutdown", ProgramName::SessionShutdown),
+                    ("ssl_read_internal", ProgramName::TlsReadEx),
+                    ("ssl_write_internal", program),
+                ];
+                assert_eq!((found.as_slice(), evidence.as_slice()), (&wanted[..], &[][..]), "{level}");
+            }
+        }
+    }
+
     #[test]
     fn a_count_that_nothing_proves_is_refused() {
         let dir = TempDir::new("static-openssl-unclear");

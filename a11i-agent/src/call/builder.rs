@@ -33,6 +33,8 @@ pub struct CallBuilder {
     pub cache_apart: CacheApartUsage,
     /// [`Self::usage`] counts the answer so far: a later event would have said more.
     pub usage_is_running: bool,
+    /// The request asks for events that hold what is new: nothing in them repeats what was said.
+    pub output_is_incremental: bool,
     /// The provider said that nothing more comes, where choices do not say so themselves.
     pub has_ended: bool,
     pub estimation: EstimationText,
@@ -82,6 +84,7 @@ impl CallBuilder {
             usage: Usage::default(),
             cache_apart: CacheApartUsage::default(),
             usage_is_running: false,
+            output_is_incremental: false,
             has_ended: false,
             estimation: EstimationText::default(),
             request_is_partial: false,
@@ -136,6 +139,34 @@ impl CallBuilder {
 
     pub fn input_message(&mut self, message: Message) {
         self.keep(|content| &mut content.input_messages, message);
+    }
+
+    /// A prompt that is one text: what the user says, where it is not only embedded.
+    pub fn prompt(&mut self, text: &str) {
+        self.estimation.input.push(text);
+        if self.keep_content && !text.is_empty() && self.operation != Operation::Embeddings {
+            let parts = vec![Part::Text { content: self.clip_input(text) }];
+            self.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
+        }
+    }
+
+    /// A tool that the model may ask for. `schema`: JSON, or nothing.
+    pub fn offer_tool(&mut self, kind: &str, name: &str, description: &str, schema: &str) {
+        self.estimation.tool_definitions = self.estimation.tool_definitions.saturating_add(1);
+        for text in [name, description, schema] {
+            self.estimation.input.push(text);
+        }
+        if !self.keep_content {
+            return;
+        }
+        let description = (!description.is_empty()).then(|| self.clip_input(description));
+        let admitted = self.admit_input(schema.len());
+        self.tool_definition(ToolDefinition {
+            r#type: kind.to_owned(),
+            name: name.to_owned(),
+            description,
+            parameters: super::choice::json_tree(schema).filter(|_| admitted),
+        });
     }
 
     pub fn system_instruction(&mut self, part: Part) {
@@ -310,6 +341,13 @@ impl CallBuilder {
     /// Every choice that was begun has ended.
     pub fn is_finished(&self) -> bool {
         self.has_ended || !self.choices.is_empty() && self.choices.values().all(|choice| choice.finish_reason.is_some())
+    }
+
+    /// The answer has said what only models' answers say: how much was read or written, or why writing ended.
+    pub fn is_answered(&self) -> bool {
+        let CacheApartUsage { input_tokens, output_tokens, .. } = self.cache_apart;
+        let is_counted = !self.usage.is_absent() || input_tokens.is_some() || output_tokens.is_some();
+        is_counted || self.choices.values().any(|choice| choice.finish_reason.is_some())
     }
 
     /// A choice ended with this word.

@@ -109,11 +109,11 @@ impl PartDraft {
             PartKind::Text | PartKind::Reasoning if self.text.is_empty() => return None,
             PartKind::Text => Part::Text { content: self.text },
             PartKind::Reasoning => Part::Reasoning { content: self.text },
-            PartKind::ToolCall => Part::ToolCall { id: self.id, name: self.name, arguments: arguments(self.text) },
+            PartKind::ToolCall => Part::ToolCall { id: self.id, name: self.name, arguments: json_tree(&self.text) },
             PartKind::ServerToolCall => {
                 let mut call = serde_json::Map::new();
                 call.insert("type".to_owned(), Value::String(self.name.clone()));
-                if let Some(arguments) = arguments(self.text) {
+                if let Some(arguments) = json_tree(&self.text) {
                     call.insert("arguments".to_owned(), arguments);
                 }
                 Part::ServerToolCall { id: self.id, name: self.name, server_tool_call: Value::Object(call) }
@@ -123,12 +123,12 @@ impl PartDraft {
 }
 
 /// The provider's JSON, parsed when it parses.
-fn arguments(text: String) -> Option<Value> {
+pub(super) fn json_tree(text: &str) -> Option<Value> {
     if text.is_empty() {
         return None;
     }
-    let parsed = (text.len() <= ARGUMENT_TREE_BYTES).then(|| serde_json::from_str(&text).ok()).flatten();
-    Some(parsed.unwrap_or(Value::String(text)))
+    let parsed = (text.len() <= ARGUMENT_TREE_BYTES).then(|| serde_json::from_str(text).ok()).flatten();
+    Some(parsed.unwrap_or_else(|| Value::String(text.to_owned())))
 }
 
 fn clip(name: &str) -> String {

@@ -14,11 +14,17 @@ use super::{LlmCall, Operation, Usage};
 const ANSWERS: usize = 4096;
 
 /// Which deferred answers have been counted. Remembers hashes, the oldest of which go first.
+///
+/// What one process says of an id must not take from another's calls. An answer is known again by whoever was told of it before: by the same
+/// process, or, since others may ask on its behalf or after its end, by the holder of the same credential.
 #[derive(Debug, Default)]
 pub struct DeferredAnswers {
     counted: HashSet<u64>,
-    order: VecDeque<u64>,
+    order: VecDeque<Witnesses>,
 }
+
+/// Hashes of an answer: as its process knows it, and as the holder of its credential does.
+type Witnesses = [Option<u64>; 2];
 
 impl DeferredAnswers {
     /// Where the call states what a deferred answer consumed: the first that does so is the operation itself, and every later one only
@@ -30,11 +36,7 @@ impl DeferredAnswers {
             return;
         }
         // Without an id nobody can tell whether it was counted.
-        let is_new = call.response.id.as_ref().is_some_and(|id| {
-            let mut hasher = DefaultHasher::new();
-            (call.role, &call.provider, id).hash(&mut hasher);
-            self.insert(hasher.finish())
-        });
+        let is_new = call.response.id.as_deref().is_some_and(|id| self.insert(witnesses(call, id)));
         match (call.operation, is_new) {
             (Operation::FetchResponse, true) => call.operation = operation,
             (Operation::FetchResponse, false) => {
@@ -47,24 +49,45 @@ impl DeferredAnswers {
         }
     }
 
-    fn insert(&mut self, answer: u64) -> bool {
-        if !self.counted.insert(answer) {
+    fn insert(&mut self, answer: Witnesses) -> bool {
+        if answer.iter().flatten().any(|witness| self.counted.contains(witness)) {
             return false;
         }
+        self.counted.extend(answer.iter().flatten());
         self.order.push_back(answer);
         if self.order.len() > ANSWERS
             && let Some(oldest) = self.order.pop_front()
         {
-            self.counted.remove(&oldest);
+            for witness in oldest.iter().flatten() {
+                self.counted.remove(witness);
+            }
         }
         true
     }
 }
 
+fn witnesses(call: &LlmCall, id: &str) -> Witnesses {
+    let credential = call.request.credential_fingerprint.as_deref().filter(|print| !print.is_empty());
+    [Some(witness(call, id, call.owner.process)), credential.map(|print| witness(call, id, print))]
+}
+
+fn witness(call: &LlmCall, id: &str, holder: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (call.role, &call.provider, &call.server.address, id, holder).hash(&mut hasher);
+    hasher.finish()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use a11i_common::identity::{Pid, ProcessId};
+
     use super::*;
-    use crate::call::{CallBuilder, CallFrame, Ending, ProviderName};
+    use crate::{
+        call::{CallBuilder, CallFrame, Ending, ProviderName},
+        owner::Owner,
+    };
 
     fn fetched(id: Option<&str>, input: Option<u64>) -> LlmCall {
         let mut call = CallBuilder::new(ProviderName::of("openai"), Operation::FetchResponse, false);
@@ -111,5 +134,39 @@ mod tests {
             answers.settle(&mut fetched(Some(&n.to_string()), Some(1)));
         }
         assert_eq!((answers.counted.len(), answers.order.len()), (ANSWERS, ANSWERS));
+    }
+
+    #[test]
+    fn what_another_process_says_of_an_id_takes_nothing_from_a_call() {
+        let told = |pids: [u32; 2], credentials: [Option<&str>; 2]| {
+            let mut answers = DeferredAnswers::default();
+            pids.into_iter()
+                .zip(credentials)
+                .map(|(pid, credential)| {
+                    let mut call = fetched(Some("resp_1"), Some(14));
+                    call.owner = Arc::new(Owner { process: ProcessId { pid: Pid(pid), ..ProcessId::default() }, ..Owner::default() });
+                    call.request.credential_fingerprint = credential.map(str::to_owned);
+                    answers.settle(&mut call);
+                    call.usage.input_tokens
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told([1, 2], [None, None]), [Some(14), Some(14)]);
+        assert_eq!(told([1, 2], [Some("a"), Some("b")]), [Some(14), Some(14)]);
+        // A loop of short programs with one key; one program that signs each request anew.
+        assert_eq!(told([1, 2], [Some("a"), Some("a")]), [Some(14), None]);
+        assert_eq!(told([1, 1], [Some("a"), Some("b")]), [Some(14), None]);
+    }
+
+    #[test]
+    fn two_servers_may_give_the_same_id() {
+        let mut answers = DeferredAnswers::default();
+        let told = ["one.example", "two.example", "one.example"].map(|host| {
+            let mut call = fetched(Some("resp_1"), Some(14));
+            call.server.address = Some(host.to_owned());
+            answers.settle(&mut call);
+            call.usage.input_tokens
+        });
+        assert_eq!(told, [Some(14), Some(14), None]);
     }
 }

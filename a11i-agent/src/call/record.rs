@@ -165,8 +165,9 @@ pub struct ResponseFacts {
     pub speed: Option<String>,
     /// Cost the provider itself stated.
     pub stated_cost: Option<NanoUsd>,
-    /// This answers an earlier request that was acknowledged at once (a response in the background, a run of an assistant): whatever is
-    /// consumed is consumed by that operation, and counts where it is stated for the first time ([`super::DeferredAnswers`]).
+    /// This answers an earlier request that was acknowledged at once (a response in the background, a run of an assistant), or what is stated
+    /// here is stated again wherever it is fetched: whatever is consumed is consumed by that operation, and counts where it is stated for
+    /// the first time ([`super::DeferredAnswers`]).
     pub deferred: Option<Operation>,
     /// Events or chunks of a streamed body.
     pub stream_chunks: u64,

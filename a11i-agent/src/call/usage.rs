@@ -22,10 +22,17 @@ pub struct Usage {
     pub cache_read_by_modality: ModalityTokens,
     /// Searches the provider ran and bills per call.
     pub web_search_requests: Option<u64>,
-    pub source: UsageSource,
+    /// Where the input's and the output's count are from. Their parts are reported or absent.
+    pub input_source: UsageSource,
+    pub output_source: UsageSource,
 }
 
 impl Usage {
+    /// Something of it was counted here.
+    pub fn is_estimated(&self) -> bool {
+        [self.input_source, self.output_source].contains(&UsageSource::Estimated)
+    }
+
     /// Nothing was said about tokens.
     pub const fn is_absent(&self) -> bool {
         self.input_tokens.is_none() && self.output_tokens.is_none()
@@ -80,13 +87,13 @@ impl CacheApartUsage {
     }
 }
 
-/// `a11i.usage.source`.
+/// Who counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum UsageSource {
     /// The provider's own numbers (or none at all).
     #[default]
     Reported,
-    /// At least one of input and output was counted here.
+    /// Counted here.
     Estimated,
 }
 

@@ -6,7 +6,8 @@ use a11i_common::{
     decision::{Decision, DuplicateKey, HitKey, PathTail, server_name_hash},
     decode::SessionId,
     identity::{Pid, ProcessId, TlsSession},
-    rustls::{self, RustlsKey, RustlsKeyState},
+    probation::ProbeEvidence,
+    rustls::{self, RustlsKey, RustlsKeyState, RustlsLayout, RustlsSample, RustlsSampleKey},
     session::{GoCall, GoCallKey, Session, SessionKey},
 };
 use aya::{
@@ -79,6 +80,18 @@ unsafe impl Pod for Plain<RustlsKey> {}
 #[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
 // SAFETY: as above.
 unsafe impl Pod for Plain<RustlsKeyState> {}
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
+unsafe impl Pod for Plain<RustlsLayout> {}
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
+unsafe impl Pod for Plain<RustlsSampleKey> {}
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
+unsafe impl Pod for Plain<RustlsSample> {}
+#[expect(unsafe_code, reason = "aya asks for it: plain old data of fixed layout")]
+// SAFETY: as above.
+unsafe impl Pod for Plain<ProbeEvidence> {}
 
 impl Decided {
     /// A session that has ended meanwhile is no want of room.
@@ -307,7 +320,10 @@ mod tests {
             decision: 0,
             undecided_left: 0,
             queued: 0,
-            reserved: [0; 3],
+            reserved: 0,
+            frame_left: 0,
+            answers_left: 0,
+            reserved2: 0,
         };
         assert!(is_of(&entry, process, session));
         assert!(!is_of(&Session { generation: 4, ..entry }, process, session));

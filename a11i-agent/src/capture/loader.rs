@@ -63,7 +63,7 @@ pub enum LoadError {
 }
 
 /// Entry (and exit) programs of single probes and the operation each stands for; names of functions in `a11i-ebpf/src/tls/programs.rs`.
-pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 31] = {
+pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 35] = {
     use a11i_common::probe::Operation as O;
     [
         ("tls_write", O::Write),
@@ -86,6 +86,10 @@ pub const SINGLE_PROGRAMS: [(&str, a11i_common::probe::Operation); 31] = {
         ("go_close", O::GoClose),
         ("go_close_write", O::GoCloseWrite),
         ("go_handshake", O::GoHandshake),
+        ("go_outer_write", O::GoOuterWrite),
+        ("go_outer_handshake", O::GoOuterHandshake),
+        ("go_outer_read", O::GoOuterRead),
+        ("go_outer_close", O::GoOuterClose),
         ("gnutls_send", O::GnuTlsSend),
         ("gnutls_send2", O::GnuTlsSend2),
         ("gnutls_recv", O::GnuTlsRecv),

@@ -13,6 +13,7 @@ pub mod losses;
 pub mod missed;
 pub mod mmap_events;
 mod perf_buffer;
+pub mod probation;
 pub mod ring;
 pub mod sockets;
 pub mod switch;

@@ -112,6 +112,9 @@ impl SocketFeatures {
 pub struct SocketStanding {
     /// `kprobes` or `tracepoints`.
     pub front_end: Option<String>,
+    /// There is no front end, and parts of one are attached all the same: some traffic may be seen.
+    #[serde(default)]
+    pub is_partial: bool,
     pub reason: Option<String>,
     pub remedy: Option<String>,
 }
@@ -120,18 +123,35 @@ pub struct SocketStanding {
 const BRINGS: &str = "it brings calls without TLS (local inference servers, sidecars), the peers of TLS connections, and a warning for TLS with an LLM host of which nothing is seen";
 
 impl SocketStanding {
-    /// `problem`: why the programs could not be attached.
+    /// Where the kernel half as a whole could not be loaded: nothing is seen, of sockets neither.
+    pub fn without_kernel_half(error: &LoadError) -> Self {
+        Self { reason: Some(format!("the kernel half is not loaded: {error}")), ..Self::default() }
+    }
+
+    /// `problem`: why not all programs could be attached.
     pub fn of(asked: SocketCapture, features: &Features, problem: Option<&LoadError>) -> Self {
-        let used = chosen(asked, features.sockets, features.attach_mode());
-        let (reason, remedy) = match (used, problem) {
-            (Some(_), None) => (None, None),
-            (Some(_), Some(error)) => (Some(error.to_string()), Some("`capture.sockets: off` if it cannot be mended".to_owned())),
+        Self::of_chosen(chosen(asked, features.sockets, features.attach_mode()), problem, || why_not(asked, features.sockets))
+    }
+
+    fn of_chosen(used: Option<SocketFrontEnd>, problem: Option<&LoadError>, why_not: impl FnOnce() -> (&'static str, String)) -> Self {
+        match (used, problem) {
+            (Some(front_end), None) => Self { front_end: Some(front_end.as_str().to_owned()), ..Self::default() },
+            (Some(_), Some(error)) => Self {
+                front_end: None,
+                is_partial: true,
+                reason: Some(error.to_string()),
+                remedy: Some("`capture.sockets: off` if it cannot be mended".to_owned()),
+            },
             (None, _) => {
-                let (reason, remedy) = why_not(asked, features.sockets);
-                (Some(reason.to_owned()), Some(remedy))
+                let (reason, remedy) = why_not();
+                Self { reason: Some(reason.to_owned()), remedy: Some(remedy), ..Self::default() }
             }
-        };
-        Self { front_end: used.filter(|_| problem.is_none()).map(|front_end| front_end.as_str().to_owned()), reason, remedy }
+        }
+    }
+
+    /// How much is not seen, where there is no front end.
+    pub const fn missing(&self) -> &'static str {
+        if self.is_partial { "not all of it is seen" } else { "not seen" }
     }
 }
 
@@ -351,6 +371,20 @@ mod tests {
             let (_, remedy) = why_not(asked, SocketFeatures { kprobes: false, tracepoints: false });
             assert!(remedy.contains("6.3"), "{asked:?}: {remedy}");
         }
+    }
+
+    #[test]
+    fn nothing_is_said_to_be_seen_where_a_part_or_all_of_the_kernel_half_is_missing() {
+        let error = LoadError::Missing("socket_leave");
+        let nothing = || ("off", "on".to_owned());
+        let unloaded = SocketStanding::without_kernel_half(&error);
+        assert_eq!((unloaded.front_end.as_deref(), unloaded.missing()), (None, "not seen"));
+        let partial = SocketStanding::of_chosen(Some(SocketFrontEnd::Kprobes), Some(&error), nothing);
+        assert_eq!((partial.front_end.as_deref(), partial.missing()), (None, "not all of it is seen"));
+        assert!(partial.reason.is_some_and(|reason| reason.contains("socket_leave")));
+        let whole = SocketStanding::of_chosen(Some(SocketFrontEnd::Kprobes), None, nothing);
+        assert_eq!((whole.front_end.as_deref(), whole.is_partial), (Some("kprobes"), false));
+        assert_eq!(SocketStanding::of_chosen(None, Some(&error), nothing).missing(), "not seen");
     }
 
     #[test]

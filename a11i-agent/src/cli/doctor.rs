@@ -32,7 +32,10 @@ pub(super) fn doctor(common: &Common, args: &DoctorArgs) -> Result<ExitCode> {
     if args.json {
         let loaded = loader::load(&features, load_settings(&config, Scope::Host));
         let programs = loaded.as_ref().map(|loaded| programs(&loaded.ebpf)).unwrap_or_default();
-        let sockets = SocketStanding::of(config.capture.sockets, &features, loaded.as_ref().ok().and_then(|it| it.socket_problem.as_ref()));
+        let sockets = match &loaded {
+            Ok(loaded) => SocketStanding::of(config.capture.sockets, &features, loaded.socket_problem.as_ref()),
+            Err(error) => SocketStanding::without_kernel_half(error),
+        };
         let problem = loaded.as_ref().err().map(ToString::to_string);
         let report = serde_json::json!({"features": features, "attach_mode": features.attach_mode(), "sockets": sockets, "programs": programs, "works": loaded.is_ok(), "problem": problem});
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
@@ -56,7 +59,7 @@ fn of_sockets(sockets: &SocketStanding) -> String {
         (Some(front_end), _) => format!("seen by {front_end}, and so is who speaks TLS with whom (`capture.sockets`)"),
         (None, reason) => {
             let remedy = sockets.remedy.as_deref().map(|remedy| format!("; {remedy}")).unwrap_or_default();
-            format!("not seen: {}{remedy}", reason.as_deref().unwrap_or("nobody knows why"))
+            format!("{}: {}{remedy}", sockets.missing(), reason.as_deref().unwrap_or("nobody knows why"))
         }
     }
 }

@@ -73,7 +73,8 @@ fn table(status: &Status, coverage: &CoverageReport, with_functions: bool) -> St
         (Some(front_end), _) => format!("traffic without TLS: seen by {front_end}"),
         (None, reason) => {
             let remedy = status.sockets.remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default();
-            format!("traffic without TLS: not seen: {}{remedy}", reason.as_deref().unwrap_or("the agent does not say why"))
+            let why = reason.as_deref().unwrap_or("the agent does not say why");
+            format!("traffic without TLS: {}: {why}{remedy}", status.sockets.missing())
         }
     });
     line(format!("{:>8}  {:<24} {:<20} {:<12} {:>8} {:>10}  {}", "PID", "EXECUTABLE", "LIBRARY", "METHOD", "CALLS", "LOST BYTES", ""));
@@ -134,7 +135,9 @@ fn of_file(file: &FileReport, with_functions: bool, line: &mut impl FnMut(String
             (true, "everyone") => "attached for everyone",
             (true, _) => "attached for some processes",
         };
-        line(format!("    {} by {}, {} functions, {scope}; {}", named(plan), plan.method, plan.functions.len(), plan.seen.as_str()));
+        let probation = plan.probation.as_str().map(|state| format!("; {state}")).unwrap_or_default();
+        let (functions, seen) = (plan.functions.len(), plan.seen.as_str());
+        line(format!("    {} by {}, {functions} functions, {scope}; {seen}{probation}", named(plan), plan.method));
         if with_functions {
             for function in &plan.functions {
                 line(format!("        {:<29} {:#10x}  {}", shown(&function.name), function.offset, function.probed()));
@@ -184,7 +187,7 @@ mod tests {
     use crate::{
         capture::sockets::SocketStanding,
         discovery::inspect::FunctionReport,
-        observe::{NotCoveredReport, Seen},
+        observe::{NotCoveredReport, ProbationState, Seen},
     };
 
     fn coverage() -> CoverageReport {
@@ -195,6 +198,7 @@ mod tests {
             functions: vec![FunctionReport { name: "SSL_read".to_owned(), offset: 0x35470, is_return_probed: true, exits: 0 }],
             refused: vec!["SSL_free: why".to_owned()],
             seen: Seen::Http,
+            probation: ProbationState::NotNeeded,
         };
         let file = FileReport {
             file: 1,
@@ -223,7 +227,8 @@ mod tests {
 
     #[test]
     fn the_table_has_a_line_per_process_and_the_reasons_below() {
-        let sockets = SocketStanding { reason: Some("no kprobes".to_owned()), remedy: Some("ask for it".to_owned()), front_end: None };
+        let sockets =
+            SocketStanding { reason: Some("no kprobes".to_owned()), remedy: Some("ask for it".to_owned()), ..SocketStanding::default() };
         let status = Status { switched_off: true, sockets, lost_bytes: 44, late_attachments: 55, ..Status::default() };
         let text = table(&status, &coverage(), false);
         let lines: Vec<&str> = text.lines().collect();

@@ -1,10 +1,13 @@
 //! How much is read for whom: one container with ten thousand libraries must not keep the scanner from the others.
 //!
-//! Counted by mount namespace, in windows of a minute. What is over budget is postponed to a later host scan.
+//! Counted by mount namespace, in windows of a minute. What is over budget is postponed to a later host scan. Code has a budget of its own:
+//! it is looked at when nobody waits, and must not keep what names tell from being looked at.
 
 use std::collections::HashMap;
 
 use a11i_common::identity::BootTime;
+
+use crate::attach::Depth;
 
 /// See the module.
 #[derive(Default)]
@@ -17,6 +20,7 @@ struct Spent {
     since: BootTime,
     files: u32,
     bytes: u64,
+    code: u64,
 }
 
 impl Budgets {
@@ -39,9 +43,18 @@ impl Budgets {
         true
     }
 
-    pub(super) fn read(&mut self, namespace: u64, bytes: u64) {
+    /// The code of one more file may be looked at.
+    pub(super) fn may_search(&self, namespace: u64, now: BootTime) -> bool {
+        self.spent.get(&namespace).is_none_or(|spent| spent.code < CODE_BYTES || now.nanos_since(spent.since) >= WINDOW_NANOS)
+    }
+
+    pub(super) fn read(&mut self, namespace: u64, depth: Depth, bytes: u64) {
         if let Some(spent) = self.spent.get_mut(&namespace) {
-            spent.bytes = spent.bytes.saturating_add(bytes);
+            let read = match depth {
+                Depth::Names => &mut spent.bytes,
+                Depth::Whole => &mut spent.code,
+            };
+            *read = read.saturating_add(bytes);
         }
     }
 }
@@ -49,8 +62,10 @@ impl Budgets {
 const WINDOW_NANOS: u64 = 60 * 1_000_000_000;
 /// A desktop's programs map some two thousand files that are executable; opening and reading one takes about a tenth of a millisecond.
 const FILES: u32 = 4_096;
-/// A few seconds of reading at most. The largest programs have half a gigabyte, of which symbols are read and not the code.
+/// A few seconds of reading at most. The largest programs have half a gigabyte, of which symbols are read.
 const BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// Some ten seconds of reading. A program of half a gigabyte is read some five times; the same one is not read so often again.
+const CODE_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 /// Containers that begin within a minute.
 const MAX_NAMESPACES: usize = 16_384;
 
@@ -74,8 +89,17 @@ mod tests {
     fn bytes_count_too() {
         let mut budgets = Budgets::default();
         assert!(budgets.open(1, BootTime(0)));
-        budgets.read(1, BYTES);
+        budgets.read(1, Depth::Names, BYTES);
         assert!(!budgets.open(1, BootTime(0)));
+    }
+
+    #[test]
+    fn code_that_was_read_keeps_no_names_from_being_read() {
+        let mut budgets = Budgets::default();
+        assert!(budgets.open(1, BootTime(0)) && budgets.may_search(1, BootTime(0)));
+        budgets.read(1, Depth::Whole, CODE_BYTES);
+        assert!(budgets.open(1, BootTime(0)) && !budgets.may_search(1, BootTime(0)));
+        assert!(budgets.may_search(2, BootTime(0)) && budgets.may_search(1, BootTime(WINDOW_NANOS)));
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Files {
         }
         let depth_now = if self.too_long.contains(&id) { Depth::Names } else { depth };
         let (file, hashed) = if depth_now == Depth::Whole {
-            let hashed = self.read(file, namespace, |_, source| Hashed::of(source));
+            let hashed = self.read(file, namespace, depth, |_, source| Hashed::of(source));
             let (file, hashed) = hashed.map_err(|unanswered| self.remember_too_long(id, unanswered))?;
             let known = hashed.as_ref().and_then(|hashed| self.by_bytes.entries.get(&hashed.fingerprint));
             if let Some(known) = known.filter(|_| file.is_unchanged()).map(|known| Arc::new(known.at(id))) {
@@ -132,7 +132,7 @@ impl Files {
         };
         self.analysed = self.analysed.saturating_add(1);
         let before = hashed.clone();
-        let found = self.read(file, namespace, move |file, source| look(file, source, depth_now, before.as_ref()));
+        let found = self.read(file, namespace, depth_now, move |file, source| look(file, source, depth_now, before.as_ref()));
         let (file, Look { analysis, is_covered }) = found.map_err(|unanswered| self.remember_too_long(id, unanswered))?;
         let (file, is_stable) = self.settled(file, namespace, depth_now, hashed.as_ref(), analysis.as_ref().ok())?;
         let analysis = analysis.map(|mut analysis| {
@@ -168,7 +168,7 @@ impl Files {
             return Ok((file, false));
         }
         let (hashed, analysis) = (hashed.cloned(), analysis.cloned());
-        let (file, is_same) = self.read(file, namespace, move |file, source| match hashed {
+        let (file, is_same) = self.read(file, namespace, depth, move |file, source| match hashed {
             Some(_) => Hashed::of(source) == hashed,
             None => look(file, source, depth, None).analysis.ok() == analysis,
         })?;
@@ -192,6 +192,7 @@ impl Files {
         &mut self,
         file: OpenedFile,
         namespace: u64,
+        depth: Depth,
         job: impl FnOnce(&OpenedFile, &Metered<'_, OpenedFile>) -> T + Send + 'static,
     ) -> Result<(OpenedFile, T), Unanswered> {
         let place = Place::Device(Device::of(file.id().dev));
@@ -202,8 +203,15 @@ impl Files {
             (file, answer)
         };
         let (answer, bytes) = self.worker.run(namespace, job).map_err(|given_up| self.given_up(place, &given_up))?;
-        self.budgets.read(namespace, bytes);
+        self.budgets.read(namespace, depth, bytes);
         Ok(answer)
+    }
+
+    /// There is a budget for code left.
+    pub(super) fn may_search(&mut self, namespace: u64, now: BootTime) -> bool {
+        let may = self.budgets.may_search(namespace, now);
+        self.postponed = self.postponed.saturating_add(u64::from(!may));
+        may
     }
 
     /// Nothing that is known of this version of a file holds.

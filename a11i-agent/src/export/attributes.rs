@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     call::{
-        CaptureFacts, Completeness, Content, LlmCall, ModalityTokens, NanoUsd, Operation, OutputType, RequestFacts, SocketPeer, UsageSource,
+        CaptureFacts, Completeness, Content, LlmCall, ModalityTokens, NanoUsd, Operation, OutputType, RequestFacts, SocketPeer, Usage,
+        UsageSource,
     },
     redaction::RedactedCall,
 };
@@ -184,12 +185,23 @@ fn usage(call: &LlmCall, layer: Semconv, out: &mut Attributes) {
     }
     out.push_some(a11i::USAGE_CACHE_WRITE_1H, usage.cache_write_1h_input_tokens.map(Value::count));
     out.push_some(a11i::USAGE_WEB_SEARCH_REQUESTS, usage.web_search_requests.map(Value::count));
-    if !usage.is_absent() {
-        out.push(a11i::USAGE_SOURCE, usage_source(usage.source));
+    out.push_some(a11i::USAGE_SOURCE, usage_source(usage));
+}
+
+/// One word for both counts; one that is absent has no say.
+pub(super) fn usage_source(usage: &Usage) -> Option<&'static str> {
+    let sides = [(usage.input_tokens, usage.input_source), (usage.output_tokens, usage.output_source)];
+    match sides.map(|(count, source)| count.map(|_| source)) {
+        [None, None] => None,
+        [Some(source), None] | [None, Some(source)] => Some(count_source(source)),
+        [Some(UsageSource::Estimated), Some(UsageSource::Reported)] => Some("input_estimated"),
+        [Some(UsageSource::Reported), Some(UsageSource::Estimated)] => Some("output_estimated"),
+        [Some(both), Some(_)] => Some(count_source(both)),
     }
 }
 
-pub(super) const fn usage_source(source: UsageSource) -> &'static str {
+/// Of one count.
+pub(super) const fn count_source(source: UsageSource) -> &'static str {
     match source {
         UsageSource::Reported => "reported",
         UsageSource::Estimated => "estimated",

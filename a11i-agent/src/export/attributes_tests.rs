@@ -2,7 +2,7 @@ use a11i_common::event::cause;
 
 use super::*;
 use crate::{
-    call::{LossCauses, Message, Outcome, Part, ProviderName, ToolDefinition, Usage},
+    call::{LossCauses, Message, Outcome, Part, ProviderName, ToolDefinition, Usage, UsageSource},
     cost::PricedCall,
     export::samples,
 };
@@ -53,6 +53,31 @@ fn a_chat_has_the_attributes_of_the_default_layer() {
         "a11i.capture.complete": true,
     });
     assert_eq!(serde_json::to_value(&got).unwrap(), expected);
+}
+
+#[test]
+fn an_estimate_beside_a_reported_count_is_named() {
+    let source = |input: Option<UsageSource>, output: Option<UsageSource>| {
+        let mut priced = samples::chat();
+        let usage = &mut priced.call.usage;
+        (usage.input_tokens, usage.output_tokens) = (input.map(|_| 1), output.map(|_| 1));
+        (usage.input_source, usage.output_source) = (input.unwrap_or_default(), output.unwrap_or_default());
+        let told = serde_json::to_value(attributes(&priced, Semconv::V1_41)).unwrap();
+        told["a11i.usage.source"].as_str().map(str::to_owned)
+    };
+    let (reported, estimated) = (Some(UsageSource::Reported), Some(UsageSource::Estimated));
+    for (input, output, want) in [
+        (None, None, None),
+        (reported, reported, Some("reported")),
+        (reported, None, Some("reported")),
+        (estimated, estimated, Some("estimated")),
+        (estimated, None, Some("estimated")),
+        (None, estimated, Some("estimated")),
+        (reported, estimated, Some("output_estimated")),
+        (estimated, reported, Some("input_estimated")),
+    ] {
+        assert_eq!(source(input, output).as_deref(), want, "{input:?} {output:?}");
+    }
 }
 
 #[test]

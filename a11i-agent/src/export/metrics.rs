@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
 use a11i_common::identity::ProcessId;
 
 use super::{
-    attributes::{duplicate, identity, is_openai, response_openai, usage_source},
+    attributes::{count_source, duplicate, identity, is_openai, response_openai, usage_source},
     histogram::{Histogram, MCP_SECONDS, SECONDS, SERVER_FIRST_TOKEN, SERVER_PER_TOKEN, TOKENS},
     mcp,
     resource::ResourceBuilder,
@@ -13,7 +13,7 @@ use super::{
     value::{Attributes, Value, cut},
 };
 use crate::{
-    call::{LlmCall, McpMessage, McpSession, ModalityTokens, Operation, Role, Usage},
+    call::{LlmCall, McpMessage, McpSession, ModalityTokens, Operation, Role, Usage, UsageSource},
     owner::Owner,
     redaction::{RedactedCall, RedactedMcp},
 };
@@ -342,7 +342,7 @@ fn measure(redacted: &RedactedCall, layer: Semconv) -> Measured {
         let mut attributes = short_identity(call, layer);
         duplicate(call, &mut attributes);
         attributes.push(a11i::COST_SOURCE, cost.source.as_str());
-        attributes.push_some(a11i::USAGE_SOURCE, (!call.usage.is_absent()).then(|| usage_source(call.usage.source)));
+        attributes.push_some(a11i::USAGE_SOURCE, usage_source(&call.usage));
         out.push((Metric::CostUsd, attributes, Measurement::NanoUsd(cost.total.0)));
     }
     out
@@ -377,11 +377,12 @@ fn client(call: &LlmCall, base: &Attributes, failed: Attributes, layer: Semconv,
     if let Some(first) = first_chunk(call).filter(|_| layer == Semconv::V1_41) {
         out.push((Metric::OperationTimeToFirstChunk, base.clone(), first));
     }
-    for (kind, count) in [("input", call.usage.input_tokens), ("output", call.usage.output_tokens)] {
+    let usage = &call.usage;
+    for (kind, count, source) in [("input", usage.input_tokens, usage.input_source), ("output", usage.output_tokens, usage.output_source)] {
         if let Some(count) = count {
             let mut attributes = base.clone();
             attributes.push(gen_ai::TOKEN_TYPE, kind);
-            attributes.push(a11i::USAGE_SOURCE, usage_source(call.usage.source));
+            attributes.push(a11i::USAGE_SOURCE, count_source(source));
             out.push((Metric::TokenUsage, attributes, Measurement::Count(count)));
         }
     }
@@ -393,21 +394,24 @@ fn inference(call: &LlmCall, base: &Attributes, failed: Attributes, out: &mut Me
         out.push((Metric::InferenceTimeToFirstChunk, base.clone(), first));
     }
     let usage: &Usage = &call.usage;
-    if usage.is_absent() {
-        return;
-    }
-    let mut base = base.clone();
-    base.push(a11i::USAGE_SOURCE, usage_source(usage.source));
+    let sourced = |source: UsageSource| {
+        let mut base = base.clone();
+        base.push(a11i::USAGE_SOURCE, count_source(source));
+        base
+    };
     let none = ModalityTokens::default();
+    // Parts are reported, or absent.
+    let reported = UsageSource::Reported;
     let counters = [
-        (Metric::InferenceInputTokens, usage.input_tokens, usage.input_by_modality),
-        (Metric::InferenceOutputTokens, usage.output_tokens, usage.output_by_modality),
-        (Metric::InferenceCacheReadTokens, usage.cache_read_input_tokens, usage.cache_read_by_modality),
-        (Metric::InferenceCacheWriteTokens, usage.cache_write_input_tokens, none),
-        (Metric::InferenceReasoningTokens, usage.reasoning_output_tokens, none),
+        (Metric::InferenceInputTokens, usage.input_tokens, usage.input_by_modality, usage.input_source),
+        (Metric::InferenceOutputTokens, usage.output_tokens, usage.output_by_modality, usage.output_source),
+        (Metric::InferenceCacheReadTokens, usage.cache_read_input_tokens, usage.cache_read_by_modality, reported),
+        (Metric::InferenceCacheWriteTokens, usage.cache_write_input_tokens, none, reported),
+        (Metric::InferenceReasoningTokens, usage.reasoning_output_tokens, none, reported),
     ];
-    for (metric, total, split) in counters {
+    for (metric, total, split, source) in counters {
         let Some(total) = total else { continue };
+        let base = sourced(source);
         let mut rest = total;
         for (modality, count) in [("text", split.text), ("image", split.image), ("audio", split.audio)] {
             // A split that exceeds its total is cut: the total is what is billed.
@@ -420,11 +424,12 @@ fn inference(call: &LlmCall, base: &Attributes, failed: Attributes, out: &mut Me
             out.push((metric, with_modality(&base, "unknown"), Measurement::Count(rest)));
         }
     }
-    for (metric, total) in
-        [(Metric::InferenceOperationInputTokens, usage.input_tokens), (Metric::InferenceOperationOutputTokens, usage.output_tokens)]
-    {
+    for (metric, total, source) in [
+        (Metric::InferenceOperationInputTokens, usage.input_tokens, usage.input_source),
+        (Metric::InferenceOperationOutputTokens, usage.output_tokens, usage.output_source),
+    ] {
         if let Some(total) = total {
-            out.push((metric, base.clone(), Measurement::Count(total)));
+            out.push((metric, sourced(source), Measurement::Count(total)));
         }
     }
 }

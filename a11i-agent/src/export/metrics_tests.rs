@@ -83,12 +83,36 @@ fn estimates_and_failures_have_series_of_their_own() {
     let mut metrics = metrics(Semconv::V1_41);
     record(&mut metrics, &samples::chat());
     let mut priced = samples::chat();
-    priced.call.usage.source = UsageSource::Estimated;
+    (priced.call.usage.input_source, priced.call.usage.output_source) = (UsageSource::Estimated, UsageSource::Estimated);
     priced.call.outcome = Outcome { error_type: Some("cancelled".to_owned()), error_message: None };
     record(&mut metrics, &priced);
     let collected = metrics.collect(1);
     assert_eq!(collected[0].series[&Metric::TokenUsage].len(), 4);
     assert_eq!(collected[0].series[&Metric::OperationDuration].len(), 2);
+}
+
+#[test]
+fn a_reported_count_beside_an_estimate_stays_reported() {
+    for (layer, input, output) in [
+        (Semconv::V1_41, Metric::TokenUsage, Metric::TokenUsage),
+        (Semconv::Latest, Metric::InferenceOperationInputTokens, Metric::InferenceOperationOutputTokens),
+    ] {
+        let mut priced = samples::chat();
+        priced.call.usage.output_source = UsageSource::Estimated;
+        let mut metrics = metrics(layer);
+        record(&mut metrics, &priced);
+        let collected = metrics.collect(1);
+        let sources: std::collections::BTreeSet<_> = [input, output]
+            .iter()
+            .flat_map(|metric| collected[0].series[metric].keys())
+            .map(|a| {
+                let text = |name| a.get(name).and_then(Value::as_str).map(str::to_owned);
+                (text("gen_ai.token.type"), text("a11i.usage.source").unwrap())
+            })
+            .collect();
+        let kind = |kind: &str| (layer == Semconv::V1_41).then(|| kind.to_owned());
+        assert_eq!(sources, [(kind("input"), "reported".to_owned()), (kind("output"), "estimated".to_owned())].into());
+    }
 }
 
 #[test]

@@ -147,18 +147,21 @@ fn model(call: &LlmCall) -> String {
     format!("{}/{}", escape(call.provider.as_str(), TEXT), escape(model, TEXT))
 }
 
-/// `100→20 (64 cached)`; an unknown side is `?`, and a call that reports none has an empty column.
+/// `100→~20 (64 cached)`: the output is an estimate; an unknown side is `?`, and a call that reports none has an empty column.
 fn tokens(call: &LlmCall) -> String {
     let usage = &call.usage;
     if usage.is_absent() {
         return String::new();
     }
-    let side = |count: Option<u64>| count.map_or_else(|| "?".to_owned(), |n| n.to_string());
-    let mark = if usage.source == UsageSource::Estimated { "~" } else { "" };
+    let side = |count: Option<u64>, source| {
+        let mark = if source == UsageSource::Estimated { "~" } else { "" };
+        count.map_or_else(|| "?".to_owned(), |n| format!("{mark}{n}"))
+    };
+    let input = side(usage.input_tokens, usage.input_source);
     let mut out = match usage.output_tokens {
         // Embeddings have no output.
-        None if call.operation == crate::call::Operation::Embeddings => format!("{mark}{}", side(usage.input_tokens)),
-        output => format!("{mark}{}→{}", side(usage.input_tokens), side(output)),
+        None if call.operation == crate::call::Operation::Embeddings => input,
+        output => format!("{input}→{}", side(output, usage.output_source)),
     };
     if let Some(cached) = usage.cache_read_input_tokens.filter(|n| *n > 0) {
         out.extend([" (", &cached.to_string(), " cached)"]);
@@ -227,12 +230,14 @@ mod tests {
     #[test]
     fn estimates_losses_and_errors_are_marked() {
         let mut priced = samples::chat();
-        priced.call.usage.source = UsageSource::Estimated;
+        priced.call.usage.input_source = UsageSource::Estimated;
+        assert!(line(&priced).contains("~100→20 "));
+        priced.call.usage.output_source = UsageSource::Estimated;
         priced.call.completeness = Completeness::JoinedLate;
         priced.call.outcome.error_type = Some("rate_limit_exceeded".to_owned());
         priced.call.response.status = Some(429);
         let text = line(&priced);
-        assert!(text.contains("~100→20"), "{text}");
+        assert!(text.contains("~100→~20 "), "{text}");
         assert!(text.ends_with("rate_limit_exceeded  429  !"), "{text}");
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use a11i_common::identity::{BootTime, Direction};
 
 use super::{
-    ConnectionNotice, HttpEvent,
+    ConnectionNotice, HttpEvent, Interest,
     content_coding::DecodeLimits,
     context::Context,
     credential::Fingerprinter,
@@ -24,7 +24,7 @@ use crate::{
 pub struct HttpSettings {
     /// Replaces credentials.
     pub fingerprinter: Fingerprinter,
-    /// Caps of content decoding, per message.
+    /// Caps of content decoding.
     pub decode: DecodeLimits,
 }
 
@@ -34,6 +34,9 @@ impl HttpSettings {
         Self { fingerprinter: Fingerprinter::new(fingerprint_key), decode: DecodeLimits::default() }
     }
 }
+
+/// Takes events, and says of each whether more of its exchange is wanted.
+pub type EventSink<'a> = &'a mut dyn FnMut(HttpEvent<'_>) -> Interest;
 
 /// Parses one connection. Pure: the sink is called before the method returns.
 #[derive(Debug)]
@@ -45,6 +48,8 @@ pub struct Connection {
     taken: usize,
     /// It was found to be HTTP in the middle of a message, or of an exchange.
     joined_late: bool,
+    /// Bytes that the decoders of its messages hold, where they come side by side.
+    decoders: usize,
 }
 
 #[derive(Debug)]
@@ -59,10 +64,18 @@ enum State {
 
 impl Connection {
     pub fn new(settings: Arc<HttpSettings>) -> Self {
-        Self { settings, state: State::Detecting(Box::default()), notices: Vec::new(), taken: 0, joined_late: false }
+        Self { settings, state: State::Detecting(Box::default()), notices: Vec::new(), taken: 0, joined_late: false, decoders: 0 }
     }
 
+    /// As [`Self::push_to`], for who wants all of it.
     pub fn push(&mut self, segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
+        self.push_to(segment, &mut |event| {
+            sink(event);
+            Interest::Wanted
+        });
+    }
+
+    pub fn push_to(&mut self, segment: Segment<'_>, sink: EventSink<'_>) {
         match &mut self.state {
             State::Ignored => {}
             State::Http1(_) | State::Http2(_) | State::WebSocket(_) => self.push_on(segment, sink),
@@ -84,7 +97,11 @@ impl Connection {
     /// The session is over: what is open ends as cut.
     pub fn close(&mut self, time: BootTime, sink: &mut dyn FnMut(HttpEvent<'_>)) {
         let mut found = Vec::new();
-        let mut context = Context { settings: &self.settings, notices: &mut found, sink };
+        let mut told = |event: HttpEvent<'_>| {
+            sink(event);
+            Interest::Wanted
+        };
+        let mut context = Context { settings: &self.settings, notices: &mut found, sink: &mut told, decoders: &mut self.decoders };
         match &mut self.state {
             State::Http1(h1) => h1.close(time, &mut context),
             State::Http2(h2) => h2.close(time, &mut context),
@@ -117,6 +134,11 @@ impl Connection {
         matches!(self.state, State::WebSocket(_))
     }
 
+    /// Bytes that the decoders of its messages hold, where messages come side by side (HTTP/2).
+    pub const fn decoders_hold(&self) -> usize {
+        self.decoders
+    }
+
     /// Nobody wants the rest of it.
     pub fn ignore(&mut self) {
         self.state = State::Ignored;
@@ -137,7 +159,7 @@ impl Connection {
         self.joined_late
     }
 
-    fn begin_http1(&mut self, client: Direction, prefixes: [Prefix; 2], segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
+    fn begin_http1(&mut self, client: Direction, prefixes: [Prefix; 2], segment: Segment<'_>, sink: EventSink<'_>) {
         let [write, read] = prefixes;
         // A direction that was only seen to answer began before: its requests are waited for as after a gap.
         let late = [write.joined_late, read.joined_late];
@@ -147,7 +169,7 @@ impl Connection {
         self.push_held([write, read], segment, sink);
     }
 
-    fn begin_http2(&mut self, client: Option<Direction>, prefixes: [Prefix; 2], segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
+    fn begin_http2(&mut self, client: Option<Direction>, prefixes: [Prefix; 2], segment: Segment<'_>, sink: EventSink<'_>) {
         let [write, read] = prefixes;
         let missing = [write.missing, read.missing];
         self.joined_late = client.is_none() && missing.iter().all(|missing| missing.is_whole());
@@ -163,7 +185,7 @@ impl Connection {
     }
 
     /// What was held of the directions while they were undecided, and then the segment, whose own part of it is not given twice.
-    fn push_held(&mut self, [write, read]: [Prefix; 2], segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
+    fn push_held(&mut self, [write, read]: [Prefix; 2], segment: Segment<'_>, sink: EventSink<'_>) {
         for (direction, prefix) in [(Direction::Write, write), (Direction::Read, read)] {
             let held = if direction == segment.direction { prefix.before } else { prefix.bytes.len() };
             if let Some(bytes @ [_, ..]) = prefix.bytes.get(..held)
@@ -175,9 +197,9 @@ impl Connection {
         self.push_on(segment, sink);
     }
 
-    fn push_on(&mut self, segment: Segment<'_>, sink: &mut dyn FnMut(HttpEvent<'_>)) {
+    fn push_on(&mut self, segment: Segment<'_>, sink: EventSink<'_>) {
         let mut found = Vec::new();
-        let mut context = Context { settings: &self.settings, notices: &mut found, sink };
+        let mut context = Context { settings: &self.settings, notices: &mut found, sink, decoders: &mut self.decoders };
         match &mut self.state {
             State::Http1(h1) => {
                 h1.push(segment, &mut context);
@@ -192,7 +214,8 @@ impl Connection {
                 } else if let Some(upgraded) = h1.take_upgraded() {
                     let mut h2 = H2::upgraded(upgraded.client, upgraded.exchange, upgraded.next_id);
                     if let rest @ [_, ..] = upgraded.rest.as_slice() {
-                        h2.push(Segment { body: SegmentBody::Bytes(rest), ..segment }, &mut context);
+                        let rest = Segment { direction: upgraded.client.opposite(), time: segment.time, body: SegmentBody::Bytes(rest) };
+                        h2.push(rest, &mut context);
                     }
                     self.state = State::Http2(Box::new(h2));
                 } else if is_over {

@@ -9,8 +9,8 @@ use super::{
 /// Flag and length.
 const PREFIX_BYTES: usize = 5;
 /// The message is as it is; it is compressed by the coding of `grpc-encoding`; it is gRPC-Web's trailer.
-const PLAIN: u8 = 0;
-const COMPRESSED: u8 = 1;
+pub const PLAIN: u8 = 0;
+pub const COMPRESSED: u8 = 1;
 const WEB_TRAILER: u8 = 0x80;
 
 /// Buffers larger than this are given back after the message that needed them, so that idle streams stay small.
@@ -19,12 +19,24 @@ const KEPT_BUFFER_BYTES: usize = 8 * 1024;
 /// Text compresses 5 to 50 times, deflate's best is 1032.
 const INFLATION_RATIO: u64 = 500;
 
+/// A piece of a message, where one begins or goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GrpcPiece<'a> {
+    Begin {
+        flag: u8,
+        length: usize,
+    },
+    /// As it came, compressed or not.
+    Bytes {
+        bytes: &'a [u8],
+        is_last: bool,
+    },
+}
+
+/// Tells messages apart and keeps nothing of them.
 #[derive(Debug, Default)]
-pub struct GrpcParser {
+pub struct GrpcFrames {
     state: State,
-    /// Bytes of the message under way.
-    message: Vec<u8>,
-    dropped: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,11 +46,6 @@ enum State {
         have: usize,
     },
     Message {
-        flag: u8,
-        left: usize,
-    },
-    /// A message that is not kept: too long, or no message.
-    Skip {
         left: usize,
     },
     /// Nobody knows where the next message begins: nothing marks it.
@@ -51,14 +58,8 @@ impl Default for State {
     }
 }
 
-impl GrpcParser {
-    /// Messages that were dropped: longer than [`EVENT_BYTES`], or compressed by what is not known here.
-    pub const fn dropped_messages(&self) -> u64 {
-        self.dropped
-    }
-
-    pub fn push(&mut self, input: &[u8], mut sink: impl FnMut(&[u8])) {
-        let mut rest = input;
+impl GrpcFrames {
+    pub fn push<'a>(&mut self, mut rest: &'a [u8], mut sink: impl FnMut(GrpcPiece<'a>)) {
         loop {
             match self.state {
                 State::Lost => return,
@@ -67,72 +68,101 @@ impl GrpcParser {
                     *place = *byte;
                     rest = tail;
                     let have = have.saturating_add(1);
-                    self.state = if have == PREFIX_BYTES { self.begin(bytes) } else { State::Prefix { bytes, have } };
-                    self.give_if_empty(&mut sink);
+                    self.state = if have == PREFIX_BYTES { begin(bytes, &mut sink) } else { State::Prefix { bytes, have } };
                 }
-                State::Skip { left } => {
-                    let (skipped, tail) = rest.split_at_checked(left).unwrap_or((rest, &[]));
-                    rest = tail;
-                    let left = left.saturating_sub(skipped.len());
-                    self.state = if left == 0 { State::default() } else { State::Skip { left } };
+                State::Message { left } => {
                     if rest.is_empty() {
                         return;
                     }
-                }
-                State::Message { flag, left } => {
-                    if rest.is_empty() {
-                        return;
-                    }
-                    let (part, tail) = rest.split_at_checked(left).unwrap_or((rest, &[]));
+                    let (bytes, tail) = rest.split_at_checked(left).unwrap_or((rest, &[]));
                     rest = tail;
-                    let left = left.saturating_sub(part.len());
-                    if left > 0 {
-                        self.message.extend_from_slice(part);
-                        self.state = State::Message { flag, left };
-                        return;
-                    }
-                    self.state = State::default();
-                    if self.message.is_empty() {
-                        self.give(flag, part, &mut sink);
-                    } else {
-                        self.message.extend_from_slice(part);
-                        let mut message = std::mem::take(&mut self.message);
-                        self.give(flag, &message, &mut sink);
-                        message.clear();
-                        message.shrink_to(KEPT_BUFFER_BYTES);
-                        self.message = message;
-                    }
+                    let left = left.saturating_sub(bytes.len());
+                    self.state = if left == 0 { State::default() } else { State::Message { left } };
+                    sink(GrpcPiece::Bytes { bytes, is_last: left == 0 });
                 }
             }
         }
     }
 
     /// Bytes are missing here: what follows cannot be told apart.
-    pub fn reset_after_gap(&mut self) {
-        self.message = Vec::new();
+    pub const fn reset_after_gap(&mut self) {
         self.state = State::Lost;
     }
+}
 
-    fn begin(&mut self, prefix: [u8; PREFIX_BYTES]) -> State {
-        let [flag, length @ ..] = prefix;
-        let left = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-        match flag {
-            PLAIN | COMPRESSED if left <= EVENT_BYTES => State::Message { flag, left },
-            PLAIN | COMPRESSED => {
-                self.dropped = self.dropped.saturating_add(1);
-                State::Skip { left }
-            }
-            WEB_TRAILER if left > 0 => State::Skip { left },
-            WEB_TRAILER => State::default(),
-            _ => State::Lost,
-        }
+fn begin<'a>(prefix: [u8; PREFIX_BYTES], sink: &mut impl FnMut(GrpcPiece<'a>)) -> State {
+    let [flag, length @ ..] = prefix;
+    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    sink(GrpcPiece::Begin { flag, length });
+    if !matches!(flag, PLAIN | COMPRESSED | WEB_TRAILER) {
+        return State::Lost;
+    }
+    if length == 0 {
+        sink(GrpcPiece::Bytes { bytes: &[], is_last: true });
+        return State::default();
+    }
+    State::Message { left: length }
+}
+
+/// Gives messages as a whole, decompressed.
+#[derive(Debug, Default)]
+pub struct GrpcParser {
+    frames: GrpcFrames,
+    message: Message,
+}
+
+/// The message under way.
+#[derive(Debug, Default)]
+struct Message {
+    /// What it came with; `None`: it is not kept, being too long, or no message.
+    flag: Option<u8>,
+    bytes: Vec<u8>,
+    dropped: u64,
+}
+
+impl GrpcParser {
+    /// Messages that were dropped: longer than [`EVENT_BYTES`], or compressed by what is not known here.
+    pub const fn dropped_messages(&self) -> u64 {
+        self.message.dropped
     }
 
-    fn give_if_empty(&mut self, sink: &mut impl FnMut(&[u8])) {
-        if let State::Message { flag, left: 0 } = self.state {
-            self.state = State::default();
-            self.give(flag, &[], sink);
+    pub fn push(&mut self, input: &[u8], mut sink: impl FnMut(&[u8])) {
+        let Self { frames, message } = self;
+        frames.push(input, |piece| match piece {
+            GrpcPiece::Begin { flag, length } => message.begin(flag, length),
+            GrpcPiece::Bytes { bytes, is_last } => message.push(bytes, is_last, &mut sink),
+        });
+    }
+
+    /// Bytes are missing here: what follows cannot be told apart.
+    pub fn reset_after_gap(&mut self) {
+        self.message.bytes = Vec::new();
+        self.frames.reset_after_gap();
+    }
+}
+
+impl Message {
+    fn begin(&mut self, flag: u8, length: usize) {
+        let is_message = matches!(flag, PLAIN | COMPRESSED);
+        let fits = length <= EVENT_BYTES;
+        self.flag = (is_message && fits).then_some(flag);
+        self.dropped = self.dropped.saturating_add(u64::from(is_message && !fits));
+    }
+
+    fn push(&mut self, bytes: &[u8], is_last: bool, sink: &mut impl FnMut(&[u8])) {
+        let Some(flag) = self.flag else { return };
+        if !is_last {
+            return self.bytes.extend_from_slice(bytes);
         }
+        if self.bytes.is_empty() {
+            return self.give(flag, bytes, sink);
+        }
+        let mut message = std::mem::take(&mut self.bytes);
+        message.extend_from_slice(bytes);
+        self.give(flag, &message, sink);
+        message.clear();
+        message.shrink_to(KEPT_BUFFER_BYTES);
+        self.bytes = message;
     }
 
     fn give(&mut self, flag: u8, message: &[u8], sink: &mut impl FnMut(&[u8])) {
@@ -153,7 +183,7 @@ fn inflated(message: &[u8]) -> Option<Vec<u8>> {
         [0x78, ..] => "deflate",
         _ => return None,
     };
-    let limits = DecodeLimits { bytes: u64::try_from(EVENT_BYTES).unwrap_or(u64::MAX), ratio: INFLATION_RATIO };
+    let limits = DecodeLimits { bytes: u64::try_from(EVENT_BYTES).unwrap_or(u64::MAX), ratio: INFLATION_RATIO, ..DecodeLimits::default() };
     let mut decoder = ContentDecoder::new(coding, limits).ok().flatten()?;
     let mut plain = Vec::new();
     decoder.decode(message, &mut |bytes| plain.extend_from_slice(bytes)).ok()?;

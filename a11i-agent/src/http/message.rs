@@ -23,6 +23,8 @@ enum Content {
     /// A loss in a coded body: the rest cannot be decoded.
     Broken,
     Failed(MalformedReason),
+    /// Nobody wants it.
+    Declined,
 }
 
 impl Message {
@@ -41,17 +43,32 @@ impl Message {
     }
 
     pub(super) fn body(&mut self, bytes: &[u8], deliver: &mut dyn FnMut(&[u8])) {
+        self.body_within(bytes, usize::MAX, deliver);
+    }
+
+    /// `memory`: what its decoder may hold, where others have to be thought of.
+    pub(super) fn body_within(&mut self, bytes: &[u8], memory: usize, deliver: &mut dyn FnMut(&[u8])) {
         self.has_body |= !bytes.is_empty();
         match &mut self.content {
             Content::Identity if bytes.is_empty() => {}
             Content::Identity => deliver(bytes),
             Content::Coded(decoder) => {
-                if let Err(error) = decoder.decode(bytes, deliver) {
+                if let Err(error) = decoder.decode_within(bytes, memory, deliver) {
                     self.content = Content::Failed(reason(error));
                 }
             }
-            Content::Broken | Content::Failed(_) => {}
+            Content::Broken | Content::Failed(_) | Content::Declined => {}
         }
+    }
+
+    /// Bytes that its decoder holds.
+    pub(super) fn held(&self) -> usize {
+        if let Content::Coded(decoder) = &self.content { decoder.held() } else { 0 }
+    }
+
+    /// Nobody wants its body: nothing more of it is decoded.
+    pub(super) fn decline(&mut self) {
+        self.content = Content::Declined;
     }
 
     pub(super) fn gap(&mut self, missing: Completeness) {

@@ -24,7 +24,7 @@ pub mod ndjson;
 pub mod sse;
 mod websocket;
 
-pub use connection::{Connection, HttpSettings};
+pub use connection::{Connection, EventSink, HttpSettings};
 pub use credential::Fingerprinter;
 pub use detect::begins_request;
 
@@ -49,6 +49,15 @@ pub struct HttpEvent<'a> {
     pub kind: HttpEventKind<'a>,
 }
 
+/// What the taker of an event says of its exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interest {
+    /// Whatever comes of it is wanted.
+    Wanted,
+    /// Its bodies are not, and will not be: where messages come side by side they are neither decoded nor given. Heads and ends are.
+    Declined,
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub enum HttpEventKind<'a> {
     Request(Box<RequestHead>),
@@ -59,6 +68,8 @@ pub enum HttpEventKind<'a> {
     Response(Box<ResponseHead>),
     /// Content-decoded. An empty piece says that bytes are missing here; no other piece is empty.
     ResponseBody(&'a [u8]),
+    /// Fields behind the response's body, told of HTTP/2 alone.
+    ResponseTrailers(Box<Headers>),
     /// Of a WebSocket, behind the response that accepted it: a message of either side.
     Message(SocketMessage<'a>),
     /// Of a WebSocket: bytes are missing here, which may have been any number of messages.
@@ -129,7 +140,7 @@ pub enum MalformedReason {
     ChunkSize,
     /// The body does not decode by its `content-encoding`.
     ContentCoding,
-    /// Decoded to more than the cap.
+    /// Decoded to more than the cap, or only with more memory than decoders may hold.
     ContentTooLarge,
     /// A response that no request asked for.
     UnexpectedResponse,

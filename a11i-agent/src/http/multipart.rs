@@ -187,13 +187,14 @@ impl MultipartParser {
         if bytes.len() < 2 {
             return None;
         }
-        let Some(end) = find(bytes, b"\r\n\r\n") else {
-            if bytes.len() > HEAD_BYTES {
-                self.truncated = true;
-                self.state = State::Between;
-                return Some(bytes.len().saturating_sub(self.delimiter.len()));
-            }
-            return None;
+        let line_ends = b"\r\n\r\n";
+        let largest = bytes.get(..HEAD_BYTES.saturating_add(line_ends.len()));
+        let Some(end) = find(largest.unwrap_or(bytes), line_ends) else {
+            // The delimiter that ends this part may begin in what was looked at last.
+            largest?;
+            self.truncated = true;
+            self.state = State::Between;
+            return HEAD_BYTES.checked_sub(self.delimiter.len());
         };
         let head = bytes.get(..end).unwrap_or_default();
         self.parts = self.parts.saturating_add(1);
@@ -415,6 +416,21 @@ mod tests {
             endless.push(&[b'h'; 1024]);
         }
         assert!(endless.is_truncated() && endless.pending.len() <= HEAD_BYTES);
+    }
+
+    #[test]
+    fn a_head_without_end_costs_its_part_and_no_other_however_it_is_cut() {
+        let long = "x".repeat(HEAD_BYTES);
+        let form = format!(
+            "--b0\r\nContent-Disposition: form-data; name=\"a\"; x={long}\r\n\r\nlost\r\n\
+             --b0\r\nContent-Disposition: form-data; name=\"b\"\r\n\r\nkept\r\n--b0--"
+        );
+        for size in [form.len(), 4096, 1000, 7] {
+            let mut parser = parser();
+            form.as_bytes().chunks(size).for_each(|piece| parser.push(piece));
+            assert!(parser.is_truncated() && parser.is_done());
+            assert_eq!(json(parser), serde_json::json!({"b": "kept"}), "in pieces of {size}");
+        }
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub struct Reference {
     pub to: Register,
 }
 
-/// Where code loads the address of one of `targets` (ascending): `lea` and `mov r32, imm32` on x86-64, `adr` and `adrp` with `add` on
-/// arm64. Ascending; at most [`MAX_REFERENCES`].
+/// Where code loads the address of one of `targets` (ascending): `lea` and `mov r32, imm32` on x86-64, `adr` and `adrp` with one `add` or
+/// several on arm64. Ascending; at most [`MAX_REFERENCES`].
 pub fn references(image: &Image<'_>, targets: &[u64]) -> Vec<Reference> {
     let mut found = Vec::new();
     if targets.is_empty() {
@@ -150,10 +150,10 @@ fn third_bytes(targets: &[u64]) -> Vec<u8> {
 }
 
 fn aarch64(image: &Image<'_>, segment: &Segment, targets: &[u64], found: &mut Vec<Reference>) {
-    let pages: Vec<u64> = {
-        let mut pages: Vec<u64> = targets.iter().map(|target| target & !0xfff).collect();
-        pages.dedup();
-        pages
+    // Whether it may be the beginning of a target's address: of its page, or of the page of what it is told from.
+    let is_near = |page: u64| {
+        let (from, to) = (page.saturating_sub(PAGE), page.saturating_add(2 * PAGE));
+        targets.get(targets.partition_point(|target| *target < from)).is_some_and(|target| *target < to)
     };
     image.windows(segment, REACH, |base, bytes| {
         for (at, word) in arm64::words(base, bytes) {
@@ -167,20 +167,29 @@ fn aarch64(image: &Image<'_>, segment: &Segment, targets: &[u64], found: &mut Ve
                 }
                 continue;
             }
-            if pages.binary_search(&value).is_err() {
+            if !is_near(value) {
                 continue;
             }
             let into = usize::try_from(at.wrapping_sub(base)).unwrap_or(usize::MAX);
             let after = bytes.get(into.saturating_add(4)..).unwrap_or_default();
             let after = after.get(..after.len().min(usize::try_from(REACH).unwrap_or(0))).unwrap_or_default();
+            // What is told from the page: addresses, and those that a compiler tells from the address of something beside (an anchor).
+            let mut held = vec![(to, value)];
             for next in Instructions::new(Machine::Aarch64, at.wrapping_add(4), after) {
-                if let Kind::Add { to: sum, from, value: low } = next.kind
-                    && from == to
-                    && let Some(target) = value.checked_add_signed(low).filter(|target| targets.binary_search(target).is_ok())
-                {
-                    found.push(Reference { at: next.address, target, to: sum });
+                let sum = if let Kind::Add { to, from, value: more } = next.kind {
+                    let from = held.iter().find(|(register, _)| *register == from);
+                    from.and_then(|(_, value)| Some((to, value.checked_add_signed(more)?)))
+                } else {
+                    None
+                };
+                held.retain(|(register, _)| !next.writes(*register));
+                if let Some((to, target)) = sum {
+                    if targets.binary_search(&target).is_ok() {
+                        found.push(Reference { at: next.address, target, to });
+                    }
+                    held.push((to, target));
                 }
-                if next.writes(to) || next.ends_flow() {
+                if held.is_empty() || next.ends_flow() {
                     break;
                 }
             }
@@ -193,6 +202,8 @@ const CALL: u8 = 0xe8;
 const LEA: u8 = 0x8d;
 /// The longest of the patterns.
 const OVERLAP: u64 = 8;
+/// What `adrp` tells the address of.
+const PAGE: u64 = 4096;
 /// Bytes after `adrp` in which its `add` is looked for: compilers share a page among the accesses of a block.
 const REACH: u64 = 256;
 /// Targets that are mentioned more often are no anchors.

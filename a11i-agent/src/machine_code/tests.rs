@@ -256,14 +256,14 @@ fn references_and_calls_of_arm64_are_found() {
         0xd503_201f, // nop
         0x9100_4420, // 1008: add x0, x1, #17
         0x9100_2021, // 100c: add x1, x1, #8
-        0x9100_4420, // 1010: add x0, x1, #17: x1 is another by now
+        0x9100_4420, // 1010: add x0, x1, #17: x1 is another by now, told from the first
         0x1000_7f62, // 1014: adr x2, 0x2000
         0x9400_03fa, // 1018: bl 0x2000
     ]);
     let file = elf(Machine::Aarch64, true, &[Part { vaddr: 0x1000, flags: CODE, bytes: &code }]);
     let elf = Elf::parse(&file).unwrap();
     let image = Image::of(&elf);
-    let wanted = [reference(0x1008, 0x2011, 0), reference(0x100c, 0x2008, 1), reference(0x1014, 0x2000, 2)];
+    let wanted = [reference(0x1008, 0x2011, 0), reference(0x100c, 0x2008, 1), reference(0x1010, 0x2019, 0), reference(0x1014, 0x2000, 2)];
     assert_eq!(references(&image, &[0x2000, 0x2008, 0x2011, 0x2019]), wanted);
     assert_eq!(calls_to(&image, &[0x2000]), [(0x1018, 0x2000)]);
 }

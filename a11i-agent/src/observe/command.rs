@@ -78,6 +78,35 @@ pub struct PlanReport {
     /// Functions that are there and not probed, each with the reason.
     pub refused: Vec<String>,
     pub seen: Seen,
+    #[serde(default)]
+    pub probation: ProbationState,
+}
+
+/// Functions that were found without names are on probation until live calls prove them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbationState {
+    /// They have names.
+    #[default]
+    NotNeeded,
+    /// Nothing has proven them yet, nor shown that they are something else.
+    OnProbation,
+    /// Live calls were what calls of these functions are.
+    Proven,
+    /// No live call was: the probes are gone and do not come back to this code.
+    Disproven,
+}
+
+impl ProbationState {
+    /// In words; None where there is nothing to say.
+    pub const fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::NotNeeded => None,
+            Self::OnProbation => Some("on probation"),
+            Self::Proven => Some("proven by live calls"),
+            Self::Disproven => Some("disproven by live calls, detached"),
+        }
+    }
 }
 
 /// What live traffic says of the functions that were found.

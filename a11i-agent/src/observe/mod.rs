@@ -21,7 +21,7 @@ mod unseen;
 
 pub use admin::{AdminLink, ReadConfig};
 pub use brake::Brake;
-pub use command::{CoverageReport, FileReport, NotCoveredReport, PlanReport, ProcessReport, Progress, Seen};
+pub use command::{CoverageReport, FileReport, NotCoveredReport, PlanReport, ProbationState, ProcessReport, Progress, Seen};
 pub use event_loop::{Observer, Prepared};
 pub use outlet::Summary;
 pub use setup::{Scope, StartError, load_settings, pipeline_settings};

@@ -2,7 +2,7 @@
 
 use super::{printer::Printer, tally::ProcessTally};
 use crate::{
-    call::{McpSession, UsageSource},
+    call::McpSession,
     clock::Clock,
     config::Output as OutputFormat,
     export::{
@@ -52,7 +52,7 @@ impl Outlet {
             instruments.incomplete_calls.add(1);
             self.summary.incomplete = self.summary.incomplete.saturating_add(1);
         }
-        if call.usage.source == UsageSource::Estimated {
+        if call.usage.is_estimated() {
             instruments.estimated_calls.add(1);
         }
         if let Some(miss) = &finished.price_miss {

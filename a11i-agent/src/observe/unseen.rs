@@ -10,7 +10,7 @@ use super::{CoverageReport, NotCoveredReport, ProcessReport};
 /// that are opened beforehand.
 const PATIENCE_NANOS: u64 = 10 * 1_000_000_000;
 
-/// Processes that are remembered; for one more, the one that was first goes.
+/// Processes that are remembered; for one more, the first goes that nothing is awaited of, or else the first.
 const PROCESSES: usize = 4_096;
 
 /// LLM hosts of one process. Providers have few; a process that makes up names is not to cost more: of it, so many are followed.
@@ -57,9 +57,9 @@ impl UnseenTls {
         let mut greeted = Greeted { is_new: !self.processes.contains_key(&process), missed: Vec::new() };
         if greeted.is_new {
             if self.order.len() >= PROCESSES
-                && let Some(first) = self.order.pop_front()
+                && let Some(gone) = self.order.remove(self.least_awaited(now))
             {
-                greeted.missed = self.take(first);
+                greeted.missed = self.take(gone, Some(now));
             }
             self.order.push_back(process);
         }
@@ -97,14 +97,24 @@ impl UnseenTls {
         if self.processes.contains_key(&process) {
             self.order.retain(|known| *known != process);
         }
-        self.take(process)
+        self.take(process, None)
     }
 
-    fn take(&mut self, process: ProcessId) -> Vec<Missed> {
+    /// Place in `order` of who goes for another: the first whose plaintext nobody waits for.
+    fn least_awaited(&self, now: BootTime) -> usize {
+        let awaits = |process| {
+            let hosts = self.processes.get(process).into_iter().flat_map(BTreeMap::values);
+            hosts.into_iter().any(|host| matches!(host, Host::Awaited { due, .. } if *due > now))
+        };
+        self.order.iter().position(|process| !awaits(process)).unwrap_or_default()
+    }
+
+    /// `now`: the process goes on, and its plaintext may yet come where it is not due.
+    fn take(&mut self, process: ProcessId, now: Option<BootTime>) -> Vec<Missed> {
         let hosts = self.processes.remove(&process).unwrap_or_default();
         let unsaid = hosts.into_iter().filter_map(|(host, state)| match state {
-            Host::Awaited { connections, .. } => Some(Missed { process, host, connections }),
-            Host::Missed { .. } | Host::Seen => None,
+            Host::Awaited { connections, due } if now.is_none_or(|now| due <= now) => Some(Missed { process, host, connections }),
+            Host::Awaited { .. } | Host::Missed { .. } | Host::Seen => None,
         });
         unsaid.collect()
     }
@@ -234,10 +244,26 @@ mod tests {
         assert!(hosts.len() == HOSTS && hosts.contains_key(HOST) && !hosts.contains_key("0.openai.com"));
         let mut told = Vec::new();
         for pid in 2..10_000 {
-            told.extend(unseen.handle_hello(process(pid), None, BootTime(0)).missed);
+            told.extend(unseen.handle_hello(process(pid), None, LATER).missed);
         }
         assert_eq!((unseen.processes.len(), unseen.order.len()), (PROCESSES, PROCESSES));
         assert!(told.len() == HOSTS && told.contains(&missed(1, 1)), "{told:?}");
+    }
+
+    #[test]
+    fn who_has_to_go_is_one_that_nothing_is_awaited_of_and_nothing_is_told_before_its_time() {
+        let mut unseen = UnseenTls::default();
+        unseen.handle_hello(process(1), Some(HOST), BootTime(0));
+        for pid in 2..10_000 {
+            assert_eq!(unseen.handle_hello(process(pid), None, BootTime(1)).missed, []);
+        }
+        assert_eq!(unseen.handle_timeout(LATER), [missed(1, 1)], "it was kept");
+        // Of all of them plaintext is awaited: the first goes, and may yet show it.
+        let mut unseen = UnseenTls::default();
+        for pid in 0..4_200 {
+            assert_eq!(unseen.handle_hello(process(pid), Some(HOST), BootTime(0)).missed, []);
+        }
+        assert!(!unseen.processes.contains_key(&process(0)) && unseen.processes.contains_key(&process(4_199)));
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct PipelineCounters {
     pub instrumented_forgotten: u64,
     /// MCP sessions whose end was not seen: they have no length.
     pub mcp_sessions_forgotten: u64,
+    /// Arguments and results of MCP messages that were not kept while those waited: too much did.
+    pub mcp_contents_dropped: u64,
     pub exchanges: ExchangeCounters,
 }
 
@@ -41,6 +43,7 @@ pub(super) fn add_exchanges(total: &mut ExchangeCounters, before: ExchangeCounte
     add(&mut total.unlike, after.unlike.saturating_sub(before.unlike));
     add(&mut total.dropped_events, after.dropped_events.saturating_sub(before.dropped_events));
     add(&mut total.damaged_events, after.damaged_events.saturating_sub(before.damaged_events));
+    add(&mut total.undecoded, after.undecoded.saturating_sub(before.undecoded));
     add(&mut total.presumed, after.presumed.saturating_sub(before.presumed));
 }
 

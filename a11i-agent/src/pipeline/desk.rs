@@ -17,7 +17,7 @@ use crate::{
     call::{CaptureLibrary, DeferredAnswers, LlmCall, LossCauses},
     cost::Query,
     flow::{DataPiece, Ended, FlowId, Gap, Reassembly, Segment, SegmentBody},
-    http::{Connection, ConnectionNotice, ExchangeId, HttpEventKind, HttpVersion, RequestHead},
+    http::{Connection, ConnectionNotice, ExchangeId, HttpEventKind, HttpVersion, Interest, RequestHead},
     owner::cache::{Known, OwnerCache},
     provider::{
         ConnectionContext, Exchanges, ExportTold, McpExchanges, McpSink, McpTold, OpenCall, OwnTelemetry, PendingRequests, TelemetryExports,
@@ -102,7 +102,7 @@ impl Desk {
         let in_order = before.is_none() && flow.reassembly.next_timeout().is_none();
         let undisturbed = in_order && !flow.lossy && !flow.has_calls() && !flow.http.is_inside_head() && flow.upgrade.is_none();
         let verdict = if flow.http.is_multiplexed() {
-            flow.told.of_multiplexed(seen)
+            flow.told.of_multiplexed(seen, undisturbed, flow.has_calls())
         } else {
             seen.verdict(undisturbed, flow.has_calls(), flow.told.host)
         };
@@ -140,7 +140,7 @@ impl Desk {
                 self.count_gap(gap);
                 *lossy |= !gap.causes.are_by_intention();
             }
-            http.push(segment, &mut |event| {
+            http.push_to(segment, &mut |event| {
                 let id = event.exchange;
                 if !std::mem::replace(is_recognised, true) {
                     sink(Output::Recognised { attachment: *attachment, is_http: true });
@@ -165,6 +165,7 @@ impl Desk {
                     | HttpEventKind::RequestEnd(_)
                     | HttpEventKind::Response(_)
                     | HttpEventKind::ResponseBody(_)
+                    | HttpEventKind::ResponseTrailers(_)
                     | HttpEventKind::Message(_)
                     | HttpEventKind::MessagesMissing { .. }
                     | HttpEventKind::ResponseEnd(_) => {}
@@ -212,6 +213,7 @@ impl Desk {
                     }
                     *upgrade = upgrade.take().or(asked);
                 }
+                if exchanges.wants(id) || mcp.wants(id) || exports.wants(id) { Interest::Wanted } else { Interest::Declined }
             });
         });
         self.tell_mcp_sessions(sink);

@@ -85,7 +85,13 @@ impl Hops {
                     }
                 }
         };
-        let outer = self.calls.iter_mut().filter(|hop| is_outer(hop)).max_by_key(|hop| (!hop.has_inner, hop.since));
+        // Of several on one socket, side by side, it is the one of the same trace or prompt; else a server reads them in their order. Of several
+        // that a process serves, it is the newest.
+        let likeness = |hop: &Hop| {
+            let age = if call.role == Role::Server { u64::MAX.saturating_sub(hop.since.0) } else { hop.since.0 };
+            (trace == Some(hop.identity.trace_id), prompt.is_some() && hop.prompt == prompt, !hop.has_inner, age)
+        };
+        let outer = self.calls.iter_mut().filter(|hop| is_outer(hop)).max_by_key(|hop| likeness(hop));
         let parent = outer.as_ref().map(|hop| hop.identity);
         let outer = outer.map(|hop| {
             hop.has_inner = true;

@@ -299,6 +299,7 @@ impl Pipeline {
             owners_evicted: self.desk.owners.evicted(),
             instrumented_forgotten: self.desk.own_telemetry.forgotten(),
             mcp_sessions_forgotten: self.desk.pending.sessions_forgotten(),
+            mcp_contents_dropped: self.desk.pending.without_content(),
             ..self.desk.counters
         }
     }

@@ -80,7 +80,7 @@ impl Desk {
             http: Connection::new(Arc::clone(&self.settings.http)),
             exchanges: Exchanges::new(Arc::clone(&self.settings.routes), limits),
             number,
-            mcp: McpExchanges::new(limits.keep_content),
+            mcp: McpExchanges::new(limits.keep_content, number),
             exports: TelemetryExports::default(),
             context: ConnectionContext { owner, capture: CaptureFacts::of_attachment(attachment), server_name: None, socket: None },
             owner_open,

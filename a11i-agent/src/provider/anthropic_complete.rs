@@ -9,7 +9,7 @@ use super::{
     posted,
 };
 use crate::{
-    call::{CallBuilder, Message, Operation, Part, PartKind, PartSlot, ProviderName},
+    call::{CallBuilder, Operation, PartKind, PartSlot, ProviderName},
     http::RequestHead,
 };
 
@@ -45,9 +45,7 @@ impl Dialect for AnthropicComplete {
         facts.top_k = request.top_k.0;
         facts.stop_sequences = stop_sequences(request.stop_sequences);
         if let Some(prompt) = request.prompt.filled() {
-            call.estimation.input.push(prompt);
-            let parts = vec![Part::Text { content: call.clip_input(prompt) }];
-            call.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
+            call.prompt(prompt);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::{
     body::BodyBuffer,
     conversation::Conversations,
     endpoint::Endpoint,
-    rate_limit, trace_context,
+    grpc_status, rate_limit, trace_context,
     unseen_path::Unseen,
 };
 use crate::{
@@ -19,7 +19,9 @@ use crate::{
         CallBuilder, CallFrame, CaptureFacts, Completeness, Correlation, Ending, LlmCall, LossCauses, Operation, ProviderName, Role,
         ServerAddress, TextSample, Timing, TraceParent,
     },
-    http::{BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, RequestHead, ResponseHead, multipart::MultipartParser},
+    http::{
+        BodyEnd, ExchangeId, FramingEnd, HttpEvent, HttpEventKind, MalformedReason, RequestHead, ResponseHead, multipart::MultipartParser,
+    },
     owner::Owner,
 };
 
@@ -72,12 +74,15 @@ impl Default for ExchangeLimits {
 pub struct ExchangeCounters {
     /// Model calls that were not followed: too many at once.
     pub too_many: u64,
-    /// Requests whose path looks like a model call and whose body does not, at an unknown host.
+    /// Requests whose path looks like a model call and whose body does not, at an unknown host; where part of the body is missing, nor
+    /// does the answer.
     pub unlike: u64,
     /// Events of streams that were dropped for their size.
     pub dropped_events: u64,
     /// Events of streams that did not arrive as they were sent: their checksum says so.
     pub damaged_events: u64,
+    /// Calls with a body that could not be decoded: of a content coding that is unknown or broken, or beyond the limits of decoding.
+    pub undecoded: u64,
     /// Calls that their body told, since their path was not seen.
     pub presumed: u64,
 }
@@ -108,6 +113,8 @@ struct Exchange {
     response_gap: bool,
     /// Only the body told that it is a call: what becomes of it is not judged.
     is_presumed: bool,
+    /// Part of the request is missing, and the rest does not look like a call: only the answer can tell.
+    is_doubtful: bool,
 }
 
 enum RequestBody {
@@ -193,6 +200,11 @@ impl Exchanges {
         // Most connections have none or one; all else was refused at its head.
         let at = self.open.iter().position(|exchange| exchange.id == id)?;
         let exchange = self.open.get_mut(at)?;
+        if let HttpEventKind::RequestEnd(end) | HttpEventKind::ResponseEnd(end) = &kind
+            && matches!(end.framing, FramingEnd::Malformed(MalformedReason::ContentCoding | MalformedReason::ContentTooLarge))
+        {
+            self.counters.undecoded = self.counters.undecoded.saturating_add(1);
+        }
         match kind {
             HttpEventKind::Request(_) | HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => {}
             HttpEventKind::RequestBody(bytes) => exchange.request.push(bytes),
@@ -213,17 +225,18 @@ impl Exchanges {
             // An empty piece says that bytes are missing here.
             HttpEventKind::ResponseBody([]) => exchange.lose_response_bytes(),
             HttpEventKind::ResponseBody(bytes) => exchange.response_bytes(bytes, time),
+            HttpEventKind::ResponseTrailers(trailers) => grpc_status::read(&trailers, &mut exchange.call),
             HttpEventKind::ResponseEnd(end) => {
                 let exchange = self.open.swap_remove(at);
-                return Some(exchange.finish(end, time, context, &mut self.counters));
+                return exchange.finish(end, time, context, &mut self.counters);
             }
         }
         None
     }
 
-    /// A call under way whose request has been read.
+    /// A call under way whose request has been read, and is surely one's.
     pub fn open_call(&self, id: ExchangeId, context: &ConnectionContext) -> Option<OpenCall<'_>> {
-        let exchange = self.open.iter().find(|exchange| exchange.id == id)?;
+        let exchange = self.open.iter().find(|exchange| exchange.id == id && !exchange.is_doubtful)?;
         Some(OpenCall {
             role: exchange.endpoint.role,
             since: exchange.timing.start,
@@ -246,9 +259,14 @@ impl Exchanges {
         self.open.iter().any(|exchange| exchange.id == id) || self.conversations.is_open(id)
     }
 
+    /// Whether more of this exchange is wanted: it is open, or may be a call.
+    pub fn wants(&self, id: ExchangeId) -> bool {
+        self.is_open(id) || self.unseen.iter().any(|unseen| unseen.id == id)
+    }
+
     /// It is a call by its head alone, or by its body, which was read.
     pub fn is_certain(&self, id: ExchangeId) -> bool {
-        let read = |exchange: &Exchange| exchange.route.certain || matches!(exchange.request, RequestBody::Read);
+        let read = |exchange: &Exchange| exchange.route.certain || matches!(exchange.request, RequestBody::Read) && !exchange.is_doubtful;
         self.open.iter().any(|exchange| exchange.id == id && read(exchange)) || self.conversations.is_open(id)
     }
 
@@ -300,6 +318,7 @@ impl Exchanges {
             completeness: Completeness::Whole,
             response_gap: false,
             is_presumed: false,
+            is_doubtful: false,
         });
     }
 }
@@ -340,9 +359,10 @@ impl Exchange {
         self.is_call(complete && !body.is_over_cap())
     }
 
-    /// Whether the request is one of a model call, now that its body was seen. `complete`: all of it.
-    fn is_call(&self, complete: bool) -> bool {
-        self.route.certain || self.route.dialect.resembles(&self.call) || !complete && !self.route.by_shape
+    /// Whether the request is or may be one of a model call, now that its body was seen. `complete`: all of it.
+    fn is_call(&mut self, complete: bool) -> bool {
+        self.is_doubtful = !self.route.certain && !self.route.dialect.resembles(&self.call);
+        !self.is_doubtful || !complete && !self.route.by_shape
     }
 
     /// The answer may come before the end of the request is told (HTTP/2 tells it apart from the body), and is read by what was asked.
@@ -369,6 +389,7 @@ impl Exchange {
         let organization = text("openai-organization");
         let request = &mut self.call.request;
         request.organization = request.organization.take().or(organization);
+        grpc_status::read(&head.headers, &mut self.call);
         self.route.dialect.response_head(head, &mut self.call);
         self.answer = Answer::begin(head);
     }
@@ -386,12 +407,11 @@ impl Exchange {
         self.answer.gap();
     }
 
-    fn finish(mut self, end: BodyEnd, time: BootTime, context: &ConnectionContext, counters: &mut ExchangeCounters) -> LlmCall {
-        if !matches!(self.request, RequestBody::Read) {
-            // Answered before the request was over, or the connection ended within it.
-            let unfinished = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Cut };
-            self.end_request(unfinished);
-        }
+    /// The call; `None`: it was none.
+    fn finish(mut self, end: BodyEnd, time: BootTime, context: &ConnectionContext, counters: &mut ExchangeCounters) -> Option<LlmCall> {
+        // Answered before the request was over, or the connection ended within it.
+        let unfinished = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Cut };
+        let mut may_be_call = matches!(self.request, RequestBody::Read) || self.end_request(unfinished);
         self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
         self.timing.end = time;
         let lost = self.response_gap || !end.completeness.is_whole();
@@ -399,6 +419,11 @@ impl Exchange {
         let answer = self.answer.finish(end, lost, feed);
         counters.dropped_events = counters.dropped_events.saturating_add(answer.dropped_events);
         counters.damaged_events = counters.damaged_events.saturating_add(answer.damaged_events);
+        may_be_call &= !self.is_doubtful || self.call.is_answered();
+        if !may_be_call {
+            counters.unlike = counters.unlike.saturating_add(1);
+            return None;
+        }
         let damaged = answer.damaged_events > 0;
         if damaged {
             self.completeness = self.completeness.join(Completeness::Gap { lost: None, causes: LossCauses(0) });
@@ -414,7 +439,7 @@ impl Exchange {
             capture: context.capture,
             correlation: self.correlation,
         };
-        self.call.build(frame, ending)
+        Some(self.call.build(frame, ending))
     }
 
     /// Whether it worked, and what that means for choices that did not end.
@@ -476,9 +501,10 @@ pub(super) fn request_facts(head: &RequestHead, call: &mut CallBuilder) {
     facts.organization = text("openai-organization");
     facts.project = text("openai-project");
     facts.credential_fingerprint = head.headers.credential().map(str::to_owned);
-    // Azure's classic paths name the deployment, and the body then need not name a model.
-    facts.model =
-        head.path.split_once("/deployments/").and_then(|(_, rest)| rest.split('/').next()).map(|name| clip(name, HEADER_FACT_BYTES));
+    // Azure's classic paths name the deployment, the first ones of all an engine, and the body then need not name a model.
+    let named = ["/deployments/", "/engines/"].into_iter().find_map(|mark| head.path.split_once(mark)?.1.split('/').next());
+    // Azure AI Inference takes the model in a field, too.
+    facts.model = named.map(|name| clip(name, HEADER_FACT_BYTES)).or_else(|| text("x-ms-model-mesh-model-name"));
 }
 
 fn clip(text: &str, limit: usize) -> String {

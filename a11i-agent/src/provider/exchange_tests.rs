@@ -4,9 +4,9 @@ use a11i_common::identity::BootTime;
 
 use super::*;
 use crate::{
-    call::{CaptureLibrary, CaptureMethod, Operation, Role},
+    call::{CaptureLibrary, CaptureMethod, Operation},
     http::{HeaderValue, Headers, HttpVersion, MalformedReason},
-    provider::RouteSettings,
+    provider::{RouteSettings, test_heads::request},
 };
 
 const FINISHED: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished };
@@ -38,17 +38,9 @@ impl Peer {
     }
 
     fn request(&mut self, id: u64, host: Option<&str>, path: &str, body: &[&[u8]]) {
-        let head = RequestHead {
-            role: Role::Client,
-            version: HttpVersion::Http11,
-            method: "POST".into(),
-            path: path.into(),
-            query: None,
-            host: host.map(str::to_owned),
-            port: None,
-            headers: Headers::default(),
-            first_byte: BootTime(self.time),
-        };
+        let mut head = request("POST", host.unwrap_or_default(), path, &[]);
+        head.host = host.map(str::to_owned);
+        head.first_byte = BootTime(self.time);
         self.tell(id, HttpEventKind::Request(Box::new(head)));
         for piece in body {
             self.tell(id, HttpEventKind::RequestBody(piece));
@@ -194,6 +186,59 @@ fn at_an_unknown_host_the_body_has_to_look_like_a_model_call() {
 }
 
 #[test]
+fn what_is_missing_of_a_body_at_an_unknown_host_makes_no_call_of_it() {
+    // A path that others have too, what is asked of a model there, and what is asked of somebody else.
+    const PATHS: [(&str, &str, &str); 8] = [
+        ("/generate", r#"{"inputs":"why?","parameters":{}"#, r#"{"report":"sales","format":"pdf"#),
+        ("/predict", r#"{"inputs":"why?","truncate":true"#, r#"{"features":[1,2,3],"rows":7"#),
+        ("/embed", r#"{"inputs":"why?","truncate":true"#, r#"{"url":"https://video.example/1","width":7"#),
+        ("/completion", r#"{"prompt":"why?","n_predict":3"#, r#"{"order":7,"state":"done""#),
+        ("/embedding", r#"{"content":"why?","x":3"#, r#"{"url":"https://video.example/1","width":7"#),
+        ("/infill", r#"{"input_prefix":"fn","input_suffix":"}""#, r#"{"region":"north","method":"idw""#),
+        ("/rerank", r#"{"query":"q","documents":["a"],"top_n":1"#, r#"{"list":7,"order":[3,1]"#),
+        ("/v1/messages", r#"{"model":"c","max_tokens":1,"messages":[]"#, r#"{"text":"hello","channel":7"#),
+    ];
+    let cut: fn(&mut Peer) = |peer| assert!(peer.tell(1, HttpEventKind::RequestEnd(CUT)).is_none());
+    let gap: fn(&mut Peer) = |peer| {
+        peer.tell(1, HttpEventKind::RequestBody(b""));
+        let completeness = Completeness::Gap { lost: None, causes: LossCauses(1) };
+        peer.tell(1, HttpEventKind::RequestEnd(BodyEnd { completeness, framing: FramingEnd::Finished }));
+    };
+    let no_end: fn(&mut Peer) = |_| ();
+    for (path, asked, other) in PATHS {
+        for (nth, end) in [cut, gap, no_end].into_iter().enumerate() {
+            let run = |body: &str, answer: &[u8]| {
+                let mut peer = Peer::new();
+                peer.request(1, Some("shop.example"), path, &[body.as_bytes(), b","]);
+                end(&mut peer);
+                let call = peer.respond(1, 200, "application/json", &[answer], FINISHED);
+                assert!(peer.exchanges.is_empty());
+                (call.is_some(), peer.exchanges.counters().unlike)
+            };
+            assert_eq!(run(other, br#"{"status":"ok","model":"Golf","text":"x"}"#), (false, 1), "{path} {nth}");
+            assert_eq!(run(asked, b"{}"), (true, 0), "{path} {nth}");
+        }
+    }
+}
+
+#[test]
+fn where_the_telling_part_of_a_request_was_lost_the_answer_tells() {
+    let run = |host: &str, answer: &[u8], refused: bool| {
+        let mut peer = Peer::new();
+        peer.request(1, Some(host), "/v1/chat/completions", &[b"", br#""x"}],"stream":false}"#]);
+        let completeness = Completeness::Gap { lost: None, causes: LossCauses(1) };
+        peer.tell(1, HttpEventKind::RequestEnd(BodyEnd { completeness, framing: FramingEnd::Finished }));
+        let doubtful = peer.exchanges.is_open(ExchangeId(1)) && peer.exchanges.open_call(ExchangeId(1), &peer.context).is_none();
+        let call = peer.respond(1, if refused { 400 } else { 200 }, "application/json", &[answer], FINISHED);
+        (doubtful, call.map(|call| (call.usage.input_tokens, call.completeness.is_whole())))
+    };
+    assert_eq!(run("llm.example", ANSWER, false), (true, Some((Some(5), false))));
+    assert_eq!(run("llm.example", br#"{"choices":["red","blue"]}"#, false), (true, None));
+    assert_eq!(run("llm.example", br#"{"error":{"message":"no"}}"#, true), (true, None));
+    assert_eq!(run("api.openai.com", b"{}", false), (false, Some((None, false))));
+}
+
+#[test]
 fn what_is_not_json_keeps_the_call_and_says_nothing_false() {
     for body in [&b"not json"[..], b"\xff\xfe\x00", b"[[[[", b"{\"model\": \"m\", \xff", b"\x1f\x8b\x08"] {
         let call = Peer::chat(&[body], 200, "application/json", &[body], FINISHED);
@@ -271,19 +316,8 @@ fn wrong_types_cost_only_their_own_field() {
 }
 
 fn begin(peer: &mut Peer, host: &str, path: &str, content_type: &str) {
-    let mut headers = Headers::default();
-    headers.push("content-type".into(), HeaderValue::Text(content_type.into()));
-    let head = RequestHead {
-        role: Role::Client,
-        version: HttpVersion::Http11,
-        method: "POST".into(),
-        path: path.into(),
-        query: None,
-        host: Some(host.into()),
-        port: None,
-        headers,
-        first_byte: BootTime(peer.time),
-    };
+    let mut head = request("POST", host, path, &[("content-type", content_type)]);
+    head.first_byte = BootTime(peer.time);
     peer.tell(1, HttpEventKind::Request(Box::new(head)));
 }
 
@@ -305,6 +339,17 @@ fn a_form_tells_what_is_asked_for_and_its_media_is_passed_over() {
 }
 
 #[test]
+fn a_path_may_name_the_model_that_its_body_does_not() {
+    for (path, want) in [("/v1/engines/gpt-41-copilot/completions", "gpt-41-copilot"), ("/openai/deployments/d-1/completions", "d-1")] {
+        let mut peer = Peer::new();
+        peer.request(1, Some("llm.example"), path, &[br#"{"prompt":"fn","max_tokens":3}"#]);
+        peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+        let call = peer.respond(1, 200, "application/json", &[br#"{"choices":[{"text":"x","finish_reason":"stop"}]}"#], FINISHED).unwrap();
+        assert_eq!((call.request.model.as_deref(), call.operation), (Some(want), Operation::TextCompletion));
+    }
+}
+
+#[test]
 fn what_no_dialect_knows_gives_what_is_known_of_it() {
     let mut peer = Peer::new();
     begin(&mut peer, "api.openai.com", "/v9/dreams/dr_1/render", "application/json");
@@ -313,7 +358,7 @@ fn what_no_dialect_knows_gives_what_is_known_of_it() {
     let call = peer.respond(1, 404, "application/json", &[br#"{"error":{"type":"not_found"}}"#], FINISHED).unwrap();
     assert_eq!((call.operation.as_str(), call.request.model.as_deref()), ("unrecognised", Some("dream")));
     assert_eq!((call.response.status, call.outcome.error_type.as_deref()), (Some(404), Some("not_found")));
-    assert_eq!(call.request.path_pattern.as_deref(), Some("/v9/dreams/{id}/render"));
+    assert_eq!(call.request.path_pattern.as_deref(), Some("/v9/{}/{}/{}"));
 }
 
 #[test]
@@ -365,4 +410,51 @@ fn gaps_between_events_are_those_of_the_stream_and_not_of_our_losses() {
     };
     assert_eq!(run(false), (Some(3_000_000_010), Some(1)));
     assert_eq!(run(true), (Some(10), Some(0)));
+}
+
+#[test]
+fn a_grpc_status_behind_the_body_or_instead_of_it_fails_the_call() {
+    let fields = |status: &str| {
+        let mut headers = Headers::default();
+        headers.push("content-type".into(), HeaderValue::Text("application/grpc".into()));
+        headers.push("grpc-status".into(), HeaderValue::Text(status.into()));
+        headers.push("grpc-message".into(), HeaderValue::Text("too%20late".into()));
+        headers
+    };
+    let head = |headers| ResponseHead { version: HttpVersion::Http2, status: 200, headers, first_byte: BootTime(1) };
+    // `candidates { content { parts { text: "yo" } } }`
+    let message: &[u8] = &[0, 0, 0, 0, 10, 0x0a, 8, 0x0a, 6, 0x0a, 4, 0x0a, 2, b'y', b'o'];
+    for (in_trailers, status, want) in
+        [(true, "4", Some("DEADLINE_EXCEEDED")), (true, "0", None), (false, "14", Some("UNAVAILABLE")), (true, "777", Some("777"))]
+    {
+        let mut peer = Peer::new();
+        let path = "/google.ai.generativelanguage.v1beta.GenerativeService/StreamGenerateContent";
+        peer.request(1, Some("generativelanguage.googleapis.com"), path, &[&[0, 0, 0, 0, 0]]);
+        peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+        if in_trailers {
+            peer.tell(1, HttpEventKind::Response(Box::new(head(Headers::default()))));
+            peer.tell(1, HttpEventKind::ResponseBody(message));
+            peer.tell(1, HttpEventKind::ResponseTrailers(Box::new(fields(status))));
+        } else {
+            peer.tell(1, HttpEventKind::Response(Box::new(head(fields(status)))));
+        }
+        let call = peer.tell(1, HttpEventKind::ResponseEnd(FINISHED)).unwrap();
+        assert_eq!(call.outcome.error_type.as_deref(), want, "{status}");
+        assert_eq!(call.outcome.error_message.as_deref(), want.map(|_| "too late"));
+        assert_eq!(call.response.finish_reasons.first().map(String::as_str), want.map(|_| "error"));
+    }
+}
+
+#[test]
+fn a_body_that_does_not_decode_is_counted_and_what_is_nobodys_is_not_wanted() {
+    let end = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Malformed(MalformedReason::ContentTooLarge) };
+    let mut peer = Peer::new();
+    peer.request(1, Some("api.openai.com"), "/v1/chat/completions", &[REQUEST]);
+    peer.request(2, Some("example.com"), "/", &[]);
+    assert!(peer.exchanges.wants(ExchangeId(1)) && !peer.exchanges.wants(ExchangeId(2)));
+    peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+    let call = peer.respond(1, 200, "", &[ANSWER], end).unwrap();
+    assert!(!call.completeness.is_whole());
+    assert_eq!(peer.exchanges.counters().undecoded, 1);
+    assert!(!peer.exchanges.wants(ExchangeId(1)));
 }

@@ -9,17 +9,32 @@ pub(super) struct HostRule {
     /// Only at paths that begin so. Empty: at all.
     pub(super) path_prefix: &'static str,
     pub(super) provider: &'static str,
-    /// Traffic to it is model traffic for the most part, so that an SNI alone says something. Not so of a site where people browse.
-    pub(super) dedicated: bool,
+    pub(super) traffic: Traffic,
+}
+
+/// What goes to a host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Traffic {
+    /// Model traffic for the most part, so that an SNI alone says something.
+    Models,
+    /// Other things too, at other paths: a site where people browse.
+    Shared,
+    /// Anybody's API, at any path: a call there is this provider's, and its path alone is not enough to tell that it is one.
+    Anything,
 }
 
 const fn host(pattern: &'static str, provider: &'static str) -> HostRule {
-    HostRule { pattern, path_prefix: "", provider, dedicated: true }
+    HostRule { pattern, path_prefix: "", provider, traffic: Traffic::Models }
 }
 
 /// A host that serves other things too.
 const fn shared(pattern: &'static str, path_prefix: &'static str, provider: &'static str) -> HostRule {
-    HostRule { pattern, path_prefix, provider, dedicated: false }
+    HostRule { pattern, path_prefix, provider, traffic: Traffic::Shared }
+}
+
+/// A host in front of any API.
+const fn gateway(pattern: &'static str, provider: &'static str) -> HostRule {
+    HostRule { pattern, path_prefix: "", provider, traffic: Traffic::Anything }
 }
 
 /// First match counts.
@@ -30,14 +45,18 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("api.anthropic.com", "anthropic"),
     // Azure: the classic and the newer hosts serve OpenAI's models under /openai/, all others beside it.
     host("*.openai.azure.com", "azure.ai.openai"),
-    HostRule { pattern: "*.services.ai.azure.com", path_prefix: "/openai/", provider: "azure.ai.openai", dedicated: true },
+    host("*.openai.azure.us", "azure.ai.openai"),
+    HostRule { pattern: "*.services.ai.azure.com", path_prefix: "/openai/", provider: "azure.ai.openai", traffic: Traffic::Models },
     host("*.services.ai.azure.com", "azure.ai.inference"),
     shared("*.cognitiveservices.azure.com", "/openai/", "azure.ai.openai"),
-    shared("*.azure-api.net", "", "azure.ai.openai"),
+    gateway("*.azure-api.net", "azure.ai.openai"), // API Management
     host("*.models.ai.azure.com", "azure.ai.inference"),
     host("*.inference.ai.azure.com", "azure.ai.inference"),
     host("models.github.ai", "azure.ai.inference"),
     host("generativelanguage.googleapis.com", "gcp.gemini"),
+    shared("cloudcode-pa.googleapis.com", "/v1internal:", "gcp.gemini"),
+    shared("*-cloudcode-pa.googleapis.com", "/v1internal:", "gcp.gemini"),
+    shared("*-cloudcode-pa.sandbox.googleapis.com", "/v1internal:", "gcp.gemini"),
     host("aiplatform.googleapis.com", "gcp.vertex_ai"),
     host("*-aiplatform.googleapis.com", "gcp.vertex_ai"),
     host("aiplatform.*.rep.googleapis.com", "gcp.vertex_ai"),
@@ -51,6 +70,7 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("bedrock-agent-runtime.*.amazonaws.com", "aws.bedrock"),
     // Models of every kind: of a request there, only its body says whether it is a call.
     shared("runtime.sagemaker.*.amazonaws.com", "/endpoints/", "aws.sagemaker"),
+    shared("runtime-fips.sagemaker.*.amazonaws.com", "/endpoints/", "aws.sagemaker"),
     shared("runtime.sagemaker.*.amazonaws.com.cn", "/endpoints/", "aws.sagemaker"),
     host("api.cohere.com", "cohere"),
     host("api.cohere.ai", "cohere"),
@@ -61,9 +81,11 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("api.x.ai", "x_ai"),
     host("*.api.x.ai", "x_ai"), // us-east-1., eu-west-1.
     shared("openrouter.ai", "/api/", "openrouter"),
+    shared("*.openrouter.ai", "/api/", "openrouter"), // eu.
     host("api.together.xyz", "together_ai"),
     host("api.together.ai", "together_ai"),
     host("api.fireworks.ai", "fireworks_ai"),
+    host("*.direct.fireworks.ai", "fireworks_ai"),
     host("api.perplexity.ai", "perplexity"),
     host("api.moonshot.ai", "moonshot_ai"),
     host("api.moonshot.cn", "moonshot_ai"),
@@ -74,17 +96,24 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("dashscope-*.aliyuncs.com", "dashscope"),
     host("*.dashscope.aliyuncs.com", "dashscope"),
     host("*.maas.aliyuncs.com", "dashscope"),
+    shared("*.aliyuncs.com", "/compatible-mode/v1/", "dashscope"), // cn-hongkong.
     host("api.minimax.io", "minimax"),
+    host("api-uw.minimax.io", "minimax"),
     host("api.minimaxi.com", "minimax"),
     host("api.minimaxi.chat", "minimax"),
     host("api.minimax.chat", "minimax"),
     host("ark.*.volces.com", "volcengine"),
     host("ark.*.bytepluses.com", "volcengine"),
     host("qianfan.baidubce.com", "baidu_qianfan"),
+    shared("aip.baidubce.com", "/rpc/2.0/ai_custom/", "baidu_qianfan"),
     host("api.hunyuan.cloud.tencent.com", "tencent"),
     host("api.lkeap.cloud.tencent.com", "tencent"),
     host("hunyuan.tencentcloudapi.com", "tencent"),
+    host("hunyuan.*.tencentcloudapi.com", "tencent"),
+    host("*.tencentcloudmaas.com", "tencent"),
     host("spark-api-open.xf-yun.com", "iflytek_spark"),
+    host("maas-api.*.xf-yun.com", "iflytek_spark"),
+    host("api.modelarts-maas.com", "huawei_modelarts"),
     host("api.stepfun.com", "stepfun"),
     host("api.stepfun.ai", "stepfun"),
     host("api.baichuan-ai.com", "baichuan"),
@@ -128,6 +157,27 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("api.kluster.ai", "kluster"),
     host("api.targon.com", "targon"),
     host("api.venice.ai", "venice"),
+    host("api.xiaomimimo.com", "xiaomi_mimo"),
+    host("api.synthetic.new", "synthetic"),
+    shared("aihubmix.com", "/v1/", "aihubmix"),
+    host("llm-gateway.assemblyai.com", "assemblyai"),
+    host("api.302.ai", "302_ai"),
+    host("api.ppinfra.com", "ppinfra"),
+    host("api.qnaigc.com", "qiniu"),
+    host("api.intelligence.io.solutions", "io_net"),
+    shared("api.clarifai.com", "/v2/ext/openai/", "clarifai"),
+    gateway("api.runpod.ai", "runpod"),
+    host("api.cortecs.ai", "cortecs"),
+    host("api.regolo.ai", "regolo"),
+    host("*.model-serving.*.onstackit.cloud", "stackit"),
+    host("openai.inference.*.ionos.com", "ionos"),
+    host("api.atlascloud.ai", "atlas_cloud"),
+    host("cloud-api.near.ai", "near_ai"),
+    host("inference.tinfoil.sh", "tinfoil"),
+    host("inference-api.nousresearch.com", "nous_research"),
+    host("api.inflection.ai", "inflection"),
+    shared("opencode.ai", "/zen/", "opencode"),
+    shared("api.ai.*.ml.hana.ondemand.com", "/v2/inference/", "sap_ai_core"),
     shared("nano-gpt.com", "/api/", "nanogpt"),
     host("api.poe.com", "poe"),
     host("api.reka.ai", "reka"),
@@ -143,6 +193,7 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("api.galadriel.com", "galadriel"),
     shared("ollama.com", "", "ollama"),
     host("*.ml.cloud.ibm.com", "ibm.watsonx.ai"),
+    host("*.aws.wxai.ibm.com", "ibm.watsonx.ai"),
     host("ai-gateway.vercel.sh", "vercel_ai_gateway"),
     host("gateway.ai.cloudflare.com", "cloudflare_ai_gateway"),
     shared("api.cloudflare.com", "/client/v4/accounts/", "cloudflare"),
@@ -154,6 +205,7 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("ai-gateway.helicone.ai", "helicone"),
     host("anthropic.helicone.ai", "helicone"),
     host("gateway.helicone.ai", "helicone"),
+    gateway("*.helicone.ai", "helicone"), // one for each provider, and its own API
     host("router.requesty.ai", "requesty"),
     host("llm.requesty.ai", "requesty"),
     host("api.cometapi.com", "cometapi"),
@@ -176,14 +228,21 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("api.studio.nebius.ai", "nebius"),
     host("api.studio.nebius.com", "nebius"),
     host("api.tokenfactory.nebius.com", "nebius"),
+    host("api.tokenfactory.*.nebius.com", "nebius"),
     host("managed-inference-api-proxy.crusoecloud.com", "crusoe"),
     host("api.githubcopilot.com", "github_copilot"),
     host("api.*.githubcopilot.com", "github_copilot"),
+    host("proxy.*.githubcopilot.com", "github_copilot"), // individual., business., enterprise.
+    host("copilot-api.*.ghe.com", "github_copilot"),
     host("copilot-proxy.githubusercontent.com", "github_copilot"),
     shared("*.snowflakecomputing.com", "/api/v2/cortex/", "snowflake_cortex"),
     shared("*.snowflake.com", "/api/v2/cortex/", "snowflake_cortex"),
     shared("*.databricks.com", "/serving-endpoints/", "databricks"),
+    shared("*.databricks.com", "/ai-gateway/", "databricks"),
+    host("*.ai-gateway.*.databricks.com", "databricks"),
     shared("*.azuredatabricks.net", "/serving-endpoints/", "databricks"),
+    shared("*.azuredatabricks.net", "/ai-gateway/", "databricks"),
+    host("*.ai-gateway.azuredatabricks.net", "databricks"),
 ];
 
 /// Whose host it is, by the table alone. `host` in lower case.
@@ -220,14 +279,8 @@ fn skip_one(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use a11i_common::identity::BootTime;
-
     use super::*;
-    use crate::{
-        call::Role,
-        http::{HeaderValue, Headers, HttpVersion},
-        provider::Routes,
-    };
+    use crate::provider::{Routes, test_heads::request};
 
     #[test]
     fn a_star_is_one_character_or_more() {
@@ -257,21 +310,7 @@ mod tests {
 
     /// Who is taken for the provider of a request, and by which format it is read.
     fn route(host: &str, path: &str, header: Option<(&str, &str)>) -> Option<(String, &'static str)> {
-        let mut headers = Headers::default();
-        if let Some((name, value)) = header {
-            headers.push(name.to_owned(), HeaderValue::Text(value.to_owned()));
-        }
-        let head = RequestHead {
-            role: Role::Client,
-            version: HttpVersion::Http11,
-            method: "POST".to_owned(),
-            path: path.to_owned(),
-            query: None,
-            host: Some(host.to_owned()),
-            port: None,
-            headers,
-            first_byte: BootTime(0),
-        };
+        let head = request("POST", host, path, header.as_slice());
         let route = Routes::default().route(&head, None)?;
         Some((route.provider.as_str().to_owned(), route.operation.as_str()))
     }
@@ -289,6 +328,30 @@ mod tests {
             ("adb-1.azuredatabricks.net", "/serving-endpoints/e/invocations", "databricks", "chat"),
             ("api.cloudflare.com", "/client/v4/accounts/a/ai/run/@cf/baai/bge-m3", "cloudflare", "embeddings"),
             ("api.aleph-alpha.com", "/complete", "aleph_alpha", "text_completion"),
+            ("dashscope-intl.aliyuncs.com", "/api/v1/services/aigc/text-generation/generation", "dashscope", "chat"),
+            ("ws.ap-southeast-1.maas.aliyuncs.com", "/api/v1/services/aigc/multimodal-generation/generation", "dashscope", "chat"),
+            ("dashscope.aliyuncs.com", "/api/v1/services/embeddings/text-embedding/text-embedding", "dashscope", "embeddings"),
+            ("dashscope.aliyuncs.com", "/api/v1/services/rerank/text-rerank/text-rerank", "dashscope", "rerank"),
+            ("dashscope.aliyuncs.com", "/api/v1/services/aigc/text2image/image-synthesis", "dashscope", "image_generation"),
+            ("dashscope.aliyuncs.com", "/api/v1/apps/a1b2/completion", "dashscope", "invoke_agent"),
+            ("api.minimax.io", "/v1/text/chatcompletion_v2", "minimax", "chat"),
+            ("api.minimax.io", "/v1/chat/completions", "minimax", "chat"),
+            ("aip.baidubce.com", "/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/completions_pro", "baidu_qianfan", "chat"),
+            ("aip.baidubce.com", "/rpc/2.0/ai_custom/v1/wenxinworkshop/embeddings/embedding-v1", "baidu_qianfan", "embeddings"),
+            ("cloudcode-pa.googleapis.com", "/v1internal:streamGenerateContent", "gcp.gemini", "generate_content"),
+            ("ws.databricks.com", "/ai-gateway/mlflow/v1/chat/completions", "databricks", "chat"),
+            ("7.ai-gateway.cloud.databricks.com", "/anthropic/v1/messages", "databricks", "chat"),
+            ("api.perplexity.ai", "/v1/agent", "perplexity", "chat"),
+            ("api.perplexity.ai", "/v1/sonar", "perplexity", "chat"),
+            ("ark.cn-beijing.volces.com", "/api/v3/embeddings/multimodal", "volcengine", "embeddings"),
+            ("x.snowflakecomputing.com", "/api/v2/cortex/inference:embed", "snowflake_cortex", "embeddings"),
+            ("x.snowflakecomputing.com", "/api/v2/cortex/inference/complete", "snowflake_cortex", "chat"),
+            ("eu.openrouter.ai", "/api/v1/chat/completions", "openrouter", "chat"),
+            ("proxy.business.githubcopilot.com", "/v1/engines/gpt-41-copilot/completions", "github_copilot", "text_completion"),
+            ("cn-hongkong.aliyuncs.com", "/compatible-mode/v1/chat/completions", "dashscope", "chat"),
+            ("api.ai.prod.eu-central-1.aws.ml.hana.ondemand.com", "/v2/inference/deployments/d1/chat/completions", "sap_ai_core", "chat"),
+            ("groq.helicone.ai", "/openai/v1/chat/completions", "helicone", "chat"),
+            ("qwen.corp.example", "/proxy/api/v1/services/aigc/text-generation/generation", "dashscope", "chat"),
             ("api.replicate.com", "/v1/predictions", "replicate", "prediction"),
             ("api.anthropic.com", "/v1/complete", "anthropic", "text_completion"),
             ("watsonx.corp.example", "/ml/v1/text/chat", "ibm.watsonx.ai", "chat"),
@@ -309,12 +372,23 @@ mod tests {
             "/serving-endpoints/e/invocations",
             "/v1/prompts/p/completions",
             "/orders/predict",
+            "/api/v1/apps/a1b2/completion",
+            "/api/v1/services/printing/a/b",
+            "/v1/agent",
+            "/v1/sonar",
+            "/v1/ai/language-model",
         ] {
             assert_eq!(route("shop.example", path, None), None, "{path}");
         }
         let told = |path, header| route("shop.example", path, Some(header)).map(|(provider, _)| provider);
         assert_eq!(told("/v1/chat", ("x-fern-sdk-name", "cohere")).as_deref(), Some("cohere"));
         assert_eq!(told("/v1/complete", ("anthropic-version", "2023-06-01")).as_deref(), Some("anthropic"));
+        assert_eq!(
+            route("hunyuan.tencentcloudapi.com", "/", Some(("x-tc-action", "ChatCompletions"))),
+            Some(("tencent".to_owned(), "chat"))
+        );
+        assert_eq!(told("/", ("x-tc-action", "ChatCompletions")), None);
+        assert_eq!(told("/v1/ai/language-model", ("ai-language-model-id", "openai/gpt-5")).as_deref(), Some("vercel_ai_gateway"));
         assert_eq!(told("/", ("user-agent", "unknown/None; hf_hub/0.30; python/3.12")).as_deref(), Some("tgi"));
     }
 

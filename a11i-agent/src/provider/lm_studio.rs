@@ -6,7 +6,7 @@ use super::{
     lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
 };
 use crate::{
-    call::{CallBuilder, Message, Operation, Part, PartKind, PartSlot, ProviderName, Usage},
+    call::{CallBuilder, Operation, Part, PartKind, PartSlot, ProviderName, Usage},
     http::RequestHead,
 };
 
@@ -161,11 +161,7 @@ const FIRST_TOOL_CALL: PartSlot = PartSlot(2);
 
 fn said(text: &str, call: &mut CallBuilder) {
     call.estimation.input_messages = call.estimation.input_messages.saturating_add(1);
-    call.estimation.input.push(text);
-    if call.keeps_content() {
-        let parts = vec![Part::Text { content: call.clip_input(text) }];
-        call.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
-    }
+    call.prompt(text);
 }
 
 fn facts(answer: &Answer<'_>, call: &mut CallBuilder) {

@@ -13,25 +13,34 @@ mod endpoint;
 mod error_body;
 mod event_stream;
 mod exchange;
+mod grpc_status;
 mod hosts;
 mod lenient;
+mod names;
 mod own_telemetry;
 mod partial_json;
+mod path_template;
 mod presumption;
 mod rate_limit;
 mod route;
+#[cfg(test)]
+mod test_heads;
 mod trace_context;
 mod unrecognised;
 mod unseen_path;
 
+mod ai_sdk;
 mod aleph_alpha;
 mod anthropic;
 mod anthropic_complete;
 mod bedrock;
+mod code_assist;
 mod cohere;
+mod dashscope;
 mod gemini;
 mod generate;
 mod hosted_chat;
+mod hunyuan;
 mod llama_cpp;
 mod lm_studio;
 mod mcp;
@@ -49,6 +58,7 @@ mod openai_realtime;
 mod openai_responses;
 mod openai_responses_socket;
 mod openai_stored;
+mod perplexity;
 mod replicate;
 mod rerank;
 mod sagemaker;
@@ -57,6 +67,7 @@ mod triton;
 mod vertex;
 mod voyage;
 mod watsonx;
+mod wenxin;
 mod workers_ai;
 
 pub use answer::Framing;
@@ -149,12 +160,17 @@ static DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("hosted.chat", &hosted_chat::HostedChat),
     ("watsonx", &watsonx::Watsonx),
     ("cohere", &cohere::Cohere),
+    ("dashscope", &dashscope::DashScope),
     ("ollama", &ollama::Ollama),
+    ("hunyuan", &hunyuan::Hunyuan),
+    ("wenxin", &wenxin::Wenxin),
     ("mistral.conversations", &mistral::MistralConversations),
     ("mistral.documents", &mistral::MistralDocuments),
+    ("ai_sdk", &ai_sdk::AiSdk),
     ("aleph_alpha", &aleph_alpha::AlephAlpha),
     ("anthropic.complete", &anthropic_complete::AnthropicComplete),
     ("lm_studio", &lm_studio::LmStudio),
+    ("perplexity.agent", &perplexity::PerplexityAgent),
     ("replicate", &replicate::Replicate),
     ("workers_ai", &workers_ai::WorkersAi),
     ("voyage", &voyage::Voyage),
@@ -166,8 +182,10 @@ static DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("openai.chat", &openai_chat::OpenAiChat),
     ("openai.responses", &openai_responses::OpenAiResponses),
     ("anthropic.messages", &anthropic::Anthropic),
+    ("anthropic.batches", &anthropic::batches::AnthropicBatches),
     ("openai.embeddings", &openai_embeddings::OpenAiEmbeddings),
     ("openai.completions", &openai_completions::OpenAiCompletions),
+    ("gemini.code_assist", &code_assist::CodeAssist),
     ("gemini", &gemini::Gemini),
     ("gemini.interactions", &gemini::interactions::Interactions),
     ("vertex", &vertex::Vertex),

@@ -1,10 +1,6 @@
 //! OpenAI moderations (<https://platform.openai.com/docs/api-reference/moderations>): nothing is generated and nothing billed.
 
-use super::{
-    Dialect, StreamFrame,
-    error_body::read_failure,
-    lenient::{Text, Unreadable, lenient_object, parse},
-};
+use super::{Dialect, StreamFrame, lenient::Unreadable, names};
 use crate::{
     call::{CallBuilder, Operation, ProviderName},
     http::RequestHead,
@@ -33,33 +29,15 @@ impl Dialect for OpenAiModerations {
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let request: Named<'_> = parse(body)?;
-        let facts = &mut call.request;
-        facts.model = request.model.name().or_else(|| facts.model.take());
-        Ok(())
+        names::request(body, call)
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let response: Named<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
-            return Ok(());
-        }
-        call.response.id = response.id.name();
-        call.response.model = response.model.name();
-        Ok(())
+        names::response(body, call)
     }
 
     /// Moderations are not streamed.
     fn chunk(&self, _frame: &StreamFrame<'_>, _call: &mut CallBuilder) {}
-}
-
-lenient_object! {
-    /// Request and response alike.
-    struct Named<'a> {
-        "id" => id: Text<'a>,
-        "model" => model: Text<'a>,
-    }
 }
 
 #[cfg(test)]

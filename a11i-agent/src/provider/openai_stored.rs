@@ -4,12 +4,7 @@
 //! Recognised, so that what was asked of a provider can be told, and never billed: no model answers here. What a batch consumed is billed at
 //! other prices and is none of the request that asks for it.
 
-use super::{
-    Dialect, StreamFrame,
-    body::is_worth_following,
-    error_body::read_failure,
-    lenient::{Text, Unreadable, lenient_object, parse},
-};
+use super::{Dialect, StreamFrame, body::is_worth_following, lenient::Unreadable, names};
 use crate::{
     call::{CallBuilder, Operation, ProviderName},
     http::RequestHead,
@@ -77,63 +72,29 @@ impl Dialect for OpenAiStored {
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let request: Named<'_> = parse(body)?;
-        let facts = &mut call.request;
-        facts.model = request.model.name().or_else(|| facts.model.take());
-        Ok(())
+        names::request(body, call)
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let response: Named<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
-            return Ok(());
-        }
-        call.response.id = response.id.name();
-        call.response.model = response.model.name();
-        Ok(())
+        names::response(body, call)
     }
 
     /// None of these is streamed.
     fn chunk(&self, _frame: &StreamFrame<'_>, _call: &mut CallBuilder) {}
 }
 
-lenient_object! {
-    /// Request and response alike.
-    struct Named<'a> {
-        "id" => id: Text<'a>,
-        "model" => model: Text<'a>,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use a11i_common::identity::BootTime;
-
     use super::*;
-    use crate::{
-        call::Role,
-        http::{HeaderValue, Headers, HttpVersion},
-    };
+    use crate::{fixture::request_head, http::HeaderValue};
 
     fn claim(method: &str, path: &str) -> Option<&'static str> {
         claim_of(method, path, "100")
     }
 
     fn claim_of(method: &str, path: &str, length: &str) -> Option<&'static str> {
-        let mut headers = Headers::default();
-        headers.push("content-length".into(), HeaderValue::Text(length.into()));
-        let head = RequestHead {
-            role: Role::Client,
-            version: HttpVersion::Http11,
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: None,
-            host: Some("api.openai.com".to_owned()),
-            port: None,
-            headers,
-            first_byte: BootTime(0),
-        };
+        let mut head = request_head(method, "api.openai.com", path);
+        head.headers.push("content-length".into(), HeaderValue::Text(length.into()));
         OpenAiStored.claims(&head).map(Operation::as_str)
     }
 

@@ -2,7 +2,12 @@
 
 use a11i_common::decision::PATH_TAIL_BYTES;
 
-use super::{DIALECTS, conversation::MESSAGE_DIALECTS, hosts::HOSTS, route::Routes};
+use super::{
+    DIALECTS,
+    conversation::MESSAGE_DIALECTS,
+    hosts::{HOSTS, Traffic},
+    route::Routes,
+};
 
 /// What stands before the end of a path as a rule: the API's own root, a version, a gateway's or cloud's mount point.
 const USUAL_ROOTS: [&str; 10] =
@@ -30,7 +35,7 @@ impl Routes {
 
     /// Server names that are dedicated to LLM traffic, as far as they are written out: what only a pattern knows is told by a verdict.
     pub fn presumed_server_names(&self) -> Vec<String> {
-        let built_in = HOSTS.iter().filter(|rule| rule.dedicated).map(|rule| rule.pattern);
+        let built_in = HOSTS.iter().filter(|rule| rule.traffic == Traffic::Models).map(|rule| rule.pattern);
         let mut names: Vec<_> = built_in.chain(self.host_patterns()).filter(|pattern| !pattern.contains('*')).map(str::to_owned).collect();
         names.sort_unstable();
         names.dedup();

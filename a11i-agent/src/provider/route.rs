@@ -4,7 +4,7 @@ use super::{
     DIALECTS, Dialect,
     body_shape::ByBodyShape,
     conversation::{MESSAGE_DIALECTS, MessageRoute},
-    hosts::{HOSTS, HostRule, OLLAMA_PORT, matches},
+    hosts::{HOSTS, OLLAMA_PORT, Traffic, matches},
     unrecognised::Unrecognised,
 };
 use crate::{
@@ -86,6 +86,8 @@ struct HostFacts {
     provider: Option<ProviderName>,
     /// Of the table, or configured.
     known: bool,
+    /// What is asked there at a path of models is asked of models.
+    vouches: bool,
     /// All that is asked there is asked of models.
     dedicated: bool,
 }
@@ -116,10 +118,10 @@ impl Routes {
         }
         let claimed = DIALECTS
             .iter()
-            .filter(|(_, dialect)| host.known || !dialect.only_at_known_hosts())
+            .filter(|(_, dialect)| host.vouches || !dialect.only_at_known_hosts())
             .find_map(|(_, dialect)| dialect.claims(head).map(|operation| (*dialect, operation)));
         if let Some((dialect, operation)) = claimed {
-            let certain = !dialect.body_decides() && (host.known || head.headers.text("anthropic-version").is_some());
+            let certain = !dialect.body_decides() && (host.vouches || head.headers.text("anthropic-version").is_some());
             let by_port = || (head.port == Some(OLLAMA_PORT)).then_some(ProviderName::of("ollama"));
             let provider = host.provider.or_else(by_port).unwrap_or_else(|| dialect.name());
             return Some(Route { dialect, operation, provider, known_host: host.known, certain, by_shape: false });
@@ -144,7 +146,8 @@ impl Routes {
     pub(super) fn message_route(&self, head: &RequestHead, server_name: Option<&str>) -> Option<MessageRoute> {
         let dialect = *MESSAGE_DIALECTS.iter().find(|dialect| dialect.claims(head))?;
         let host = self.host(head.host.as_deref().or(server_name).unwrap_or_default(), &head.path);
-        Some(MessageRoute { dialect, provider: host.provider.unwrap_or_else(|| dialect.name()), known_host: host.known })
+        let provider = host.provider.unwrap_or_else(|| dialect.name());
+        Some(MessageRoute { dialect, provider, known_host: host.known, certain: host.vouches })
     }
 
     /// Ends of paths that configuration adds, as far as they are written out.
@@ -166,25 +169,31 @@ impl Routes {
         let is_here = |rule: &&ConfiguredPath| rule.host.as_ref().is_none_or(|pattern| matches(pattern, name)) && rule.ends(path);
         let rule = self.paths.iter().find(is_here)?;
         let provider = rule.provider.clone().or_else(|| host.provider.clone()).unwrap_or_else(|| rule.dialect.name());
-        let known_host = host.known || rule.host.is_some();
+        let is_named = rule.host.is_some();
+        let (known_host, certain) = (host.known || is_named, host.vouches || is_named);
         let operation = rule.dialect.claims(head).unwrap_or_else(|| rule.dialect.usual_operation());
-        Some(Route { dialect: rule.dialect, operation, provider, known_host, certain: known_host, by_shape: false })
+        Some(Route { dialect: rule.dialect, operation, provider, known_host, certain, by_shape: false })
     }
 
     fn host(&self, name: &str, path: &str) -> HostFacts {
         if let Some((_, provider)) = self.hosts.iter().find(|(pattern, _)| matches(pattern, name)) {
-            return HostFacts { provider: Some(provider.clone()), known: true, dedicated: true };
+            return HostFacts { provider: Some(provider.clone()), known: true, vouches: true, dedicated: true };
         }
         let gateway = self.gateways.iter().any(|pattern| matches(pattern, name));
         let rule = HOSTS.iter().find(|rule| path.starts_with(rule.path_prefix) && matches(rule.pattern, name));
-        let provider = rule.map(|HostRule { provider, .. }| ProviderName::of(provider));
-        HostFacts { known: gateway || provider.is_some(), dedicated: gateway || rule.is_some_and(|rule| rule.dedicated), provider }
+        let traffic = rule.map(|rule| rule.traffic);
+        HostFacts {
+            provider: rule.map(|rule| ProviderName::of(rule.provider)),
+            known: gateway || rule.is_some(),
+            vouches: gateway || matches!(traffic, Some(Traffic::Models | Traffic::Shared)),
+            dedicated: gateway || traffic == Some(Traffic::Models),
+        }
     }
 
     /// Whether a TLS connection to this server name is model traffic, told without its plaintext.
     pub fn is_llm_host(&self, name: &str) -> bool {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        HOSTS.iter().any(|rule| rule.dedicated && matches(rule.pattern, &name))
+        HOSTS.iter().any(|rule| rule.traffic == Traffic::Models && matches(rule.pattern, &name))
             || self.hosts.iter().any(|(pattern, _)| matches(pattern, &name))
             || self.gateways.iter().any(|pattern| matches(pattern, &name))
     }
@@ -209,34 +218,14 @@ impl std::fmt::Debug for Routes {
 
 #[cfg(test)]
 mod tests {
-    use a11i_common::identity::BootTime;
-
     use super::*;
     use crate::{
-        call::Role,
-        http::{HeaderValue, Headers, HttpVersion},
+        http::HeaderValue,
+        provider::test_heads::{fields, request},
     };
 
     fn head(method: &str, host: &str, path: &str) -> RequestHead {
-        RequestHead {
-            role: Role::Client,
-            version: HttpVersion::Http11,
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: None,
-            host: Some(host.to_owned()),
-            port: None,
-            headers: fields(&[("content-length", "7")]),
-            first_byte: BootTime(0),
-        }
-    }
-
-    fn fields(fields: &[(&str, &str)]) -> Headers {
-        let mut headers = Headers::default();
-        for (name, value) in fields {
-            headers.push((*name).to_owned(), HeaderValue::Text((*value).to_owned()));
-        }
-        headers
+        request(method, host, path, &[("content-length", "7")])
     }
 
     #[test]
@@ -311,6 +300,21 @@ mod tests {
         assert!(routes.is_llm_host("GPU.corp.example.") && routes.is_llm_host("api.openai.com") && !routes.is_llm_host("chatgpt.com"));
         let wrong = RouteSettings { paths: vec![path_rule("/x", "soap")], ..RouteSettings::default() };
         assert_eq!(Routes::new(wrong).unwrap_err(), UnknownDialect { name: "soap".into() });
+    }
+
+    #[test]
+    fn a_gateway_for_any_api_vouches_for_no_path() {
+        let routes = Routes::default();
+        let route = |path| routes.route(&head("POST", "corp.azure-api.net", path), None);
+        for path in ["/openai/deployments/d/chat/completions", "/team/v1/messages", "/generate", "/rerank"] {
+            let route = route(path).unwrap();
+            assert!(route.known_host && !route.certain, "{path}");
+        }
+        assert_eq!(route("/openai/v1/responses").unwrap().provider.as_str(), "azure.ai.openai");
+        for path in ["/v1/files", "/v1/threads", "/orders/7", "/v9/dreams"] {
+            assert!(route(path).is_none(), "{path}");
+        }
+        assert!(!routes.is_llm_host("corp.azure-api.net"));
     }
 
     #[test]

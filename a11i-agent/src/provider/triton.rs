@@ -8,7 +8,7 @@ use super::{
     openai_chat::request::stop_sequences,
 };
 use crate::{
-    call::{CallBuilder, Message, Operation, Part, PartKind, PartSlot, ProviderName},
+    call::{CallBuilder, Operation, PartKind, PartSlot, ProviderName},
     http::RequestHead,
 };
 
@@ -58,9 +58,9 @@ impl Dialect for Triton {
         facts.seed = beside.random_seed.0.or(inside.random_seed.0);
         facts.stop_sequences = stop_sequences(if beside.stop_words.0.is_some() { beside.stop_words } else { inside.stop_words });
         if let Some(text) = request.text_input.text() {
-            prompt(&text, call);
+            call.prompt(&text);
         }
-        request.text_input.for_each(|text: Text<'_>| prompt(text.as_str().unwrap_or_default(), call));
+        request.text_input.for_each(|text: Text<'_>| call.prompt(text.as_str().unwrap_or_default()));
         Ok(())
     }
 
@@ -111,14 +111,6 @@ lenient_object! {
         "model_name" => model_name: Text<'a>,
         "text_output" => text_output: Raw<'a>,
         "error" => error: Raw<'a>,
-    }
-}
-
-fn prompt(text: &str, call: &mut CallBuilder) {
-    call.estimation.input.push(text);
-    if call.keeps_content() && !text.is_empty() {
-        let parts = vec![Part::Text { content: call.clip_input(text) }];
-        call.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
     }
 }
 

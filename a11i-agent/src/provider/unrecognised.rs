@@ -6,6 +6,7 @@ use super::{
     body::is_worth_following,
     error_body::read_failure,
     lenient::{Flag, Text, Unreadable, lenient_object, parse},
+    mcp, path_template,
 };
 use crate::{
     call::{CallBuilder, Operation, ProviderName},
@@ -19,15 +20,6 @@ pub(super) const UNRECOGNISED: Operation = Operation::Other("unrecognised");
 /// Known to be no calls: what SDKs and command-line tools tell a provider of themselves, and signing in.
 const NO_CALLS: [&str; 9] =
     ["/traces/ingest", "/telemetry", "/event_logging", "/oauth", "/organization", "/dashboard", "/claude_cli", "/metrics", "/statsig"];
-
-/// Segments of a path that a pattern shows.
-const SEGMENTS: usize = 8;
-/// Longest word of a path: `supervised_fine_tuning_job_checkpoints` is none yet.
-const WORD_BYTES: usize = 32;
-/// Longest word with capitals: longer ones are ids.
-const CAMEL_WORD_BYTES: usize = 20;
-/// Longest version: `v1beta1`, `v20240601`.
-const VERSION_BYTES: usize = 10;
 
 impl Dialect for Unrecognised {
     fn name(&self) -> ProviderName {
@@ -44,12 +36,12 @@ impl Dialect for Unrecognised {
 
     /// Of a host that is dedicated to models: who asks, has looked at the host.
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
-        let known = NO_CALLS.iter().any(|part| head.path.contains(part));
+        let known = NO_CALLS.iter().any(|part| head.path.contains(part)) || mcp::is_endpoint(head);
         (head.method == "POST" && !known && is_worth_following(head)).then_some(UNRECOGNISED)
     }
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
-        call.request.path_pattern = Some(path_pattern(&head.path));
+        call.request.path_pattern = Some(path_template::of(&head.path));
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
@@ -90,57 +82,26 @@ lenient_object! {
     }
 }
 
-/// A path whose ids are `{id}`: words and versions stay. So bounded that it can be a label.
-fn path_pattern(path: &str) -> String {
-    let mut pattern = String::new();
-    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-    for segment in segments.by_ref().take(SEGMENTS) {
-        // Google's verbs stand behind a colon.
-        let (name, verb) = segment.split_once(':').map_or((segment, None), |(name, verb)| (name, Some(verb)));
-        pattern.push('/');
-        pattern.push_str(if is_word(name) { name } else { "{id}" });
-        if let Some(verb) = verb {
-            pattern.push(':');
-            pattern.push_str(if is_word(verb) { verb } else { "{id}" });
-        }
-    }
-    if segments.next().is_some() {
-        pattern.push_str("/*");
-    }
-    if pattern.is_empty() { "/".to_owned() } else { pattern }
-}
-
-fn is_word(segment: &str) -> bool {
-    let letters = segment.bytes().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_'));
-    let limit = if segment.bytes().any(|byte| byte.is_ascii_uppercase()) { CAMEL_WORD_BYTES } else { WORD_BYTES };
-    let is_version = segment.strip_prefix('v').is_some_and(|rest| {
-        rest.starts_with(|first: char| first.is_ascii_digit())
-            && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    });
-    !segment.is_empty() && (letters && segment.len() <= limit || is_version && segment.len() <= VERSION_BYTES)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::{CallFrame, Ending};
+    use crate::{
+        call::{CallFrame, Ending},
+        provider::test_heads::request,
+    };
 
     #[test]
-    fn ids_in_a_path_make_no_pattern_of_their_own() {
-        for (path, want) in [
-            ("/v1/chat/sketches", "/v1/chat/sketches"),
-            ("/v1/sketches/sk_123abc/render", "/v1/sketches/{id}/render"),
-            ("/v1beta/models/gemini-9:dreamContent", "/v1beta/models/{id}:dreamContent"),
-            ("/x/7f3b9c1e-1111-4222-8333-123456789abc", "/x/{id}"),
-            ("/u/JaneDoe@example.com/%20", "/u/{id}/{id}"),
-            ("/a/b/c/d/e/f/g/h/i/j", "/a/b/c/d/e/f/g/h/*"),
-            ("/wWqzKfBpLrTnVxYcMdGhJsKl", "/{id}"),
-            ("//", "/"),
+    fn the_mcp_servers_of_a_provider_are_mcps() {
+        let head =
+            |path: &str, name: &str| request("POST", "api.githubcopilot.com", path, &[("content-type", "application/json"), (name, "x")]);
+        for (path, name, want) in [
+            ("/mcp", "accept", None),
+            ("/mcp/x/issues", "accept", None),
+            ("/tools", "mcp-session-id", None),
+            ("/dreams", "accept", Some(UNRECOGNISED)),
         ] {
-            assert_eq!(path_pattern(path), want, "{path}");
+            assert_eq!(Unrecognised.claims(&head(path, name)), want, "{path}");
         }
-        let longest = path_pattern(&format!("/{}", "abcdefgh/".repeat(1000)));
-        assert!(longest.len() < 300);
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Voyage's embeddings of its own kinds (<https://docs.voyageai.com/reference>): of texts with images, of chunks in their documents.
-//! Plain ones are OpenAI's format, rerank is Cohere's.
+//! Embeddings of the vendors' own kinds that are answered in OpenAI's format: Voyage's (<https://docs.voyageai.com/reference>) of texts with
+//! images and of chunks in their documents, Volcengine's of media, Snowflake's. Plain ones are OpenAI's format, rerank is Cohere's.
 
 use super::{
     Dialect, StreamFrame,
+    hosts::is_for,
     lenient::{Int, Raw, Text, Unreadable, lenient_object, parse},
     openai_embeddings::OpenAiEmbeddings,
     posted,
@@ -28,7 +29,10 @@ impl Dialect for Voyage {
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
-        posted(head, self.path_ends())
+        // The others only their hosts make known.
+        let theirs = [("volcengine", "/embeddings/multimodal"), ("snowflake_cortex", "/cortex/inference:embed")];
+        let at = |(provider, end): (&str, &str)| posted(head, &[(end, Operation::Embeddings)]).filter(|_| is_for(head, provider));
+        posted(head, self.path_ends()).or_else(|| theirs.into_iter().find_map(at))
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
@@ -42,6 +46,8 @@ impl Dialect for Voyage {
             }
             input.for_each(|text: Text<'_>| call.estimation.input.push(text.as_str().unwrap_or_default()));
         });
+        request.input.for_each(|part: ContentPart<'_>| call.estimation.input.push(part.text.as_str().unwrap_or_default()));
+        request.text.for_each(|text: Text<'_>| call.estimation.input.push(text.as_str().unwrap_or_default()));
         Ok(())
     }
 
@@ -57,6 +63,8 @@ lenient_object! {
     struct Request<'a> {
         "model" => model: Text<'a>,
         "inputs" => inputs: Raw<'a>,
+        "input" => input: Raw<'a>,
+        "text" => text: Raw<'a>,
         "output_dimension" => output_dimension: Int,
         "output_encoding" => output_encoding: Text<'a>,
         "encoding_format" => encoding_format: Text<'a>,
@@ -72,5 +80,24 @@ lenient_object! {
 lenient_object! {
     struct ContentPart<'a> {
         "text" => text: Text<'a>,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_kinds_say_their_texts() {
+        for body in [
+            r#"{"model":"voyage-multimodal-3","inputs":[{"content":[{"type":"text","text":"a"},{"type":"image_url"}]},{"content":[{"type":"text","text":"b"}]}]}"#,
+            r#"{"model":"voyage-context-3","inputs":[["a"],["b"]]}"#,
+            r#"{"model":"doubao-embedding-vision","input":[{"type":"text","text":"a"},{"type":"image_url"},{"type":"text","text":"b"}]}"#,
+            r#"{"model":"e5-base-v2","text":["a","b"]}"#,
+        ] {
+            let mut call = CallBuilder::new(ProviderName::of("voyage_ai"), Operation::Embeddings, false);
+            Voyage.request(Operation::Embeddings, body.as_bytes(), &mut call).unwrap();
+            assert_eq!(call.estimation.input.text(), "ab", "{body}");
+        }
     }
 }

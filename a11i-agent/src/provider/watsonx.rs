@@ -11,7 +11,7 @@ use super::{
     },
 };
 use crate::{
-    call::{CallBuilder, Message, Operation, Part, PartKind, PartSlot, ProviderName, Usage},
+    call::{CallBuilder, Operation, PartKind, PartSlot, ProviderName, Usage},
     http::RequestHead,
 };
 
@@ -148,10 +148,10 @@ fn generation(operation: Operation, request: &Request<'_>, call: &mut CallBuilde
     facts.stop_sequences = stop_sequences(asked.stop_sequences);
     request.inputs.for_each(|text: Text<'_>| call.estimation.input.push(text.as_str().unwrap_or_default()));
     if let Some(input) = request.input.filled() {
-        call.estimation.input.push(input);
-        if call.keeps_content() && operation == Operation::TextCompletion {
-            let parts = vec![Part::Text { content: call.clip_input(input) }];
-            call.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
+        if operation == Operation::TextCompletion {
+            call.prompt(input);
+        } else {
+            call.estimation.input.push(input);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     openai_chat::{OpenAiChat, request::read as read_chat},
 };
 use crate::{
-    call::{CallBuilder, Message, Operation, Part, PartKind, PartSlot, ProviderName, Usage},
+    call::{CallBuilder, Operation, PartKind, PartSlot, ProviderName, Usage},
     http::RequestHead,
 };
 
@@ -56,10 +56,10 @@ impl Dialect for WorkersAi {
         let request: Prompted<'_> = parse(body)?;
         let text = request.text.text();
         if let Some(text) = request.prompt.filled().or(text.as_deref()) {
-            call.estimation.input.push(text);
-            if call.keeps_content() && operation == Operation::Chat {
-                let parts = vec![Part::Text { content: call.clip_input(text) }];
-                call.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
+            if operation == Operation::Chat {
+                call.prompt(text);
+            } else {
+                call.estimation.input.push(text);
             }
         }
         request.text.for_each(|text: Text<'_>| call.estimation.input.push(text.as_str().unwrap_or_default()));

@@ -22,12 +22,16 @@ pub enum DropReason {
     StreamEventTooLarge,
     /// An event of a stream whose checksum does not fit.
     StreamEventDamaged,
+    /// A body of a model call that does not decode: its content coding is unknown or broken, or it is beyond the limits of decoding.
+    BodyUndecoded,
     /// A call whose process could not be looked at, or not in time: it goes on without, and without content.
     OwnerUnknown,
     /// That a process reports its calls itself, or may, while too many have calls: its next call begins anew.
     InstrumentedForgotten,
     /// The length of an MCP session whose end was not seen.
     McpSessionForgotten,
+    /// Arguments or a result of an MCP message that waits for its other half, while too much of them does: it goes on without.
+    McpContent,
     /// A question who a process is, while too many wait.
     OwnerQuestion,
     /// What a process states about itself, since its memory did not answer in time: it is known without.
@@ -85,7 +89,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    pub const ALL: [(Self, &'static str); 39] = [
+    pub const ALL: [(Self, &'static str); 41] = [
         (Self::RecordMalformed, "record_malformed"),
         (Self::FlowTableFull, "flow_table_full"),
         (Self::FlowExpired, "flow_expired"),
@@ -95,9 +99,11 @@ impl DropReason {
         (Self::TooManyExchanges, "too_many_exchanges"),
         (Self::StreamEventTooLarge, "stream_event_too_large"),
         (Self::StreamEventDamaged, "stream_event_damaged"),
+        (Self::BodyUndecoded, "body_undecoded"),
         (Self::OwnerUnknown, "owner_unknown"),
         (Self::InstrumentedForgotten, "instrumented_forgotten"),
         (Self::McpSessionForgotten, "mcp_session_forgotten"),
+        (Self::McpContent, "mcp_content"),
         (Self::OwnerQuestion, "owner_question"),
         (Self::OwnerUnanswered, "owner_unanswered"),
         (Self::OwnerEvicted, "owner_evicted"),

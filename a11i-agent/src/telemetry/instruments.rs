@@ -71,6 +71,8 @@ pub struct Instruments {
     pub guard_limited_files: Count,
     /// Times that the bystander guard limited a file.
     pub guard_limits: Count,
+    /// Libraries in files, found without names, whose probes were taken away because no call fitted.
+    pub disproven: Count,
     /// Times that TLS with an LLM host showed no plaintext.
     pub tls_without_plaintext: Count,
     /// Spans an endpoint took.
@@ -212,6 +214,12 @@ impl Instruments {
                 "{process}",
                 "Times that a process began TLS with an LLM host and no plaintext of it was seen.",
                 &self.tls_without_plaintext,
+            ),
+            counter(
+                "a11i.probation.disproven",
+                "{plan}",
+                "Functions found without names whose calls were none of theirs.",
+                &self.disproven,
             ),
             counter("a11i.guard.limits", "{limit}", "Times that a file was kept from busy bystanders.", &self.guard_limits),
             counter("a11i.export.spans", "{span}", "Spans an endpoint took.", &self.spans_exported),

@@ -11,7 +11,7 @@ pub fn needs_estimate(call: &LlmCall) -> bool {
     estimates_input(call) || estimates_output(call)
 }
 
-/// The reported numbers stay; what is missing is counted, and the usage then says so.
+/// The reported numbers stay; what is missing is counted, and says so.
 pub fn count(mut call: LlmCall, counter: &dyn TokenCounter) -> CountedCall {
     let (input, output) = (estimates_input(&call), estimates_output(&call));
     if !input && !output {
@@ -24,12 +24,13 @@ pub fn count(mut call: LlmCall, counter: &dyn TokenCounter) -> CountedCall {
     if input {
         let extra = if chat { prompt_overhead(&family.overhead, text) } else { 0 };
         call.usage.input_tokens = Some(tokens(&text.input, family, counter).saturating_add(extra));
+        call.usage.input_source = UsageSource::Estimated;
     }
     if output {
         let extra = family.overhead.tool_call.saturating_mul(text.output_tool_calls.into());
         call.usage.output_tokens = Some(tokens(&text.output, family, counter).saturating_add(extra));
+        call.usage.output_source = UsageSource::Estimated;
     }
-    call.usage.source = UsageSource::Estimated;
     CountedCall(call)
 }
 
@@ -104,34 +105,39 @@ mod tests {
         call
     }
 
-    fn counts(call: LlmCall) -> (Option<u64>, Option<u64>, UsageSource) {
+    const NONE: [UsageSource; 2] = [UsageSource::Reported; 2];
+    const INPUT: [UsageSource; 2] = [UsageSource::Estimated, UsageSource::Reported];
+    const OUTPUT: [UsageSource; 2] = [UsageSource::Reported, UsageSource::Estimated];
+    const BOTH: [UsageSource; 2] = [UsageSource::Estimated; 2];
+
+    fn counts(call: LlmCall) -> (Option<u64>, Option<u64>, [UsageSource; 2]) {
         let needed = needs_estimate(&call);
         let usage = count(call, &FourBytes).into_call().usage;
-        assert_eq!(needed, usage.source == UsageSource::Estimated);
-        (usage.input_tokens, usage.output_tokens, usage.source)
+        assert_eq!(needed, usage.is_estimated());
+        (usage.input_tokens, usage.output_tokens, [usage.input_source, usage.output_source])
     }
 
     #[test]
     fn reported_numbers_win() {
         let mut reported = call(Some(200), "a prompt", "an answer");
         (reported.usage.input_tokens, reported.usage.output_tokens) = (Some(7), Some(0));
-        assert_eq!(counts(reported), (Some(7), Some(0), UsageSource::Reported));
+        assert_eq!(counts(reported), (Some(7), Some(0), NONE));
     }
 
     #[test]
     fn only_what_is_missing_is_counted() {
         let mut begun = call(Some(200), "a prompt", "an answer of 24 bytes.. ");
         begun.usage.input_tokens = Some(7);
-        assert_eq!(counts(begun), (Some(7), Some(6), UsageSource::Estimated));
+        assert_eq!(counts(begun), (Some(7), Some(6), OUTPUT));
         // 40 bytes, two messages of 4 and 3 for the reply.
         let silent = call(Some(200), &"x".repeat(40), &"y".repeat(8));
-        assert_eq!(counts(silent), (Some(10 + 2 * 4 + 3), Some(2), UsageSource::Estimated));
+        assert_eq!(counts(silent), (Some(10 + 2 * 4 + 3), Some(2), BOTH));
     }
 
     #[test]
     fn a_failed_request_has_no_usage() {
-        assert_eq!(counts(call(Some(429), "a prompt", "")), (None, None, UsageSource::Reported));
-        assert_eq!(counts(call(Some(500), "a prompt", "partial")), (None, None, UsageSource::Reported));
+        assert_eq!(counts(call(Some(429), "a prompt", "")), (None, None, NONE));
+        assert_eq!(counts(call(Some(500), "a prompt", "partial")), (None, None, NONE));
     }
 
     #[test]
@@ -148,7 +154,7 @@ mod tests {
         tools.estimation.input.push(&"x".repeat(40));
         tools.estimation.tool_definitions = 2;
         tools.estimation.output_tool_calls = 1;
-        assert_eq!(counts(tools), (Some(10 + 8 + 3 + 2 * 10 + 12), Some(8), UsageSource::Estimated));
+        assert_eq!(counts(tools), (Some(10 + 8 + 3 + 2 * 10 + 12), Some(8), BOTH));
     }
 
     #[test]
@@ -156,7 +162,7 @@ mod tests {
         for operation in [Operation::Embeddings, Operation::TextCompletion] {
             let mut plain = call(Some(200), &"x".repeat(40), "");
             plain.operation = operation;
-            assert_eq!(counts(plain), (Some(10), None, UsageSource::Estimated));
+            assert_eq!(counts(plain), (Some(10), None, INPUT));
         }
     }
 
@@ -165,7 +171,7 @@ mod tests {
         for operation in [Operation::FetchResponse, Operation::Other("moderation")] {
             let mut other = call(Some(200), "a prompt", "an answer");
             other.operation = operation;
-            assert_eq!(counts(other), (None, None, UsageSource::Reported));
+            assert_eq!(counts(other), (None, None, NONE));
         }
     }
 

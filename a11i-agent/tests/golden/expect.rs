@@ -1,6 +1,6 @@
 //! A call against the expectation of a recorded exchange, by the rules of the corpus.
 
-use a11i_agent::call::{LlmCall, Operation, Part, UsageSource};
+use a11i_agent::call::{LlmCall, Operation, Part};
 use serde_json::Value;
 
 /// What is not as expected, one line each.
@@ -151,7 +151,7 @@ fn usage(record: &Value, call: &LlmCall, fetched: bool, compare: &mut impl FnMut
     } else if call.operation == Operation::Embeddings {
         output = None;
     }
-    assert_eq!(call.usage.source, UsageSource::Reported, "nothing is estimated in this stage");
+    assert!(!call.usage.is_estimated(), "nothing is estimated in this stage");
     for (field, have, want) in [("input_tokens", call.usage.input_tokens, input), ("output_tokens", call.usage.output_tokens, output)] {
         if !ambiguous.contains(&field) && (want.is_some() || raw.is_null() || fetched || counted) {
             compare(field, have.into(), want.into());

@@ -53,8 +53,12 @@ pub(crate) struct Call {
     pub(crate) left: u64,
     /// The next element.
     pub(crate) index: u64,
+    /// Runs of the program that copies them.
+    pub(crate) runs: u64,
     /// Bytes of the call that were told before it was over (kprobes).
     pub(crate) told: u64,
+    /// When a call that sends began (kprobes).
+    pub(crate) entered: u64,
     pub(crate) family: u16,
     /// 0 = sends, 1 = receives.
     pub(crate) direction: u8,
@@ -71,7 +75,9 @@ const FRESH: Call = Call {
     session: 0,
     left: 0,
     index: 0,
+    runs: 0,
     told: 0,
+    entered: 0,
     family: 0,
     direction: 0,
     live: 0,

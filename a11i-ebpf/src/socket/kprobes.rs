@@ -15,7 +15,7 @@ use super::{
 use crate::{
     count, filter,
     maps::{PROGRAMS_SOCKET_PROBE, SOCKET_CALLS},
-    registers, task,
+    registers, session, task,
 };
 
 /// `MSG_OOB`, `MSG_PEEK` and `MSG_ERRQUEUE`: no bytes of the stream are taken.
@@ -68,7 +68,7 @@ pub(crate) fn socket_received_tcp(ctx: ProbeContext) {
     place.skip += call.told;
     let bytes = copied as u64 - call.told;
     call.told = copied as u64;
-    let done = Finished { tgid, tid, sock, family: call.family, direction: 1, bytes };
+    let done = Finished { tgid, tid, sock, family: call.family, direction: 1, bytes, began: 0 };
     transfer::finish(&ctx, &PROGRAMS_SOCKET_PROBE, &done, &place);
 }
 
@@ -90,7 +90,8 @@ pub(crate) fn socket_leave(ctx: RetProbeContext) {
         return;
     }
     let place: Place = call.place;
-    let done = Finished { tgid, tid, sock: call.sock, family: call.family, direction: call.direction, bytes: result as u64 };
+    let done =
+        Finished { tgid, tid, sock: call.sock, family: call.family, direction: call.direction, bytes: result as u64, began: call.entered };
     transfer::finish(&ctx, &PROGRAMS_SOCKET_PROBE, &done, &place);
 }
 
@@ -136,6 +137,7 @@ fn enter(ctx: &ProbeContext, direction: u8, message: Option<u64>) {
         count::add(Counter::AbandonedFrames, 1);
     }
     call.told = 0;
+    call.entered = if direction == 0 { session::now() } else { 0 };
     call.place = match message {
         Some(message) => iterator::place(message),
         None => UNREADABLE,

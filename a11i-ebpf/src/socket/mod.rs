@@ -5,6 +5,7 @@
 //! it is over. A socket that does not begin like HTTP costs that look at four bytes; nothing is remembered of it.
 
 pub(crate) mod call;
+mod gather;
 mod iterator;
 mod kprobes;
 mod life;

@@ -41,7 +41,7 @@ pub(crate) fn look(done: &Finished, at: u64, length: u64) {
     };
     // SAFETY: a live map value that the thread's own library call is about.
     let found = unsafe { &mut *found };
-    if found.flags & flag::PEER_TOLD == 0 && found.protocol != protocol::UNDECIDED && found.protocol < protocol::OTHER {
+    if found.flags & flag::PEER_TOLD == 0 && found.protocol != protocol::UNDECIDED && session::is_counted(found) {
         peer::tell(&key, found, done.tid, done.sock, done.family);
     }
 }

@@ -69,7 +69,7 @@ fn over(ctx: &RawTracePointContext, direction: u8) {
         return;
     }
     let place = system_call::place();
-    let done = Finished { tgid, tid, sock, family, direction, bytes: length as u64 };
+    let done = Finished { tgid, tid, sock, family, direction, bytes: length as u64, began: 0 };
     transfer::finish(ctx, &PROGRAMS_SOCKET_TRACE, &done, &place);
 }
 

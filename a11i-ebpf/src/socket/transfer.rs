@@ -2,7 +2,7 @@
 
 use a11i_common::{
     event::{Counter, cause},
-    limits::SOCKET_SEGMENTS,
+    limits::SOCKET_RUNS,
     probe::NEXT_SEGMENT,
     session::{Session, SessionKey, protocol},
 };
@@ -10,7 +10,7 @@ use aya_ebpf::{EbpfContext, maps::ProgramArray};
 
 use super::{
     call::{self, Call, Place, shape},
-    peer, sock, tls,
+    gather, peer, sock, tls,
 };
 use crate::{
     count, decide,
@@ -29,6 +29,8 @@ pub(crate) struct Finished {
     pub(crate) direction: u8,
     /// Not 0.
     pub(crate) bytes: u64,
+    /// When a call that sends began; 0 = unknown, or it receives.
+    pub(crate) began: u64,
 }
 
 /// Copies what is HTTP. Most calls end at the look at their first bytes.
@@ -59,7 +61,9 @@ pub(crate) fn finish<C: EbpfContext>(ctx: &C, programs: &ProgramArray, done: &Fi
     call.sock = done.sock;
     call.session = key.session;
     call.left = done.bytes;
+    call.scratch.began = done.began;
     call.index = 0;
+    call.runs = 0;
     call.family = done.family;
     call.direction = done.direction;
     go_on(ctx, programs, call, &key);
@@ -111,7 +115,8 @@ fn go_on<C: EbpfContext>(ctx: &C, programs: &ProgramArray, call: &mut Call, key:
     if left == 0 {
         return;
     }
-    if launder(&raw const call.index) < SOCKET_SEGMENTS {
+    if launder(&raw const call.runs) < SOCKET_RUNS {
+        call.runs += 1;
         // SAFETY: nothing here has to be dropped.
         unsafe { programs.tail_call(ctx, NEXT_SEGMENT) };
     }
@@ -120,7 +125,7 @@ fn go_on<C: EbpfContext>(ctx: &C, programs: &ProgramArray, call: &mut Call, key:
     };
     // SAFETY: a live map value; one direction is used by one thread at a time.
     let session = unsafe { &mut *session };
-    if session.protocol < protocol::OTHER {
+    if session::is_counted(session) {
         let direction = usize::from(launder(&raw const call.direction) & 1);
         session.causes[direction] |= cause::CALL_LIMIT;
         session.offsets[direction] += left;
@@ -128,7 +133,8 @@ fn go_on<C: EbpfContext>(ctx: &C, programs: &ProgramArray, call: &mut Call, key:
     }
 }
 
-/// One piece of a call: at most one reaches the ring in a run, since the verifier walks the copying once for each.
+/// The next piece of a call, or several small ones: at most one record reaches the ring in a run, since the verifier walks the copying once for
+/// each.
 #[inline(always)]
 pub(crate) fn segment<C: EbpfContext>(ctx: &C, programs: &ProgramArray, call: &mut Call, tgid: u32, tid: u32) {
     let key = session::key(tgid, call.session);
@@ -137,8 +143,12 @@ pub(crate) fn segment<C: EbpfContext>(ctx: &C, programs: &ProgramArray, call: &m
     };
     // SAFETY: a live map value; one direction is used by one thread at a time.
     let session = unsafe { &mut *session };
-    let (index, left) = (launder(&raw const call.index), launder(&raw const call.left));
     let direction = usize::from(launder(&raw const call.direction) & 1);
+    if gather::several(call, session, &key, tid, direction) {
+        go_on(ctx, programs, call, &key);
+        return;
+    }
+    let (index, left) = (launder(&raw const call.index), launder(&raw const call.left));
     let Some((buffer, length)) = call::piece(&call.rest, index, left) else {
         leave_out(session, direction, left);
         return;
@@ -166,7 +176,7 @@ pub(crate) fn long<C: EbpfContext>(ctx: &C, programs: &ProgramArray, call: &mut 
 /// Bytes that nobody can read from here.
 #[inline(always)]
 fn leave_out(session: &mut Session, direction: usize, bytes: u64) {
-    if session.protocol == protocol::UNDECIDED || session.protocol >= protocol::OTHER {
+    if session.protocol == protocol::UNDECIDED || !session::is_counted(session) {
         return;
     }
     count::add(Counter::SocketShapeUnreadable, 1);

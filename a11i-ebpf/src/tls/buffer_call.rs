@@ -11,10 +11,14 @@ use aya_ebpf::{
 };
 
 use super::{
-    frame::{FREE_FRAME, FRESH_SCRATCH, Frame, Frames},
+    frame::{FREE_FRAME, Frame, Frames},
     gnutls, operation,
 };
-use crate::{count, decide, emit, filter, hits, maps::IN_FLIGHT, registers, session, task, user_memory};
+use crate::{
+    count, decide, emit, filter, hits,
+    maps::{IN_FLIGHT, NO_FRAMES},
+    probation, registers, session, task, user_memory,
+};
 
 /// Deeper than any library's own nesting of entry points (`_early_data` → `_ex` → plain), far less than a thread's stack.
 const NESTING_BYTES: u64 = 16 * 1024;
@@ -45,21 +49,29 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
         count_pointer: if operation == operation::WRITE_EX2 { fifth } else { fourth },
         attachment,
         capacity,
+        entered: if operation::direction(operation) == 0 { session::now() } else { 0 },
         operation,
         reserved: [0; 7],
     };
-    let thread = thread_key(tgid, tid);
-    let Some(frames) = IN_FLIGHT.get_ptr_mut(&thread) else {
-        let mut fresh = Frames { frames: [FREE_FRAME; FRAMES_PER_THREAD], scratch: FRESH_SCRATCH };
-        fresh.frames[0] = frame;
-        if IN_FLIGHT.insert(&thread, &fresh, u64::from(BPF_NOEXIST)).is_err() {
-            count::add(Counter::InFlightFull, 1);
-            session::note_uncounted_call(&key, operation::direction(operation));
-        }
+    let Some(frames) = frames_of(thread_key(tgid, tid)) else {
+        count::add(Counter::InFlightFull, 1);
+        session::note_uncounted_call(&key, operation::direction(operation));
         return;
     };
     // SAFETY: a live map value that only this thread touches.
     place(unsafe { &mut (*frames).frames }, &frame, tgid);
+}
+
+/// The thread's entry, made on first use. `None` if the table is full.
+#[inline(always)]
+pub(super) fn frames_of(thread: u64) -> Option<*mut Frames> {
+    if let Some(frames) = IN_FLIGHT.get_ptr_mut(&thread) {
+        return Some(frames);
+    }
+    // An element of zeros: a fresh one fits no stack beside the rest.
+    let none = NO_FRAMES.get(0)?;
+    let _ = IN_FLIGHT.insert(&thread, none, u64::from(BPF_NOEXIST));
+    IN_FLIGHT.get_ptr_mut(&thread)
 }
 
 /// Puts the frame into its slot: the one with its stack pointer, else a free one, else that of a call which must be over.
@@ -144,9 +156,11 @@ pub(crate) fn leave(ctx: &RetProbeContext, programs: &ProgramArray) {
     let Some(transferred) = transferred else {
         return;
     };
+    probation::transferred(frame.attachment, operation::direction(frame.operation), frame.buffer);
     if let Some(session) = session::find_or_insert(&key) {
         scratch.length = transferred;
         scratch.direction = operation::direction(frame.operation) as u8;
+        scratch.began = frame.entered;
         let transfer = emit::Transfer { key, tid, attachment: frame.attachment, buffer: frame.buffer };
         // SAFETY: a live map value. One direction of a session is used by one thread at a time; two threads with a direction each touch
         // apart members of it.
@@ -177,6 +191,7 @@ fn transferred(key: &SessionKey, frame: &Frame, result: i32) -> Option<u64> {
         if n.is_none() {
             // Bytes were transferred and nobody knows how many: the offsets miss them, and the session says so.
             count::add(Counter::CountUnreadable, 1);
+            probation::contradicts(frame.attachment, operation::direction(frame.operation));
             session::note_uncounted_call(key, operation::direction(frame.operation));
         }
         n?
@@ -189,6 +204,7 @@ fn transferred(key: &SessionKey, frame: &Frame, result: i32) -> Option<u64> {
 pub(super) fn within_capacity(key: &SessionKey, frame: &Frame, n: u64) -> Option<u64> {
     if n > frame.capacity {
         count::add(Counter::CountUnreadable, 1);
+        probation::contradicts(frame.attachment, operation::direction(frame.operation));
         session::note_uncounted_call(key, operation::direction(frame.operation));
         return None;
     }

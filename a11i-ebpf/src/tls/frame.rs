@@ -18,12 +18,23 @@ pub(crate) struct Frame {
     pub(crate) attachment: u64,
     /// Bytes the buffer has: no call transfers more.
     pub(crate) capacity: u64,
+    /// Time of the entry, of calls that write; else 0.
+    pub(crate) entered: u64,
     pub(crate) operation: u8,
     pub(crate) reserved: [u8; 7],
 }
 
-pub(crate) const FREE_FRAME: Frame =
-    Frame { stack_pointer: 0, session: 0, buffer: 0, count_pointer: 0, attachment: 0, capacity: 0, operation: 0, reserved: [0; 7] };
+pub(crate) const FREE_FRAME: Frame = Frame {
+    stack_pointer: 0,
+    session: 0,
+    buffer: 0,
+    count_pointer: 0,
+    attachment: 0,
+    capacity: 0,
+    entered: 0,
+    operation: 0,
+    reserved: [0; 7],
+};
 
 /// The frames of one thread. Only that thread touches them.
 #[repr(C)]
@@ -49,6 +60,8 @@ pub(crate) struct Scratch {
     pub(crate) session: u64,
     pub(crate) attachment: u64,
     pub(crate) buffer: u64,
+    /// When the call began, where that is what its bytes are told with; 0 = when they are told.
+    pub(crate) began: u64,
     pub(crate) direction: u8,
     /// The call begins a request.
     pub(crate) wake: u8,
@@ -58,7 +71,9 @@ pub(crate) struct Scratch {
     pub(crate) path_end: u8,
     /// The library has taken the bytes although the call failed: see [`super::gnutls`].
     pub(crate) queued: u8,
-    pub(crate) reserved: [u8; 2],
+    /// Pieces of a socket call that are gathered: they may not go beyond the frame under way, or may begin a request.
+    pub(crate) follows_frames: u8,
+    pub(crate) looks_for_request: u8,
 }
 
 pub(crate) const FRESH_SCRATCH: Scratch = Scratch {
@@ -70,11 +85,13 @@ pub(crate) const FRESH_SCRATCH: Scratch = Scratch {
     session: 0,
     attachment: 0,
     buffer: 0,
+    began: 0,
     direction: 0,
     wake: 0,
     skip_cause: 0,
     path_start: 0,
     path_end: 0,
     queued: 0,
-    reserved: [0; 2],
+    follows_frames: 0,
+    looks_for_request: 0,
 };

@@ -4,14 +4,14 @@
 //! with the same arguments or with none (`NULL, 0`), and what the call then returns is the count of the data taken before. Their buffer is
 //! the program's own by then. So they are copied when they are taken, and the later call only says how many they were.
 
-use a11i_common::session::{SessionKey, protocol};
+use a11i_common::session::SessionKey;
 
 use super::{
     buffer_call,
     frame::{Frame, Scratch},
     operation,
 };
-use crate::maps::SESSIONS;
+use crate::{maps::SESSIONS, session};
 
 /// `GNUTLS_E_AGAIN` and `GNUTLS_E_INTERRUPTED` of GnuTLS's public `gnutls.h`.
 const AGAIN: i64 = -28;
@@ -63,7 +63,7 @@ fn sent(key: &SessionKey, frame: &Frame, result: i64, scratch: &mut Scratch) -> 
         // SAFETY: a live map value; what belongs to writes is touched by one thread at a time.
         let session = unsafe { &mut *session };
         // In a session that nobody wants any more nothing is counted; the next request begins anew.
-        if session.queued != 0 && session.protocol < protocol::OTHER {
+        if session.queued != 0 && session::is_counted(session) {
             if !is_queued {
                 session.offsets[0] = session.offsets[0].wrapping_sub(u64::from(session.queued)).wrapping_add(result as u64);
                 session.queued = 0;

@@ -1,4 +1,4 @@
-//! Go's `crypto/tls`: entries and return instructions of `(*Conn).Write` and `.Read`.
+//! Go's `crypto/tls` and its forks: entries and return instructions of `(*Conn).Write` and `.Read`.
 //!
 //! No return probes: the runtime copies stacks, and a return address that is not its own ends the program. A call is known by its goroutine
 //! and by how deep in the stack it is, which neither a move of the stack nor a change of threads alters. Entry probes sit behind the check of
@@ -11,16 +11,15 @@ use a11i_common::{
     event::{Counter, RecordKind},
     session::{GoCall, GoCallKey, Session, SessionKey, flag, protocol},
 };
-use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
-    maps::ProgramArray,
-    programs::ProbeContext,
-};
+use aya_ebpf::{bindings::BPF_ANY, maps::ProgramArray, programs::ProbeContext};
 
-use super::{buffer_call::thread_key, life, operation};
+use super::{
+    buffer_call::{frames_of, thread_key},
+    life, operation,
+};
 use crate::{
     count, decide, emit, filter, hits,
-    maps::{GO_CALLS, GO_HANDSHAKES, IN_FLIGHT, NO_FRAMES, SESSIONS},
+    maps::{GO_CALLS, GO_HANDSHAKES, SESSIONS},
     registers, session, task, user_memory,
 };
 
@@ -36,7 +35,9 @@ struct Stack {
 #[inline(always)]
 pub(crate) fn hit(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, attachment: u64) {
     match operation {
-        operation::GO_WRITE | operation::GO_READ => enter(ctx, programs, operation, attachment),
+        operation::GO_WRITE | operation::GO_READ | operation::GO_OUTER_WRITE | operation::GO_OUTER_READ => {
+            enter(ctx, programs, operation, attachment)
+        }
         operation::GO_WRITE_RETURN | operation::GO_READ_RETURN | operation::GO_READ_RETURN_KEPT => leave(ctx, programs, operation),
         _ => begin_or_end(ctx, operation, attachment),
     }
@@ -49,7 +50,7 @@ pub(crate) fn enter(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, 
         return;
     }
     hits::add(attachment, tgid);
-    let key = session::key(tgid, registers::go_argument::<0>(ctx.regs));
+    let key = session::key(tgid, connection(ctx, operation));
     let buffer = registers::go_argument::<1>(ctx.regs);
     let capacity = registers::go_argument::<2>(ctx.regs);
     let direction = operation::direction(operation);
@@ -91,6 +92,18 @@ pub(crate) fn enter(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, 
     }
     if is_copied {
         transfer(ctx, programs, key, tid, attachment, buffer, capacity, direction, session);
+    }
+}
+
+/// The `*Conn` that the function is called on. uTLS's `UConn` has it as its first member, and overrides some of its methods.
+#[inline(always)]
+fn connection(ctx: &ProbeContext, operation: u8) -> u64 {
+    let receiver = registers::go_argument::<0>(ctx.regs);
+    if operation >= operation::GO_OUTER_WRITE && operation <= operation::GO_OUTER_CLOSE {
+        // What cannot be read has a connection of its own, and its answer none: two halves, never another connection's bytes.
+        user_memory::read::<u64>(receiver).unwrap_or(receiver)
+    } else {
+        receiver
     }
 }
 
@@ -178,10 +191,10 @@ pub(crate) fn begin_or_end(ctx: &ProbeContext, operation: u8, attachment: u64) {
     if !filter::follows(tgid) {
         return;
     }
-    let key = session::key(tgid, registers::go_argument::<0>(ctx.regs));
+    let key = session::key(tgid, connection(ctx, operation));
     if operation == operation::GO_CLOSE_WRITE {
         life::tell(RecordKind::WriteShutdown, &key, tid, attachment);
-    } else if operation == operation::GO_CLOSE {
+    } else if operation == operation::GO_CLOSE || operation == operation::GO_OUTER_CLOSE {
         // Those who still wait in it find no session when they return. The address is in use for as long.
         life::end(&key, tid, attachment);
         let _ = GO_HANDSHAKES.remove(&key);
@@ -271,13 +284,7 @@ fn transfer(
     direction: usize,
     session: *mut Session,
 ) {
-    let thread = thread_key(key.tgid, tid);
-    if IN_FLIGHT.get_ptr_mut(&thread).is_none()
-        && let Some(none) = NO_FRAMES.get(0)
-    {
-        let _ = IN_FLIGHT.insert(&thread, none, u64::from(BPF_NOEXIST));
-    }
-    let Some(frames) = IN_FLIGHT.get_ptr_mut(&thread) else {
+    let Some(frames) = frames_of(thread_key(key.tgid, tid)) else {
         count::add(Counter::InFlightFull, 1);
         session::note_uncounted_call(&key, direction);
         return;
@@ -286,6 +293,8 @@ fn transfer(
     let scratch = unsafe { &mut (*frames).scratch };
     scratch.length = length;
     scratch.direction = direction as u8;
+    // What a connection that is set up writes is told when the call begins.
+    scratch.began = 0;
     let transfer = emit::Transfer { key, tid, attachment, buffer };
     // SAFETY: a live map value. Of a connection one goroutine writes and one reads at a time (its locks see to it); the two touch apart
     // members, and those that they share are single words that each of them writes whole.

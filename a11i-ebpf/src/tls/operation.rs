@@ -35,6 +35,10 @@ pub(crate) const GO_READ_RETURN_KEPT: u8 = Operation::GoReadReturnKept as u8;
 pub(crate) const GO_CLOSE: u8 = Operation::GoClose as u8;
 pub(crate) const GO_CLOSE_WRITE: u8 = Operation::GoCloseWrite as u8;
 pub(crate) const GO_HANDSHAKE: u8 = Operation::GoHandshake as u8;
+pub(crate) const GO_OUTER_WRITE: u8 = Operation::GoOuterWrite as u8;
+pub(crate) const GO_OUTER_HANDSHAKE: u8 = Operation::GoOuterHandshake as u8;
+pub(crate) const GO_OUTER_READ: u8 = Operation::GoOuterRead as u8;
+pub(crate) const GO_OUTER_CLOSE: u8 = Operation::GoOuterClose as u8;
 pub(crate) const GNUTLS_SEND: u8 = Operation::GnuTlsSend as u8;
 pub(crate) const GNUTLS_SEND2: u8 = Operation::GnuTlsSend2 as u8;
 pub(crate) const GNUTLS_RECV: u8 = Operation::GnuTlsRecv as u8;
@@ -52,6 +56,7 @@ pub(crate) fn direction(operation: u8) -> usize {
         || operation == READ_EX
         || operation == READ_EARLY_DATA
         || operation == GO_READ
+        || operation == GO_OUTER_READ
         || operation == GO_READ_RETURN
         || operation == GO_READ_RETURN_KEPT
         || operation == GNUTLS_RECV

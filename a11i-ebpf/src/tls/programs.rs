@@ -151,6 +151,10 @@ single_go! {
     go_close: GO_CLOSE;
     go_close_write: GO_CLOSE_WRITE;
     go_handshake: GO_HANDSHAKE;
+    go_outer_write: GO_OUTER_WRITE;
+    go_outer_handshake: GO_OUTER_HANDSHAKE;
+    go_outer_read: GO_OUTER_READ;
+    go_outer_close: GO_OUTER_CLOSE;
 }
 
 /// Entry of any rustls function, through a multi link.

@@ -8,7 +8,7 @@ use crate::{
     maps::{RUSTLS_CALLS, RUSTLS_FRESH},
     registers,
 };
-use a11i_common::event::Counter;
+use a11i_common::{event::Counter, rustls::RustlsSample};
 
 /// Words at a place that may hold a connection's record layer: its two keys stand within the first dozen in every build seen; the rest is
 /// room for other orders of its members.
@@ -34,6 +34,8 @@ pub(crate) struct RecordCall {
     /// The record's bytes: as it came, then its plaintext. Not of plaintext in slices.
     pub(crate) buffer: u64,
     pub(crate) length: u64,
+    /// The record is a vector without its header.
+    pub(crate) owned: u64,
     pub(crate) session: u64,
     /// The next of an array of (pointer, length), and how many there are; 0 = the plaintext is one piece.
     pub(crate) slices: u64,
@@ -53,10 +55,14 @@ pub(crate) struct RecordCall {
     pub(crate) turns: u32,
     /// The record is the application's.
     pub(crate) is_data: u32,
+    /// The content type in the header of a record to decrypt.
+    pub(crate) outer_type: u32,
+    pub(crate) reserved: u32,
     /// Index after that of the word found; 0 = none.
     pub(crate) hit: u32,
     pub(crate) kept: [u64; registers::KEPT],
     pub(crate) window: [u64; WINDOW_WORDS],
+    pub(crate) sample: RustlsSample,
     pub(crate) scratch: Scratch,
 }
 

@@ -128,10 +128,10 @@ func (todo job) body() ([]byte, error) {
 	if prompt == "" {
 		prompt = "hello there"
 	}
-	body := map[string]any{"model": "gpt-4o-mini", "messages": []any{map[string]any{"role": "user", "content": prompt}}}
+	body := map[string]interface{}{"model": "gpt-4o-mini", "messages": []interface{}{map[string]interface{}{"role": "user", "content": prompt}}}
 	if todo.Stream {
 		body["stream"] = true
-		body["stream_options"] = map[string]any{"include_usage": true}
+		body["stream_options"] = map[string]interface{}{"include_usage": true}
 	}
 	return json.Marshal(body)
 }
@@ -174,10 +174,10 @@ func read(status int, stream bool, body io.Reader) (answer, error) {
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, 1<<24)
 	for lines.Scan() {
-		event, isData := strings.CutPrefix(lines.Text(), "data: ")
-		if !isData {
+		if !strings.HasPrefix(lines.Text(), "data: ") {
 			continue
 		}
+		event := strings.TrimPrefix(lines.Text(), "data: ")
 		done.Events++
 		var chunk struct {
 			ID string `json:"id"`

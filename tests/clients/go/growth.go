@@ -56,14 +56,14 @@ func growth(input io.Reader, output io.Writer) error {
 }
 
 func echoes(clients []*tls.Conn, wanted int64) (int64, error) {
-	var calls atomic.Int64
+	var calls int64
 	failed := make(chan error, len(clients))
 	var running sync.WaitGroup
 	for seed, client := range clients {
 		running.Add(1)
 		go func(seed int, client *tls.Conn) {
 			defer running.Done()
-			for number := uint64(seed); calls.Load() < wanted; number += pairs {
+			for number := uint64(seed); atomic.LoadInt64(&calls) < wanted; number += pairs {
 				done := make(chan error)
 				// A new goroutine has the smallest stack there is.
 				go func(number uint64) {
@@ -73,13 +73,13 @@ func echoes(clients []*tls.Conn, wanted int64) (int64, error) {
 					failed <- err
 					return
 				}
-				calls.Add(callsOfAnEcho)
+				atomic.AddInt64(&calls, callsOfAnEcho)
 			}
 		}(seed, client)
 	}
 	running.Wait()
 	close(failed)
-	return calls.Load(), <-failed
+	return atomic.LoadInt64(&calls), <-failed
 }
 
 // Calls from that many frames further down, so that growth happens now before the call, now at its entry, now inside.

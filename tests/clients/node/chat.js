@@ -1,8 +1,9 @@
-// An ordinary client on Node's own modules: `chat.js PORT CA_FILE`. Jobs come as JSON, a line each:
-// {"via": "https" | "fetch", "stream": bool, "prompt": text, "headers": {}}; one line of JSON goes out for each.
+// An ordinary client on Node's own modules: `chat.js PORT CA_FILE`. Jobs come as JSON, a line each, or a list of those that run at once:
+// {"via": "https" | "fetch" | "http2", "stream": bool, "prompt": text, "headers": {}}; one line of JSON goes out for each.
 "use strict";
 
 const fs = require("node:fs");
+const http2 = require("node:http2");
 const https = require("node:https");
 const readline = require("node:readline");
 
@@ -33,6 +34,21 @@ function byHttps(job) {
   });
 }
 
+// Every call is a stream of one connection.
+let session;
+
+function byHttp2(job) {
+  session ??= http2.connect(`https://api.openai.com:${port}`, { ca: fs.readFileSync(caFile) });
+  return new Promise((resolve, reject) => {
+    const stream = session.request({ ":method": "POST", ":path": "/v1/chat/completions", ...headers(job) });
+    const pieces = [];
+    stream.on("data", (piece) => pieces.push(piece));
+    stream.on("end", () => resolve(Buffer.concat(pieces).toString()));
+    stream.on("error", reject);
+    stream.end(body(job));
+  });
+}
+
 async function byFetch(job) {
   const response = await fetch(url, { method: "POST", headers: headers(job), body: body(job) });
   let text = "";
@@ -41,13 +57,17 @@ async function byFetch(job) {
   return text;
 }
 
+const ways = { fetch: byFetch, https: byHttps, http2: byHttp2 };
+
 async function main() {
   for await (const line of readline.createInterface({ input: process.stdin })) {
-    const job = JSON.parse(line);
-    const answer = await (job.via === "fetch" ? byFetch(job) : byHttps(job));
-    const id = /"id":"([^"]*)"/.exec(answer);
-    process.stdout.write(JSON.stringify({ id: id && id[1] }) + "\n");
+    const jobs = [JSON.parse(line)].flat();
+    for (const answer of await Promise.all(jobs.map((job) => ways[job.via](job)))) {
+      const id = /"id":"([^"]*)"/.exec(answer);
+      process.stdout.write(JSON.stringify({ id: id && id[1] }) + "\n");
+    }
   }
+  session?.close();
   agent.destroy();
 }
 

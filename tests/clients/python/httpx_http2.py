@@ -1,11 +1,16 @@
-"""A program without any SDK: httpx over HTTP/2, every job of a line at once on one connection."""
+"""A program without any SDK: httpx over HTTP/2, every job of a line at once on one connection; without TLS on $CLEAR_TEXT_PORT."""
 
 import asyncio
 import json
+import os
 
 import httpx
 
 from stand_in import base, failure, lines, prompt, report
+
+
+CLEAR_TEXT_PORT = os.environ.get("CLEAR_TEXT_PORT")
+PROVIDER = f"http://api.openai.com:{CLEAR_TEXT_PORT}" if CLEAR_TEXT_PORT else base("api.openai.com")
 
 
 async def run(client, job):
@@ -13,7 +18,7 @@ async def run(client, job):
     if job.get("stream"):
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     headers = {"authorization": "Bearer sk-test-not-a-real-key"} | job.get("headers", {})
-    async with client.stream("POST", base("api.openai.com") + "/v1/chat/completions", json=body, headers=headers) as answer:
+    async with client.stream("POST", PROVIDER + "/v1/chat/completions", json=body, headers=headers) as answer:
         seen = {"version": answer.http_version, "status": answer.status_code, "id": None, "events": 0}
         if not job.get("stream"):
             seen["id"] = json.loads(await answer.aread()).get("id")

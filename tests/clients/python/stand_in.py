@@ -11,13 +11,14 @@ import socket
 import sys
 
 PORT = int(os.environ["STAND_IN_PORT"])
+PROVIDERS = ("api.openai.com", "api.anthropic.com", "bedrock-runtime.us-east-1.amazonaws.com", "generativelanguage.googleapis.com")
 _system_getaddrinfo = socket.getaddrinfo
 
 
 def _getaddrinfo(host, *arguments, **named):
     """Every name is the stand-in on loopback: what /etc/hosts would do, without touching the machine."""
     name = host.decode() if isinstance(host, bytes) else host
-    if name in ("api.openai.com", "api.anthropic.com", "bedrock-runtime.us-east-1.amazonaws.com"):
+    if name in PROVIDERS:
         host = "127.0.0.1"
     return _system_getaddrinfo(host, *arguments, **named)
 

@@ -4,6 +4,7 @@ mod control;
 mod hidden;
 mod lock;
 mod peer;
+mod probation;
 mod processes;
 
 use std::{process::Output, time::Duration};

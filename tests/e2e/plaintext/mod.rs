@@ -1,5 +1,6 @@
 //! Calls without TLS, as inference servers on the same host are reached: seen at both ends, in every shape of socket call.
 
+mod http2;
 pub(crate) mod shapes;
 mod tls;
 

@@ -93,6 +93,17 @@ async fn what_a_file_was_sent_by_is_missing_at_its_sender_and_seen_at_its_receiv
 }
 
 #[tokio::test]
+async fn a_message_in_more_small_pieces_than_one_call_has_runs_is_seen_whole() {
+    let Some(scene) = LocalScene::set(AgentOptions::default()).await else { return };
+    for way in [Way::V4, Way::Unix] {
+        let request = post(HOST, PATH, &[], &chat("gpt-4.1", &"tokens ".repeat(15_000)));
+        let (done, expected) = scene.ask(way, &request, "crumbs", "read").await;
+        scene.both_ends(way, done.pid, &expected).await;
+    }
+    scene.agent.stop().await;
+}
+
+#[tokio::test]
 async fn four_megabytes_in_one_vectored_write_are_seen_whole() {
     let Some(scene) = LocalScene::set(AgentOptions::default()).await else { return };
     for way in [Way::V4, Way::Unix] {

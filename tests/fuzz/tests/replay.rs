@@ -96,3 +96,48 @@ fn client_hellos_are_read_as_far_as_they_go() {
 fn messages_do_not_depend_on_cuts_and_end_once() {
     replay("websocket", a11i_fuzz::websocket);
 }
+
+#[test]
+fn connections_of_many_streams_tell_every_exchange_to_its_end() {
+    replay("h2", a11i_fuzz::h2);
+}
+
+#[test]
+fn messages_of_grpc_do_not_depend_on_cuts() {
+    replay("grpc", a11i_fuzz::grpc);
+}
+
+#[test]
+fn lines_do_not_depend_on_cuts() {
+    replay("ndjson", a11i_fuzz::ndjson);
+}
+
+#[test]
+fn elements_do_not_depend_on_cuts() {
+    replay("json_array", a11i_fuzz::json_array);
+}
+
+#[test]
+fn forms_do_not_depend_on_cuts() {
+    replay("multipart", a11i_fuzz::multipart);
+}
+
+#[test]
+fn calls_of_no_format_depend_on_cuts() {
+    replay("dialects", a11i_fuzz::dialects);
+}
+
+#[test]
+fn every_call_of_a_conversation_ends_with_it() {
+    replay("conversation", a11i_fuzz::conversation);
+}
+
+#[test]
+fn messages_of_mcp_do_not_depend_on_cuts() {
+    replay("mcp", a11i_fuzz::mcp);
+}
+
+#[test]
+fn what_a_program_reports_of_itself_does_not_depend_on_cuts() {
+    replay("own_telemetry", a11i_fuzz::own_telemetry);
+}

@@ -46,6 +46,16 @@ pub struct Answer {
     pub expected: Expected,
 }
 
+impl Answer {
+    /// What remains to be reported of a stream that stops after so many content events.
+    pub(super) fn unfinished(mut self, after: usize) -> Self {
+        self.expected.finish_reasons = vec!["error".to_owned()];
+        self.expected.usage = None;
+        self.expected.text = self.expected.text.split_inclusive(' ').take(after).collect();
+        self
+    }
+}
+
 /// One write of the answer's body.
 #[derive(Clone, Debug)]
 pub struct Piece {

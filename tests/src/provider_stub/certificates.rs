@@ -12,7 +12,14 @@ use rustls::{
 };
 
 /// Names in the server certificate.
-pub const NAMES: [&str; 5] = ["api.openai.com", "api.anthropic.com", "bedrock-runtime.us-east-1.amazonaws.com", "localhost", "127.0.0.1"];
+pub const NAMES: [&str; 6] = [
+    "api.openai.com",
+    "api.anthropic.com",
+    "bedrock-runtime.us-east-1.amazonaws.com",
+    "generativelanguage.googleapis.com",
+    "localhost",
+    "127.0.0.1",
+];
 
 /// Makes the authority, writes its certificate to `ca_file`, and returns the server's side.
 pub(super) fn server_config(ca_file: &Path, http2: bool) -> Arc<ServerConfig> {

@@ -12,6 +12,7 @@ mod certificates;
 mod content_coding;
 mod conversation;
 mod exchange;
+mod gemini;
 mod openai_chat;
 mod openai_realtime;
 mod openai_responses;

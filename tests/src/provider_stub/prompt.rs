@@ -7,7 +7,11 @@ const TEMPLATE_TOKENS: u64 = 10;
 
 /// Input tokens of a request: [`TEMPLATE_TOKENS`] and one for each word of its messages.
 pub(super) fn tokens(request: &Value) -> u64 {
-    let words: usize = ["messages", "input", "system", "instructions"].iter().filter_map(|key| request.get(key)).map(words).sum();
+    let words: usize = ["messages", "contents", "input", "system", "systemInstruction", "instructions"]
+        .iter()
+        .filter_map(|key| request.get(key))
+        .map(words)
+        .sum();
     TEMPLATE_TOKENS.saturating_add(u64::try_from(words).unwrap_or(u64::MAX))
 }
 
@@ -15,7 +19,7 @@ fn words(value: &Value) -> usize {
     match value {
         Value::String(text) => text.split_whitespace().count(),
         Value::Array(parts) => parts.iter().map(words).sum(),
-        Value::Object(fields) => ["content", "text"].iter().filter_map(|key| fields.get(*key)).map(words).sum(),
+        Value::Object(fields) => ["content", "parts", "text"].iter().filter_map(|key| fields.get(*key)).map(words).sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
 }

@@ -30,7 +30,7 @@ use super::{
     content_coding::Encoder,
     conversation::{self, Conversation},
     exchange::{End, Exchange, Exchanges},
-    openai_chat, openai_realtime, openai_responses, other, websocket,
+    gemini, openai_chat, openai_realtime, openai_responses, other, websocket,
 };
 
 /// Pieces between the writer of an answer and the connection: small, so that a client that went away is noticed.
@@ -120,7 +120,7 @@ impl Service {
         if let Some(call) = bedrock::Call::at(&exchange.path) {
             return self.answer_bedrock(call, exchange, body, &behaviour).await;
         }
-        let Some(api) = Api::at(&exchange.path) else {
+        let Some(asked) = Asked::at(&exchange.path) else {
             exchange.request_bytes = other::drain(body).await?;
             let index = self.exchanges.add(exchange.clone());
             return Ok(other::answer(&exchange.path, exchange.request_bytes, self.exchanges.clone(), index));
@@ -129,7 +129,7 @@ impl Service {
         exchange.request_bytes = bytes.len();
         let serial = self.next_serial();
         let json = serde_json::from_slice::<Value>(&bytes).unwrap_or(Value::Null);
-        let answer = compose(api, &Question { request: &json, behaviour: &behaviour, serial: &serial });
+        let answer = asked.answer(&Question { request: &json, behaviour: &behaviour, serial: &serial });
         exchange.expected = Some(answer.expected.clone());
         let index = self.exchanges.add(exchange);
         if behaviour.fault == Some(Fault::Hang) {
@@ -232,6 +232,25 @@ impl Writer {
 /// Pause before a cut, for the pieces before it to reach the client.
 const SETTLE: Duration = Duration::from_millis(50);
 
+/// Which dialect a path asks for.
+enum Asked {
+    Api(Api),
+    Gemini(gemini::Call),
+}
+
+impl Asked {
+    fn at(path: &str) -> Option<Self> {
+        Api::at(path).map(Self::Api).or_else(|| gemini::Call::at(path).map(Self::Gemini))
+    }
+
+    fn answer(&self, question: &Question<'_>) -> Answer {
+        match self {
+            Self::Api(api) => compose(*api, question),
+            Self::Gemini(call) => call.answer(question),
+        }
+    }
+}
+
 pub(super) fn compose(api: Api, question: &Question<'_>) -> Answer {
     match question.behaviour.fault {
         Some(Fault::Status(status)) => match api {
@@ -241,7 +260,7 @@ pub(super) fn compose(api: Api, question: &Question<'_>) -> Answer {
             Api::AnthropicMessages => anthropic_messages::refusal(question, status),
         },
         Some(Fault::ErrorInStream(after)) => broken(api, question, after),
-        Some(Fault::Cut(after)) => unfinished(good(api, question), after),
+        Some(Fault::Cut(after)) => good(api, question).unfinished(after),
         Some(Fault::Hang) | None => good(api, question),
     }
 }
@@ -263,19 +282,11 @@ fn broken(api: Api, question: &Question<'_>, after: usize) -> Answer {
         Api::OpenAiResponses => openai_responses::stream_error(),
         Api::AnthropicMessages => anthropic_messages::stream_error(),
     };
-    let mut answer = unfinished(good(api, question), after);
+    let mut answer = good(api, question).unfinished(after);
     let end = content_end(&answer.pieces, after);
     answer.pieces.truncate(end);
     answer.pieces.push(event);
     answer.expected.error_types = error_types;
-    answer
-}
-
-/// What remains to be reported of a stream that stops after so many content events.
-fn unfinished(mut answer: Answer, after: usize) -> Answer {
-    answer.expected.finish_reasons = vec!["error".to_owned()];
-    answer.expected.usage = None;
-    answer.expected.text = answer.expected.text.split_inclusive(' ').take(after).collect();
     answer
 }
 

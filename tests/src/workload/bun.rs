@@ -1,6 +1,6 @@
 //! JavaScript on Bun, whose BoringSSL is linked into the program and stripped: the modules `https` and `fetch`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{clients, npm, own_hosts, program::Program};
 use crate::{provider_stub::ProviderStub, requirement::Unmet};
@@ -23,6 +23,11 @@ impl Bun {
     pub async fn from_its_package() -> Result<Self, Unmet> {
         let program = npm::program("bun", PACKAGE, VERSION, "bin/bun").await?;
         Ok(Self { program })
+    }
+
+    /// The runtime's file.
+    pub fn path(&self) -> &Path {
+        &self.program
     }
 
     /// Starts `clients/node/chat.js`, an ordinary client for either runtime, which calls the stand-in by the providers' names.

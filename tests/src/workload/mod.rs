@@ -54,8 +54,8 @@ pub fn cache() -> PathBuf {
     if let Some(folder) = std::env::var_os("A11I_TEST_CACHE") {
         return folder.into();
     }
-    // target/debug/deps/e2e-0123 → target
+    // cargo marks the target folder, and tests lie in it.
     let test = std::env::current_exe().expect("a test knows its own path");
-    let target = test.ancestors().nth(3).map_or_else(std::env::temp_dir, Path::to_path_buf);
-    target.join("a11i-tests")
+    let target = test.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    target.map_or_else(std::env::temp_dir, Path::to_path_buf).join("a11i-tests")
 }

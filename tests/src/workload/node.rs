@@ -1,4 +1,4 @@
-//! JavaScript on Node, whose OpenSSL is linked into the program: modules `https` and `fetch`.
+//! JavaScript on Node, whose OpenSSL is linked into the program: modules `https` and `http2`, and `fetch`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! CPython with the real `openai`, `anthropic`, `boto3`, `aiohttp`, `mcp` and `websockets` packages.
+//! CPython with the real `openai`, `anthropic`, `boto3`, `google-genai`, `aiohttp`, `mcp` and `websockets` packages.
 //!
 //! Jobs and answers: [`Program`].
 
@@ -33,6 +33,7 @@ pub enum Script {
     McpClient,
     Gateway,
     Bedrock,
+    GoogleGenai,
     WebSockets,
 }
 
@@ -51,6 +52,7 @@ impl Script {
             Self::McpClient => "mcp_client.py",
             Self::Gateway => "gateway.py",
             Self::Bedrock => "bedrock.py",
+            Self::GoogleGenai => "google_genai.py",
             Self::WebSockets => "websockets_talk.py",
         }
     }

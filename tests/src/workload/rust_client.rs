@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use super::{cache, clients, program::Program};
 use crate::{
+    fixtures::{self, Fixture, Library},
     provider_stub::ProviderStub,
     requirement::{self, Unmet},
 };
@@ -23,7 +24,7 @@ pub enum Provider {
 
 impl Provider {
     /// The client's feature, and its name's end.
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Ring => "ring",
             Self::AwsLc => "aws-lc",
@@ -62,27 +63,12 @@ impl RustClient {
             return Ok(client);
         }
         let target = cache().join("rust");
-        let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--release", "--locked", "--features", provider.as_str(), "--target-dir"]).arg(&target);
-        // What cargo says to tests is not meant for another build.
-        for name in ["CARGO_TARGET_DIR", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_BOOTSTRAP"] {
-            build.env_remove(name);
-        }
-        let output = tokio::time::timeout(BUILD, build.current_dir(&folder).kill_on_drop(true).output()).await;
-        let remedy = "aws-lc needs a C compiler; offline, set A11I_TEST_CACHE to a folder where it was built before";
-        match output {
-            Err(_) => return Err(Unmet::new(format!("the Rust client was not built within {BUILD:?}"), remedy)),
-            Ok(Err(error)) => return Err(Unmet::new(format!("cargo cannot be started: {error}"), remedy)),
-            Ok(Ok(output)) if !output.status.success() => {
-                let words = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
-                return Err(Unmet::new(format!("the Rust client cannot be built: {words}"), remedy));
-            }
-            Ok(Ok(_)) => {}
-        }
-        // The one that is asked about comes last.
+        build(&cargo, &folder, &target, &["--features", provider.as_str()], &[]).await?;
+        keep(&target.join("release/rust-client"), &client.named());
+        // Stripped, as released programs are. The one that is asked about comes last.
+        let fresh = cache().join(format!("rust-client.{}", std::process::id()));
         for (name, program) in [("rust-client", &client.program), ("key-update", &client.key_update)] {
-            let fresh = cache().join(format!("rust-client.{}", std::process::id()));
-            fs::copy(target.join("release").join(name), &fresh).expect("cargo has built it");
+            fixtures::stripped(&target.join("release").join(name), &fresh).await?;
             fs::rename(&fresh, program).expect("the cache folder is writable");
         }
         Ok(client)
@@ -104,6 +90,15 @@ impl RustClient {
             return Err(Unmet::new(String::from_utf8_lossy(&output.stderr).into_owned(), "another objcopy"));
         }
         Ok(Self { program, key_update: self.key_update })
+    }
+
+    /// For the finders: the client, and the same with its functions' names.
+    pub fn fixture(&self) -> Fixture {
+        Fixture { library: Library::Rustls, program: self.program.clone(), named: Some(self.named()) }
+    }
+
+    fn named(&self) -> PathBuf {
+        self.program.with_extension("symbols")
     }
 
     /// The client's file.
@@ -130,6 +125,81 @@ impl RustClient {
         command.arg(calls.to_string()).env("STAND_IN_PORT", stub.port().to_string()).env("SSL_CERT_FILE", stub.ca_file());
         Program::start(&mut command)
     }
+}
+
+/// reqwest's TLS alone, built with the members of all structures in an order by chance (`clients/rust-layout`). Jobs and answers: [`Program`],
+/// one call for each job, whatever it says.
+pub struct ShuffledClient {
+    program: PathBuf,
+}
+
+impl ShuffledClient {
+    /// From the cache, or built now. Another `seed` gives another order.
+    ///
+    /// # Errors
+    /// When cargo cannot build it, with its own words.
+    pub async fn built(seed: u32) -> Result<Self, Unmet> {
+        let folder = clients().join("rust-layout");
+        let program = cache().join(format!("rust-layout-{seed}"));
+        let sources = ["Cargo.toml", "Cargo.lock", "src/main.rs"].map(|source| folder.join(source));
+        if is_newer(&program, &sources) {
+            return Ok(Self { program });
+        }
+        let cargo = requirement::program("cargo", "install Rust")?;
+        fs::create_dir_all(cache())
+            .map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
+        let lock = File::create(cache().join("rust-client.lock")).expect("the cache folder is writable");
+        lock.lock().expect("a file can be locked");
+        if !is_newer(&program, &sources) {
+            let target = cache().join(format!("rust-layout-{seed}.target"));
+            let flags = format!("-Zrandomize-layout -Zlayout-seed={seed}");
+            // The stable compiler can do it too, when it is allowed to.
+            build(&cargo, &folder, &target, &[], &[("RUSTFLAGS", &flags), ("RUSTC_BOOTSTRAP", "1")]).await?;
+            keep(&target.join("release/rust-layout"), &program);
+        }
+        Ok(Self { program })
+    }
+
+    /// The client's file.
+    pub fn path(&self) -> &Path {
+        &self.program
+    }
+
+    /// Starts it: `options` are its environment (`TLS_VERSION`).
+    pub fn start(&self, stub: &ProviderStub, options: &[(&str, &str)]) -> Program {
+        let mut command = Command::new(&self.program);
+        command.env("STAND_IN_PORT", stub.port().to_string()).env("SSL_CERT_FILE", stub.ca_file()).envs(options.iter().copied());
+        Program::start(&mut command)
+    }
+}
+
+/// Builds what is in `folder` for release, with what cargo and the environment are given beside.
+async fn build(cargo: &Path, folder: &Path, target: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), Unmet> {
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--release", "--locked"]).args(arguments).arg("--target-dir").arg(target);
+    // What cargo says to tests is not meant for another build.
+    for name in ["CARGO_TARGET_DIR", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_BOOTSTRAP"] {
+        build.env_remove(name);
+    }
+    build.envs(environment.iter().copied());
+    let output = tokio::time::timeout(BUILD, build.current_dir(folder).kill_on_drop(true).output()).await;
+    let remedy = "aws-lc needs a C compiler; offline, set A11I_TEST_CACHE to a folder where it was built before";
+    match output {
+        Err(_) => Err(Unmet::new(format!("the Rust client was not built within {BUILD:?}"), remedy)),
+        Ok(Err(error)) => Err(Unmet::new(format!("cargo cannot be started: {error}"), remedy)),
+        Ok(Ok(output)) if !output.status.success() => {
+            let words = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
+            Err(Unmet::new(format!("the Rust client cannot be built: {words}"), remedy))
+        }
+        Ok(Ok(_)) => Ok(()),
+    }
+}
+
+/// Moves what was built to where it is looked for, at once.
+fn keep(built: &Path, kept: &Path) {
+    let fresh = cache().join(format!("rust-client.{}", std::process::id()));
+    fs::copy(built, &fresh).expect("cargo has built it");
+    fs::rename(&fresh, kept).expect("the cache folder is writable");
 }
 
 fn is_newer(program: &Path, sources: &[PathBuf]) -> bool {

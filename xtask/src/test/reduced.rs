@@ -24,7 +24,7 @@ const GUEST_SECONDS: &str = "1800";
 /// The module of the end-to-end tests that is the list for guests.
 const GUEST_TESTS: &str = "guest::";
 /// What the clients of the tests need, beside what they fetch themselves.
-const PACKAGES: [&str; 14] = [
+const PACKAGES: [&str; 15] = [
     "curl",
     "g++",
     "gcc",
@@ -32,6 +32,7 @@ const PACKAGES: [&str; 14] = [
     "libcurl3-gnutls",
     "libgnutls28-dev",
     "libssl-dev",
+    "musl-tools",
     "nodejs",
     "php-cli",
     "php-curl",

@@ -18,6 +18,8 @@ pub(super) struct Body {
     /// The first three arguments are kept in the slots above the return address, and nothing else is written there: they can be read at the
     /// return.
     pub(super) keeps_arguments: bool,
+    /// Addresses that it calls.
+    pub(super) calls: Vec<u64>,
 }
 
 impl Body {
@@ -56,7 +58,9 @@ impl Body {
             return Err(GoRefusal::Leaves);
         }
         let entry = entry(machine, &code, bytes, start)?;
-        Ok(Self { entry, returns, keeps_arguments: keeps_arguments(machine, &code, entry) })
+        let calls =
+            code.iter().filter_map(|instruction| if let Kind::Call(target) = instruction.kind { Some(target) } else { None }).collect();
+        Ok(Self { entry, returns, keeps_arguments: keeps_arguments(machine, &code, entry), calls })
     }
 }
 

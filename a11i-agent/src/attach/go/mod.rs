@@ -1,9 +1,11 @@
-//! Go's `crypto/tls` (1.17 and newer), stripped or not: by the function table that the runtime itself needs.
+//! Go's `crypto/tls` (1.17 and newer) and its copies under other names (uTLS), stripped or not: by the
+//! function table that the runtime itself needs.
 //!
 //! Takes a Go program; gives probes at the entries of `(*Conn).Write` and `.Read`, at each of their return instructions, and at what begins
 //! and ends connections. No return probes: the runtime moves stacks. Refuses what was not decoded whole, or has another calling convention.
 
 mod body;
+mod packages;
 mod pclntab;
 mod version;
 
@@ -11,7 +13,8 @@ use std::sync::Arc;
 
 use self::{
     body::Body,
-    pclntab::{FunctionTable, Layout, TableFunction},
+    packages::{Method, Name, Package},
+    pclntab::{FunctionTable, Layout},
 };
 use super::{Binary, Found, Planned, Probe, ProbeKind, ProbePlan, ProgramName, TlsLibrary};
 use crate::{
@@ -32,47 +35,56 @@ impl TlsLibrary for GoCryptoTls {
     }
 
     fn find(&self, binary: &Binary<'_>) -> Found {
-        match plan(binary) {
-            Ok(None) => Found::default(),
-            Ok(Some(planned)) => Found { plans: vec![planned], ..Found::default() },
-            Err(refusal) => Found { evidence: vec![Evidence::GoCryptoTls(refusal)], ..Found::default() },
-        }
+        plan(binary).unwrap_or_else(|refusal| Found { evidence: vec![Evidence::GoCryptoTls(refusal)], ..Found::default() })
     }
 }
 
-/// None: no Go program, or one without `crypto/tls`.
-fn plan(binary: &Binary<'_>) -> Result<Option<Planned>, GoRefusal> {
+/// Nothing: no Go program, or one without TLS of Go.
+fn plan(binary: &Binary<'_>) -> Result<Found, GoRefusal> {
     let elf = binary.elf;
     let table = match FunctionTable::of(binary.code()) {
-        None => return Ok(None),
+        None => return Ok(Found::default()),
         // Whatever has a section of that name: without a sign that it talks TLS there is nothing to refuse.
-        Some(Err(_)) if !mentions_tls(elf) => return Ok(None),
+        Some(Err(_)) if !mentions_tls(elf) => return Ok(Found::default()),
         Some(table) => table?,
     };
-    let functions = match table.names(NAMES) {
-        Ok(places) if !places.is_empty() => table.functions(&places)?,
-        _ => return Ok(None),
+    let names = match table.names(packages::ANCHOR, Name::of) {
+        Err(refusal) if mentions_tls(elf) => return Err(refusal),
+        Ok(names) if !names.is_empty() => names,
+        _ => return Ok(Found::default()),
     };
-    let has = |name: &str| functions.iter().any(|function| function.name == name);
-    if !has(WRITE) || !has(READ) {
-        return Ok(None); // the linker leaves out what nobody calls
+    let mut places: Vec<u64> = names.iter().map(|name| name.at).collect();
+    places.sort_unstable();
+    let functions = table.functions(&places)?;
+    let packages = packages::of(&names, &functions)?;
+    if packages.is_empty() {
+        return Ok(Found::default());
     }
     let version = version::version(elf);
     has_register_abi(elf.machine(), table.layout(), version.as_deref())?;
-    let has_symbols = check_symbols(binary, &functions)?;
     let image = Image::of(elf);
-    let mut probes = Vec::new();
-    for function in &functions {
-        add_probes(&image, function, &mut probes)?;
+    let (mut found, mut probes, mut has_symbols) = (Found::default(), Vec::new(), true);
+    for package in &packages {
+        has_symbols &= package.is_standard() && check_symbols(binary, package)?;
+        match probes_of(&image, package) {
+            Ok(of_package) => probes.extend(of_package),
+            Err(refusal) if package.is_standard() => return Err(refusal),
+            // The rest is none the worse for it.
+            Err(refusal) => found.evidence.push(Evidence::GoCryptoTls(refusal)),
+        }
     }
     probes.sort_by_key(|probe| (probe.offset, probe.kind));
     if probes.windows(2).any(|pair| matches!(pair, [one, other] if one.offset == other.offset)) {
         return Err(GoRefusal::Table);
     }
+    if probes.is_empty() {
+        return Ok(found);
+    }
     let method = if has_symbols { CaptureMethod::Symbol } else { CaptureMethod::Gopclntab };
     let plan = ProbePlan::of(binary, CaptureLibrary::Go, method, probes);
     let version = version.map(|version| version.trim_start_matches("go").to_owned());
-    Ok(Some(Planned { plan: Arc::new(plan), version, refused: Vec::new() }))
+    found.plans.push(Planned { plan: Arc::new(plan), version, refused: Vec::new() });
+    Ok(found)
 }
 
 /// Before Go 1.17 (on arm64, 1.18) arguments are on the stack.
@@ -89,10 +101,10 @@ fn has_register_abi(machine: Machine, layout: Layout, version: Option<&str>) -> 
 }
 
 /// Whether the functions have symbols; those must say the same as the table.
-fn check_symbols(binary: &Binary<'_>, functions: &[TableFunction]) -> Result<bool, GoRefusal> {
+fn check_symbols(binary: &Binary<'_>, package: &Package<'_>) -> Result<bool, GoRefusal> {
     let mut has_all = true;
-    for function in functions {
-        let mut symbols = binary.functions.found.iter().filter(|symbol| symbol.name == function.name).peekable();
+    for (name, function) in &package.functions {
+        let mut symbols = binary.functions.found.iter().filter(|symbol| symbol.name == name.full).peekable();
         has_all &= symbols.peek().is_some();
         if symbols.any(|symbol| symbol.vaddr != function.start) {
             return Err(GoRefusal::Table);
@@ -101,35 +113,48 @@ fn check_symbols(binary: &Binary<'_>, functions: &[TableFunction]) -> Result<boo
     Ok(has_all)
 }
 
-fn add_probes(image: &Image<'_>, function: &TableFunction, probes: &mut Vec<Probe>) -> Result<(), GoRefusal> {
-    let body = match Body::of(image, function.start, function.end) {
-        Ok(body) => body,
-        // What only begins and ends connections is no condition.
-        Err(_) if function.name != WRITE && function.name != READ => return Ok(()),
-        Err(refusal) => return Err(refusal),
-    };
-    let (program, exit) = programs(function.name, &body);
-    let mut add = |program, kind, address| {
-        let offset = image.file_offset(address).map_err(|_| GoRefusal::Table)?;
-        probes.push(Probe { program, kind, symbol: function.name.to_owned(), offset });
-        Ok(())
-    };
-    add(program, ProbeKind::Entry, body.entry)?;
-    if let Some(exit) = exit {
-        body.returns.iter().try_for_each(|address| add(exit, ProbeKind::Exit, *address))?;
+fn probes_of(image: &Image<'_>, package: &Package<'_>) -> Result<Vec<Probe>, GoRefusal> {
+    let mut probes = Vec::new();
+    for (name, function) in &package.functions {
+        let inner = package.inner(name.method);
+        let body = match Body::of(image, function.start, function.end) {
+            // The same bytes would be seen twice.
+            Ok(body) if inner.is_some_and(|inner| body.calls.contains(&inner)) => continue,
+            Ok(body) => body,
+            // A method that ends in a jump to the connection's own.
+            Err(GoRefusal::Leaves) if inner.is_some() => continue,
+            // What only begins and ends connections is no condition.
+            Err(_) if !name.method.moves_bytes() => continue,
+            Err(refusal) => return Err(refusal),
+        };
+        let (program, exit) = programs(name.method, &body);
+        let mut add = |program, kind, address| {
+            let offset = image.file_offset(address).map_err(|_| GoRefusal::Table)?;
+            probes.push(Probe { program, kind, symbol: name.full.clone(), offset });
+            Ok(())
+        };
+        add(program, ProbeKind::Entry, body.entry)?;
+        if let Some(exit) = exit {
+            body.returns.iter().try_for_each(|address| add(exit, ProbeKind::Exit, *address))?;
+        }
     }
-    Ok(())
+    Ok(probes)
 }
 
 /// At the entry, and at the returns.
-fn programs(name: &str, body: &Body) -> (ProgramName, Option<ProgramName>) {
-    match name {
-        WRITE => (ProgramName::GoWrite, Some(ProgramName::GoWriteReturn)),
-        READ if body.keeps_arguments => (ProgramName::GoRead, Some(ProgramName::GoReadReturnKept)),
-        READ => (ProgramName::GoRead, Some(ProgramName::GoReadReturn)),
-        CLOSE => (ProgramName::GoClose, None),
-        CLOSE_WRITE => (ProgramName::GoCloseWrite, None),
-        _ => (ProgramName::GoHandshake, None),
+const fn programs(method: Method, body: &Body) -> (ProgramName, Option<ProgramName>) {
+    match method {
+        Method::Write => (ProgramName::GoWrite, Some(ProgramName::GoWriteReturn)),
+        Method::OuterWrite => (ProgramName::GoOuterWrite, Some(ProgramName::GoWriteReturn)),
+        Method::Read if body.keeps_arguments => (ProgramName::GoRead, Some(ProgramName::GoReadReturnKept)),
+        Method::Read => (ProgramName::GoRead, Some(ProgramName::GoReadReturn)),
+        // Its arguments are not the connection's: a call that began before there were probes is not understood.
+        Method::OuterRead => (ProgramName::GoOuterRead, Some(ProgramName::GoReadReturn)),
+        Method::OuterClose => (ProgramName::GoOuterClose, None),
+        Method::Close => (ProgramName::GoClose, None),
+        Method::CloseWrite => (ProgramName::GoCloseWrite, None),
+        Method::Handshake => (ProgramName::GoHandshake, None),
+        Method::OuterHandshake => (ProgramName::GoOuterHandshake, None),
     }
 }
 
@@ -142,9 +167,14 @@ fn mentions_tls(elf: &Elf<'_>) -> bool {
 
 const WRITE: &str = "crypto/tls.(*Conn).Write";
 const READ: &str = "crypto/tls.(*Conn).Read";
-const CLOSE: &str = "crypto/tls.(*Conn).Close";
-const CLOSE_WRITE: &str = "crypto/tls.(*Conn).CloseWrite";
-const NAMES: &[&str] = &[WRITE, READ, CLOSE, CLOSE_WRITE, "crypto/tls.(*Conn).clientHandshake", "crypto/tls.(*Conn).serverHandshake"];
+const NAMES: &[&str] = &[
+    WRITE,
+    READ,
+    "crypto/tls.(*Conn).Close",
+    "crypto/tls.(*Conn).CloseWrite",
+    "crypto/tls.(*Conn).clientHandshake",
+    "crypto/tls.(*Conn).serverHandshake",
+];
 
 #[cfg(test)]
 mod tests;

@@ -34,7 +34,8 @@ pub(super) struct FunctionTable<'a> {
 /// A function by the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct TableFunction {
-    pub(super) name: &'static str,
+    /// Where its name lies in the table of names.
+    pub(super) name: u64,
     pub(super) start: u64,
     /// Of the next function: padding included.
     pub(super) end: u64,
@@ -144,8 +145,8 @@ impl<'a> FunctionTable<'a> {
         self.layout
     }
 
-    /// The functions of these names, given with their places ([`Self::names`]).
-    pub(super) fn functions(&self, names: &[(u64, &'static str)]) -> Result<Vec<TableFunction>, GoRefusal> {
+    /// The functions whose names lie at these places, in ascending order ([`Self::names`]).
+    pub(super) fn functions(&self, names: &[u64]) -> Result<Vec<TableFunction>, GoRefusal> {
         let base = match self.layout {
             Layout::V116 => 0,
             Layout::V118 => self.text_start()?,
@@ -158,7 +159,9 @@ impl<'a> FunctionTable<'a> {
             let record = self.index.checked_add(body).ok_or(GoRefusal::Table)?;
             let at_name = record.checked_add(self.layout.number()).ok_or(GoRefusal::Table)?;
             let name = bodies.number(self, at_name, 4).ok_or(GoRefusal::Table)?;
-            let Some((_, name)) = names.iter().find(|(at, _)| *at == name) else { continue };
+            if names.binary_search(&name).is_err() {
+                continue;
+            }
             let end = self.start(&mut index, number.saturating_add(1)).ok_or(GoRefusal::Table)?;
             let start = match self.layout {
                 // In position-independent programs these are relocated.
@@ -171,7 +174,7 @@ impl<'a> FunctionTable<'a> {
                 Layout::V118 => base.checked_add(end),
             };
             let (Some(start), Some(end)) = (start, end) else { return Err(GoRefusal::Table) };
-            if start >= end || found.iter().any(|other| other.name == *name) {
+            if start >= end || found.iter().any(|other| other.name == name) {
                 return Err(GoRefusal::Table);
             }
             found.push(TableFunction { name, start, end });
@@ -179,31 +182,30 @@ impl<'a> FunctionTable<'a> {
         Ok(found)
     }
 
-    /// Which of the names there are, and their offsets in the table of names.
-    pub(super) fn names(&self, wanted: &[&'static str]) -> Result<Vec<(u64, &'static str)>, GoRefusal> {
-        let finder = memmem::Finder::new(PREFIX);
-        let longest = wanted.iter().map(|name| name.len()).max().unwrap_or(0).saturating_add(2) as u64;
+    /// Names with `anchor` in them, by what `keep` makes of their place in the table of names and their text.
+    pub(super) fn names<T>(&self, anchor: &[u8], keep: impl Fn(u64, &[u8]) -> Option<T>) -> Result<Vec<T>, GoRefusal> {
+        let finder = memmem::Finder::new(anchor);
         let (from, to) = self.names;
         let mut found = Vec::new();
         let mut window = Vec::new();
         let mut at = from;
         while at < to {
-            // One byte before, which ends the name before.
-            let first = at.saturating_sub(1).max(from);
-            let length = (to - first).min(WINDOW.saturating_add(longest));
+            // A name belongs to the window that its anchor begins in; it may begin before, and end after.
+            let first = at.saturating_sub(LONGEST_NAME).max(from);
+            let length = (to - first).min(WINDOW.saturating_add(2 * LONGEST_NAME));
             window.resize(usize::try_from(length).unwrap_or(0), 0);
             self.read(first, &mut window)?;
             for hit in finder.find_iter(&window) {
                 let here = first.saturating_add(hit as u64);
-                let begins = here == from || hit.checked_sub(1).and_then(|before| window.get(before)) == Some(&0);
-                let text = window.get(hit..).unwrap_or_default();
-                let is_here = |name: &&&'static str| text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0));
-                if begins
-                    && let Some(name) = wanted.iter().find(is_here)
-                    && !found.contains(&(here - from, *name))
-                {
-                    found.push((here - from, *name));
+                if here < at || here >= at.saturating_add(WINDOW) {
+                    continue;
                 }
+                let (before, after) = window.split_at_checked(hit).ok_or(GoRefusal::Table)?;
+                let begin = memchr::memrchr(0, before).map_or(0, |end| end.saturating_add(1));
+                let begins = begin > 0 || first == from;
+                let Some(end) = memchr::memchr(0, after).and_then(|rest| hit.checked_add(rest)).filter(|_| begins) else { continue };
+                let name = window.get(begin..end).unwrap_or_default();
+                found.extend(keep(first.saturating_add(begin as u64) - from, name));
             }
             if found.len() > MAX_NAMES {
                 return Err(GoRefusal::Table);
@@ -349,11 +351,11 @@ const MODULE_TEXT: u64 = 22;
 const MODULE_BYTES: u64 = 24 * 8;
 /// Words that hold the table's address: the module's own, and few others.
 const MAX_MODULES: usize = 1_024;
-/// What all wanted names begin with.
-const PREFIX: &[u8] = b"crypto/tls.(*Conn).";
 /// The largest Go programs have some hundred thousand functions.
 const MAX_FUNCTIONS: u64 = 1 << 22;
 const MAX_TABLE_BYTES: u64 = 512 * 1024 * 1024;
-/// The linker writes each name once.
-const MAX_NAMES: usize = 64;
+/// Package path, type and method; the longest of 300 programs looked at have a tenth of it without type parameters.
+const LONGEST_NAME: u64 = 1_024;
+/// Of interest. The linker writes each name once, and a program has few packages with connections.
+const MAX_NAMES: usize = 1_024;
 const WINDOW: u64 = 256 * 1024;

@@ -55,9 +55,9 @@ fn arm64_function() -> Vec<u8> {
 #[test]
 fn entries_are_behind_the_stack_check_and_returns_are_instructions() {
     let body = Body::of_bytes(Machine::X86_64, TEXT, &x86_function()).unwrap();
-    assert_eq!(body, Body { entry: TEXT + 6, returns: vec![TEXT + 0x27, TEXT + 0x2a], keeps_arguments: true });
+    assert_eq!(body, Body { entry: TEXT + 6, returns: vec![TEXT + 0x27, TEXT + 0x2a], keeps_arguments: true, calls: vec![TEXT + 0x140] });
     let body = Body::of_bytes(Machine::Aarch64, TEXT, &arm64_function()).unwrap();
-    assert_eq!(body, Body { entry: TEXT + 12, returns: vec![TEXT + 24, TEXT + 28], keeps_arguments: false });
+    assert_eq!(body, Body { entry: TEXT + 12, returns: vec![TEXT + 24, TEXT + 28], keeps_arguments: false, calls: vec![TEXT + 40 + 256] });
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn planned(file: &[u8]) -> Result<Option<Planned>, GoRefusal> {
     let file = file.to_vec();
     let Ok(elf) = Elf::parse(&file) else { return Ok(None) };
     let functions = elf.functions(NAMES).unwrap_or_default();
-    plan(&Binary::new(FileId::default(), &elf, functions))
+    plan(&Binary::new(FileId::default(), &elf, functions)).map(|found| found.plans.into_iter().next())
 }
 
 fn probed(planned: &Planned) -> Vec<(ProgramName, ProbeKind, u64)> {
@@ -343,6 +343,6 @@ fn look_alikes_of_the_module_cost_little_and_are_not_looked_at_without_end() {
     let source = Counting { file, reads: std::cell::Cell::default(), bytes: std::cell::Cell::default() };
     let elf = Elf::parse(&source).unwrap();
     let functions = elf.functions(NAMES).unwrap_or_default();
-    assert_eq!(plan(&Binary::new(FileId::default(), &elf, functions)), Err(GoRefusal::TextStart));
+    assert_eq!(plan(&Binary::new(FileId::default(), &elf, functions)).err(), Some(GoRefusal::TextStart));
     assert!(source.reads.get() < 2_000 && source.bytes.get() < 4 * length, "{} reads, {} bytes", source.reads.get(), source.bytes.get());
 }

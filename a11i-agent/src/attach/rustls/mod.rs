@@ -5,6 +5,7 @@
 //! their second method, [`constructor`] goes from each to the decrypter that is made beside it. Strings are for reports only.
 
 mod constructor;
+mod layout;
 mod method_table;
 
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+pub use self::layout::infer;
 use self::method_table::{Encrypter, MethodTable};
 use super::{Binary, Found, Planned, Probe, ProbeKind, ProbePlan, ProgramName, TlsLibrary};
 use crate::{

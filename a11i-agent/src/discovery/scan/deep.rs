@@ -22,7 +22,7 @@ use super::{
     },
     Scan,
 };
-use crate::attach::Depth;
+use crate::{attach::Depth, clock::Clock};
 
 /// Files that wait, each held open. More are looked at whole at once.
 const MOST_WAITING: usize = 256;
@@ -118,6 +118,11 @@ impl Scan {
         let Some(Waiting { file, path, key, namespace, matters }) = self.deep.waiting.pop_front() else { return false };
         let id = file.id();
         self.deep.known.remove(&id);
+        if !self.files.may_search(namespace, Clock::boot_now()) {
+            let said = || NotCovered::OverBudget { path: path.clone() };
+            self.look_later(&id, matters.then_some(&said), reports);
+            return true;
+        }
         let (file, analysis) = match self.files.analyse(file, namespace) {
             Ok(Analysed { file, analysis: Ok(analysis), is_stable: true, .. }) => (file, analysis),
             Ok(Analysed { is_stable: false, .. }) => {

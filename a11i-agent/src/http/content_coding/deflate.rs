@@ -4,7 +4,10 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{CodingError, Out, SCRATCH_BYTES};
 
-/// Inflates one stream. The window and tables (about 43 KiB) exist only while a body is under way.
+/// What [`Inflate`] holds: a window of 32 KiB and tables.
+pub(super) const INFLATE_BYTES: usize = 44 * 1024;
+
+/// Inflates one stream. The window and tables exist only while a body is under way.
 #[derive(Debug)]
 pub(in crate::http) struct Inflate {
     stream: Decompress,
@@ -73,6 +76,10 @@ impl Deflate {
             inflate.decode(rest, out)?;
         }
         Ok(())
+    }
+
+    pub(super) const fn held(&self) -> usize {
+        if self.inflate.is_some() { INFLATE_BYTES } else { 0 }
     }
 
     pub(super) fn is_finished(&self) -> bool {

@@ -2,7 +2,10 @@
 
 use flate2::Crc;
 
-use super::{CodingError, Out, deflate::Inflate};
+use super::{
+    CodingError, Out,
+    deflate::{INFLATE_BYTES, Inflate},
+};
 
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 const FLAG_HEADER_CRC: u8 = 2;
@@ -83,6 +86,10 @@ impl Gzip {
             }
         }
         Ok(())
+    }
+
+    pub(super) const fn held(&self) -> usize {
+        if matches!(self.state, State::Body { .. }) { INFLATE_BYTES } else { 0 }
     }
 
     pub(super) const fn is_finished(&self) -> bool {

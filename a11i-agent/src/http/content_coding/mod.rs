@@ -10,6 +10,11 @@ mod zstd;
 
 pub(super) use self::deflate::Inflate;
 
+/// What decoders may hold at once: of one message, and of all messages of a connection that carries several side by side. The largest window of
+/// HTTP is brotli's of 16 MiB, beside the half as large one that it grows out of; a hundred answers side by side hold a few hundred KiB each
+/// as a rule.
+const DECODERS_BYTES: usize = 32 * 1024 * 1024;
+
 /// Codings on top of each other that are followed: more is an attack, two was seen (`gzip` twice by mistake).
 const STACKED_CODINGS: usize = 4;
 
@@ -25,12 +30,14 @@ pub struct DecodeLimits {
     pub bytes: u64,
     /// Decoded bytes per coded byte, once 4 MiB were decoded.
     pub ratio: u64,
+    /// Bytes that decoders may hold at once: of one message, and of all messages of a connection that carries several side by side.
+    pub memory: usize,
 }
 
 impl Default for DecodeLimits {
     fn default() -> Self {
         // Images in JSON reach tens of MiB; text compresses 5 to 50 times, deflate's best is 1032.
-        Self { bytes: 256 * 1024 * 1024, ratio: 500 }
+        Self { bytes: 256 * 1024 * 1024, ratio: 500, memory: DECODERS_BYTES }
     }
 }
 
@@ -40,7 +47,7 @@ pub enum CodingError {
     Unknown,
     /// The bytes are not of this coding.
     Invalid,
-    /// More than [`DecodeLimits`] allow.
+    /// More than [`DecodeLimits`] allow: decoded, or held to decode.
     TooLarge,
 }
 
@@ -74,7 +81,7 @@ impl ContentDecoder {
                 "" | "identity" => continue,
                 "gzip" | "x-gzip" => Stage::Gzip(Box::default()),
                 "deflate" => Stage::Deflate(Box::default()),
-                "br" => Stage::Brotli(Box::new(brotli::Brotli::new())),
+                "br" => Stage::Brotli(Box::default()),
                 "zstd" => Stage::Zstd(Box::default()),
                 _ => return Err(CodingError::Unknown),
             };
@@ -89,13 +96,24 @@ impl ContentDecoder {
 
     /// Decodes the next piece. After an error the decoder gives nothing more that could be trusted: drop it.
     pub fn decode(&mut self, input: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), CodingError> {
+        self.decode_within(input, usize::MAX, sink)
+    }
+
+    /// The same, while it may hold no more than `memory`: what others hold is taken off.
+    pub(super) fn decode_within(&mut self, input: &[u8], memory: usize, sink: &mut dyn FnMut(&[u8])) -> Result<(), CodingError> {
         let Self { stages, limits, taken, given } = self;
+        let memory = memory.min(limits.memory).checked_div(stages.len()).unwrap_or(0);
         *taken = taken.saturating_add(u64::try_from(input.len()).unwrap_or(u64::MAX));
         let mut out = |bytes: &[u8]| {
             sink(bytes);
             Ok(())
         };
-        run(stages, input, &mut Allowance { limits: *limits, taken: *taken, given }, &mut out)
+        run(stages, input, &mut Allowance { limits: *limits, taken: *taken, given, memory }, &mut out)
+    }
+
+    /// Bytes that it holds: windows, tables, and units that are not whole.
+    pub(super) fn held(&self) -> usize {
+        self.stages.iter().map(Stage::held).fold(0, usize::saturating_add)
     }
 
     /// The body is over: whether its codings are, too. A body without any byte is.
@@ -117,6 +135,8 @@ struct Allowance<'a> {
     limits: DecodeLimits,
     taken: u64,
     given: &'a mut u64,
+    /// What each stage may hold.
+    memory: usize,
 }
 
 impl Allowance<'_> {
@@ -129,19 +149,30 @@ impl Allowance<'_> {
 
 fn run(stages: &mut [Stage], input: &[u8], allowance: &mut Allowance<'_>, out: &mut Out<'_>) -> Result<(), CodingError> {
     let Some((stage, inner)) = stages.split_first_mut() else { return out(input) };
-    stage.decode(input, &mut |bytes| {
+    stage.decode(input, allowance.memory, &mut |bytes| {
         allowance.spend(bytes.len())?;
         run(inner, bytes, allowance, out)
     })
 }
 
 impl Stage {
-    fn decode(&mut self, input: &[u8], out: &mut Out<'_>) -> Result<(), CodingError> {
+    /// `memory`: bytes that it may hold. Windows are looked at before they grow.
+    fn decode(&mut self, input: &[u8], memory: usize, out: &mut Out<'_>) -> Result<(), CodingError> {
         match self {
+            Self::Gzip(_) | Self::Deflate(_) if memory < deflate::INFLATE_BYTES => Err(CodingError::TooLarge),
             Self::Gzip(gzip) => gzip.decode(input, out),
             Self::Deflate(deflate) => deflate.decode(input, out),
-            Self::Brotli(brotli) => brotli.decode(input, out),
-            Self::Zstd(zstd) => zstd.decode(input, out),
+            Self::Brotli(brotli) => brotli.decode(input, memory, out),
+            Self::Zstd(zstd) => zstd.decode(input, memory, out),
+        }
+    }
+
+    fn held(&self) -> usize {
+        match self {
+            Self::Gzip(gzip) => gzip.held(),
+            Self::Deflate(deflate) => deflate.held(),
+            Self::Brotli(brotli) => brotli.held(),
+            Self::Zstd(zstd) => zstd.held(),
         }
     }
 
@@ -156,4 +187,4 @@ impl Stage {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -167,18 +167,14 @@ fn bombs_stop_at_the_caps() {
     let mut decoder = ContentDecoder::new("gzip", limits()).unwrap().unwrap();
     assert_eq!(decoder.decode(&bomb, &mut |bytes| out += bytes.len()), Err(CodingError::TooLarge));
     assert!(out <= 500 * bomb.len() + SCRATCH_BYTES);
-    let mut decoder = ContentDecoder::new("gzip", DecodeLimits { bytes: 1000, ratio: 1000 }).unwrap().unwrap();
+    let mut decoder = ContentDecoder::new("gzip", DecodeLimits { bytes: 1000, ratio: 1000, ..limits() }).unwrap().unwrap();
     let mut out = 0_usize;
     assert_eq!(decoder.decode(&gzip(&text(100_000)), &mut |bytes| out += bytes.len()), Err(CodingError::TooLarge));
     assert!(out <= 1000);
     let twice = gzip(&gzip(&vec![0; 400_000_000]));
     assert_eq!(decode("gzip,gzip", &[&twice]), Err(CodingError::TooLarge));
-    // A zstd frame of run blocks: four bytes each, 128 KiB out.
-    let mut runs = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68];
-    for _ in 0..100_000 {
-        runs.extend([0x02, 0x00, 0x10, b'x']);
-    }
-    assert_eq!(decode("zstd", &[&runs]), Err(CodingError::TooLarge));
+    // Four bytes a block, 128 KiB out.
+    assert_eq!(decode("zstd", &[&zstd_of_runs(100_000)]), Err(CodingError::TooLarge));
 }
 
 #[test]
@@ -201,5 +197,78 @@ fn damaged_input_is_an_error_or_other_bytes_and_never_a_panic() {
                 drop(decode(codings, &[&damaged]));
             }
         }
+    }
+}
+
+/// Frames of run blocks that announce the largest window, and fill it.
+pub(in crate::http) fn zstd_of_runs(blocks: usize) -> Vec<u8> {
+    let mut coded = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68];
+    for _ in 0..blocks {
+        coded.extend([0x02, 0x00, 0x10, b'x']);
+    }
+    coded
+}
+
+#[test]
+fn what_a_decoder_holds_is_what_was_decoded_and_not_what_was_announced() {
+    // 128 KiB to a block.
+    for (codings, coded, least, most) in [
+        ("zstd", zstd_of_runs(0), 0, 64 * 1024),
+        ("zstd", zstd_of_runs(1), 128 * 1024, 512 * 1024),
+        ("zstd", zstd_of_runs(20), 20 * 128 * 1024, 41 * 128 * 1024),
+        ("br", BROTLI.to_vec()[..20].to_vec(), 0, 64 * 1024),
+        ("gzip", gzip(&text(100_000))[..50].to_vec(), 32 * 1024, 64 * 1024),
+        ("gzip", Vec::new(), 0, 0),
+        ("br", Vec::new(), 0, 0),
+    ] {
+        let mut decoder = ContentDecoder::new(codings, limits()).unwrap().unwrap();
+        assert_eq!(decoder.held(), 0);
+        decoder.decode(&coded, &mut |_| {}).unwrap();
+        assert!((least..=most).contains(&decoder.held()), "{codings} of {} bytes: {}", coded.len(), decoder.held());
+    }
+}
+
+#[test]
+fn a_full_window_is_kept_in_little_more_than_its_size() {
+    let limits = DecodeLimits { ratio: u64::MAX, ..limits() };
+    let mut decoder = ContentDecoder::new("zstd", limits).unwrap().unwrap();
+    let coded = zstd_of_runs(400);
+    let mut peak = 0;
+    for piece in coded.chunks(4) {
+        decoder.decode(piece, &mut |_| {}).unwrap();
+        peak = peak.max(decoder.held());
+    }
+    assert!((8 << 20..11 << 20).contains(&peak), "{peak}");
+}
+
+#[test]
+fn a_decoder_that_would_hold_more_than_it_may_gives_up_before() {
+    const KIB: usize = 1024;
+    let data = text(3_000_000);
+    let mut brotli = Vec::new();
+    ::brotli::CompressorWriter::new(&mut brotli, 4096, 5, 22).write_all(&data).unwrap();
+    for (codings, coded, too_little, enough) in [
+        ("zstd", zstd_of_runs(30), [100 * KIB, 1000 * KIB, 3000 * KIB], 6000 * KIB),
+        ("br", brotli, [10 * KIB, 100 * KIB, 3000 * KIB], 12_000 * KIB),
+        ("gzip", gzip(&data), [0, 10 * KIB, 43 * KIB], 44 * KIB),
+        ("gzip,gzip", gzip(&gzip(&data)), [0, 44 * KIB, 87 * KIB], 88 * KIB),
+    ] {
+        let run = |memory: usize| {
+            let mut decoder = ContentDecoder::new(codings, DecodeLimits { memory, ..limits() }).unwrap().unwrap();
+            let (mut peak, mut result) = (0, Ok(()));
+            for piece in coded.chunks(5) {
+                result = result.and_then(|()| decoder.decode(piece, &mut |_| {}));
+                peak = peak.max(decoder.held());
+            }
+            (result, peak)
+        };
+        for memory in too_little {
+            let (result, peak) = run(memory);
+            assert_eq!(result, Err(CodingError::TooLarge), "{codings} in {memory}");
+            assert!(peak <= memory, "{codings} in {memory}: {peak}");
+        }
+        let (result, peak) = run(enough);
+        assert_eq!(result, Ok(()), "{codings}");
+        assert!(peak <= enough, "{codings}: {peak}");
     }
 }

@@ -5,6 +5,7 @@
 //! so that no number made from it looks exact.
 
 mod chunked;
+mod early;
 mod head;
 mod pairing;
 mod requests;
@@ -16,11 +17,12 @@ use a11i_common::identity::{BootTime, Direction};
 
 use self::{
     chunked::{Chunked, begins_like_chunk},
+    early::Early,
     head::{Framing, HeadBuffer, MethodKind},
     pairing::Pairing,
 };
 use super::{
-    BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason, ResponseHead,
+    BodyEnd, ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
     context::{Context, emit},
     message::Message,
     websocket,
@@ -53,7 +55,8 @@ pub(super) struct H1 {
     over: bool,
     /// What follows is a WebSocket.
     accepted: Option<websocket::Accepted>,
-    early: Option<EarlySwitch>,
+    /// Answers that came before their requests.
+    early: Option<Early>,
     /// What follows is HTTP/2.
     upgraded: Option<Upgraded>,
 }
@@ -68,18 +71,6 @@ pub(super) struct Upgraded {
     /// What came of the server in the same piece, behind its `101 Switching Protocols`.
     pub(super) rest: Vec<u8>,
 }
-
-/// A WebSocket was accepted, and the request is still to come: where one thread reads while another writes, the answer may be there before
-/// the call that asked has returned.
-#[derive(Debug)]
-struct EarlySwitch {
-    head: Box<ResponseHead>,
-    /// What followed it.
-    rest: Vec<u8>,
-}
-
-/// Most that is held of what follows an early switch: the request comes within a few messages, or never.
-const EARLY_BYTES: usize = 256 * 1024;
 
 /// One direction's parser.
 #[derive(Debug)]
@@ -195,6 +186,11 @@ impl H1 {
                     self.response_bytes(bytes, segment.time, context);
                 }
             }
+            SegmentBody::Gap(_) | SegmentBody::End if !is_request && self.early.is_some() => {
+                // What is held is nobody's: behind a gap nobody knows where the next message begins.
+                self.early_is_nobodys(context);
+                self.push(segment, context);
+            }
             // The kernel half copied nothing while it saw no request, and all of it again since it saw one: what it left out is over.
             SegmentBody::Gap(gap) if gap.causes.are_by_intention() && self.side(is_request).is_between_messages() => {}
             SegmentBody::Gap(gap) if is_request => self.request_gap(gap, segment.time, context),
@@ -209,6 +205,7 @@ impl H1 {
         if self.over {
             return;
         }
+        self.early_is_nobodys(context);
         self.requests_over(time, context);
         self.no_more_responses(time, context);
         self.end_finished(true, time, context);
@@ -301,20 +298,6 @@ impl H1 {
         self.in_flight.retain(|other| other.id != exchange);
         self.end_all(time, context);
         self.accepted = Some(websocket::Accepted { exchange, extensions, rest: Vec::new() });
-    }
-
-    /// The request has come that an early switch answers, if it is one that can be answered so.
-    fn switch_early(&mut self, exchange: ExchangeId, asks: bool, time: BootTime, context: &mut Context<'_>) {
-        let Some(EarlySwitch { head, rest }) = self.early.take() else { return };
-        if !asks {
-            return self.orphan_response(context);
-        }
-        let extensions = head.headers.text("sec-websocket-extensions").unwrap_or_default().to_owned();
-        emit(context, exchange, head.first_byte, HttpEventKind::Response(head));
-        self.hand_over(exchange, extensions, time, context);
-        if let Some(accepted) = &mut self.accepted {
-            accepted.rest = rest;
-        }
     }
 
     fn end_all(&mut self, time: BootTime, context: &mut Context<'_>) {

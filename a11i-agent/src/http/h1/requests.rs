@@ -171,9 +171,9 @@ impl H1 {
     }
 
     fn begin_request(&mut self, request: ParsedRequest, time: BootTime, context: &mut Context<'_>) {
+        let early = self.take_early(&request.head, context);
         self.end_unanswered(time, context);
         let first_byte = request.head.first_byte;
-        let asks = request.head.headers.text("upgrade").is_some_and(|name| name.eq_ignore_ascii_case("websocket"));
         if request.head.headers.text("expect").is_some() {
             self.pairing.interim_expected();
         }
@@ -204,7 +204,7 @@ impl H1 {
             method: request.method,
             request_first_byte: first_byte,
             request_ended: false,
-            response_end: (answered && self.early.is_none()).then_some((gone, time)),
+            response_end: answered.then_some((gone, time)),
         });
         self.receiving = Some(id);
         self.requests.message = Message::new(&request.codings, context.settings.decode, missing);
@@ -221,7 +221,9 @@ impl H1 {
                 self.lose_requests(LossCauses(0));
             }
         }
-        self.switch_early(id, asks, time, context);
+        if let Some(early) = early {
+            self.answer_early(early, first_byte, context);
+        }
     }
 
     /// While pairs are uncertain, a new request ends what still waits: a client that does not pipeline has its answers. Of all that wait when

@@ -3,7 +3,7 @@
 use a11i_common::identity::BootTime;
 
 use super::{
-    AfterGap, BodyStep, EARLY_BYTES, EarlySwitch, H1, MethodKind, Phase, UNCOUNTED, body_phase,
+    AfterGap, BodyStep, H1, MethodKind, Phase, UNCOUNTED, body_phase,
     head::{Framing, ParsedResponse, parse_response},
     skip_line_ends,
 };
@@ -20,23 +20,28 @@ use crate::{
 
 impl H1 {
     pub(super) fn response_bytes(&mut self, bytes: &[u8], time: BootTime, context: &mut Context<'_>) {
-        self.pairing.response_bytes(time);
+        if self.early.is_some() {
+            self.hold_early(bytes, time, context);
+        } else {
+            self.take_response_bytes(bytes, true, time, context);
+        }
+    }
+
+    /// `may_hold`: a response that nobody has asked for may be early.
+    pub(super) fn take_response_bytes(&mut self, bytes: &[u8], may_hold: bool, time: BootTime, context: &mut Context<'_>) {
+        if !(may_hold && self.is_early()) {
+            self.pairing.response_bytes(time);
+        }
         let mut rest = bytes;
         let mut segment_start = true;
         while !rest.is_empty() && !self.over {
             let at_segment_start = std::mem::replace(&mut segment_start, false);
-            if let Some(early) = &mut self.early {
-                if early.rest.len().saturating_add(rest.len()) > EARLY_BYTES {
-                    self.early = None;
-                    self.orphan_response(context);
-                } else {
-                    early.rest.extend_from_slice(rest);
-                }
-                return;
-            }
             match self.responses.phase {
                 Phase::Start => {
                     rest = skip_line_ends(rest);
+                    if may_hold && self.is_early() && !rest.is_empty() {
+                        return self.hold_early(rest, time, context);
+                    }
                     if !rest.is_empty() {
                         self.responses.begin_head(time, false);
                     }
@@ -67,13 +72,14 @@ impl H1 {
         }
     }
 
+    /// A response that begins now is one that no request waits for.
+    fn is_early(&self) -> bool {
+        matches!(self.responses.phase, Phase::Start) && self.awaiting().is_none()
+    }
+
     pub(super) fn response_gap(&mut self, gap: Gap, time: BootTime, context: &mut Context<'_>) {
         let missing = Completeness::Gap { lost: gap.lost, causes: gap.causes };
         self.pairing.response_gap(gap.causes);
-        // Behind it nobody knows where a frame begins.
-        if self.early.take().is_some() {
-            self.orphan_response(context);
-        }
         let after = self.responses.gap_in_body(gap);
         match after {
             AfterGap::InBody => {
@@ -171,11 +177,6 @@ impl H1 {
         let first_byte = response.head.first_byte;
         let upgrade = response.head.headers.text("upgrade");
         let is_websocket = status == 101 && upgrade.is_some_and(|name| name.eq_ignore_ascii_case("websocket"));
-        if is_websocket && self.in_flight.is_empty() && !self.responses.guessed {
-            self.early = Some(EarlySwitch { head: Box::new(response.head), rest: Vec::new() });
-            self.responses.phase = Phase::Start;
-            return;
-        }
         if (100..200).contains(&status) && status != 101 {
             self.pairing.interim_expected();
             self.responses.phase = Phase::Start;
@@ -239,7 +240,7 @@ impl H1 {
     }
 
     /// A response that no request asked for: its body is not followed, as even its framing depends on the request.
-    pub(super) fn orphan_response(&mut self, context: &mut Context<'_>) {
+    fn orphan_response(&mut self, context: &mut Context<'_>) {
         if self.next_id > 0 && !self.responses.guessed {
             context.notices.push(ConnectionNotice::Malformed(MalformedReason::UnexpectedResponse));
         }

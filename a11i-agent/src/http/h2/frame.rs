@@ -221,12 +221,16 @@ const REJOIN_BYTES: usize = 16_384 + HEADER_BYTES;
 const SCORE_AT_START: u32 = 2;
 const SCORE_ELSEWHERE: u32 = 4;
 
+/// Frames that are looked at in a row: so many are no accident, and nobody can make the search quadratic.
+const CHAIN_FRAMES: u32 = 32;
+
 /// Plausible frame headers in a row, one more for a frame that ends with the bytes, and one for the head of a request or response: few other
 /// bytes look like one, and what a library writes of a request at first is often no more.
 pub(in crate::http) fn chain(bytes: &[u8]) -> u32 {
     let mut rest = bytes;
     let mut score = 0_u32;
-    while let Some((header, tail)) = rest.split_first_chunk::<HEADER_BYTES>() {
+    for _ in 0..CHAIN_FRAMES {
+        let Some((header, tail)) = rest.split_first_chunk::<HEADER_BYTES>() else { break };
         let reserved_bit = header.get(5).is_some_and(|byte| byte & 0x80 != 0);
         let header = FrameHeader::parse(*header);
         if !header.is_plausible(reserved_bit) {

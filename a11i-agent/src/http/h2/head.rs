@@ -18,7 +18,7 @@ const FIELD_LINES: usize = 128;
 const HEAD_BYTES: usize = 64 * 1024;
 
 /// The field lines of one block.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Lines {
     pub(super) method: Option<String>,
     pub(super) status: Option<u16>,
@@ -58,6 +58,8 @@ impl Lines {
             ":path" => self.path = Some(text),
             ":authority" => self.authority = Some(text),
             ":status" => self.status = text.parse().ok().filter(|status| (100..1000).contains(status)),
+            // Of an extended CONNECT (RFC 8441 section 4), kept among the fields: who asks for a WebSocket is known by it.
+            ":protocol" => self.headers.push(name, HeaderValue::Text(text)),
             name if name.starts_with(':') => {}
             _ => {
                 match name.as_str() {
@@ -97,10 +99,15 @@ impl Lines {
     }
 
     /// `None`: without a status it is none.
-    pub(super) fn into_response(mut self, first_byte: BootTime) -> Option<ResponseHead> {
+    pub(super) fn into_response(self, first_byte: BootTime) -> Option<ResponseHead> {
+        Some(ResponseHead { version: HttpVersion::Http2, status: self.status?, headers: self.into_trailers(), first_byte })
+    }
+
+    /// Fields alone.
+    pub(super) fn into_trailers(mut self) -> Headers {
         if self.has_unseen {
             self.headers.mark_unseen();
         }
-        Some(ResponseHead { version: HttpVersion::Http2, status: self.status?, headers: self.headers, first_byte })
+        self.headers
     }
 }

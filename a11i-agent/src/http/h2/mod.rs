@@ -3,10 +3,12 @@
 //! A loss within the data of one stream is that stream's. Any other loss may have taken frames of any of them: all are marked, the header
 //! tables are poisoned, and frames are looked for again. What a poisoned reference stood for stays unknown.
 
+mod early;
 mod frame;
 mod half;
 mod head;
 mod hpack;
+mod socket;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -14,6 +16,7 @@ use std::collections::BTreeMap;
 use a11i_common::identity::{BootTime, Direction};
 
 use self::{
+    early::{Early, Piece},
     frame::{AfterGap, FrameHeader, Step, flag, kind},
     half::{Block, Half, Open},
     head::Lines,
@@ -23,10 +26,7 @@ pub(super) use self::{
     frame::{PREFACE, begins_server, chain, may_begin_server},
     hpack::huffman_encode,
 };
-use super::{
-    ConnectionNotice, ExchangeId, FramingEnd, HttpEventKind, MalformedReason,
-    context::{Context, emit},
-};
+use super::{ConnectionNotice, ExchangeId, FramingEnd, MalformedReason, context::Context};
 use crate::{
     call::{Completeness, LossCauses, Role},
     flow::{Gap, Segment, SegmentBody},
@@ -51,6 +51,9 @@ pub(super) struct H2 {
     write: Half,
     read: Half,
     streams: BTreeMap<u32, Stream>,
+    /// The newest stream that a request has begun.
+    newest: u32,
+    early: Early,
     next_id: u64,
 }
 
@@ -62,19 +65,19 @@ impl H2 {
             Direction::Write => (Half::from_the_start(true), server),
             Direction::Read => (server, Half::from_the_start(true)),
         };
-        Self { client: Some(client), write, read, streams: BTreeMap::new(), next_id: 0 }
+        Self { client: Some(client), write, read, streams: BTreeMap::new(), newest: 0, early: Early::default(), next_id: 0 }
     }
 
     /// Where HTTP/1.1 left off: `exchange` was asked there, and is answered on stream 1 (RFC 7540 section 3.2).
     pub(super) fn upgraded(client: Direction, exchange: ExchangeId, next_id: u64) -> Self {
         let streams = BTreeMap::from([(UPGRADED_STREAM, Stream::asked_before(exchange))]);
-        Self { streams, next_id, ..Self::from_the_start(client, None) }
+        Self { streams, newest: UPGRADED_STREAM, next_id, ..Self::from_the_start(client, None) }
     }
 
     /// In the middle: who asks is known when a head says so.
     pub(super) fn joined_late(missing: [Completeness; 2]) -> Self {
         let [write, read] = missing.map(|missing| Half::joined_late(if missing.is_whole() { Completeness::JoinedLate } else { missing }));
-        Self { client: None, write, read, streams: BTreeMap::new(), next_id: 0 }
+        Self { client: None, write, read, streams: BTreeMap::new(), newest: 0, early: Early::default(), next_id: 0 }
     }
 
     /// Fields of a request wait for more.
@@ -150,7 +153,7 @@ impl H2 {
                 Step::NoFrame => {
                     // What came since they were found is nobody's.
                     let missing = self.half_mut(direction).missing;
-                    self.lose(direction, missing, time, context);
+                    self.lose(direction, missing, false, time, context);
                     let Some(found) = self.rejoin(direction, rest, time, context) else { return };
                     rest = found;
                 }
@@ -168,6 +171,9 @@ impl H2 {
             && found.is_none_or(|found| found.len() < bytes.len())
             && !bytes.is_empty()
         {
+            if !is_request {
+                self.early.lose(missing, time);
+            }
             for stream in self.streams.values_mut() {
                 stream.is_doubtful = true;
                 stream.gap(is_request, missing, time, context);
@@ -180,6 +186,8 @@ impl H2 {
         let Some(is_request) = self.is_request(direction) else { return };
         if let Some(stream) = self.streams.get_mut(&header.stream) {
             stream.data(is_request, data, time, context);
+        } else if !is_request && self.early.holds(header.stream) {
+            self.early.push(header.stream, Piece::Data { bytes: data.to_vec(), time });
         }
     }
 
@@ -255,19 +263,31 @@ impl H2 {
             return;
         }
         self.end_doubtful(id, first_byte, context);
+        self.newest = self.newest.max(id);
         let exchange = ExchangeId(self.next_id);
         self.next_id = self.next_id.saturating_add(1);
-        let mut stream = Stream::new(exchange);
-        stream.begin(true, &lines.codings, missing, context);
-        self.streams.insert(id, stream);
         let role = if self.client == Some(Direction::Read) { Role::Server } else { Role::Client };
-        emit(context, exchange, first_byte, HttpEventKind::Request(Box::new(lines.into_request(role, first_byte))));
+        let codings = lines.codings.clone();
+        let mut stream = Stream::new(exchange);
+        stream.ask(lines.into_request(role, first_byte), &codings, missing, context);
+        self.streams.insert(id, stream);
+        self.answer_early(id, first_byte, context);
     }
 
     fn response(&mut self, id: u32, lines: Lines, missing: Completeness, first_byte: BootTime, context: &mut Context<'_>) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        if lines.is_interim() || stream.response.has_head {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            if self.early.holds(id) {
+                self.early.push(id, Piece::Head { lines: Box::new(lines), missing, first_byte });
+            } else if lines.status.is_some() && self.is_to_come(id) {
+                self.early.begin(id, Piece::Head { lines: Box::new(lines), missing, first_byte });
+            }
             return;
+        };
+        if lines.is_interim() {
+            return;
+        }
+        if stream.response.has_head {
+            return stream.trailers(lines.into_trailers(), first_byte, context);
         }
         let codings = lines.codings.clone();
         let Some(head) = lines.into_response(first_byte) else {
@@ -275,8 +295,7 @@ impl H2 {
             stream.gap(false, missing, first_byte, context);
             return;
         };
-        stream.begin(false, &codings, missing, context);
-        emit(context, stream.exchange, first_byte, HttpEventKind::Response(Box::new(head)));
+        stream.answer(head, &codings, missing, context);
     }
 
     fn end_stream(&mut self, direction: Direction, id: u32, time: BootTime, context: &mut Context<'_>) {
@@ -285,13 +304,22 @@ impl H2 {
             && stream.end(is_request, FramingEnd::Finished, time, context)
         {
             self.streams.remove(&id);
+        } else if !is_request {
+            self.early.push(id, Piece::End { time });
         }
+    }
+
+    /// A client may yet open this stream: they are odd, and opened in order (section 5.1.1).
+    const fn is_to_come(&self, id: u32) -> bool {
+        id % 2 == 1 && id > self.newest
     }
 
     /// Either side gave it up (section 6.4). After a whole response that says nothing of the call.
     fn reset(&mut self, id: u32, time: BootTime, context: &mut Context<'_>) {
         if let Some(stream) = self.streams.remove(&id) {
             self.cut(stream, time, context);
+        } else {
+            self.early.push(id, Piece::Reset { time });
         }
     }
 
@@ -308,6 +336,8 @@ impl H2 {
                     && let Some(stream) = self.streams.get_mut(&header.stream)
                 {
                     stream.gap(is_request, missing, time, context);
+                } else if let (true, Open::Data { header, .. }) = (is_data, open) {
+                    self.early.push(header.stream, Piece::Gap { missing, time });
                 }
                 if over {
                     // The frame's end needs no byte.
@@ -315,18 +345,25 @@ impl H2 {
                 }
             }
             (AfterGap::InPayload { .. } | AfterGap::Lost, _) => {
-                self.lose(direction, Completeness::Gap { lost: None, causes: gap.causes }, time, context);
+                // What the kernel half left out by intention came before it saw the requests that wait for their answers now.
+                let spares_awaited = gap.causes.are_by_intention();
+                self.lose(direction, Completeness::Gap { lost: None, causes: gap.causes }, spares_awaited, time, context);
             }
         }
     }
 
-    /// Frames are missing, or may be: of any stream.
-    fn lose(&mut self, direction: Direction, missing: Completeness, time: BootTime, context: &mut Context<'_>) {
+    /// Frames are missing, or may be: of any stream. `spares_awaited`: of none whose answer has not begun.
+    fn lose(&mut self, direction: Direction, missing: Completeness, spares_awaited: bool, time: BootTime, context: &mut Context<'_>) {
         self.half_mut(direction).lose(missing);
         let is_request = self.is_request(direction);
+        if is_request == Some(false) {
+            self.early.lose(missing, time);
+        }
         for stream in self.streams.values_mut() {
             stream.is_doubtful = true;
-            if let Some(is_request) = is_request {
+            if let Some(is_request) = is_request
+                && !(spares_awaited && !is_request && !stream.response.has_head)
+            {
                 stream.gap(is_request, missing, time, context);
             }
         }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::{frame::tests::frame, hpack::tests::Encoder, *};
 use crate::{
     flow::{Gap, Segment, SegmentBody},
-    http::{BodyEnd, Connection, HttpEvent, HttpSettings},
+    http::{BodyEnd, Connection, HttpEvent, HttpEventKind, HttpSettings, Interest, content_coding::tests::zstd_of_runs},
 };
 
 const CLIENT: Direction = Direction::Write;
@@ -21,6 +21,7 @@ struct Told {
     request_end: Option<BodyEnd>,
     status: Option<u16>,
     response: String,
+    trailers: Option<String>,
     response_end: Option<BodyEnd>,
 }
 
@@ -110,6 +111,7 @@ fn note(told: &mut Vec<Told>, event: HttpEvent<'_>) {
         HttpEventKind::RequestEnd(end) => assert_eq!(it.request_end.replace(end), None),
         HttpEventKind::Response(head) => assert_eq!(it.status.replace(head.status), None),
         HttpEventKind::ResponseBody(bytes) => it.response.push_str(&String::from_utf8_lossy(bytes)),
+        HttpEventKind::ResponseTrailers(trailers) => it.trailers = Some(trailers.text("grpc-status").unwrap_or_default().to_owned()),
         HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => panic!("no WebSocket: {:?}", event.kind),
         HttpEventKind::ResponseEnd(end) => it.response_end = Some(end),
     }
@@ -125,6 +127,7 @@ fn whole(request: &str, response: &str) -> Told {
         request_end: Some(WHOLE),
         status: Some(200),
         response: response.to_owned(),
+        trailers: None,
         response_end: Some(WHOLE),
     }
 }
@@ -253,7 +256,7 @@ fn padding_priorities_continuations_trailers_and_interim_responses() {
     ];
     bench.bytes(CLIENT, &sent.concat());
     bench.bytes(SERVER, &answered.concat());
-    assert_eq!(bench.told, [whole("body", "answer")]);
+    assert_eq!(bench.told, [Told { trailers: Some("0".to_owned()), ..whole("body", "answer") }]);
 }
 
 #[test]
@@ -302,6 +305,78 @@ fn behind_a_gap_frames_are_found_again_and_every_open_stream_says_so() {
     let unknown = Completeness::Gap { lost: None, causes: LossCauses(1) };
     assert!(bench.told.iter().all(|told| told.response_end.is_some_and(|end| end.completeness == unknown)), "{:#?}", bench.told);
     assert_eq!((bench.told[1].status, bench.told[1].response.as_str()), (Some(200), "whole"));
+}
+
+#[test]
+fn an_answer_is_its_streams_whichever_of_the_two_is_seen_first() {
+    for whole_first in [true, false] {
+        let mut bench = Bench::new();
+        bench.bytes(CLIENT, &client_start());
+        bench.bytes(SERVER, &server_start());
+        let (one, three) = (bench.request(1, "one"), bench.request(3, "three"));
+        // In the order they are sent in: fields refer to those before.
+        let (third, first) = (bench.response(3, &["c", "d"]), bench.response(1, &["a", "b"]));
+        if whole_first {
+            bench.bytes(SERVER, &third);
+            bench.bytes(SERVER, &first[..first.len() - 12]);
+        } else {
+            // Cut anywhere: the rest comes behind the requests.
+            bench.bytes(SERVER, &third[..third.len() - 5]);
+        }
+        for request in [&one, &three] {
+            bench.bytes(CLIENT, request);
+        }
+        bench.bytes(SERVER, if whole_first { &first[first.len() - 12..] } else { &third[third.len() - 5..] });
+        if !whole_first {
+            bench.bytes(SERVER, &first);
+        }
+        let told: Vec<_> = bench.told.iter().map(|it| (it.request.as_str(), it.response.as_str(), it.response_end)).collect();
+        assert_eq!(told, [("one", "ab", Some(WHOLE)), ("three", "cd", Some(WHOLE))]);
+    }
+}
+
+#[test]
+fn an_answer_to_what_was_asked_before_anybody_looked_is_nobodys_and_what_is_held_is_bounded() {
+    let mut bench = Bench::new();
+    bench.bytes(CLIENT, &client_start());
+    bench.bytes(SERVER, &server_start());
+    let answers = [bench.response(1, &["lost"]), bench.response(5, &["own"])];
+    bench.bytes(SERVER, &answers[0]);
+    let request = bench.request(3, "three");
+    bench.bytes(CLIENT, &request);
+    bench.bytes(SERVER, &answers[1]);
+    let request = bench.request(5, "five");
+    bench.bytes(CLIENT, &request);
+    let told: Vec<_> = bench.told.iter().map(|it| (it.request.as_str(), it.response.as_str())).collect();
+    assert_eq!(told, [("three", ""), ("five", "own")]);
+
+    let mut bench = Bench::new();
+    bench.bytes(CLIENT, &client_start());
+    bench.bytes(SERVER, &server_start());
+    for stream in (1..2001).step_by(2) {
+        let answer = bench.response(stream, &["x"; 5]);
+        bench.bytes(SERVER, &answer);
+    }
+    let large = "x".repeat(16_000);
+    let answer = bench.response(2001, &[large.as_str(); 20]);
+    bench.bytes(SERVER, &answer);
+    let request = bench.request(2001, "late");
+    bench.bytes(CLIENT, &request);
+    assert_eq!((bench.told.len(), bench.told[0].response.len()), (1, 0));
+}
+
+#[test]
+fn what_was_left_out_by_intention_is_no_loss_of_an_answer_that_comes_behind_it() {
+    let mut bench = Bench::new();
+    bench.bytes(CLIENT, &client_start());
+    bench.bytes(SERVER, &server_start());
+    let request = bench.request(1, "one");
+    bench.bytes(CLIENT, &request);
+    let causes = LossCauses::of_kernel(a11i_common::event::cause::NOT_LLM);
+    bench.push(SERVER, SegmentBody::Gap(Gap { lost: Some(5_000), causes }));
+    let answer = bench.response(1, &["own"]);
+    bench.bytes(SERVER, &answer);
+    assert_eq!(bench.told, [whole("one", "own")]);
 }
 
 #[test]
@@ -464,4 +539,224 @@ fn no_bytes_panic_and_none_make_a_second_end() {
         bench.close();
         assert!(bench.told.iter().all(|told| told.response_end.is_some() && told.request_end.is_some()));
     }
+}
+
+/// A request that answers are told to, and an answer's head that says how its body is coded.
+fn ask_coded(bench: &mut Bench, stream: u32) -> (Vec<u8>, Vec<u8>) {
+    let block = bench.responses.block(&[(":status", "200"), ("content-encoding", "zstd")]);
+    (bench.request(stream, "q"), headers(0, stream, &block))
+}
+
+#[test]
+fn a_hundred_hostile_answers_hold_no_more_than_decoders_may() {
+    let settings = HttpSettings::new(&[1; 32]);
+    let most = settings.decode.memory;
+    let mut connection = Connection::new(Arc::new(settings));
+    let mut bench = Bench::new();
+    let (mut ends, given) = (Vec::new(), std::cell::Cell::new(0));
+    let mut push = |connection: &mut Connection, direction, bytes: &[u8]| {
+        connection.push(Segment { direction, time: BootTime(1), body: SegmentBody::Bytes(bytes) }, &mut |event| match event.kind {
+            HttpEventKind::ResponseBody(bytes) => given.set(given.get() + bytes.len()),
+            HttpEventKind::ResponseEnd(end) => ends.push(end.framing),
+            HttpEventKind::Request(_)
+            | HttpEventKind::RequestBody(_)
+            | HttpEventKind::RequestEnd(_)
+            | HttpEventKind::Response(_)
+            | HttpEventKind::ResponseTrailers(_)
+            | HttpEventKind::Message(_)
+            | HttpEventKind::MessagesMissing { .. } => {}
+        });
+        connection.decoders_hold()
+    };
+    push(&mut connection, CLIENT, &client_start());
+    push(&mut connection, SERVER, &server_start());
+    let ids: Vec<u32> = (0..100).map(|n| 2 * n + 1).collect();
+    let mut peak = 0;
+    for id in &ids {
+        let (asked, head) = ask_coded(&mut bench, *id);
+        push(&mut connection, CLIENT, &asked);
+        push(&mut connection, SERVER, &head);
+        // 4 MiB each, which no ratio forbids.
+        let data = frame(kind::DATA, 0, *id, &zstd_of_runs(31));
+        peak = peak.max(push(&mut connection, SERVER, &data));
+    }
+    assert!(peak <= most && peak > most / 2, "{peak}");
+    assert!(given.get() >= most / 2);
+    for id in &ids {
+        push(&mut connection, SERVER, &frame(kind::DATA, flag::END_STREAM, *id, &[0x01, 0, 0]));
+    }
+    assert_eq!(connection.decoders_hold(), 0);
+    let refused = ends.iter().filter(|end| **end == FramingEnd::Malformed(MalformedReason::ContentTooLarge)).count();
+    let finished = ends.iter().filter(|end| **end == FramingEnd::Finished).count();
+    assert!(ends.len() == 100 && finished >= 4 && finished + refused == 100, "{finished} and {refused}");
+}
+
+#[test]
+fn what_nobody_wants_is_not_decoded_and_its_heads_and_ends_are_told() {
+    let mut bench = Bench::new();
+    let mut connection = Connection::new(Arc::new(HttpSettings::new(&[1; 32])));
+    let mut told = Vec::new();
+    let mut push = |direction, bytes: &[u8]| {
+        connection.push_to(Segment { direction, time: BootTime(1), body: SegmentBody::Bytes(bytes) }, &mut |event| {
+            let (name, wanted) = match event.kind {
+                HttpEventKind::Request(_) => ("request", event.exchange != ExchangeId(0)),
+                // The second is found to be none when its answer begins.
+                HttpEventKind::Response(_) => ("response", event.exchange != ExchangeId(1)),
+                HttpEventKind::RequestBody(_) | HttpEventKind::ResponseBody(_) => ("body", true),
+                HttpEventKind::RequestEnd(_) | HttpEventKind::ResponseEnd(_) => ("end", true),
+                HttpEventKind::ResponseTrailers(_) | HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => ("other", true),
+            };
+            told.push((event.exchange.0, name));
+            if wanted { Interest::Wanted } else { Interest::Declined }
+        });
+        connection.decoders_hold()
+    };
+    push(CLIENT, &client_start());
+    push(SERVER, &server_start());
+    for id in [1, 3, 5] {
+        let (asked, head) = ask_coded(&mut bench, id);
+        push(CLIENT, &asked);
+        push(SERVER, &head);
+        let memory = push(SERVER, &frame(kind::DATA, 0, id, &zstd_of_runs(2)));
+        assert_eq!(memory > 0, id == 5);
+    }
+    for id in [1, 3, 5] {
+        let trailers = bench.responses.block(&[("grpc-status", "0")]);
+        push(SERVER, &frame(kind::DATA, 0, id, &[0x01, 0, 0]));
+        push(SERVER, &headers(flag::END_STREAM, id, &trailers));
+    }
+    let of = |id: u64| told.iter().filter(|(exchange, _)| *exchange == id).map(|(_, name)| *name).collect::<Vec<_>>();
+    assert_eq!(of(0), ["request", "end", "response", "end"]);
+    assert_eq!(of(1), ["request", "body", "end", "response", "end"]);
+    assert_eq!(of(2), ["request", "body", "end", "response", "body", "body", "other", "end"]);
+    assert_eq!(connection.decoders_hold(), 0);
+}
+
+#[test]
+fn a_lost_connection_says_once_that_bytes_are_missing_until_others_come() {
+    let mut bench = Bench::new();
+    let asked: Vec<u8> = [1, 3].into_iter().flat_map(|stream| bench.request(stream, "q")).collect();
+    let mut gaps = [0, 0];
+    let mut push = |bench: &mut Bench, body: SegmentBody<'_>| {
+        bench.connection.push(Segment { direction: SERVER, time: BootTime(1), body }, &mut |event| {
+            if event.kind == HttpEventKind::ResponseBody(&[]) {
+                gaps[usize::try_from(event.exchange.0).unwrap()] += 1;
+            }
+        });
+        gaps
+    };
+    bench.bytes(CLIENT, &[client_start(), asked].concat());
+    push(&mut bench, SegmentBody::Bytes(&server_start()));
+    for id in [1, 3] {
+        let head = headers(0, id, &bench.responses.block(&[(":status", "200")]));
+        push(&mut bench, SegmentBody::Bytes(&head));
+    }
+    let gap = SegmentBody::Gap(Gap { lost: None, causes: LossCauses(1) });
+    push(&mut bench, gap);
+    for _ in 0..10 {
+        push(&mut bench, SegmentBody::Bytes(b"nothing that looks like a frame"));
+    }
+    assert_eq!(push(&mut bench, SegmentBody::Bytes(&[])), [1, 1]);
+    let found = [frame(kind::DATA, 0, 1, b"a"), frame(kind::DATA, 0, 1, b"b"), frame(kind::DATA, 0, 1, b"c")].concat();
+    push(&mut bench, SegmentBody::Bytes(&found));
+    assert_eq!(push(&mut bench, gap), [2, 1]);
+}
+
+#[test]
+fn the_search_for_frames_looks_at_no_more_of_a_chain_than_it_takes_to_believe_it() {
+    // Frames without payload all the way, and at the end what is none: from each of them on, it is a chain that breaks.
+    let empty = frame(kind::DATA, 0, 1, b"");
+    let mut hostile = empty.repeat(200_000);
+    hostile.extend([0xff; 9]);
+    let chained = chain(&hostile);
+    assert!((4..=64).contains(&chained), "{chained}");
+    assert_eq!(chain(&[empty.repeat(20), vec![0xff; 9]].concat()), 0);
+}
+
+/// Frames of RFC 6455 by who sends them; a client masks, here with nothing.
+fn message(is_client: bool, text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len()).unwrap();
+    let head: &[u8] = if is_client { &[0x81, 0x80 | length, 0, 0, 0, 0] } else { &[0x81, length] };
+    [head, text.as_bytes()].concat()
+}
+
+/// A connection on which one stream asked for a WebSocket, and another for something else.
+fn socket_asked(bench: &mut Bench, told: &mut Vec<String>) {
+    let block = bench.requests.block(&[
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "https"),
+        (":authority", "api.openai.com"),
+        (":path", "/v1/realtime"),
+    ]);
+    let other = bench.request(3, "q");
+    listen(bench, told, CLIENT, SegmentBody::Bytes(&[client_start(), headers(0, 1, &block), other].concat()));
+    listen(bench, told, SERVER, SegmentBody::Bytes(&server_start()));
+}
+
+fn listen(bench: &mut Bench, told: &mut Vec<String>, direction: Direction, body: SegmentBody<'_>) {
+    bench.connection.push(Segment { direction, time: BootTime(1), body }, &mut |event| {
+        if event.exchange == ExchangeId(0) {
+            told.push(match event.kind {
+                HttpEventKind::Message(message) => format!("{:?} {}", message.from, String::from_utf8_lossy(message.data)),
+                HttpEventKind::MessagesMissing { from, .. } => format!("{from:?} missing"),
+                HttpEventKind::Request(head) => format!("request {}", head.path),
+                HttpEventKind::RequestEnd(_) => "request end".to_owned(),
+                HttpEventKind::Response(head) => format!("response {}", head.status),
+                HttpEventKind::ResponseEnd(end) => format!("end {:?}", end.framing),
+                kind @ (HttpEventKind::RequestBody(_) | HttpEventKind::ResponseBody(_) | HttpEventKind::ResponseTrailers(_)) => {
+                    format!("{kind:?}")
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_websocket_on_a_stream_tells_the_messages_of_both_sides_wherever_they_are_cut() {
+    let (asked, said) = ([message(true, "one"), message(true, "two")].concat(), [message(false, "a"), message(false, "b")].concat());
+    for cut in 0..=asked.len().max(said.len()) {
+        let (mut bench, mut told) = (Bench::new(), Vec::new());
+        socket_asked(&mut bench, &mut told);
+        let accepted = headers(0, 1, &bench.responses.block(&[(":status", "200")]));
+        // Where one thread reads while another writes, the answer may be seen late.
+        let (before, after) = asked.split_at(cut.min(asked.len()));
+        listen(&mut bench, &mut told, CLIENT, SegmentBody::Bytes(&frame(kind::DATA, 0, 1, before)));
+        listen(&mut bench, &mut told, SERVER, SegmentBody::Bytes(&accepted));
+        listen(&mut bench, &mut told, CLIENT, SegmentBody::Bytes(&frame(kind::DATA, flag::END_STREAM, 1, after)));
+        let (before, after) = said.split_at(cut.min(said.len()));
+        for part in [frame(kind::DATA, 0, 1, before), frame(kind::DATA, flag::END_STREAM, 1, after)] {
+            listen(&mut bench, &mut told, SERVER, SegmentBody::Bytes(&part));
+        }
+        let want =
+            ["request /v1/realtime", "response 200", "request end", "Client one", "Client two", "Server a", "Server b", "end Finished"];
+        let mut sorted = told.clone();
+        sorted.retain(|one| !one.ends_with("end"));
+        assert_eq!(sorted, want.map(str::to_owned).into_iter().filter(|one| !one.ends_with("end")).collect::<Vec<_>>(), "cut at {cut}");
+        assert_eq!(told.len(), want.len(), "{told:?}");
+        bench.close();
+        assert_eq!(bench.told.len(), 2, "the connection went on with its other stream");
+    }
+}
+
+#[test]
+fn a_websocket_that_is_refused_is_answered_with_a_body_and_losses_of_an_accepted_one_are_told() {
+    let (mut bench, mut told) = (Bench::new(), Vec::new());
+    socket_asked(&mut bench, &mut told);
+    let refused = headers(0, 1, &bench.responses.block(&[(":status", "403")]));
+    let body = [refused, frame(kind::DATA, flag::END_STREAM, 1, b"no")].concat();
+    listen(&mut bench, &mut told, SERVER, SegmentBody::Bytes(&body));
+    listen(&mut bench, &mut told, CLIENT, SegmentBody::Bytes(&frame(kind::DATA, flag::END_STREAM, 1, b"")));
+    assert_eq!(told, ["request /v1/realtime", "response 403", "ResponseBody([110, 111])", "request end", "end Finished"]);
+
+    let (mut bench, mut told) = (Bench::new(), Vec::new());
+    socket_asked(&mut bench, &mut told);
+    let accepted = headers(0, 1, &bench.responses.block(&[(":status", "200")]));
+    listen(&mut bench, &mut told, SERVER, SegmentBody::Bytes(&accepted));
+    listen(&mut bench, &mut told, SERVER, SegmentBody::Gap(Gap { lost: None, causes: LossCauses(1) }));
+    for _ in 0..3 {
+        listen(&mut bench, &mut told, SERVER, SegmentBody::Bytes(b"nothing that looks like a frame"));
+    }
+    listen(&mut bench, &mut told, CLIENT, SegmentBody::Bytes(&frame(kind::RST_STREAM, 0, 1, &8_u32.to_be_bytes())));
+    assert_eq!(told, ["request /v1/realtime", "response 200", "request end", "Server missing", "end Cut"]);
 }

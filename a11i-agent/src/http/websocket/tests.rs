@@ -136,7 +136,8 @@ fn tell(told: &mut Vec<Told>, event: HttpEvent<'_>) {
         | HttpEventKind::RequestBody(_)
         | HttpEventKind::RequestEnd(_)
         | HttpEventKind::Response(_)
-        | HttpEventKind::ResponseBody(_) => {}
+        | HttpEventKind::ResponseBody(_)
+        | HttpEventKind::ResponseTrailers(_) => {}
     }
 }
 

@@ -68,8 +68,11 @@ impl Coverage {
             }
         }
         let is_refused = self.files.get(&file).is_some_and(|used| used.refusal.is_some());
-        if !is_refused && !self.links.knows(&file) {
-            let plans = analysis.plans.iter().map(|planned| Arc::clone(&planned.plan)).collect();
+        if !is_refused && !self.links.knows(&file) && !self.refuse_disproven(&file) {
+            let plans = self.not_disproven(&analysis.plans);
+            if let Some(used) = self.files.get_mut(&file) {
+                used.probes = plans.iter().map(|plan| plan.probes.len()).sum();
+            }
             if let Err(error) = self.links.add(opened, plans) {
                 self.refuse(&file, error);
             }
@@ -86,9 +89,9 @@ impl Coverage {
     /// A file that has probes, or may have, offers more.
     pub(super) fn attach_more(&mut self, candidate: &Candidate) {
         let id = candidate.file.id();
+        let plans = self.not_disproven(&candidate.analysis.plans);
         // By another name of the inode it is looked at as well.
         let Some(used) = self.files.get_mut(&id).filter(|_| self.links.knows(&id)) else { return };
-        let plans: Vec<_> = candidate.analysis.plans.iter().map(|planned| Arc::clone(&planned.plan)).collect();
         match self.links.extend(&id, &plans) {
             Ok(false) => {}
             Ok(true) => {
@@ -147,6 +150,7 @@ impl Coverage {
                 Err(error) => self.keep(file, error),
             }
             self.publish_scope();
+            self.follow_attachments();
         } else if let Some(used) = self.files.get_mut(file) {
             used.retry = None;
         }
@@ -179,10 +183,12 @@ impl Coverage {
         if !self.links.is_whole(file) {
             return;
         }
+        let Some(analysis) = self.files.get_mut(file).and_then(|used| used.more.take()) else { return };
+        let plans = self.not_disproven(&analysis.plans);
         let Some(used) = self.files.get_mut(file) else { return };
-        let Some(analysis) = used.more.take() else { return };
         let before = used.probes;
         used.offers(&analysis);
+        used.probes = plans.iter().map(|plan| plan.probes.len()).sum();
         let (is_attached, probes) = (used.is_attached, used.probes.saturating_sub(before));
         if is_attached && probes > 0 {
             used.said = None;
@@ -244,7 +250,7 @@ impl Coverage {
         }
     }
 
-    fn note_reach(&mut self, file: &FileId, reach: &Reach) {
+    pub(super) fn note_reach(&mut self, file: &FileId, reach: &Reach) {
         let Some(used) = self.files.get_mut(file) else { return };
         let lost = used.handle_reach(reach, Clock::boot_now());
         // Who switches everything off ends all flows himself, with a better cause.

@@ -8,9 +8,11 @@ mod convergence;
 mod guard;
 mod hazard;
 mod hits;
+mod probation;
 mod recognised;
 mod report;
 mod talkers;
+mod trials;
 mod users;
 mod watch;
 
@@ -19,7 +21,10 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use a11i_common::identity::{BootTime, Pid, ProcessId};
+use a11i_common::{
+    identity::{BootTime, Pid, ProcessId},
+    rustls::RustlsLayout,
+};
 use tokio::sync::mpsc;
 
 pub(super) use recognised::Recognised;
@@ -30,15 +35,16 @@ use self::{
     guard::{Guard, GuardSettings},
     hazard::HazardWatch,
     hits::HitRates,
+    probation::Probation,
     recognised::RecognisedInbox,
     report::{History, Standing, not_covered},
     users::{Need, Used, idle, retain_users},
 };
 use super::command::{CoverageCommand, CoverageReport, NotCoveredReport, Progress};
 use crate::{
-    attach::{AttachError, links::Links, links::MAX_FILES, scope::Reach},
-    call::{CaptureFacts, CaptureLibrary},
-    capture::{hazards::Hazards, hits::HitTable, losses::KernelCounters},
+    attach::{AttachError, ProbePlan, links::Links, links::MAX_FILES, scope::Reach},
+    call::{CaptureFacts, CaptureLibrary, CaptureMethod},
+    capture::{hazards::Hazards, hits::HitTable, losses::KernelCounters, probation::ProbationTables},
     clock::Clock,
     discovery::{
         file::FileId,
@@ -79,6 +85,18 @@ pub(super) enum Note {
         why: DetachReason,
         probes: usize,
         files: usize,
+    },
+    /// Functions of a file are not what they were taken for, and have no probes any more.
+    Disproven {
+        path: String,
+        library: CaptureLibrary,
+        method: CaptureMethod,
+        probes: usize,
+    },
+    /// Records of a file's rustls have another layout than usual, and are understood from now on.
+    LayoutFound {
+        path: String,
+        layout: RustlsLayout,
     },
     /// The bystander guard took a file from everyone.
     Limited {
@@ -136,6 +154,7 @@ pub(super) struct Coverage {
     rates: HitRates,
     hazards: HazardWatch,
     history: History,
+    probation: Probation,
     /// Lost their probes since the last pause.
     uncovered: HashSet<ProcessId>,
     /// Files whose links are being moved.
@@ -180,13 +199,14 @@ pub(super) struct Equipment {
     pub hits: HitTable,
     pub counters: KernelCounters,
     pub hazards: Hazards,
+    pub probation: ProbationTables,
     /// [`crate::config::GuardConfig::hits_per_second`].
     pub hits_per_second: u64,
 }
 
 impl Coverage {
     pub(super) fn new(equipment: Equipment, proc: ProcFs, inboxes: Inboxes) -> Self {
-        let Equipment { links, hits, counters, hazards, hits_per_second } = equipment;
+        let Equipment { links, hits, counters, hazards, probation, hits_per_second } = equipment;
         let Inboxes { commands, talkers, recognised } = inboxes;
         // Where single processes cannot be attached, there is nothing to limit a file to.
         let no_guard = match (links.can_scope(), links.tells_files_apart()) {
@@ -214,6 +234,7 @@ impl Coverage {
             rates: HitRates::default(),
             hazards: HazardWatch::new(hazards, proc.clone()),
             history: History::default(),
+            probation: Probation::new(probation),
             uncovered: HashSet::new(),
             unfinished: VecDeque::new(),
             changed: Vec::new(),
@@ -344,11 +365,15 @@ impl Coverage {
             };
             Standing { is_attached: reach != Reach::Nobody, is_everyone: !limited && !self.hazards.is_cautious(), reason, remedy }
         };
-        report::build(&self.files, &self.history, standing, &self.proc)
+        let probation = |plan: &ProbePlan| self.probation.trials.state(plan);
+        report::build(&self.files, &self.history, standing, probation, &self.proc)
     }
 
     fn handle_recognised(&mut self) {
         while let Ok((attachment, is_http)) = self.recognised.try_recv() {
+            if is_http {
+                self.probation.trials.handle_http(attachment);
+            }
             if let Some(used) = self.links.file_of(attachment).and_then(|file| self.files.get_mut(&file)) {
                 used.recognised(CaptureFacts::of_attachment(attachment), is_http);
             }
@@ -419,6 +444,7 @@ impl Audience for Coverage {
         self.handle_commands();
         self.handle_talkers();
         self.handle_recognised();
+        self.repair_layouts();
         self.handle_timeout(Clock::boot_now());
         self.continue_moves();
         self.tell_uncovered();

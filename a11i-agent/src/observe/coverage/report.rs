@@ -6,10 +6,10 @@ use a11i_common::identity::ProcessId;
 
 use super::users::Used;
 use crate::{
-    attach::Planned,
+    attach::{Planned, ProbePlan},
     call::CaptureFacts,
     discovery::{file::FileId, files::Unanswered, inspect::functions, process::ProcFs, scanner::NotCovered},
-    observe::command::{CoverageReport, FileReport, NotCoveredReport, PlanReport, ProcessReport, Seen},
+    observe::command::{CoverageReport, FileReport, NotCoveredReport, PlanReport, ProbationState, ProcessReport, Seen},
 };
 
 /// Reasons kept for one process: it is said once for each of its libraries.
@@ -100,6 +100,7 @@ pub(super) fn build(
     files: &HashMap<FileId, Used>,
     history: &History,
     standing: impl Fn(&FileId, &Used) -> Standing,
+    probation: impl Fn(&ProbePlan) -> ProbationState,
     proc: &ProcFs,
 ) -> CoverageReport {
     let mut ordered: Vec<(&FileId, &Used)> = files.iter().collect();
@@ -109,7 +110,7 @@ pub(super) fn build(
     let of = |process: &ProcessId| ProcessReport { pid: process.pid.0, start_ticks: process.start_ticks, ..ProcessReport::default() };
     for (number, (file, used)) in (1..).zip(ordered) {
         let standing = standing(file, used);
-        let plans = plans(used);
+        let plans = plans(used, &probation);
         let first = plans.first().cloned();
         let first = first.as_ref();
         report.files.push(FileReport {
@@ -149,7 +150,7 @@ pub(super) fn build(
 }
 
 /// What the file holds, and what came of it.
-fn plans(used: &Used) -> Vec<PlanReport> {
+fn plans(used: &Used, probation: impl Fn(&ProbePlan) -> ProbationState) -> Vec<PlanReport> {
     let report = |(number, planned): (usize, &Planned)| {
         let plan = &planned.plan;
         let facts = CaptureFacts { library: Some(plan.library), method: Some(plan.method) };
@@ -167,6 +168,7 @@ fn plans(used: &Used) -> Vec<PlanReport> {
             functions: functions(&plan.probes),
             refused: planned.refused.iter().map(|refused| format!("{}: {}", refused.name, refused.why)).collect(),
             seen,
+            probation: probation(plan),
         }
     };
     used.analysis.plans.iter().enumerate().map(report).collect()
@@ -240,7 +242,8 @@ mod tests {
         let expected =
             [("openssl", Some("3.0.17"), Seen::Http), ("gnutls", Some("3.7.4 or later"), Seen::OtherBytes), ("go", None, Seen::Nothing)];
         let standing = |_: &FileId, _: &Used| Standing { is_attached: true, is_everyone: false, reason: None, remedy: None };
-        let report = build(&HashMap::from([(FileId::default(), used)]), &history, standing, &ProcFs::at("/nowhere"));
+        let report =
+            build(&HashMap::from([(FileId::default(), used)]), &history, standing, |_| ProbationState::NotNeeded, &ProcFs::at("/nowhere"));
         assert_eq!(report.files.iter().map(|f| (f.file, f.scope.as_str(), f.users)).collect::<Vec<_>>(), [(1, "processes", 2)]);
         let told: Vec<_> = report.files[0].plans.iter().map(|plan| (plan.library.as_str(), plan.version.as_deref(), plan.seen)).collect();
         assert_eq!(told, expected);

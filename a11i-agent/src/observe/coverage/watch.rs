@@ -44,6 +44,7 @@ impl Coverage {
         }
         self.converge();
         self.look_at_hazards();
+        self.try_functions(now);
         self.watch_bystanders(now, elapsed);
     }
 

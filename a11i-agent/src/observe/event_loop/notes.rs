@@ -60,6 +60,16 @@ impl Observer {
                 self.probes = self.probes.saturating_sub(probes as u64);
                 self.instruments.probes.set(self.probes);
             }
+            Note::Disproven { path, library, method, probes } => {
+                let (library, method) = (library.as_str(), method.as_str());
+                tracing::warn!(path, library, method, "detached functions that are not what they were taken for: no call of them fits");
+                self.probes = self.probes.saturating_sub(probes as u64);
+                self.instruments.probes.set(self.probes);
+                self.instruments.disproven.add(1);
+            }
+            Note::LayoutFound { path, layout } => {
+                tracing::info!(path, ?layout, "found the layout of a program's TLS records in live ones: from now on they are understood");
+            }
             Note::Limited { path, hits_per_second, excluded, limited_files } => {
                 tracing::warn!(path, hits_per_second, excluded, "bystander guard: busy processes without LLM traffic lose their probes");
                 self.instruments.guard_limits.add(1);

@@ -42,7 +42,7 @@ impl Observer {
             Output::Verdict { flow, request, verdict } => {
                 match verdict {
                     Verdict::Llm | Verdict::LlmHost => self.talkers.handle_talk(flow.process),
-                    Verdict::NotLlm | Verdict::Ignore => {}
+                    Verdict::NotLlm | Verdict::Ignore | Verdict::Glance => {}
                 }
                 match self.tables.decide(flow.process, flow.session, request, verdict.code()) {
                     // Of what is over, nothing more is copied.
@@ -87,13 +87,10 @@ impl Observer {
         self.instruments.dropped(reason, 1);
         let (pid, process) = (notice.owner.process.pid.0, notice.owner.executable_name.as_deref().unwrap_or("unknown"));
         let server_name = notice.server_name.as_deref().unwrap_or("unknown");
-        match notice.kind {
-            NoticeKind::NotHttp | NoticeKind::Upgraded | NoticeKind::Malformed(_) if notice.llm_host => {
-                tracing::warn!(pid, process, server_name, kind = ?notice.kind, "connection to an LLM host cannot be followed");
-            }
-            NoticeKind::NotHttp | NoticeKind::Upgraded | NoticeKind::Malformed(_) => {
-                tracing::debug!(pid, process, server_name, kind = ?notice.kind, "connection not followed");
-            }
+        if notice.llm_host {
+            tracing::warn!(pid, process, server_name, kind = ?notice.kind, "connection to an LLM host cannot be followed");
+        } else {
+            tracing::debug!(pid, process, server_name, kind = ?notice.kind, "connection not followed");
         }
     }
 }

@@ -85,6 +85,8 @@ impl Observer {
             (DropReason::StreamEventTooLarge, counters.exchanges.dropped_events),
             (DropReason::InstrumentedForgotten, counters.instrumented_forgotten),
             (DropReason::McpSessionForgotten, counters.mcp_sessions_forgotten),
+            (DropReason::McpContent, counters.mcp_contents_dropped),
+            (DropReason::BodyUndecoded, counters.exchanges.undecoded),
             (DropReason::StreamEventDamaged, counters.exchanges.damaged_events),
             (DropReason::OwnerUnknown, counters.calls_without_owner),
             (DropReason::OwnerUnanswered, self.resolver.unanswered()),

@@ -31,6 +31,7 @@ use crate::{
         losses::KernelCounters,
         missed::MissedRuns,
         mmap_events::MmapEvents,
+        probation::ProbationTables,
         ring::RingReader,
         sockets::SocketStanding,
         switch::CaptureSwitch,
@@ -92,9 +93,11 @@ impl Prepared {
         setup::presume(&mut tables, &settings.routes);
         let missed = MissedRuns::of(&ebpf);
         let hits = HitTable::take(&mut ebpf)?;
+        let probation = ProbationTables::take(&mut ebpf)?;
         let equipment = Equipment {
             links: Links::new(ebpf, features),
             hits,
+            probation,
             counters: counters_of_guard,
             hazards: features.hazards,
             hits_per_second: config.guard.hits_per_second,

@@ -87,6 +87,44 @@ fn three(bench: &mut Bench, gateway_is_priced: bool) -> [Correlation; 3] {
 }
 
 #[test]
+fn of_calls_side_by_side_on_one_socket_those_of_one_trace_or_prompt_belong_together_and_else_the_oldest() {
+    let ports = (5000, 4000);
+    let traced = |span: u8| TraceParent { trace_id: [span; 16], span_id: [span; 8], sampled: true };
+    let program = |flow: u64, prompt: &'static str, parent| Ask { prompt, parent, ..ask(flow, PROGRAM, Role::Client, ports) };
+    let gateway = |flow: u64, prompt: &'static str, parent| Ask { prompt, parent, ..ask(flow, GATEWAY, Role::Server, ports) };
+    for order in [[1, 2, 3, 4], [4, 3, 2, 1], [2, 4, 1, 3]] {
+        let mut bench = Bench::new();
+        for (flow, prompt, parent) in [(1, "one", None), (2, "two", None), (3, "same", Some(traced(3))), (4, "same", Some(traced(4)))] {
+            bench.open(program(flow, prompt, parent));
+        }
+        for flow in order {
+            let (prompt, parent) = match flow {
+                1 => ("one", None),
+                2 => ("two", None),
+                other => ("same", Some(traced(other))),
+            };
+            bench.open(gateway(10 + u64::from(flow), prompt, parent));
+        }
+        for flow in 1..=4 {
+            let (inner, outer) = (bench.finish(10 + flow), bench.finish(flow));
+            assert_eq!(inner.outer, outer.own, "{flow} of {order:?}");
+        }
+    }
+    // Nothing of them is text: they are read in the order they were sent in.
+    let mut bench = Bench::new();
+    for flow in 1..=3 {
+        bench.open(program(flow, "", None));
+    }
+    for flow in 11..=13 {
+        bench.open(gateway(flow, "", None));
+    }
+    for flow in 1..=3 {
+        let (inner, outer) = (bench.finish(10 + flow), bench.finish(flow));
+        assert_eq!(inner.outer, outer.own, "{flow}");
+    }
+}
+
+#[test]
 fn each_hop_is_below_the_one_around_it_and_one_of_them_is_billed() {
     for gateway_is_priced in [false, true] {
         let [program, server, inner] = three(&mut Bench::new(), gateway_is_priced);

@@ -1,6 +1,7 @@
 //! What the tests of the pipeline have in common: a pipeline on a bench, and a kernel half that heeds its verdicts.
 
 mod instrumented;
+mod multiplexed;
 mod owners;
 mod sessions;
 mod verdicts;
@@ -169,7 +170,7 @@ impl Kernel {
                     if verdict != Verdict::LlmHost && verdict != Verdict::Ignore {
                         assert_eq!(request, self.request);
                     }
-                    self.stopped |= verdict == Verdict::NotLlm;
+                    self.stopped |= matches!(verdict, Verdict::NotLlm | Verdict::Glance);
                     self.ignored |= verdict == Verdict::Ignore;
                     verdicts.push(verdict);
                 }

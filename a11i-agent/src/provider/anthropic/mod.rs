@@ -3,6 +3,7 @@
 //! Usage of a stream: `message_start` overlaid by every `message_delta`, never added. The output count of `message_start`
 //! is a start value and not used.
 
+pub(super) mod batches;
 mod request;
 
 use super::{

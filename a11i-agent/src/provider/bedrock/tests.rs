@@ -1,21 +1,12 @@
 use super::*;
 use crate::{
-    call::{CallFrame, Ending, LlmCall, Part, Role},
+    call::{CallFrame, Ending, LlmCall, Part},
+    fixture::request_head,
     http::{HeaderValue, Headers, HttpVersion},
 };
 
 fn head(host: &str, path: &str) -> RequestHead {
-    RequestHead {
-        role: Role::Client,
-        version: HttpVersion::Http11,
-        method: "POST".to_owned(),
-        path: path.to_owned(),
-        query: None,
-        host: Some(host.to_owned()),
-        port: None,
-        headers: Headers::default(),
-        first_byte: a11i_common::identity::BootTime(0),
-    }
+    request_head("POST", host, path)
 }
 
 const HOST: &str = "bedrock-runtime.eu-central-1.amazonaws.com";

@@ -6,6 +6,7 @@ use crate::{
     provider::{
         error_body::read_error,
         lenient::{Few, Raw, Shape, Text, Unreadable, lenient_object, parse},
+        openai_chat::ToolCall,
     },
 };
 
@@ -41,20 +42,6 @@ lenient_object! {
     struct Content<'a> {
         "text" => text: Text<'a>,
         "thinking" => thinking: Text<'a>,
-    }
-}
-
-lenient_object! {
-    struct ToolCall<'a> {
-        "id" => id: Text<'a>,
-        "function" => function: Function<'a>,
-    }
-}
-
-lenient_object! {
-    struct Function<'a> {
-        "name" => name: Text<'a>,
-        "arguments" => arguments: Text<'a>,
     }
 }
 
@@ -148,8 +135,8 @@ fn second_version(message: &Message<'_>, call: &mut CallBuilder) {
         index = index.saturating_add(1);
     });
     for (index, tool) in (0u64..).zip(&message.tool_calls.0) {
-        let arguments = tool.function.arguments.as_str().unwrap_or_default();
-        call.tool_call(ANSWER, tool_slot(index), PartKind::ToolCall, tool.id.filled(), tool.function.name.filled(), arguments);
+        let arguments = tool.function.arguments.text().unwrap_or_default();
+        call.tool_call(ANSWER, tool_slot(index), PartKind::ToolCall, tool.id.filled(), tool.function.name.filled(), &arguments);
     }
 }
 

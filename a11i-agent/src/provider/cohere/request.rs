@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    call::{CallBuilder, Message, Operation, Part, ToolDefinition},
+    call::{CallBuilder, Message, Operation, Part},
     provider::{
         lenient::{Few, Flag, Float, Int, Raw, Text, Unreadable, clip, lenient_object, parse},
         openai_chat::request::{SCHEMA_TREE_BYTES, messages, output_type, stop_sequences, tools},
@@ -216,16 +216,6 @@ fn tool_results(results: Raw<'_>, parts: &mut Vec<Part>, call: &mut CallBuilder)
 }
 
 fn tool_definition(tool: &Tool<'_>, call: &mut CallBuilder) {
-    call.estimation.tool_definitions = call.estimation.tool_definitions.saturating_add(1);
-    for text in [tool.name.as_str(), tool.description.as_str(), tool.parameter_definitions.json()].into_iter().flatten() {
-        call.estimation.input.push(text);
-    }
-    if !call.keeps_content() {
-        return;
-    }
-    let description = tool.description.filled().map(|text| call.clip_input(text));
-    let admitted = call.admit_input(tool.parameter_definitions.json().map_or(0, str::len));
-    let parameters = admitted.then(|| tool.parameter_definitions.value(SCHEMA_TREE_BYTES)).flatten();
-    let name = tool.name.name().unwrap_or_default();
-    call.tool_definition(ToolDefinition { r#type: "function".to_owned(), name, description, parameters });
+    let (name, schema) = (tool.name.name().unwrap_or_default(), tool.parameter_definitions.json().unwrap_or_default());
+    call.offer_tool("function", &name, tool.description.as_str().unwrap_or_default(), schema);
 }

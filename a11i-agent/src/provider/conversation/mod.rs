@@ -16,7 +16,7 @@ use super::{
     endpoint::Endpoint,
     error_body::read_failure,
     exchange::{request_facts, request_id},
-    openai_realtime, openai_responses_socket,
+    gemini, openai_realtime, openai_responses_socket,
     partial_json::Fragments,
     trace_context,
 };
@@ -46,8 +46,18 @@ pub(super) trait MessageDialect: Sync {
 
 /// One conversation, as its dialect follows it.
 pub(super) trait Session: std::fmt::Debug + Send {
-    /// Takes the next message. False: it is none of this format.
-    fn hear(&mut self, message: &Heard<'_>, turns: &mut Turns) -> bool;
+    /// Takes the next message.
+    fn hear(&mut self, message: &Heard<'_>, turns: &mut Turns) -> Format;
+}
+
+/// Whose a message is, by its shape.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Format {
+    /// This dialect's and nobody else's.
+    This,
+    /// Anybody's: other protocols tell failures so too.
+    Any,
+    Other,
 }
 
 /// A message as a session hears it.
@@ -63,8 +73,19 @@ pub(super) struct Heard<'a> {
 }
 
 /// In the order they are asked.
-pub(super) static MESSAGE_DIALECTS: [&dyn MessageDialect; 2] =
-    [&openai_realtime::OpenAiRealtime, &openai_responses_socket::OpenAiResponsesSocket];
+pub(super) static MESSAGE_DIALECTS: [&dyn MessageDialect; 3] =
+    [&openai_realtime::OpenAiRealtime, &openai_responses_socket::OpenAiResponsesSocket, &gemini::live::GeminiLive];
+
+/// Adds a field to an object whose end is still open: requests are put together of what a session was told.
+pub(super) fn append_field(object: &mut String, name: &str, json: &str) {
+    if object.len() > 1 {
+        object.push(',');
+    }
+    object.push('"');
+    object.push_str(name);
+    object.push_str("\":");
+    object.push_str(json);
+}
 
 /// Where a handshake goes.
 pub(super) struct MessageRoute {
@@ -72,6 +93,8 @@ pub(super) struct MessageRoute {
     pub(super) provider: ProviderName,
     /// The host is in the table or configured.
     pub(super) known_host: bool,
+    /// The host vouches for what its path says.
+    pub(super) certain: bool,
 }
 
 /// Conversations followed at once on one connection: of HTTP/1.1 it is one, on HTTP/2 each is a stream.
@@ -136,7 +159,7 @@ impl Conversations {
             id,
             endpoint: Endpoint { role: head.role, host: head.host.clone(), port: head.port, known_host: route.known_host },
             correlation: Correlation { parent: trace_context::parent(&head.headers), ..Correlation::default() },
-            certain: route.known_host,
+            certain: route.certain,
             turns: Turns::new(template),
             session: route.dialect.begin(),
             handshake: Handshake::Awaited { start: head.first_byte, status: None, body: Vec::new() },
@@ -178,7 +201,10 @@ impl Conversations {
         let Some(conversation) = self.open.get_mut(at) else { return };
         let mut goes_on = true;
         match kind {
-            HttpEventKind::Request(_) | HttpEventKind::RequestBody(_) | HttpEventKind::RequestEnd(_) => {}
+            HttpEventKind::Request(_)
+            | HttpEventKind::RequestBody(_)
+            | HttpEventKind::RequestEnd(_)
+            | HttpEventKind::ResponseTrailers(_) => {}
             HttpEventKind::Response(head) => {
                 conversation.turns.template.request_id = request_id(head);
                 if let Handshake::Awaited { status, .. } = &mut conversation.handshake {
@@ -207,7 +233,9 @@ impl Conversations {
                 goes_on = false;
             }
         }
-        for finished in std::mem::take(&mut conversation.turns.finished) {
+        // What was heard before anything vouched for the format waits until something does.
+        let told = if conversation.certain { std::mem::take(&mut conversation.turns.finished) } else { Vec::new() };
+        for finished in told {
             let call = conversation.build(finished, context);
             self.finished.push_back(call);
         }
@@ -232,10 +260,10 @@ impl Conversation {
             salvaged = Fragments { head: data, tail: &[] }.salvage();
             &salvaged
         };
-        let known = self.session.hear(&Heard { from, data, first_byte, time, missing }, &mut self.turns);
-        // At an unknown host, the first message that could be read in full decides.
-        self.certain |= known;
-        self.certain || !is_whole
+        let format = self.session.hear(&Heard { from, data, first_byte, time, missing }, &mut self.turns);
+        // At an unknown host, the first message that could be read in full and is not anybody's decides.
+        self.certain |= format == Format::This;
+        self.certain || !is_whole || format == Format::Any
     }
 
     fn end(&mut self, missing: Completeness, time: BootTime) {

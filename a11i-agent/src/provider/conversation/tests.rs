@@ -51,6 +51,27 @@ impl Talk {
         talk
     }
 
+    /// On a stream of HTTP/2 (RFC 8441).
+    pub(in crate::provider) fn connected(host: &str, path: &str) -> Self {
+        let mut talk = Self::asked(host, path, None);
+        talk.exchanges = Exchanges::new(Arc::new(Routes::default()), ExchangeLimits { keep_content: true, ..ExchangeLimits::default() });
+        let mut headers = Headers::default();
+        headers.push(":protocol".into(), HeaderValue::Text("websocket".into()));
+        talk.tell(HttpEventKind::Request(Box::new(RequestHead {
+            role: Role::Client,
+            version: HttpVersion::Http2,
+            method: "CONNECT".into(),
+            path: path.into(),
+            query: None,
+            host: Some(host.into()),
+            port: None,
+            headers,
+            first_byte: BootTime(0),
+        })));
+        talk.answer(200);
+        talk
+    }
+
     /// With the handshake accepted.
     pub(in crate::provider) fn begun(host: &str, path: &str, query: Option<&str>) -> Self {
         let mut talk = Self::asked(host, path, query);
@@ -150,6 +171,34 @@ fn at_an_unknown_host_the_first_message_decides() {
 }
 
 #[test]
+fn a_failure_vouches_for_no_format() {
+    for path in ["/realtime", "/responses"] {
+        let error = r#"{"type":"error","error":{"type":"auth","message":"no"}}"#;
+        let mut talk = Talk::begun("chat.example", path, None);
+        talk.server(error).server(r#"{"op":"hello"}"#);
+        assert!(!talk.exchanges.has_conversation(), "{path}");
+        assert_eq!((talk.exchanges.counters().unlike, talk.calls.len()), (1, 0));
+        let mut talk = Talk::begun("chat.example", path, None);
+        talk.server(error);
+        assert!(talk.close().is_empty());
+        let mut talk = Talk::begun("gateway.example", path, None);
+        talk.server(error).client(r#"{"type":"response.create"}"#);
+        let calls = talk.close();
+        assert_eq!((calls[0].outcome.error_type.as_deref(), calls.len()), (Some("auth"), 1));
+    }
+}
+
+#[test]
 fn other_paths_and_requests_that_ask_for_no_websocket_are_none() {
     assert!(!Talk::asked("api.openai.com", "/v1/other", None).exchanges.has_conversation());
+}
+
+#[test]
+fn a_stream_of_http2_carries_calls_as_a_connection_does() {
+    let mut talk = Talk::connected("api.openai.com", "/v1/responses");
+    talk.client(r#"{"type":"response.create","model":"m","input":[]}"#)
+        .server(r#"{"type":"response.created","response":{"id":"r","model":"m"}}"#)
+        .server(r#"{"type":"response.completed","response":{"id":"r","status":"completed","output":[],"usage":{"input_tokens":1,"output_tokens":2}}}"#);
+    assert_eq!(talk.calls.len(), 1);
+    assert_eq!((talk.calls[0].usage.input_tokens, talk.calls[0].usage.output_tokens), (Some(1), Some(2)));
 }

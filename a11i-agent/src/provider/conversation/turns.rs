@@ -10,6 +10,9 @@ use crate::{
 /// Calls under way at once. One is the rule; out-of-band responses run beside it.
 const MAX_TURNS: usize = 64;
 
+/// By how much an answer can be seen before its question: no longer than one call of the library that writes it takes.
+const OVERTAKING_NANOS: u64 = 1_000_000_000;
+
 /// What every call of a connection has from its handshake.
 #[derive(Debug)]
 pub(in crate::provider) struct Template {
@@ -56,9 +59,32 @@ pub(in crate::provider) struct Turns {
     /// In the order they began.
     open: Vec<Turn>,
     pub(super) finished: Vec<Finished>,
+    /// The failure told last that is none of the calls under way.
+    refused: Option<Refused>,
+    /// There was a call.
+    has_worked: bool,
     /// What is missing of the client's and of the server's messages since the last call began: it may be part of the next.
     missing_requests: Completeness,
     missing_answers: Completeness,
+}
+
+/// A failure whose call was not seen so far: it may have overtaken the question.
+#[derive(Debug)]
+struct Refused {
+    turn: Turn,
+    /// The client's id of what is refused.
+    named: Option<String>,
+    /// Nothing but a call can be refused.
+    is_calls: bool,
+}
+
+impl Refused {
+    fn is_of(&self, event: Option<&str>, asked: BootTime) -> bool {
+        match &self.named {
+            Some(named) => event == Some(named),
+            None => event.is_none() && asked.nanos_since(self.turn.last_seen) <= OVERTAKING_NANOS,
+        }
+    }
 }
 
 impl Turn {
@@ -118,6 +144,8 @@ impl Turns {
             template,
             open: Vec::new(),
             finished: Vec::new(),
+            refused: None,
+            has_worked: false,
             missing_requests: Completeness::Whole,
             missing_answers: Completeness::Whole,
         }
@@ -133,10 +161,16 @@ impl Turns {
 
     /// The client asks. `start`: the first byte of the message.
     pub(in crate::provider) fn ask(&mut self, event: Option<String>, start: BootTime) -> Option<&mut Turn> {
-        let owed = self.open.iter().position(|turn| turn.is_owed);
+        let refused = self.refused.take_if(|refused| refused.is_of(event.as_deref(), start));
+        let owed = self.open.iter().position(|turn| turn.is_owed && refused.is_none());
         let place = owed.unwrap_or_else(|| self.begin(start));
         let turn = self.open.get_mut(place)?;
         turn.is_owed = false;
+        if let Some(refused) = refused {
+            // Where nothing names it, an answer may still come.
+            turn.ended = (refused.is_calls || refused.named.is_some()).then_some(start);
+            turn.call = refused.turn.call;
+        }
         turn.asked_by = event;
         Some(turn)
     }
@@ -205,6 +239,36 @@ impl Turns {
         self.end(turn, end, ending);
     }
 
+    /// The provider refuses what none of the calls under way has asked for: what `named` will ask for, or, without a name, what is asked at the
+    /// same moment. `is_calls`: it cannot be anything but a call. `fill` says why it is refused.
+    pub(in crate::provider) fn refuse(
+        &mut self,
+        named: Option<String>,
+        is_calls: bool,
+        time: BootTime,
+        fill: impl FnOnce(&mut CallBuilder),
+    ) {
+        let mut turn = self.make(self.template.operation, time);
+        fill(&mut turn.call);
+        turn.call.fail(Some("error"), None);
+        turn.heard(time);
+        if let Some(earlier) = self.refused.replace(Refused { turn, named, is_calls }).filter(|earlier| earlier.is_calls) {
+            self.end_refused(earlier);
+        }
+    }
+
+    /// Nobody asked for what was refused: it is a call of its own where it can be nothing else, where the question may have been lost, and
+    /// where nothing on this connection has ever worked.
+    fn end_refused(&mut self, refused: Refused) {
+        if refused.is_calls || !self.has_worked || !self.missing_requests.is_whole() {
+            let mut turn = refused.turn;
+            turn.completeness = turn.completeness.join(std::mem::take(&mut self.missing_requests));
+            self.has_worked = true;
+            let time = turn.last_seen;
+            self.end(turn, time, Ending::Broken);
+        }
+    }
+
     /// Messages may be missing.
     pub(super) fn miss(&mut self, from: SocketPeer, missing: Completeness) {
         match from {
@@ -236,6 +300,9 @@ impl Turns {
 
     /// The connection is over, and so is what was under way.
     pub(super) fn close(&mut self, missing: Completeness, time: BootTime) {
+        if let Some(refused) = self.refused.take() {
+            self.end_refused(refused);
+        }
         for turn in &mut self.open {
             turn.is_owed = false;
         }
@@ -263,6 +330,7 @@ impl Turns {
             self.end(oldest, time, Ending::Unknown);
         }
         let turn = self.make(self.template.operation, start);
+        self.has_worked = true;
         self.open.push(turn);
         self.open.len().saturating_sub(1)
     }

@@ -7,6 +7,7 @@ mod content;
 mod embeddings;
 pub(super) mod grpc;
 pub(super) mod interactions;
+pub(super) mod live;
 mod path;
 pub(super) mod protobuf;
 mod request;
@@ -22,7 +23,7 @@ use crate::{
     http::RequestHead,
 };
 
-pub(in crate::provider) use path::MethodPath;
+pub(in crate::provider) use path::{MethodPath, percent_decoded};
 
 pub(super) struct Gemini;
 
@@ -30,10 +31,6 @@ pub(super) struct Gemini;
 pub(in crate::provider) const COUNT_TOKENS: Operation = Operation::Other("count_tokens");
 /// Work that is handed in and fetched later: what it consumes is not in this exchange.
 const BATCH: Operation = Operation::Other("batch");
-/// A conversation over WebSocket: recognised by its opening, its frames are not read.
-const LIVE: Operation = Operation::Other("live");
-/// The Gemini API's and Vertex AI's.
-const LIVE_PATHS: [&str; 2] = [".GenerativeService.BidiGenerateContent", ".LlmBidiService/BidiGenerateContent"];
 const IMAGE_GENERATION: Operation = Operation::Other("image_generation");
 const VIDEO_GENERATION: Operation = Operation::Other("video_generation");
 
@@ -56,9 +53,6 @@ impl Dialect for Gemini {
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
-        if head.method == "GET" && LIVE_PATHS.iter().any(|end| head.path.ends_with(end)) {
-            return Some(LIVE);
-        }
         let path = MethodPath::of(&head.path).filter(|path| head.method == "POST" && !path.is_cloud())?;
         operation(&path).or_else(|| match path.verb {
             // Others serve models under such paths too (TensorFlow).
@@ -133,4 +127,4 @@ pub(in crate::provider) fn stream_end(gap: bool, call: &mut CallBuilder) {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

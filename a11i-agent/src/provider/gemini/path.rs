@@ -56,7 +56,7 @@ pub(in crate::provider) fn model_of_resource(name: &str) -> Option<String> {
 }
 
 /// `%XX` undone; what is none of that stays as it is.
-pub(super) fn percent_decoded(text: &str) -> String {
+pub(in crate::provider) fn percent_decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

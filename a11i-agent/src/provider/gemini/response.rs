@@ -123,11 +123,7 @@ fn answer(piece: &Answer<'_>, call: &mut CallBuilder) {
     for (position, candidate) in piece.candidates.0.iter().enumerate() {
         let index = candidate.index.0.and_then(|index| u32::try_from(index).ok()).or_else(|| u32::try_from(position).ok()).unwrap_or(0);
         call.choice(index);
-        let mut first = true;
-        candidate.content.parts.for_each(|part: AnswerPart<'_>| {
-            answer_part(index, &part, first, call);
-            first = false;
-        });
+        parts(index, candidate.content.parts, call);
         if let Some(reason) = candidate.finish_reason.filled().filter(|reason| is_reason(reason)) {
             call.finish(index, reason);
         }
@@ -170,12 +166,26 @@ fn next_slot(choice: u32, kind: u64, call: &CallBuilder) -> PartSlot {
     PartSlot(number.saturating_mul(KINDS).saturating_add(kind))
 }
 
+/// The next parts of an answer.
+pub(super) fn parts(choice: u32, parts: Raw<'_>, call: &mut CallBuilder) {
+    let mut first = true;
+    parts.for_each(|part: AnswerPart<'_>| {
+        answer_part(choice, &part, first, call);
+        first = false;
+    });
+}
+
+/// The next piece of a text; or, where it does not go on with the one before, the first.
+pub(super) fn text(choice: u32, piece: &str, thought: bool, goes_on: bool, call: &mut CallBuilder) {
+    let (kind, number) = if thought { (PartKind::Reasoning, THOUGHT) } else { (PartKind::Text, TEXT) };
+    let continued = call.last_slot(choice).filter(|slot| goes_on && last_kind(*slot) == number);
+    let slot = continued.unwrap_or_else(|| next_slot(choice, number, call));
+    call.append(choice, slot, kind, piece);
+}
+
 fn answer_part(choice: u32, part: &AnswerPart<'_>, goes_on: bool, call: &mut CallBuilder) {
-    if let Some(text) = part.text.as_str() {
-        let (kind, number) = if part.thought.0 == Some(true) { (PartKind::Reasoning, THOUGHT) } else { (PartKind::Text, TEXT) };
-        let continued = call.last_slot(choice).filter(|slot| goes_on && last_kind(*slot) == number);
-        let slot = continued.unwrap_or_else(|| next_slot(choice, number, call));
-        call.append(choice, slot, kind, text);
+    if let Some(piece) = part.text.as_str() {
+        text(choice, piece, part.thought.0 == Some(true), goes_on, call);
     }
     if part.function_call.is_object() {
         function_call(choice, &part.function_call, call);
@@ -215,7 +225,7 @@ fn tool_name(tool: &ServerTool<'_>) -> String {
 }
 
 /// A call comes whole; where arguments are streamed, its name comes first and pieces without one go on with it.
-fn function_call(choice: u32, function: &FunctionCall<'_>, call: &mut CallBuilder) {
+pub(super) fn function_call(choice: u32, function: &FunctionCall<'_>, call: &mut CallBuilder) {
     let name = function.name.filled();
     let open = call.last_slot(choice).filter(|slot| name.is_none() && last_kind(*slot) == FUNCTION);
     if name.is_none() && open.is_none() && function.args.0.is_none() {

@@ -1,24 +1,9 @@
 use super::*;
 use crate::{
-    call::{CallFrame, Ending, LlmCall, Modality, OutputType, Part, Role},
-    http::{Headers, HttpVersion},
+    call::{CallFrame, Ending, LlmCall, Modality, OutputType, Part},
+    fixture::request_head as head,
     provider::Routes,
 };
-use a11i_common::identity::BootTime;
-
-pub(in crate::provider) fn head(method: &str, host: &str, path: &str) -> RequestHead {
-    RequestHead {
-        role: Role::Client,
-        version: HttpVersion::Http2,
-        method: method.to_owned(),
-        path: path.to_owned(),
-        query: None,
-        host: Some(host.to_owned()),
-        port: None,
-        headers: Headers::default(),
-        first_byte: BootTime(0),
-    }
-}
 
 fn builder(operation: Operation) -> CallBuilder {
     CallBuilder::new(ProviderName::of("gcp.gemini"), operation, true)
@@ -244,7 +229,6 @@ fn the_path_tells_service_and_operation() {
         ("GET", gemini, "/v1beta/interactions/v1_x".to_owned(), "gcp.gemini", Operation::FetchResponse),
         ("POST", gemini, "/v1beta/openai/chat/completions".to_owned(), "gcp.gemini", Operation::Chat),
         ("POST", gemini, "/v1beta/models/g:batchGenerateContent".to_owned(), "gcp.gemini", BATCH),
-        ("GET", gemini, "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent".to_owned(), "gcp.gemini", LIVE),
         ("POST", "proxy", "/v1beta/models/g:streamGenerateContent".to_owned(), "gcp.gemini", Operation::GenerateContent),
         ("POST", "proxy", cloud("google/models/g:streamGenerateContent"), "gcp.vertex_ai", Operation::GenerateContent),
         ("POST", vertex, cloud("google/models/text-embedding-005:predict"), "gcp.vertex_ai", Operation::Embeddings),

@@ -1,7 +1,7 @@
 //! `usageMetadata` → the conventions' counts.
 //!
 //! `promptTokenCount` includes what was cached; `toolUsePromptTokenCount` and `thoughtsTokenCount` stand beside it and beside
-//! `candidatesTokenCount`: the total is the sum of these four. A count of zero is left out, as protobuf's JSON does.
+//! `candidatesTokenCount` (Live: `responseTokenCount`): the total is the sum of these four. A count of zero is left out, as protobuf's JSON does.
 
 use crate::{
     call::{CallBuilder, ModalityTokens, Usage},
@@ -12,12 +12,12 @@ lenient_object! {
     struct UsageMetadata<'a> {
         "promptTokenCount" | "prompt_token_count" => prompt: Count,
         "toolUsePromptTokenCount" | "tool_use_prompt_token_count" => tool_use: Count,
-        "candidatesTokenCount" | "candidates_token_count" => candidates: Count,
+        "candidatesTokenCount" | "candidates_token_count" | "responseTokenCount" | "response_token_count" => candidates: Count,
         "thoughtsTokenCount" | "thoughts_token_count" => thoughts: Count,
         "cachedContentTokenCount" | "cached_content_token_count" => cached: Count,
         "promptTokensDetails" | "prompt_tokens_details" | "promptTokenDetails" | "prompt_token_details" => prompt_details: Few<Share<'a>>,
         "toolUsePromptTokensDetails" | "tool_use_prompt_tokens_details" => tool_use_details: Few<Share<'a>>,
-        "candidatesTokensDetails" | "candidates_tokens_details" => candidates_details: Few<Share<'a>>,
+        "candidatesTokensDetails" | "candidates_tokens_details" | "responseTokensDetails" | "response_tokens_details" => candidates_details: Few<Share<'a>>,
         "cacheTokensDetails" | "cache_tokens_details" => cache_details: Few<Share<'a>>,
         "trafficType" | "traffic_type" => traffic_type: Text<'a>,
         "serviceTier" | "service_tier" => service_tier: Text<'a>,

@@ -1,7 +1,7 @@
 //! What is asked for, and in whose words.
 
 use crate::{
-    call::{CallBuilder, Message, Part},
+    call::CallBuilder,
     provider::{
         lenient::{Flag, Float, Int, Raw, Unreadable, lenient_object, parse},
         openai_chat::request::stop_sequences,
@@ -57,12 +57,12 @@ pub(super) fn read(body: &[u8], call: &mut CallBuilder) -> Result<Option<&'stati
         return Ok(None);
     };
     if let Some(text) = prompts.text() {
-        prompt(&text, call);
+        call.prompt(&text);
     }
     // Numbers are tokens, and no text.
     prompts.for_each(|text: Raw<'_>| {
         if let Some(text) = text.text() {
-            prompt(&text, call);
+            call.prompt(&text);
         }
     });
     Ok(speaker)
@@ -79,12 +79,4 @@ fn parameters(asked: &Parameters<'_>, call: &mut CallBuilder) {
     facts.choice_count = asked.n.0.filter(|n| *n != 1);
     facts.frequency_penalty = asked.frequency_penalty.0;
     facts.presence_penalty = asked.presence_penalty.0;
-}
-
-fn prompt(text: &str, call: &mut CallBuilder) {
-    call.estimation.input.push(text);
-    if call.keeps_content() && !text.is_empty() {
-        let parts = vec![Part::Text { content: call.clip_input(text) }];
-        call.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
-    }
 }

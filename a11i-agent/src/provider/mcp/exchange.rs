@@ -7,7 +7,7 @@ use a11i_common::identity::BootTime;
 use super::{
     McpSink,
     message::{self, Answer, Call, Message},
-    pending::{PendingRequests, RequestKey},
+    pending::{PendingRequests, Place, RequestKey},
     recognise::{Likelihood, is_method, session_of_endpoint, session_parameter},
     session::SessionKey,
 };
@@ -23,6 +23,8 @@ const NAME_BYTES: usize = 128;
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) id: ExchangeId,
+    /// The number of its connection.
+    connection: u64,
     certain: bool,
     keep_content: bool,
     is_post: bool,
@@ -56,10 +58,11 @@ enum Body {
 }
 
 impl Exchange {
-    pub(super) fn new(id: ExchangeId, head: &RequestHead, likelihood: Likelihood, keep_content: bool) -> Self {
+    pub(super) fn new((connection, id): (u64, ExchangeId), head: &RequestHead, likelihood: Likelihood, keep_content: bool) -> Self {
         let text = |name| head.headers.text(name).map(clip);
         Self {
             id,
+            connection,
             certain: likelihood == Likelihood::Certain,
             keep_content,
             is_post: head.method == "POST",
@@ -99,7 +102,10 @@ impl Exchange {
     ) -> bool {
         let time = event.time;
         match &event.kind {
-            HttpEventKind::Request(_) | HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => {}
+            HttpEventKind::Request(_)
+            | HttpEventKind::ResponseTrailers(_)
+            | HttpEventKind::Message(_)
+            | HttpEventKind::MessagesMissing { .. } => {}
             HttpEventKind::RequestBody(bytes) => {
                 if let Some(body) = &mut self.request {
                     if bytes.is_empty() { body.gap() } else { body.push(bytes) }
@@ -147,10 +153,10 @@ impl Exchange {
                 }
                 // Alone it proves nothing: another protocol's answers look the same.
                 Message::Answer(answer) => {
-                    let key = self.key(context, false, answer.id.clone());
-                    self.certain |= pending.awaits(&key);
+                    let place = self.place(context, false, answer.id.clone());
+                    self.certain |= pending.awaits(&place.key);
                     if self.certain {
-                        pending.answer(key, answer, self.start, sink);
+                        pending.answer(place, answer, self.start, sink);
                     }
                 }
             }
@@ -165,7 +171,7 @@ impl Exchange {
         message.correlation.parent = parent.or(self.parent);
         match id {
             // Its answer comes on the stream that the session began with.
-            Some(id) if self.old_session.is_some() => pending.ask(self.key(context, true, id), message, sink),
+            Some(id) if self.old_session.is_some() => pending.ask(self.place(context, true, id), message, sink),
             Some(id) => self.waiting.push((id, message)),
             None => self.told.push(message),
         }
@@ -241,7 +247,7 @@ impl Exchange {
                     message.role = if self.endpoint.role == Role::Client { Role::Server } else { Role::Client };
                     message.correlation.parent = parent;
                     match id {
-                        Some(id) => pending.ask(self.key(context, false, id), message, sink),
+                        Some(id) => pending.ask(self.place(context, false, id), message, sink),
                         None => sink(message),
                     }
                 }
@@ -260,7 +266,7 @@ impl Exchange {
     ) {
         let Some(at) = self.waiting.iter().position(|(id, _)| *id == answer.id) else {
             if self.certain {
-                pending.answer(self.key(context, true, answer.id.clone()), answer, time, sink);
+                pending.answer(self.place(context, true, answer.id.clone()), answer, time, sink);
             }
             return;
         };
@@ -362,9 +368,10 @@ impl Exchange {
         message
     }
 
-    fn key(&self, context: &ConnectionContext, by_client: bool, id: String) -> RequestKey {
+    fn place(&self, context: &ConnectionContext, by_client: bool, id: String) -> Place {
         let session = self.session.as_ref().or(self.old_session.as_ref()).cloned().unwrap_or_default();
-        RequestKey { process: context.owner.process, session, by_client, id }
+        let key = RequestKey { process: context.owner.process, role: self.endpoint.role, session, by_client, id };
+        Place { key, connection: self.connection }
     }
 }
 

@@ -10,7 +10,7 @@ mod recognise;
 mod session;
 
 pub use self::pending::PendingRequests;
-
+pub(super) use self::recognise::is_endpoint;
 use self::{exchange::Exchange, recognise::likelihood};
 use super::exchange::ConnectionContext;
 use crate::{
@@ -40,11 +40,13 @@ pub type McpSink<'a> = &'a mut dyn FnMut(McpMessage);
 pub struct McpExchanges {
     open: Vec<Exchange>,
     keep_content: bool,
+    connection: u64,
 }
 
 impl McpExchanges {
-    pub const fn new(keep_content: bool) -> Self {
-        Self { open: Vec::new(), keep_content }
+    /// `connection`: a number that no other has.
+    pub const fn new(keep_content: bool, connection: u64) -> Self {
+        Self { open: Vec::new(), keep_content, connection }
     }
 
     /// Takes the next event of the connection.
@@ -57,7 +59,7 @@ impl McpExchanges {
     ) -> McpTold {
         if let HttpEventKind::Request(head) = &event.kind {
             let Some(likelihood) = likelihood(head).filter(|_| self.open.len() < MAX_EXCHANGES) else { return McpTold::Nothing };
-            let exchange = Exchange::new(event.exchange, head, likelihood, self.keep_content);
+            let exchange = Exchange::new((self.connection, event.exchange), head, likelihood, self.keep_content);
             let told = if exchange.is_certain() { McpTold::Mcp } else { McpTold::Undecided };
             self.open.push(exchange);
             return told;
@@ -77,6 +79,11 @@ impl McpExchanges {
             (false, false, true) => McpTold::Other,
             _ => McpTold::Nothing,
         }
+    }
+
+    /// Whether more of this exchange is wanted.
+    pub fn wants(&self, id: ExchangeId) -> bool {
+        self.open.iter().any(|exchange| exchange.id == id)
     }
 
     /// It is a model call.

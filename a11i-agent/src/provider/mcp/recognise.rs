@@ -35,6 +35,11 @@ pub(super) fn likelihood(head: &RequestHead) -> Option<Likelihood> {
     possible.then_some(Likelihood::Possible)
 }
 
+/// Whether a request goes to a server of MCP, by its fields or by its path.
+pub(in crate::provider) fn is_endpoint(head: &RequestHead) -> bool {
+    likelihood(head) == Some(Likelihood::Certain) || head.path.split('/').any(|segment| segment == "mcp")
+}
+
 /// The session that a request of the old transport names in its query.
 pub(super) fn session_parameter(head: &RequestHead) -> Option<&str> {
     session_in_query(head.query.as_deref()?)

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use a11i_common::identity::BootTime;
 
-use super::*;
+use super::{
+    pending::{Place, RequestKey},
+    *,
+};
 use crate::{
     call::{CaptureFacts, LossCauses, McpSession, Role},
-    http::{BodyEnd, FramingEnd, HeaderValue, Headers, HttpVersion, RequestHead, ResponseHead},
+    http::{BodyEnd, FramingEnd, HttpVersion, ResponseHead},
     owner::Owner,
+    provider::test_heads::{fields as headers_of, request as head},
 };
 
 const FINISHED: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished };
@@ -32,7 +36,7 @@ impl Peer {
     fn new() -> Self {
         let context =
             ConnectionContext { owner: Arc::new(Owner::default()), capture: CaptureFacts::default(), server_name: None, socket: None };
-        let (exchanges, pending) = (McpExchanges::new(true), PendingRequests::default());
+        let (exchanges, pending) = (McpExchanges::new(true, 1), PendingRequests::default());
         Self { exchanges, pending, context, time: 0, out: Vec::new(), told: Vec::new() }
     }
 
@@ -47,22 +51,9 @@ impl Peer {
     }
 
     fn request(&mut self, id: u64, method: &str, path: &str, fields: &[(&str, &str)], body: &[&[u8]]) {
-        let mut headers = Headers::default();
-        for (name, value) in fields {
-            headers.push((*name).to_owned(), HeaderValue::Text((*value).to_owned()));
-        }
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query.to_owned())));
-        let head = RequestHead {
-            role: Role::Client,
-            version: HttpVersion::Http11,
-            method: method.into(),
-            path: path.into(),
-            query,
-            host: Some("tools.local".into()),
-            port: Some(8000),
-            headers,
-            first_byte: BootTime(self.time),
-        };
+        let mut head = head(method, "tools.local", path, fields);
+        (head.query, head.port, head.first_byte) = (query, Some(8000), BootTime(self.time));
         self.tell(id, HttpEventKind::Request(Box::new(head)));
         for piece in body {
             self.tell(id, HttpEventKind::RequestBody(piece));
@@ -71,10 +62,7 @@ impl Peer {
     }
 
     fn response(&mut self, id: u64, status: u16, fields: &[(&str, &str)], body: &[&[u8]]) {
-        let mut headers = Headers::default();
-        for (name, value) in fields {
-            headers.push((*name).to_owned(), HeaderValue::Text((*value).to_owned()));
-        }
+        let headers = headers_of(fields);
         let head = ResponseHead { version: HttpVersion::Http11, status, headers, first_byte: BootTime(self.time) };
         self.tell(id, HttpEventKind::Response(Box::new(head)));
         for piece in body {
@@ -276,6 +264,92 @@ fn what_nobody_answers_is_told_when_its_process_ends_or_its_time_is_over() {
         ask(&mut peer, id);
     }
     assert!(peer.out().len() >= 5_000, "bounded: the oldest gave way");
+}
+
+impl Peer {
+    /// What follows is seen on another connection of the process.
+    fn connect(&mut self, number: u64) -> McpExchanges {
+        std::mem::replace(&mut self.exchanges, McpExchanges::new(true, number))
+    }
+
+    /// A stream on which the server asks.
+    fn asked(&mut self, id: u64, question: &str) {
+        self.request(id, "POST", "/mcp", &BOTH, &[CALL]);
+        self.response(id, 200, &EVENTS, &[format!("data: {{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"{question}\"}}\n\n").as_bytes()]);
+    }
+}
+
+const REPLY: &[u8] = br#"{"jsonrpc":"2.0","id":0,"result":{"action":"accept"}}"#;
+
+#[test]
+fn the_same_id_on_two_connections_is_two_requests() {
+    let mut peer = Peer::new();
+    peer.asked(1, "roots/list");
+    let first = peer.connect(2);
+    peer.asked(1, "elicitation/create");
+    peer.request(2, "POST", "/mcp", &BOTH, &[REPLY]);
+    let methods = |out: Vec<McpMessage>| out.into_iter().map(|message| message.method).collect::<Vec<_>>();
+    assert_eq!(methods(peer.out()), ["elicitation/create"]);
+    peer.exchanges = first;
+    peer.request(2, "POST", "/mcp", &BOTH, &[REPLY]);
+    assert_eq!(methods(peer.out()), ["roots/list"]);
+}
+
+#[test]
+fn an_answer_from_elsewhere_is_taken_where_one_request_waits_and_not_where_two_do() {
+    let mut peer = Peer::new();
+    peer.asked(1, "roots/list");
+    drop(peer.connect(2));
+    peer.request(1, "POST", "/mcp", &BOTH, &[REPLY]);
+    assert_eq!(peer.out().len(), 1, "the only one that waits");
+    for number in [3, 4] {
+        drop(peer.connect(number));
+        peer.asked(1, "roots/list");
+    }
+    drop(peer.connect(5));
+    peer.request(1, "POST", "/mcp", &BOTH, &[REPLY]);
+    assert_eq!(peer.out(), []);
+    let mut out = Vec::new();
+    peer.pending.handle_timeout(BootTime(u64::MAX), &mut |message| out.push(message));
+    assert!(out.len() == 2 && out.iter().all(|message| !message.completeness.is_whole() && message.result.is_none()));
+}
+
+#[test]
+fn a_process_that_is_client_and_server_of_one_session_keeps_its_requests_apart() {
+    let mut pending = PendingRequests::default();
+    let place = |role, connection| Place {
+        key: RequestKey { process: Owner::default().process, role, session: "s".into(), by_client: true, id: "1".into() },
+        connection,
+    };
+    let mut out = Vec::new();
+    for (role, connection) in [(Role::Server, 1), (Role::Client, 2)] {
+        let message = McpMessage { role, method: "ping".into(), ..McpMessage::default() };
+        pending.ask(place(role, connection), message, &mut |message| out.push(message));
+    }
+    let Some(message::Message::Answer(answer)) = message::read(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#, true).pop() else {
+        panic!("no answer")
+    };
+    pending.answer(place(Role::Client, 3), answer, BootTime(9), &mut |message| out.push(message));
+    assert_eq!(out.iter().map(|message| message.role).collect::<Vec<_>>(), [Role::Client]);
+}
+
+#[test]
+fn what_waits_keeps_no_more_content_than_its_budget() {
+    let mut peer = Peer::new();
+    // As text a few bytes an element, as a tree many.
+    let arguments = "[],".repeat(80_000);
+    for id in 0..100u64 {
+        let body =
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"n","arguments":{{"a":[{arguments}[]]}}}}}}"#);
+        peer.request(id, "POST", "/messages?sessionId=9", &[], &[body.as_bytes()]);
+    }
+    let dropped = peer.pending.without_content();
+    assert!(dropped > 50 && dropped < 100, "{dropped}");
+    let mut out = Vec::new();
+    peer.pending.end_process(peer.context.owner.process, BootTime(u64::MAX), &mut |message| out.push(message));
+    assert_eq!((out.len(), out.iter().filter(|message| message.arguments.is_none()).count()), (100, usize::try_from(dropped).unwrap()));
+    peer.request(100, "POST", "/messages?sessionId=9", &[], &[CALL]);
+    assert_eq!(peer.pending.without_content(), dropped, "there is room again");
 }
 
 #[test]

@@ -5,10 +5,9 @@ use crate::{
     http::RequestHead,
     provider::{
         Dialect, StreamFrame,
-        error_body::read_failure,
         hosts::is_for,
-        lenient::{Count, Text, Unreadable, lenient_object, parse},
-        posted,
+        lenient::{Count, Unreadable, lenient_object, parse},
+        names, posted,
     },
 };
 
@@ -37,21 +36,15 @@ impl Dialect for MistralDocuments {
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let request: Named<'_> = parse(body)?;
-        call.request.model = request.model.name();
-        Ok(())
+        names::request(body, call)
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let answer: Named<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
-            return Ok(());
+        names::response(body, call)?;
+        if call.response.status.is_none_or(|status| status < 400) {
+            let usage = parse::<Answer<'_>>(body)?.usage;
+            call.usage = Usage { input_tokens: usage.prompt_tokens.0, output_tokens: usage.completion_tokens.0, ..Usage::default() };
         }
-        call.response.id = answer.id.name();
-        call.response.model = answer.model.name();
-        call.usage =
-            Usage { input_tokens: answer.usage.prompt_tokens.0, output_tokens: answer.usage.completion_tokens.0, ..Usage::default() };
         Ok(())
     }
 
@@ -60,10 +53,8 @@ impl Dialect for MistralDocuments {
 }
 
 lenient_object! {
-    /// Of a request or an answer: the rest is documents and what was read of them.
-    struct Named<'a> {
-        "id" => id: Text<'a>,
-        "model" => model: Text<'a>,
+    /// The rest is what was read of documents.
+    struct Answer<'a> {
         "usage" => usage: TokenUsage<'a>,
     }
 }

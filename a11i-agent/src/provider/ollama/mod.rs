@@ -8,6 +8,7 @@ use super::{
     Dialect, Framing, StreamFrame,
     error_body::{read_error, read_failure},
     lenient::{Count, Few, Flag, Raw, Text, Unreadable, lenient_object, parse},
+    openai_chat::ToolCall,
     posted,
 };
 use crate::{
@@ -81,20 +82,6 @@ lenient_object! {
         "content" => content: Text<'a>,
         "thinking" => thinking: Text<'a>,
         "tool_calls" => tool_calls: Few<ToolCall<'a>>,
-    }
-}
-
-lenient_object! {
-    struct ToolCall<'a> {
-        "id" => id: Text<'a>,
-        "function" => function: Function<'a>,
-    }
-}
-
-lenient_object! {
-    struct Function<'a> {
-        "name" => name: Text<'a>,
-        "arguments" => arguments: Raw<'a>,
     }
 }
 

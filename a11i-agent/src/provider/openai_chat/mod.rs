@@ -95,8 +95,17 @@ lenient_object! {
         "refusal" => refusal: Text<'a>,
         "reasoning_content" => reasoning_content: Text<'a>,
         "reasoning" => reasoning: Text<'a>,
+        "audio" => audio: Audio<'a>,
         "tool_calls" => tool_calls: Few<ToolCall<'a>>,
         "function_call" => function_call: Function<'a>,
+    }
+}
+
+lenient_object! {
+    /// A spoken answer: its content is empty, and what is said stands here.
+    struct Audio<'a> {
+        "data" => data: Raw<'a>,
+        "transcript" => transcript: Text<'a>,
     }
 }
 
@@ -143,6 +152,8 @@ lenient_object! {
         "prompt_cache_hit_tokens" => prompt_cache_hit_tokens: Count,
         "cached_tokens" => cached_tokens: Count,
         "num_cached_tokens" => num_cached_tokens: Count,
+        "cache_read_input_tokens" => cache_read_input_tokens: Count,
+        "cache_creation_input_tokens" => cache_creation_input_tokens: Count,
         "reasoning_tokens" => reasoning_tokens: Count,
         "num_search_queries" => num_search_queries: Count,
         "cost" => cost: Raw<'a>,
@@ -252,6 +263,11 @@ fn answer(index: u32, message: &Answer<'_>, call: &mut CallBuilder) {
             });
         });
     }
+    if message.audio.data.0.is_some() {
+        // The sound itself: large, and not kept.
+        call.output_arrived();
+    }
+    call.append(index, TEXT, PartKind::Text, message.audio.transcript.as_str().unwrap_or_default());
     call.append(index, REFUSAL, PartKind::Text, message.refusal.as_str().unwrap_or_default());
     let function = &message.function_call;
     if function.says_something() {
@@ -287,8 +303,9 @@ fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
     let completion = &reported.completion_details;
     let reasoning = completion.reasoning_tokens.0.or(reported.reasoning_tokens.0);
     let prompt_tokens = reported.prompt_tokens.0;
-    // The standard's place, then DeepSeek's, Moonshot's, Mistral's.
-    let elsewhere = [reported.prompt_cache_hit_tokens, reported.cached_tokens, reported.num_cached_tokens];
+    // The standard's place, then DeepSeek's, Moonshot's, Mistral's, that of gateways to Claude.
+    let elsewhere =
+        [reported.prompt_cache_hit_tokens, reported.cached_tokens, reported.num_cached_tokens, reported.cache_read_input_tokens];
     let cached = prompt.cached_tokens.0.or_else(|| elsewhere.into_iter().find_map(|count| count.0));
     let mut output = reported.completion_tokens.0;
     let reasoning_apart = [prompt_tokens, reported.completion_tokens.0, reasoning.filter(|tokens| *tokens > 0)]
@@ -303,7 +320,7 @@ fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
         input_tokens: prompt_tokens,
         output_tokens: output,
         cache_read_input_tokens: cached,
-        cache_write_input_tokens: prompt.cache_write_tokens.0,
+        cache_write_input_tokens: prompt.cache_write_tokens.0.or(reported.cache_creation_input_tokens.0),
         reasoning_output_tokens: reasoning,
         input_by_modality: modalities(prompt),
         output_by_modality: modalities(completion),

@@ -52,6 +52,7 @@ lenient_object! {
         "content" => content: Raw<'a>,
         "refusal" => refusal: Text<'a>,
         "reasoning_content" => reasoning_content: Text<'a>,
+        "reasoning" => reasoning: Text<'a>,
         "thinking" => thinking: Text<'a>,
         "tool_plan" => tool_plan: Text<'a>,
         "images" => images: Raw<'a>,
@@ -204,8 +205,9 @@ fn input_message(message: &ChatMessage<'_>, call: &mut CallBuilder) {
     let mut parts = Vec::new();
     let role = message.role.filled().unwrap_or("user");
     let answers_tool = matches!(role, "tool" | "function");
-    // DeepSeek's name and many others', Ollama's, Cohere's.
-    for reasoning in [&message.reasoning_content, &message.thinking, &message.tool_plan].into_iter().filter_map(Text::filled) {
+    // DeepSeek's name and many others', OpenRouter's where it does not repeat the other, Ollama's, Cohere's.
+    let thought = message.reasoning_content.filled().or_else(|| message.reasoning.filled());
+    for reasoning in [thought, message.thinking.filled(), message.tool_plan.filled()].into_iter().flatten() {
         call.estimation.input.push(reasoning);
         if call.keeps_content() {
             parts.push(Part::Reasoning { content: call.clip_input(reasoning) });

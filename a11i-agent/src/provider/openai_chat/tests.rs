@@ -98,3 +98,40 @@ fn a_remark_after_the_end_of_every_choice_is_no_failure() {
     assert_eq!(ended("length"), (None, Some(3)));
     assert_eq!(ended("error"), (Some("400".to_owned()), Some(3)));
 }
+
+#[test]
+fn a_spoken_answer_is_told_by_its_transcript() {
+    let mut call = CallBuilder::new(ProviderName::of("openai"), Operation::Chat, true);
+    for data in [
+        r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"audio":{"id":"a1","transcript":"Hel"}}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"audio":{"transcript":"lo"}}}]}"#,
+    ] {
+        OpenAiChat.chunk(&StreamFrame { event: None, data: data.as_bytes() }, &mut call);
+        assert!(call.take_new_output());
+    }
+    OpenAiChat.chunk(&StreamFrame { event: None, data: br#"{"choices":[{"index":0,"delta":{"audio":{"data":"AAAA"}}}]}"# }, &mut call);
+    assert!(call.take_new_output());
+    let call = call.build(CallFrame::default(), Ending::Seen);
+    assert_eq!(call.content.output_messages[0].parts, [Part::Text { content: "Hello".into() }]);
+}
+
+#[test]
+fn gateways_to_claude_name_the_cache_as_it_does() {
+    let mut call = CallBuilder::new(ProviderName::of("litellm"), Operation::Chat, false);
+    let body = br#"{"choices":[],"usage":{"prompt_tokens":100,"completion_tokens":5,"cache_creation_input_tokens":20,"cache_read_input_tokens":30}}"#;
+    OpenAiChat.response(body, &mut call).unwrap();
+    let usage = call.build(CallFrame::default(), Ending::Seen).usage;
+    assert_eq!((usage.input_tokens, usage.cache_write_input_tokens, usage.cache_read_input_tokens), (Some(100), Some(20), Some(30)));
+}
+
+#[test]
+fn a_past_thought_is_read_once_however_it_is_named() {
+    let mut call = CallBuilder::new(ProviderName::of("openrouter"), Operation::Chat, true);
+    let body = br#"{"model":"m","messages":[{"role":"assistant","content":"a","reasoning":"why"},
+        {"role":"assistant","content":"b","reasoning":"why","reasoning_content":"why"}]}"#;
+    OpenAiChat.request(Operation::Chat, body, &mut call).unwrap();
+    let call = call.build(CallFrame::default(), Ending::Seen);
+    for message in &call.content.input_messages {
+        assert!(matches!(&message.parts[..], [Part::Reasoning { content }, Part::Text { .. }] if content == "why"), "{message:?}");
+    }
+}

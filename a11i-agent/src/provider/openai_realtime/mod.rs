@@ -13,7 +13,7 @@ use self::{
 };
 use super::{
     Dialect,
-    conversation::{Heard, MessageDialect, Session, Turn, Turns},
+    conversation::{Format, Heard, MessageDialect, Session, Turn, Turns},
     error_body::read_error,
     lenient::{Count, Raw, Shape, Text, lenient_object, parse},
     openai_responses::{OpenAiResponses, answer_event, whole_output},
@@ -138,9 +138,9 @@ const KINDS: [&str; 8] = [
 ];
 
 impl Session for Realtime {
-    fn hear(&mut self, message: &Heard<'_>, turns: &mut Turns) -> bool {
-        let Ok(event) = parse::<Event<'_>>(message.data) else { return false };
-        let Some(kind) = event.kind.filled() else { return false };
+    fn hear(&mut self, message: &Heard<'_>, turns: &mut Turns) -> Format {
+        let Ok(event) = parse::<Event<'_>>(message.data) else { return Format::Other };
+        let Some(kind) = event.kind.filled() else { return Format::Other };
         if !message.missing.is_whole() && message.from == SocketPeer::Server {
             // Whose it is, the rest would perhaps have said.
             for turn in turns.iter_mut() {
@@ -151,7 +151,11 @@ impl Session for Realtime {
             SocketPeer::Client => self.asked(kind, &event, message, turns),
             SocketPeer::Server => self.answered(kind, &event, message, turns),
         }
-        kind == "error" || KINDS.iter().any(|start| kind.starts_with(start))
+        match kind {
+            "error" => Format::Any,
+            _ if KINDS.iter().any(|start| kind.starts_with(start)) => Format::This,
+            _ => Format::Other,
+        }
     }
 }
 
@@ -299,7 +303,7 @@ fn usage(reported: &TokenUsage<'_>) -> Usage {
 }
 
 /// The provider refuses something that the client sent. Which it was, only an id of the client's can say: where a call that was asked for
-/// without one waits for its answer, it is that one's failure if no answer comes.
+/// without one waits for its answer, it is that one's failure if no answer comes. It may be seen before what it refuses.
 fn refused(event: &Event<'_>, message: &Heard<'_>, turns: &mut Turns) {
     let named = event.error.read::<Refusal<'_>>().and_then(|refusal| refusal.event_id.name());
     let is_meant = |turn: &Turn| match &named {
@@ -312,6 +316,8 @@ fn refused(event: &Event<'_>, message: &Heard<'_>, turns: &mut Turns) {
         if named.is_some() {
             turn.end();
         }
+    } else {
+        turns.refuse(named, false, message.time, |call| read_error(event.error, call));
     }
     turns.finish();
 }

@@ -6,7 +6,10 @@ use super::{Dialect, OpenAiResponses};
 use crate::{
     call::{CallBuilder, Operation, OutputType},
     http::RequestHead,
-    provider::lenient::{Few, Raw, Text, lenient_object},
+    provider::{
+        conversation::append_field,
+        lenient::{Few, Raw, Text, lenient_object},
+    },
 };
 
 /// Bytes kept of instructions, of tools, and of items that no response has taken yet, each.
@@ -134,16 +137,6 @@ impl SessionFacts {
         facts.model = facts.model.take().or_else(|| self.model.clone());
         facts.output_type = output_type(&create).or(self.output_type);
     }
-}
-
-fn append_field(object: &mut String, name: &str, json: &str) {
-    if object.len() > 1 {
-        object.push(',');
-    }
-    object.push('"');
-    object.push_str(name);
-    object.push_str("\":");
-    object.push_str(json);
 }
 
 /// In the order of [`FIELDS`].

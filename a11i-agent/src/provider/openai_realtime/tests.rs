@@ -235,3 +235,70 @@ fn an_answer_that_is_seen_before_its_question_waits_for_it() {
     }
     assert_eq!(ids(&talk.close()), [Some("resp_1"), Some("resp_2")]);
 }
+
+#[test]
+fn a_failure_that_is_seen_before_what_it_refuses_is_its_failure() {
+    let mut talk = talk();
+    talk.server(r#"{"type":"error","error":{"type":"invalid_request_error","event_id":"mine"}}"#);
+    talk.client(r#"{"type":"response.create","event_id":"other"}"#);
+    talk.client(r#"{"type":"response.create","event_id":"mine","response":{"max_output_tokens":200}}"#);
+    assert_eq!(talk.calls.len(), 1);
+    let refused = &talk.calls[0];
+    assert_eq!((refused.outcome.error_type.as_deref(), refused.request.max_tokens), (Some("invalid_request_error"), Some(200)));
+    assert!(refused.timing.start <= refused.timing.end);
+    created(&mut talk, "resp_1", "\"conv_1\"");
+    done(&mut talk, "resp_1", "completed", "null", "[]", USAGE);
+    let calls = talk.close();
+    assert_eq!((calls[1].outcome.error_type.as_deref(), calls.len()), (None, 2));
+}
+
+#[test]
+fn a_failure_without_a_name_is_that_of_what_is_asked_at_the_same_moment_unless_it_is_answered() {
+    let error = r#"{"type":"error","error":{"type":"invalid_request_error","event_id":null}}"#;
+    for (later, answered, want) in [
+        (0, false, "invalid_request_error"),
+        (0, true, ""),
+        // Long after: something else was refused.
+        (2_000_000_000, false, "connection_closed"),
+    ] {
+        let mut talk = talk();
+        talk.server(error);
+        talk.time += later;
+        let asked = talk.time + 5;
+        talk.client(r#"{"type":"response.create"}"#);
+        if answered {
+            created(&mut talk, "resp_1", "\"conv_1\"");
+            done(&mut talk, "resp_1", "completed", "null", "[]", USAGE);
+        }
+        let calls = talk.close();
+        assert_eq!((calls[0].outcome.error_type.as_deref().unwrap_or_default(), calls.len()), (want, 1));
+        assert_eq!(calls[0].timing.start.0, asked);
+    }
+}
+
+#[test]
+fn a_session_that_never_worked_is_a_call_that_failed_and_one_that_did_is_none() {
+    let error = r#"{"type":"error","error":{"type":"invalid_request_error","code":"invalid_api_key"}}"#;
+    let mut refused = talk();
+    refused.server(error).server(error);
+    let calls = refused.close();
+    assert_eq!((calls[0].outcome.error_type.as_deref(), calls.len()), (Some("invalid_request_error"), 1));
+    let mut worked = talk();
+    worked.client(r#"{"type":"response.create"}"#);
+    created(&mut worked, "resp_1", "\"conv_1\"");
+    done(&mut worked, "resp_1", "completed", "null", "[]", USAGE);
+    worked.server(error);
+    assert_eq!(worked.close().len(), 1);
+}
+
+#[test]
+fn a_failure_whose_question_may_have_been_lost_is_a_marked_call() {
+    let mut talk = talk();
+    talk.client(r#"{"type":"response.create"}"#);
+    created(&mut talk, "resp_1", "\"conv_1\"");
+    done(&mut talk, "resp_1", "completed", "null", "[]", USAGE);
+    talk.lose(SocketPeer::Client);
+    talk.server(r#"{"type":"error","error":{"type":"invalid_request_error"}}"#);
+    let calls = talk.close();
+    assert_eq!((calls[1].outcome.error_type.as_deref(), calls[1].completeness, calls.len()), (Some("invalid_request_error"), LOST, 2));
+}

@@ -25,7 +25,6 @@ lenient_object! {
         "queries" => queries: Raw<'a>,
         "output" => output: Raw<'a>,
         "results" => results: Raw<'a>,
-        "execution" => execution: Text<'a>,
     }
 }
 
@@ -171,6 +170,8 @@ pub(super) fn delta(kind: &str, event: &Event<'_>, call: &mut CallBuilder) {
             let Some(item) = event.item.read::<Item<'_>>() else { return };
             announced(output_index, &item, kind.ends_with("done"), call);
         }
+        // Sound, images, commands, patches: what comes whole with its item, and has begun to come.
+        _ if matches!(kind.rsplit('.').next(), Some("delta" | "partial_image")) => call.output_arrived(),
         _ => {}
     }
 }

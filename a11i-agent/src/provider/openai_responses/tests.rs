@@ -97,3 +97,17 @@ fn what_would_be_consumed_is_no_consumption() {
     OpenAiResponses.response(br#"{"object":"response.input_tokens","input_tokens":11}"#, &mut call).unwrap();
     assert_eq!(call.usage, Usage::default());
 }
+
+#[test]
+fn pieces_of_any_kind_are_output() {
+    for (event, is_output) in [
+        (r#"{"type":"response.image_generation_call.partial_image","output_index":0,"partial_image_b64":"AAAA"}"#, true),
+        (r#"{"type":"response.apply_patch_call_operation_diff.delta","output_index":0,"delta":"+x"}"#, true),
+        (r#"{"type":"response.audio.delta","delta":"AAAA"}"#, true),
+        (r#"{"type":"response.web_search_call.searching","output_index":0}"#, false),
+    ] {
+        let mut call = CallBuilder::new(OpenAiResponses.name(), Operation::Chat, true);
+        OpenAiResponses.chunk(&StreamFrame { event: None, data: event.as_bytes() }, &mut call);
+        assert_eq!(call.take_new_output(), is_output, "{event}");
+    }
+}

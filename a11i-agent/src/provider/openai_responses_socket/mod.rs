@@ -4,7 +4,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    conversation::{Heard, MessageDialect, Session, Turns},
+    conversation::{Format, Heard, MessageDialect, Session, Turns},
     lenient::{Text, lenient_object, parse},
     openai_responses::OpenAiResponses,
 };
@@ -45,7 +45,6 @@ struct Responses;
 lenient_object! {
     struct Event<'a> {
         "type" => kind: Text<'a>,
-        "event_id" => id: Text<'a>,
         "response" => response: Identified<'a>,
     }
 }
@@ -57,13 +56,19 @@ lenient_object! {
 }
 
 impl Session for Responses {
-    fn hear(&mut self, message: &Heard<'_>, turns: &mut Turns) -> bool {
-        let Ok(event) = parse::<Event<'_>>(message.data) else { return false };
-        let Some(kind) = event.kind.filled() else { return false };
+    fn hear(&mut self, message: &Heard<'_>, turns: &mut Turns) -> Format {
+        let Ok(event) = parse::<Event<'_>>(message.data) else { return Format::Other };
+        let Some(kind) = event.kind.filled() else { return Format::Other };
         match message.from {
             SocketPeer::Client => {
+                // One at a time: what has failed by now is over.
+                for turn in turns.iter_mut().filter(|turn| kind == "response.create" && turn.call.has_failed()) {
+                    turn.end();
+                }
+                turns.finish();
+                // Failures name no event here.
                 if kind == "response.create"
-                    && let Some(turn) = turns.ask(event.id.name(), message.first_byte)
+                    && let Some(turn) = turns.ask(None, message.first_byte)
                 {
                     turn.mark(message.missing);
                     let conversation = turn.call.request.conversation_id.take();
@@ -76,7 +81,11 @@ impl Session for Responses {
             }
             SocketPeer::Server => answer(kind, &event, message, turns),
         }
-        kind == "error" || kind.starts_with("response.")
+        match kind {
+            "error" => Format::Any,
+            _ if kind.starts_with("response.") => Format::This,
+            _ => Format::Other,
+        }
     }
 }
 
@@ -98,12 +107,18 @@ fn answer(kind: &str, event: &Event<'_>, message: &Heard<'_>, turns: &mut Turns)
         None if kind == "error" => turns.iter_mut().next(),
         Some(_) | None => turns.answering(id),
     };
-    let Some(turn) = turn else { return };
+    let frame = StreamFrame { event: None, data: message.data };
+    let Some(turn) = turn else {
+        if kind == "error" {
+            turns.refuse(None, true, message.time, |call| OpenAiResponses.chunk(&frame, call));
+        }
+        return;
+    };
     turn.mark(message.missing);
-    OpenAiResponses.chunk(&StreamFrame { event: None, data: message.data }, &mut turn.call);
+    OpenAiResponses.chunk(&frame, &mut turn.call);
     turn.heard(message.time);
-    // A last event that is not whole has not said how it ended.
-    if (is_last || kind == "error") && message.missing.is_whole() {
+    // A last event that is not whole has not said how it ended. Of an answer that has begun, the failure comes before its last event.
+    if (is_last || kind == "error" && !turn.is_answering()) && message.missing.is_whole() {
         turn.end();
         turns.finish();
     }

@@ -130,3 +130,40 @@ fn hostile_messages_change_nothing() {
     assert_eq!(ids(&calls), [Some("resp_1")]);
     assert_eq!((calls[0].usage.input_tokens, calls[0].usage.output_tokens), (None, None));
 }
+
+#[test]
+fn a_failure_that_is_seen_before_what_it_refuses_is_its_failure() {
+    let error = r#"{"type":"error","status":429,"error":{"type":"rate_limit_error","message":"slow"}}"#;
+    let mut talk = talk();
+    talk.server(error);
+    create(&mut talk, "gpt-5-mini");
+    assert_eq!(talk.calls.len(), 1);
+    create(&mut talk, "gpt-5-mini");
+    created(&mut talk, "resp_2");
+    completed(&mut talk, "resp_2", 1);
+    // Nothing asks for this one: it is a call all the same.
+    talk.server(error);
+    let calls = talk.close();
+    let told: Vec<_> = calls.iter().map(|call| (call.outcome.error_type.as_deref(), call.request.model.as_deref())).collect();
+    assert_eq!(told, [(Some("rate_limit_error"), Some("gpt-5-mini")), (None, Some("gpt-5-mini")), (Some("rate_limit_error"), None)]);
+}
+
+#[test]
+fn a_failure_within_an_answer_and_the_answers_end_are_one_call() {
+    for ends in [true, false] {
+        let mut talk = talk();
+        create(&mut talk, "gpt-5-mini");
+        created(&mut talk, "resp_1");
+        talk.server(r#"{"type":"error","error":{"type":"insufficient_quota","message":"no"}}"#);
+        if ends {
+            talk.server(r#"{"type":"response.failed","response":{"id":"resp_1","status":"failed","error":{"code":"insufficient_quota"}}}"#);
+        }
+        create(&mut talk, "gpt-5-mini");
+        created(&mut talk, "resp_2");
+        completed(&mut talk, "resp_2", 1);
+        let calls = talk.close();
+        assert_eq!(ids(&calls), [Some("resp_1"), Some("resp_2")]);
+        assert_eq!(calls[0].outcome.error_type.as_deref(), Some("insufficient_quota"));
+        assert_eq!((calls[1].outcome.error_type.as_deref(), calls[1].usage.output_tokens), (None, Some(1)));
+    }
+}

@@ -185,6 +185,7 @@ impl TelemetryExports {
             HttpEventKind::Request(_)
             | HttpEventKind::Response(_)
             | HttpEventKind::ResponseBody(_)
+            | HttpEventKind::ResponseTrailers(_)
             | HttpEventKind::Message(_)
             | HttpEventKind::MessagesMissing { .. } => false,
         };
@@ -193,6 +194,11 @@ impl TelemetryExports {
         }
         own.found(context.owner.process, self.open.swap_remove(at).scan.reported());
         ExportTold::Done
+    }
+
+    /// Whether more of this exchange is wanted.
+    pub fn wants(&self, id: ExchangeId) -> bool {
+        self.open.iter().any(|export| export.id == id)
     }
 
     /// It is a model call.

@@ -7,8 +7,9 @@ use a11i_common::identity::{BootTime, Pid};
 use super::*;
 use crate::{
     call::{CaptureFacts, Completeness},
-    http::{BodyEnd, FramingEnd, HeaderValue, Headers, HttpVersion},
+    http::{BodyEnd, FramingEnd},
     owner::Owner,
+    provider::test_heads::request,
 };
 
 const FINISHED: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished };
@@ -113,21 +114,7 @@ impl Program {
 
     fn head(&mut self, role: Role, path: &str, fields: &[(&str, &str)]) -> ExportTold {
         self.exchanges += 1;
-        let mut headers = Headers::default();
-        for (name, value) in fields {
-            headers.push((*name).to_owned(), HeaderValue::Text((*value).to_owned()));
-        }
-        let head = RequestHead {
-            role,
-            version: HttpVersion::Http11,
-            method: "POST".into(),
-            path: path.into(),
-            query: None,
-            host: Some("collector.local".into()),
-            port: Some(4318),
-            headers,
-            first_byte: BootTime(1),
-        };
+        let head = RequestHead { role, port: Some(4318), ..request("POST", "collector.local", path, fields) };
         self.tell(HttpEventKind::Request(Box::new(head)))
     }
 

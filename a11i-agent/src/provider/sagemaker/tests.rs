@@ -1,21 +1,11 @@
 use super::*;
 use crate::{
-    call::{CallFrame, Ending, LlmCall, Role},
-    http::{Headers, HttpVersion},
+    call::{CallFrame, Ending, LlmCall},
+    fixture::request_head,
 };
 
 fn head(host: &str, path: &str) -> RequestHead {
-    RequestHead {
-        role: Role::Client,
-        version: HttpVersion::Http11,
-        method: "POST".to_owned(),
-        path: path.to_owned(),
-        query: None,
-        host: Some(host.to_owned()),
-        port: None,
-        headers: Headers::default(),
-        first_byte: a11i_common::identity::BootTime(0),
-    }
+    request_head("POST", host, path)
 }
 
 const HOST: &str = "runtime.sagemaker.eu-west-1.amazonaws.com";

@@ -7,7 +7,7 @@ use crate::{
     provider::gemini::{
         self, COUNT_TOKENS,
         grpc::{
-            Grpc, Method,
+            Grpc, Method, method,
             schema::{BLOB, CODE_EXECUTION_RESULT, EXECUTABLE_CODE, FILE_DATA, MODALITY_COUNT, NOTHING, TYPES},
         },
         protobuf::{Kind, Schema, many, one},
@@ -49,10 +49,6 @@ pub(in crate::provider) static VERTEX_PREDICT: Grpc = Grpc {
     read_request: |_, json, call| predict::request(json, call).map(|_| ()),
     read_response: |json, call| predict::response(json, call).map(|_| ()),
 };
-
-const fn method(name: &'static str, operation: Operation, request: &'static Schema, response: &'static Schema) -> Method {
-    Method { name, operation, model_has: None, request, response }
-}
 
 static GENERATE_REQUEST: Schema = Schema {
     fields: &[

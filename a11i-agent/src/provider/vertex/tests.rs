@@ -27,7 +27,7 @@ fn the_path_says_model_and_stream_where_the_body_does_not() {
         (&VertexOpenAi, "mistralai", r#"{"model":"short-name","messages":[]}"#),
     ] {
         let path = format!("/v1/projects/p/locations/l/publishers/{publisher}/models/m%402505:streamRawPredict");
-        let head = gemini::tests::head("POST", "us-east5-aiplatform.googleapis.com", &path);
+        let head = crate::fixture::request_head("POST", "us-east5-aiplatform.googleapis.com", &path);
         let operation = dialect.claims(&head).unwrap();
         let mut call = CallBuilder::new(NAME, operation, false);
         dialect.request_head(&head, &mut call);

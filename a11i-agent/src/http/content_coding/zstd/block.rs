@@ -8,9 +8,12 @@ use super::{
     sequences::{LITERAL_LENGTH, MATCH_LENGTH, OFFSET, literal_length, match_length, offset_value},
 };
 
+/// Tables of a frame: 2,048 Huffman codes of two bytes, and three times up to 512 entries of four.
+const TABLES_BYTES: usize = 12 * 1024;
+
 #[derive(Debug)]
 pub(super) struct Blocks {
-    /// The last bytes decoded: at least the window, at most a block and twice the window.
+    /// The last bytes decoded: at least the window, once there are as many.
     history: Vec<u8>,
     window: usize,
     literals: Vec<u8>,
@@ -55,11 +58,31 @@ impl Blocks {
         self.history.get(start..)
     }
 
-    /// Drops history beyond the window, once it is worth the move.
-    pub(super) fn forget(&mut self) {
-        if self.history.len() > self.window.saturating_mul(2).saturating_add(BLOCK_BYTES) {
+    /// Drops history beyond the window, once it is worth the move. `None`: with another block, more than `memory` would be held.
+    pub(super) fn make_room(&mut self, memory: usize) -> Option<()> {
+        let most = self.window.saturating_add((self.window >> 2).max(BLOCK_BYTES));
+        if self.history.len() > most {
             self.history.drain(..self.history.len().saturating_sub(self.window));
         }
+        let memory = memory.checked_sub(self.beside_history())?;
+        let needed = self.history.len().saturating_add(BLOCK_BYTES);
+        if needed > memory {
+            return None;
+        }
+        // Left to itself it doubles: good for the many bodies that are small.
+        let capacity = self.history.capacity();
+        if capacity < needed && capacity.saturating_mul(2).max(needed) > most.saturating_add(BLOCK_BYTES).min(memory) {
+            self.history.reserve_exact(BLOCK_BYTES);
+        }
+        Some(())
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.beside_history().saturating_add(self.history.capacity())
+    }
+
+    fn beside_history(&self) -> usize {
+        self.literals.capacity().saturating_add(TABLES_BYTES)
     }
 
     /// RFC 8878 section 3.1.1.3.1. Returns the sequences section.

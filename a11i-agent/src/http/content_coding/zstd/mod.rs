@@ -16,7 +16,7 @@ use super::{CodingError, Out};
 const MAGIC: u32 = 0xfd2f_b528;
 const SKIPPABLE: u32 = 0x184d_2a50;
 
-/// RFC 9659: a decoder of the content coding `zstd` must offer 8 MiB and need not offer more.
+/// A window is allocated as it is filled, not as it is announced. RFC 9659: a decoder of the content coding `zstd` must offer 8 MiB and need not offer more.
 const WINDOW_BYTES: u64 = 8 * 1024 * 1024;
 
 /// RFC 8878 section 3.1.1.2.4.
@@ -48,18 +48,22 @@ enum State {
 }
 
 impl Zstd {
-    pub(super) fn decode(&mut self, input: &[u8], out: &mut Out<'_>) -> Result<(), CodingError> {
+    pub(super) fn decode(&mut self, input: &[u8], memory: usize, out: &mut Out<'_>) -> Result<(), CodingError> {
         if self.partial.is_empty() {
-            let rest = self.units(input, out)?;
+            let rest = self.units(input, memory, out)?;
             self.partial.extend_from_slice(rest);
             return Ok(());
         }
         let mut gathered = std::mem::take(&mut self.partial);
         gathered.extend_from_slice(input);
-        let left = self.units(&gathered, out)?.len();
+        let left = self.units(&gathered, memory, out)?.len();
         gathered.drain(..gathered.len().saturating_sub(left));
         self.partial = gathered;
         Ok(())
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.partial.capacity().saturating_add(self.blocks.as_ref().map_or(0, |blocks| blocks.held()))
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -67,7 +71,7 @@ impl Zstd {
     }
 
     /// Decodes whole units; returns the bytes of the one that is not.
-    fn units<'i>(&mut self, input: &'i [u8], out: &mut Out<'_>) -> Result<&'i [u8], CodingError> {
+    fn units<'i>(&mut self, input: &'i [u8], memory: usize, out: &mut Out<'_>) -> Result<&'i [u8], CodingError> {
         let mut rest = input;
         loop {
             let after = match self.state {
@@ -82,7 +86,7 @@ impl Zstd {
                     }
                     after
                 }
-                State::Block { checksum } => self.block(rest, checksum, out)?,
+                State::Block { checksum } => self.block(rest, checksum, memory, out)?,
                 State::Checksum => rest.get(4..).inspect(|_| self.end_frame()),
                 State::Trailing => return Ok(&[]),
             };
@@ -153,7 +157,7 @@ impl Zstd {
     }
 
     /// RFC 8878 section 3.1.1.2. `None`: not whole yet.
-    fn block<'i>(&mut self, input: &'i [u8], checksum: bool, out: &mut Out<'_>) -> Result<Option<&'i [u8]>, CodingError> {
+    fn block<'i>(&mut self, input: &'i [u8], checksum: bool, memory: usize, out: &mut Out<'_>) -> Result<Option<&'i [u8]>, CodingError> {
         let Some((&[b0, b1, b2], rest)) = input.split_first_chunk::<3>() else { return Ok(None) };
         let header = u32::from_le_bytes([b0, b1, b2, 0]);
         let size = usize::try_from(header >> 3).unwrap_or(usize::MAX);
@@ -164,6 +168,7 @@ impl Zstd {
         }
         let Some((content, rest)) = rest.split_at_checked(stored) else { return Ok(None) };
         let blocks = self.blocks.as_mut().ok_or(CodingError::Invalid)?;
+        blocks.make_room(memory.saturating_sub(self.partial.capacity())).ok_or(CodingError::TooLarge)?;
         let decoded = match kind {
             0 => blocks.raw(content),
             1 => blocks.run(content.first().copied().unwrap_or_default(), size),
@@ -173,7 +178,6 @@ impl Zstd {
         if !decoded.is_empty() {
             out(decoded)?;
         }
-        blocks.forget();
         if header & 1 != 0 {
             if checksum {
                 self.state = State::Checksum;

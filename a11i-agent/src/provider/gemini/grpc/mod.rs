@@ -1,7 +1,4 @@
 //! The same methods over gRPC: protobuf messages, read through tables of their fields (`schema`) by the readers of JSON.
-//!
-//! A failure is told by `grpc-status`: seen here where it comes in the head of an answer without a body, as servers refuse calls. Behind a
-//! body it is a trailer, which the HTTP layer does not give.
 
 pub(in crate::provider) mod schema;
 
@@ -12,7 +9,7 @@ use super::{
 };
 use crate::{
     call::{CallBuilder, Operation, ProviderName},
-    http::{RequestHead, ResponseHead, grpc::GrpcParser},
+    http::{RequestHead, grpc::GrpcParser},
     provider::{Dialect, Framing, StreamFrame, lenient::Unreadable},
 };
 
@@ -37,7 +34,13 @@ pub(in crate::provider) struct Method {
     pub(in crate::provider) response: &'static Schema,
 }
 
-const fn method(name: &'static str, operation: Operation, request: &'static Schema, response: &'static Schema) -> Method {
+/// Of any model.
+pub(in crate::provider) const fn method(
+    name: &'static str,
+    operation: Operation,
+    request: &'static Schema,
+    response: &'static Schema,
+) -> Method {
     Method { name, operation, model_has: None, request, response }
 }
 
@@ -115,15 +118,6 @@ impl Dialect for Grpc {
         outcome
     }
 
-    fn response_head(&self, head: &ResponseHead, call: &mut CallBuilder) {
-        let status = head.headers.text("grpc-status").map(str::trim).filter(|status| *status != "0");
-        if let Some(status) = status {
-            let name = status.parse().ok().and_then(|code: usize| STATUS_NAMES.get(code)).copied();
-            let message = head.headers.text("grpc-message").map(percent_decoded);
-            call.fail(name.or(Some(status)), message.as_deref());
-        }
-    }
-
     fn stream_framing(&self) -> Framing {
         Framing::Grpc
     }
@@ -147,27 +141,6 @@ impl Dialect for Grpc {
         super::stream_end(gap, call);
     }
 }
-
-/// `google.rpc.Code`, by number.
-const STATUS_NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 /// Google's clients repeat the resource in a header, so that it can be routed: `model=models%2Fgemini-x`, `endpoint=projects%2F…`.
 fn routed_model(head: &RequestHead) -> Option<String> {

@@ -1,10 +1,9 @@
 use super::*;
 use crate::{
     call::{CallFrame, Ending, LlmCall},
-    http::{HeaderValue, Headers, HttpVersion},
-    provider::gemini::tests::head,
+    fixture::request_head as head,
+    http::HeaderValue,
 };
-use a11i_common::identity::BootTime;
 
 fn builder(stream: bool) -> CallBuilder {
     let mut call = CallBuilder::new(ProviderName::of("gcp.gemini"), Operation::GenerateContent, true);
@@ -46,24 +45,6 @@ fn running_counts_before_a_gap_are_not_final() {
 #[test]
 fn a_message_that_is_none_says_nothing() {
     assert!(stream(&[b"{\"usageMetadata\":{\"promptTokenCount\":1}}", &[0x1a, 200, 8]], false).usage.is_absent());
-}
-
-#[test]
-fn a_refusal_without_a_body_is_told_by_its_head() {
-    let told = |fields: &[(&str, &str)]| {
-        let mut headers = Headers::default();
-        for (name, value) in fields {
-            headers.push((*name).to_owned(), HeaderValue::Text((*value).to_owned()));
-        }
-        let mut call = builder(false);
-        GEMINI.response_head(&ResponseHead { version: HttpVersion::Http2, status: 200, headers, first_byte: BootTime(0) }, &mut call);
-        let outcome = call.build(CallFrame::default(), Ending::Seen).outcome;
-        (outcome.error_type, outcome.error_message)
-    };
-    assert_eq!(told(&[]), (None, None));
-    assert_eq!(told(&[("grpc-status", "0")]), (None, None));
-    assert_eq!(told(&[("grpc-status", "8"), ("grpc-message", "a%20b")]), (Some("RESOURCE_EXHAUSTED".into()), Some("a b".into())));
-    assert_eq!(told(&[("grpc-status", "99")]).0.as_deref(), Some("99"));
 }
 
 #[test]

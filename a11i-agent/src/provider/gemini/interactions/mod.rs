@@ -36,13 +36,10 @@ impl Dialect for Interactions {
         let path = head.path.trim_end_matches('/');
         let is_google = head.host.as_deref().is_some_and(|host| host.ends_with(".googleapis.com"));
         let versioned = |root: &str| ["/v1beta", "/v1alpha", "/v1beta1"].iter().any(|version| root.ends_with(version));
-        if head.method == "POST" {
-            let root = path.strip_suffix("/interactions")?;
+        if let Some(root) = path.strip_suffix("/interactions").filter(|_| head.method == "POST") {
             return (is_google || versioned(root)).then_some(Operation::GenerateContent);
         }
-        let (root, id) = path.rsplit_once("/interactions/")?;
-        let fetched = head.method == "GET" && !id.is_empty() && !id.contains('/') && (is_google || versioned(root));
-        fetched.then_some(Operation::FetchResponse)
+        fetched(&head.method, path, |root| is_google || versioned(root))
     }
 
     fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
@@ -143,9 +140,19 @@ fn state(interaction: &Interaction<'_>, call: &mut CallBuilder) {
         read_error(interaction.error, call);
     }
     status(&interaction.status, call);
-    if interaction.usage.is_object() && call.operation() != Operation::FetchResponse {
+    if interaction.usage.is_object() {
         usage(&interaction.usage, call);
+        // One that ran in the background states it where it is fetched, and any that is stored repeats it there: it counts once.
+        call.response.deferred = Some(Operation::GenerateContent);
     }
+}
+
+/// To cancel one is answered with the interaction as far as it came.
+fn fetched(method: &str, path: &str, is_right: impl FnOnce(&str) -> bool) -> Option<Operation> {
+    let (root, id) = path.rsplit_once("/interactions/")?;
+    let (id, act) = id.split_once('/').map_or((id, None), |(id, act)| (id, Some(act)));
+    let asked = matches!((method, act), ("GET", None) | ("POST", Some("cancel")));
+    (asked && !id.is_empty() && is_right(root)).then_some(Operation::FetchResponse)
 }
 
 /// The provider's word for how it ended, once it has.

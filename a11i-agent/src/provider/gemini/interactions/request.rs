@@ -1,7 +1,7 @@
 //! Request body of an interaction.
 
 use crate::{
-    call::{CallBuilder, Message, OutputType, Part, ToolDefinition},
+    call::{CallBuilder, Message, Operation, OutputType, Part, ToolDefinition},
     provider::{
         gemini::{content::modality, request::model_name},
         lenient::{Few, Flag, Float, Int, Raw, Shape, Text, Unreadable, clip, lenient_object, parse},
@@ -12,6 +12,8 @@ use crate::{
 lenient_object! {
     struct Request<'a> {
         "model" => model: Text<'a>,
+        "agent" => agent: Text<'a>,
+        "background" => background: Flag,
         "input" => input: Raw<'a>,
         "system_instruction" | "systemInstruction" => system_instruction: Text<'a>,
         "tools" => tools: Raw<'a>,
@@ -79,6 +81,7 @@ pub(super) fn read(body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable
     let config = &request.config;
     let facts = &mut call.request;
     facts.model = model_name(&request.model).or_else(|| facts.model.take());
+    facts.agent_id = request.agent.name();
     facts.stream = request.stream.0.unwrap_or(false);
     facts.previous_response_id = request.previous_interaction_id.name();
     facts.temperature = config.temperature.0;
@@ -92,6 +95,9 @@ pub(super) fn read(body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable
     facts.reasoning_level = config.thinking_level.name();
     facts.service_tier = request.service_tier.name().filter(|tier| tier != "auto");
     facts.output_type = output_type(&request);
+    if request.background.0 == Some(true) {
+        call.response.deferred = Some(Operation::GenerateContent);
+    }
     if let Some(text) = request.system_instruction.filled() {
         call.estimation.input.push(text);
         if call.keeps_content() {

@@ -1,5 +1,8 @@
 use super::*;
-use crate::call::{CallFrame, Ending, LlmCall, Part};
+use crate::{
+    call::{CallFrame, DeferredAnswers, Ending, LlmCall, Part},
+    fixture::request_head,
+};
 
 fn builder() -> CallBuilder {
     CallBuilder::new(ProviderName::of("gcp.gemini"), Operation::GenerateContent, true)
@@ -116,5 +119,40 @@ fn hostile_bodies_give_no_number_and_no_panic() {
     ] {
         assert!(answered(body).usage.is_absent() && stream(&[body], false).usage.is_absent(), "{body}");
         asked(body);
+    }
+}
+
+#[test]
+fn what_runs_in_the_background_counts_where_it_is_fetched_first_and_what_does_not_where_it_was_asked_for() {
+    let told = |first: &str| {
+        let mut answers = DeferredAnswers::default();
+        let mut asked = builder();
+        Interactions
+            .request(Operation::GenerateContent, br#"{"agent":"deep-research","input":"x","background":true}"#, &mut asked)
+            .unwrap();
+        Interactions.response(first.as_bytes(), &mut asked).unwrap();
+        let fetched = || {
+            let mut call = CallBuilder::new(ProviderName::of("gcp.gemini"), Operation::FetchResponse, true);
+            Interactions.response(format!(r#"{{"id":"i","status":"completed","model":"m",{USAGE}}}"#).as_bytes(), &mut call).unwrap();
+            call
+        };
+        [asked, fetched(), fetched()].map(|call| {
+            let mut call = call.build(CallFrame::default(), Ending::Seen);
+            answers.settle(&mut call);
+            (call.operation.as_str(), call.usage.input_tokens)
+        })
+    };
+    let (asked, fetched) = (("generate_content", Some(13)), ("fetch_response", None));
+    assert_eq!(told(r#"{"id":"i","status":"in_progress"}"#), [("generate_content", None), asked, fetched]);
+    assert_eq!(told(&format!(r#"{{"id":"i","status":"completed",{USAGE}}}"#)), [asked, fetched, fetched]);
+}
+
+#[test]
+fn an_interaction_is_cancelled_by_its_id() {
+    let claim = |method, path| Interactions.claims(&request_head(method, "generativelanguage.googleapis.com", path)).map(Operation::as_str);
+    assert_eq!(claim("POST", "/v1beta/interactions/i/cancel"), Some("fetch_response"));
+    assert_eq!(claim("GET", "/v1beta/interactions/i"), Some("fetch_response"));
+    for (method, path) in [("POST", "/v1beta/interactions/i"), ("POST", "/v1beta/interactions/i/x"), ("GET", "/v1beta/interactions/")] {
+        assert_eq!(claim(method, path), None, "{method} {path}");
     }
 }

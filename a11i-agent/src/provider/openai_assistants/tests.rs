@@ -1,24 +1,11 @@
-use a11i_common::identity::BootTime;
-
 use super::*;
 use crate::{
-    call::{CallFrame, DeferredAnswers, Ending, LlmCall, Role},
-    http::{Headers, HttpVersion},
+    call::{CallFrame, DeferredAnswers, Ending, LlmCall},
+    fixture::request_head,
 };
 
 fn claim(method: &str, path: &str) -> Option<&'static str> {
-    let head = RequestHead {
-        role: Role::Client,
-        version: HttpVersion::Http11,
-        method: method.to_owned(),
-        path: path.to_owned(),
-        query: None,
-        host: Some("api.openai.com".to_owned()),
-        port: None,
-        headers: Headers::default(),
-        first_byte: BootTime(0),
-    };
-    OpenAiAssistants.claims(&head).map(Operation::as_str)
+    OpenAiAssistants.claims(&request_head(method, "api.openai.com", path)).map(Operation::as_str)
 }
 
 #[test]

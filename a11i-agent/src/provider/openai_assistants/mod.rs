@@ -340,5 +340,4 @@ fn run(run: &Run<'_>, last: bool, call: &mut CallBuilder) {
 }
 
 #[cfg(test)]
-#[path = "openai_assistants_tests.rs"]
 mod tests;

@@ -1,0 +1,132 @@
+//! Answers whose record comes before that of their request.
+
+use super::*;
+
+const POST: &str = "POST /1 HTTP/1.1\r\ncontent-length: 6\r\n\r\nprompt";
+
+#[test]
+fn an_answer_is_the_same_whichever_of_the_two_is_seen_first_and_however_it_is_cut() {
+    let streamed = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}{}0\r\n\r\n", chunk("to"), chunk("ken"));
+    let interim = format!("HTTP/1.1 103 Early Hints\r\n\r\n{}", ok("token"));
+    for answer in [ok("token"), streamed, interim] {
+        for cut in 0..answer.len() {
+            for request_first in [true, false] {
+                let (first, second) = answer.split_at(cut);
+                let mut bench = Bench::new();
+                bench.write(get("/0")).read(ok("zero"));
+                if request_first {
+                    bench.write(POST).read(first).read(second);
+                } else {
+                    bench.read(first).read(second).write(POST);
+                }
+                bench.write(get("/2")).read(ok("two")).close();
+                assert_eq!(bodies(&bench), ["zero", "token", "two"], "cut at {cut}");
+                assert_eq!(bench.told[1].request_body, b"prompt");
+                assert!(bench.told.iter().all(|one| one.request_end == WHOLE && one.response_end == WHOLE), "cut at {cut}");
+                assert_eq!(bench.notices(), []);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_follows_the_request_in_time_is_the_rest_of_the_answer() {
+    let answer = ok("token");
+    for cut in 1..answer.len() {
+        let (first, rest) = answer.split_at(cut);
+        let mut bench = Bench::new();
+        bench.write(get("/0")).read(ok("zero")).read(first).write(POST).read(rest).close();
+        assert_eq!(bodies(&bench), ["zero", "token"]);
+        assert_eq!(bench.told[1].response_end, WHOLE, "cut at {cut}");
+    }
+}
+
+#[test]
+fn no_answer_begins_before_its_request() {
+    let mut bench = Bench::new();
+    bench.write(get("/0")).read(ok("zero"));
+    bench.at(BootTime(50), R, SegmentBody::Bytes(ok("one").as_bytes()));
+    bench.at(BootTime(60), W, SegmentBody::Bytes(get("/1").as_bytes()));
+    assert_eq!(bench.told[1].response.as_ref().map(|head| head.first_byte), Some(BootTime(60)));
+}
+
+#[test]
+fn of_a_connection_that_is_joined_the_clock_says_whose_answer_it_is() {
+    for (asked, own) in [(100, true), (300, false)] {
+        let mut bench = Bench::new();
+        bench.at(BootTime(200), R, SegmentBody::Bytes(ok("one").as_bytes()));
+        bench.at(BootTime(asked), W, SegmentBody::Bytes(get("/1").as_bytes()));
+        if !own {
+            bench.at(BootTime(400), R, SegmentBody::Bytes(ok("two").as_bytes()));
+        }
+        assert_eq!(bodies(&bench), [if own { "one" } else { "two" }]);
+        assert_eq!(bench.told[0].response_end, WHOLE);
+        assert_eq!(bench.notices(), []);
+    }
+}
+
+#[test]
+fn a_head_request_that_comes_late_is_answered_without_a_body() {
+    let mut bench = Bench::new();
+    bench.write(get("/0")).read(ok("zero")).read("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n");
+    bench.write("HEAD /1 HTTP/1.1\r\nHost: h\r\n\r\n").write(get("/2")).read(ok("two")).close();
+    assert_eq!(bodies(&bench), ["zero", "", "two"]);
+    assert!(bench.told.iter().all(|one| one.response_end == WHOLE));
+}
+
+#[test]
+fn what_nobody_asks_for_in_time_or_within_bounds_is_told_as_such() {
+    let unexpected = [ConnectionNotice::Malformed(MalformedReason::UnexpectedResponse)];
+    let begun = |bench: &mut Bench| {
+        bench.write(get("/0")).read(ok("zero"));
+    };
+    // The server gave up waiting; a request that comes much later was not answered by that.
+    let mut bench = Bench::new();
+    begun(&mut bench);
+    bench.at(BootTime(50), R, SegmentBody::Bytes(ok("time is up").as_bytes()));
+    bench.at(BootTime(5_000_000_000), W, SegmentBody::Bytes(get("/1").as_bytes())).close();
+    assert_eq!(bodies(&bench), ["zero", ""]);
+    assert!(is_marked(&bench.told[1]));
+    assert_eq!(bench.notices(), unexpected);
+    // More than is held.
+    let mut bench = Bench::new();
+    begun(&mut bench);
+    bench.read("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n");
+    for _ in 0..300 {
+        bench.read([b'x'; 1024]);
+    }
+    assert_eq!(bench.notices(), unexpected);
+    // A gap, and the end.
+    for lost in [true, false] {
+        let mut bench = Bench::new();
+        begun(&mut bench);
+        bench.read("HTTP/1.1 200 OK\r\nCon");
+        if lost {
+            bench.lose(R, Some(9));
+        }
+        bench.close();
+        assert_eq!(bench.told.len(), 1);
+    }
+    let mut bench = Bench::new();
+    begun(&mut bench);
+    bench.read(ok("one")).segment(R, SegmentBody::End);
+    assert_eq!(bench.notices(), unexpected);
+}
+
+#[test]
+fn an_upgrade_that_is_seen_before_it_is_asked_for_goes_on_as_http2() {
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
+    // SETTINGS, then the answer on stream 1: `:status: 200`, END_STREAM.
+    let frames = b"\0\0\0\x04\0\0\0\0\0\0\0\x01\x01\x05\0\0\0\x01\x88";
+    for split in [true, false] {
+        let mut bench = Bench::new();
+        if split {
+            bench.read(switch).read(frames);
+        } else {
+            bench.read([switch.as_bytes(), frames].concat());
+        }
+        bench
+            .write("GET /1 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n");
+        assert_eq!(bench.told[0].response.as_ref().map(|head| head.status), Some(200), "{split}");
+    }
+}
