@@ -23,10 +23,11 @@ use a11i_common::identity::BootTime;
 use super::file::ByteSource;
 use crate::clock::Clock;
 
-/// One thread at work, some given up.
+/// Threads at work, mostly one, some given up.
 #[derive(Default)]
 pub(crate) struct DeadlineWorker {
-    hand: Option<Hand>,
+    /// Without work; one more than one only where several jobs were under way.
+    idle: Vec<Hand>,
     /// By the mount namespace of whom it was for.
     stuck: Vec<(u64, Stuck)>,
     waits: HashMap<u64, Waits>,
@@ -178,37 +179,65 @@ impl DeadlineWorker {
         namespace: u64,
         job: impl FnOnce(&Progress) -> T + Send + 'static,
     ) -> Result<(T, u64), GivenUp> {
+        let mut pending = self.begin(namespace, job)?;
+        loop {
+            pending = match self.wait_for(pending, LOOK) {
+                Awaited::Pending(pending) => pending,
+                Awaited::Done(done) => return done,
+            };
+        }
+    }
+
+    /// Begins a job, and others may be begun and run while [`Self::wait_for`] has no answer.
+    pub(crate) fn begin<T: Send + 'static>(
+        &mut self,
+        namespace: u64,
+        job: impl FnOnce(&Progress) -> T + Send + 'static,
+    ) -> Result<Pending<T>, GivenUp> {
         if let Err(refused) = self.admit(namespace, Clock::boot_now()) {
             self.given_up = self.given_up.saturating_add(1);
             return Err(refused);
         }
-        let hand = match self.hand.take() {
+        let hand = match self.idle.pop() {
             Some(hand) => hand,
             None => hire()?,
         };
-        let before = hand.progress.bytes();
+        let watch = Watch::begin(&hand.progress, Clock::boot_now());
         let (answer, answered) = mpsc::sync_channel(1);
         let job: Job = Box::new(move |progress| drop(answer.send(job(progress))));
-        // Fails when the thread has ended, and then there is no answer either.
-        if hand.jobs.send(job).is_ok() {
-            let (given, lost) = wait(&answered, &hand.progress);
-            self.count_wait(namespace, lost, Clock::boot_now());
-            match given {
-                Ok(given) => {
-                    let bytes = hand.progress.bytes().saturating_sub(before);
-                    self.hand = Some(hand);
-                    return Ok((given, bytes));
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(GivenUp::NoThread(std::io::ErrorKind::BrokenPipe.into())),
+        // Fails when the thread has ended, and then the answer is that there is none.
+        drop(hand.jobs.send(job));
+        Ok(Pending { namespace, hand, answered, watch })
+    }
+
+    /// Waits for so long at most. A job that has had its time is given up.
+    pub(crate) fn wait_for<T>(&mut self, mut pending: Pending<T>, longest: Duration) -> Awaited<T> {
+        let given = match pending.answered.recv_timeout(longest) {
+            Err(mpsc::RecvTimeoutError::Timeout) if !pending.watch.is_over(&pending.hand.progress, Clock::boot_now()) => {
+                return Awaited::Pending(pending);
             }
-        }
-        let computes = hand.progress.is_computing.load(Ordering::Relaxed);
-        hand.progress.give_up();
-        let stuck = Stuck(hand.alive);
-        self.given_up = self.given_up.saturating_add(1);
-        self.stuck.push((namespace, stuck.clone()));
-        Err(if computes { GivenUp::TooLong } else { GivenUp::Stuck(stuck) })
+            given => given,
+        };
+        let Pending { namespace, hand, watch, .. } = pending;
+        self.count_wait(namespace, watch.lost, Clock::boot_now());
+        Awaited::Done(match given {
+            Ok(given) => {
+                let bytes = hand.progress.bytes().saturating_sub(watch.before);
+                if self.idle.len() < MAX_IDLE {
+                    self.idle.push(hand);
+                }
+                Ok((given, bytes))
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(GivenUp::NoThread(std::io::ErrorKind::BrokenPipe.into())),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let computes = hand.progress.is_computing.load(Ordering::Relaxed);
+                hand.progress.give_up();
+                let stuck = Stuck(hand.alive);
+                self.given_up = self.given_up.saturating_add(1);
+                self.stuck.push((namespace, stuck.clone()));
+                Err(if computes { GivenUp::TooLong } else { GivenUp::Stuck(stuck) })
+            }
+        })
     }
 
     /// Jobs given up, or refused for those that were, since the beginning.
@@ -261,30 +290,61 @@ fn hire() -> Result<Hand, GivenUp> {
     Ok(Hand { jobs, progress, alive })
 }
 
-/// The answer, and how much of the time almost nothing was read in.
-fn wait<T>(answered: &mpsc::Receiver<T>, progress: &Progress) -> (Result<T, mpsc::RecvTimeoutError>, Duration) {
-    let (mut seen, mut still) = (progress.bytes(), Duration::ZERO);
-    let (mut total, mut lost) = (Duration::ZERO, Duration::ZERO);
-    loop {
-        match answered.recv_timeout(LOOK) {
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            done => return (done, lost),
+/// A job that was begun.
+pub(crate) struct Pending<T> {
+    namespace: u64,
+    hand: Hand,
+    answered: mpsc::Receiver<T>,
+    watch: Watch,
+}
+
+/// What became of a job so far.
+pub(crate) enum Awaited<T> {
+    Pending(Pending<T>),
+    /// As [`DeadlineWorker::run`] gives it.
+    Done(Result<(T, u64), GivenUp>),
+}
+
+/// How a job gets on.
+struct Watch {
+    /// Bytes before the job.
+    before: u64,
+    /// At the last look, and when that was.
+    seen: u64,
+    looked: BootTime,
+    /// Without a read that ended; since the beginning; with almost nothing read.
+    still: Duration,
+    total: Duration,
+    lost: Duration,
+}
+
+impl Watch {
+    fn begin(progress: &Progress, now: BootTime) -> Self {
+        let bytes = progress.bytes();
+        Self { before: bytes, seen: bytes, looked: now, still: Duration::ZERO, total: Duration::ZERO, lost: Duration::ZERO }
+    }
+
+    /// It has had its time. Looks at most every [`LOOK`]; a wait that was longer counts as one: the machine slept, or this thread did.
+    fn is_over(&mut self, progress: &Progress, now: BootTime) -> bool {
+        if Duration::from_nanos(now.nanos_since(self.looked)) < LOOK {
+            return false;
         }
-        total = total.saturating_add(LOOK);
-        still = still.saturating_add(LOOK);
-        let now = progress.bytes();
-        if now.saturating_sub(seen) < TRICKLE_BYTES {
-            lost = lost.saturating_add(LOOK);
+        self.looked = now;
+        self.total = self.total.saturating_add(LOOK);
+        self.still = self.still.saturating_add(LOOK);
+        let bytes = progress.bytes();
+        if bytes.saturating_sub(self.seen) < TRICKLE_BYTES {
+            self.lost = self.lost.saturating_add(LOOK);
         }
-        if now != seen || progress.is_computing.load(Ordering::Relaxed) {
-            (seen, still) = (now, Duration::ZERO);
+        if bytes != self.seen || progress.is_computing.load(Ordering::Relaxed) {
+            (self.seen, self.still) = (bytes, Duration::ZERO);
         }
-        if still >= STILL || total >= TOTAL {
-            return (Err(mpsc::RecvTimeoutError::Timeout), lost);
-        }
+        self.still >= STILL || self.total >= TOTAL
     }
 }
 
+/// Threads that wait for work: one job beside one that takes long.
+const MAX_IDLE: usize = 2;
 const LOOK: Duration = Duration::from_millis(250);
 /// Without one read that ends: local disks take milliseconds for a window, network file systems on a bad day a second.
 const STILL: Duration = Duration::from_secs(2);

@@ -6,13 +6,14 @@ use std::{
     hash::Hash,
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use a11i_common::identity::{BootTime, Pid};
 
 use super::{
     budget::Budgets,
-    deadline::{DeadlineWorker, GivenUp, Metered, Progress, Stuck},
+    deadline::{Awaited, DeadlineWorker, GivenUp, Metered, Pending, Progress, Stuck},
     elf::ElfError,
     evidence::Evidence,
     file::{ByteSource as _, Device, FileId, OpenError, OpenedFile, id_of},
@@ -110,31 +111,97 @@ impl Files {
 
     /// At least as deep as `depth`: what is known from earlier is given whole.
     pub(super) fn analyse_to(&mut self, file: OpenedFile, namespace: u64, depth: Depth) -> Result<Analysed, Unanswered> {
+        let mut analysing = self.begin(file, namespace, depth);
+        loop {
+            analysing = match analysing.stage {
+                Stage::Done(done) => return done,
+                _ => self.proceed(analysing, PATIENCE),
+            };
+        }
+    }
+
+    /// Begins to analyse, on a thread of its own: [`Self::proceed`] carries it on, and other files may be looked at in between.
+    pub(super) fn begin(&mut self, file: OpenedFile, namespace: u64, depth: Depth) -> Analysing {
         let id = file.id();
+        let mut job = Job { id, namespace, depth, depth_now: depth };
         if let Some(known) = self.analyses.entries.get(&id) {
-            return Ok(Analysed { file, analysis: Ok(Arc::clone(known)), is_stable: true, depth: Depth::Whole });
+            job.depth = Depth::Whole;
+            return job.known(file, known);
         }
         if let Some(known) = self.named.entries.get(&id).filter(|_| depth == Depth::Names) {
-            return Ok(Analysed { file, analysis: Ok(Arc::clone(known)), is_stable: true, depth });
+            return job.known(file, known);
         }
-        let depth_now = if self.too_long.contains(&id) { Depth::Names } else { depth };
-        let (file, hashed) = if depth_now == Depth::Whole {
-            let hashed = self.read(file, namespace, depth, |_, source| Hashed::of(source));
-            let (file, hashed) = hashed.map_err(|unanswered| self.remember_too_long(id, unanswered))?;
-            let known = hashed.as_ref().and_then(|hashed| self.by_bytes.entries.get(&hashed.fingerprint));
-            if let Some(known) = known.filter(|_| file.is_unchanged()).map(|known| Arc::new(known.at(id))) {
-                self.analyses.insert(id, Arc::clone(&known));
-                return Ok(Analysed { file, analysis: Ok(known), is_stable: true, depth });
-            }
-            (file, hashed)
+        if self.too_long.contains(&id) {
+            job.depth_now = Depth::Names;
+        }
+        let stage = if job.depth_now == Depth::Whole {
+            self.begin_read(file, namespace, depth, |_, source| Hashed::of(source)).map(Stage::Hashing)
         } else {
-            (file, None)
+            self.begin_look(job, file, None)
         };
+        job.at(stage.unwrap_or_else(|unanswered| Stage::Done(Err(self.remember_too_long(id, unanswered)))))
+    }
+
+    /// Waits for so long at most.
+    pub(super) fn proceed(&mut self, analysing: Analysing, longest: Duration) -> Analysing {
+        let Analysing { job, stage } = analysing;
+        let next = match stage {
+            Stage::Done(done) => Ok(Stage::Done(done)),
+            Stage::Hashing(reading) => match self.wait_for(reading, longest) {
+                Waited::Reading(reading) => Ok(Stage::Hashing(reading)),
+                Waited::Done(hashed) => hashed.and_then(|(file, hashed)| self.handle_hash(job, file, hashed)),
+            },
+            Stage::Looking { reading, hashed } => match self.wait_for(reading, longest) {
+                Waited::Reading(reading) => Ok(Stage::Looking { reading, hashed }),
+                Waited::Done(found) => found.and_then(|(file, look)| self.handle_look(job, file, hashed, look)),
+            },
+            Stage::Settling { reading, hashed, look } => match self.wait_for(reading, longest) {
+                Waited::Reading(reading) => Ok(Stage::Settling { reading, hashed, look }),
+                Waited::Done(settled) => settled.map(|(file, is_same)| {
+                    let is_stable = is_same && !file.is_written();
+                    self.settle(job, file, hashed, look, is_stable)
+                }),
+            },
+        };
+        job.at(next.unwrap_or_else(|unanswered| Stage::Done(Err(self.remember_too_long(job.id, unanswered)))))
+    }
+
+    fn handle_hash(&mut self, job: Job, file: OpenedFile, hashed: Option<Hashed>) -> Result<Stage, Unanswered> {
+        let known = hashed.as_ref().and_then(|hashed| self.by_bytes.entries.get(&hashed.fingerprint));
+        if let Some(known) = known.filter(|_| file.is_unchanged()).map(|known| Arc::new(known.at(job.id))) {
+            self.analyses.insert(job.id, Arc::clone(&known));
+            return Ok(job.known(file, &known).stage);
+        }
+        self.begin_look(job, file, hashed)
+    }
+
+    fn begin_look(&mut self, job: Job, file: OpenedFile, hashed: Option<Hashed>) -> Result<Stage, Unanswered> {
         self.analysed = self.analysed.saturating_add(1);
         let before = hashed.clone();
-        let found = self.read(file, namespace, depth_now, move |file, source| look(file, source, depth_now, before.as_ref()));
-        let (file, Look { analysis, is_covered }) = found.map_err(|unanswered| self.remember_too_long(id, unanswered))?;
-        let (file, is_stable) = self.settled(file, namespace, depth_now, hashed.as_ref(), analysis.as_ref().ok())?;
+        let Job { namespace, depth_now, .. } = job;
+        let reading = self.begin_read(file, namespace, depth_now, move |file, source| look(file, source, depth_now, before.as_ref()))?;
+        Ok(Stage::Looking { reading, hashed })
+    }
+
+    /// Whether the file did not change while it was read. The time of the inode's change moves with its names too, as every update does to
+    /// the version that it replaces: then its bytes are asked once more.
+    fn handle_look(&mut self, job: Job, file: OpenedFile, hashed: Option<Hashed>, look: Look) -> Result<Stage, Unanswered> {
+        if file.is_unchanged() || file.is_written() {
+            let is_stable = !file.is_written();
+            return Ok(self.settle(job, file, hashed, look, is_stable));
+        }
+        let (before, analysis) = (hashed.clone(), look.analysis.as_ref().ok().cloned());
+        let Job { namespace, depth_now, .. } = job;
+        let reading = self.begin_read(file, namespace, depth_now, move |file, source| match before {
+            Some(_) => Hashed::of(source) == before,
+            None => self::look(file, source, depth_now, None).analysis.ok() == analysis,
+        })?;
+        Ok(Stage::Settling { reading, hashed, look })
+    }
+
+    fn settle(&mut self, job: Job, file: OpenedFile, hashed: Option<Hashed>, look: Look, is_stable: bool) -> Stage {
+        let Job { id, depth, depth_now, .. } = job;
+        let Look { analysis, is_covered } = look;
         let analysis = analysis.map(|mut analysis| {
             if depth_now != depth {
                 analysis.evidence.push(Evidence::SearchUnfinished);
@@ -148,32 +215,7 @@ impl Files {
                 self.by_bytes.insert(hashed.fingerprint, Arc::clone(analysis));
             }
         }
-        Ok(Analysed { file, analysis, is_stable, depth })
-    }
-
-    /// Whether the file did not change while it was read. The time of the inode's change moves with its names too, as every update does to
-    /// the version that it replaces: then its bytes are asked once more.
-    fn settled(
-        &mut self,
-        file: OpenedFile,
-        namespace: u64,
-        depth: Depth,
-        hashed: Option<&Hashed>,
-        analysis: Option<&Analysis>,
-    ) -> Result<(OpenedFile, bool), Unanswered> {
-        if file.is_unchanged() {
-            return Ok((file, true));
-        }
-        if file.is_written() {
-            return Ok((file, false));
-        }
-        let (hashed, analysis) = (hashed.cloned(), analysis.cloned());
-        let (file, is_same) = self.read(file, namespace, depth, move |file, source| match hashed {
-            Some(_) => Hashed::of(source) == hashed,
-            None => look(file, source, depth, None).analysis.ok() == analysis,
-        })?;
-        let is_stable = is_same && !file.is_written();
-        Ok((file, is_stable))
+        Stage::Done(Ok(Analysed { file, analysis, is_stable, depth }))
     }
 
     /// It would be the same the next time: then names are all that is told of it.
@@ -187,14 +229,14 @@ impl Files {
         unanswered
     }
 
-    /// Reads a file of others by `job`, on their budget.
-    fn read<T: Send + 'static>(
+    /// Begins to read a file of others by `job`, on their budget.
+    fn begin_read<T: Send + 'static>(
         &mut self,
         file: OpenedFile,
         namespace: u64,
         depth: Depth,
         job: impl FnOnce(&OpenedFile, &Metered<'_, OpenedFile>) -> T + Send + 'static,
-    ) -> Result<(OpenedFile, T), Unanswered> {
+    ) -> Result<Reading<T>, Unanswered> {
         let place = Place::Device(Device::of(file.id().dev));
         self.refuse_stuck(place)?;
         let job = move |progress: &Progress| {
@@ -202,9 +244,20 @@ impl Files {
             let answer = progress.computing(|| job(&file, &Metered::new(&file, progress, limit)));
             (file, answer)
         };
-        let (answer, bytes) = self.worker.run(namespace, job).map_err(|given_up| self.given_up(place, &given_up))?;
-        self.budgets.read(namespace, depth, bytes);
-        Ok(answer)
+        let pending = self.worker.begin(namespace, job).map_err(|given_up| self.given_up(place, &given_up))?;
+        Ok(Reading { place, namespace, depth, pending })
+    }
+
+    fn wait_for<T>(&mut self, reading: Reading<T>, longest: Duration) -> Waited<T> {
+        let Reading { place, namespace, depth, pending } = reading;
+        match self.worker.wait_for(pending, longest) {
+            Awaited::Pending(pending) => Waited::Reading(Reading { place, namespace, depth, pending }),
+            Awaited::Done(Ok((answer, bytes))) => {
+                self.budgets.read(namespace, depth, bytes);
+                Waited::Done(Ok(answer))
+            }
+            Awaited::Done(Err(given_up)) => Waited::Done(Err(self.given_up(place, &given_up))),
+        }
     }
 
     /// There is a budget for code left.
@@ -283,6 +336,71 @@ impl fmt::Display for Place {
     }
 }
 
+/// A file that is being analysed.
+pub(super) struct Analysing {
+    job: Job,
+    stage: Stage,
+}
+
+impl Analysing {
+    /// What came of it, if it is over.
+    pub(super) fn done(self) -> Result<Result<Analysed, Unanswered>, Self> {
+        match self.stage {
+            Stage::Done(done) => Ok(done),
+            stage => Err(Self { stage, ..self }),
+        }
+    }
+}
+
+/// What is analysed, for whom, and how deep.
+#[derive(Clone, Copy)]
+struct Job {
+    id: FileId,
+    namespace: u64,
+    depth: Depth,
+    /// Less than that, where it took too long before.
+    depth_now: Depth,
+}
+
+impl Job {
+    const fn at(self, stage: Stage) -> Analysing {
+        Analysing { job: self, stage }
+    }
+
+    fn known(self, file: OpenedFile, known: &Arc<Analysis>) -> Analysing {
+        self.at(Stage::Done(Ok(Analysed { file, analysis: Ok(Arc::clone(known)), is_stable: true, depth: self.depth })))
+    }
+}
+
+enum Stage {
+    /// Has these bytes been analysed before, wherever?
+    Hashing(Reading<Option<Hashed>>),
+    Looking {
+        reading: Reading<Look>,
+        hashed: Option<Hashed>,
+    },
+    /// Its times have changed: are the bytes the same?
+    Settling {
+        reading: Reading<bool>,
+        hashed: Option<Hashed>,
+        look: Look,
+    },
+    Done(Result<Analysed, Unanswered>),
+}
+
+/// A file of others that is being read.
+struct Reading<T> {
+    place: Place,
+    namespace: u64,
+    depth: Depth,
+    pending: Pending<(OpenedFile, T)>,
+}
+
+enum Waited<T> {
+    Reading(Reading<T>),
+    Done(Result<(OpenedFile, T), Unanswered>),
+}
+
 /// What one look found.
 struct Look {
     analysis: Result<Analysis, ElfError>,
@@ -339,6 +457,8 @@ impl<K: Copy + Eq + Hash> AnalysisCache<K> {
 const MAX_ANALYSES: usize = 16_384;
 /// Each has cost a minute.
 const MAX_TOO_LONG: usize = 1_024;
+/// Who has nothing else to do asks again after it.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often an analysis may read a file, the windows of small ones apart. Of 450 programs and libraries the costliest (node, with symbols) is
 /// read five times.
 const TIMES_READ: u64 = 16;

@@ -148,7 +148,7 @@ impl Scanner {
                 let background = match scan.background() {
                     None => None,
                     Some(Chore::HostScan) => Some(Background::HostScan),
-                    Some(Chore::Deep) => Some(Background::Deep { before }),
+                    Some(Chore::Deep) => Some(Background::Deep { before, is_searching: scan.is_searching() }),
                 };
                 match next_work(&inbox, background, &mut turn) {
                     Work::Request(ScanRequest::Host) => scan.begin_host(&mut report),
@@ -195,7 +195,7 @@ impl Scanner {
 enum Work {
     Request(ScanRequest),
     HostScan,
-    /// The code of a file, or its version.
+    /// The code of a file that another thread looks at, or the version of one.
     Deep,
     Nothing,
     /// Nobody will ask any more.
@@ -209,6 +209,8 @@ enum Background {
     /// The look before took so many nanoseconds: those who begin meanwhile wait that long, so that it has a small share of the time only.
     Deep {
         before: u64,
+        /// Code is looked at on another thread, which is asked whether it is done.
+        is_searching: bool,
     },
 }
 
@@ -224,7 +226,7 @@ impl Background {
     const fn patience(self) -> (u32, u64) {
         match self {
             Self::HostScan => (REQUESTS_PER_STEP, NANOS_PER_STEP),
-            Self::Deep { before } => {
+            Self::Deep { before, .. } => {
                 let turns = before.saturating_mul(DEEP_TURNS);
                 (u32::MAX, if turns > NANOS_PER_STEP { turns } else { NANOS_PER_STEP })
             }
@@ -268,16 +270,17 @@ fn next_work(inbox: &mpsc::Receiver<ScanRequest>, background: Option<Background>
         *turn = Turn::default();
         return background.work();
     }
-    match inbox.try_recv() {
+    let wait = if matches!(background, Background::Deep { is_searching: true, .. }) { SEARCH_PAUSE } else { Duration::ZERO };
+    match inbox.recv_timeout(wait) {
         Ok(request) => {
             turn.count(now);
             Work::Request(request)
         }
-        Err(mpsc::TryRecvError::Empty) => {
+        Err(mpsc::RecvTimeoutError::Timeout) => {
             *turn = Turn::default();
             background.work()
         }
-        Err(mpsc::TryRecvError::Disconnected) => Work::End,
+        Err(mpsc::RecvTimeoutError::Disconnected) => Work::End,
     }
 }
 
@@ -288,8 +291,11 @@ const REQUESTS: usize = 1_024;
 const REQUESTS_PER_STEP: u32 = 8;
 /// A few new programs with their libraries; a scan of a thousand processes ends within ten seconds however many begin.
 const NANOS_PER_STEP: u64 = 10_000_000;
-/// While programs begin without end, a fifth of the time goes into the code of files.
+/// While programs begin without end, a fifth of the time goes into what they wait for.
 const DEEP_TURNS: u64 = 4;
+
+/// How often it is asked whether code was looked at: less than a program needs to shake hands, and a few hundred wake-ups for a look.
+const SEARCH_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long an idle thread lets what else it has to do wait: a person at a terminal does not notice it, and ten wake-ups a second cost nothing.
 pub const PAUSE: Duration = Duration::from_millis(100);
@@ -335,7 +341,7 @@ mod tests {
         let nobody = ScanRequest::Mapped(Pid(u32::MAX));
         let mut turn = Turn::default();
         requests.try_send(nobody).unwrap();
-        let deep = Some(Background::Deep { before: 0 });
+        let deep = Some(Background::Deep { before: 0, is_searching: false });
         // Until the time is over that requests have: however long that takes on a busy machine.
         while !matches!(next_work(&inbox, deep, &mut turn), Work::Deep) {
             requests.try_send(nobody).ok();
@@ -346,10 +352,10 @@ mod tests {
     #[test]
     fn a_look_at_code_that_took_long_is_followed_by_a_long_turn_of_requests() {
         let turn = Turn { requests: 1_000, since: BootTime(0) };
-        let slow = Background::Deep { before: NANOS_PER_STEP };
+        let slow = Background::Deep { before: NANOS_PER_STEP, is_searching: false };
         assert!(!turn.is_over(slow, BootTime(DEEP_TURNS * NANOS_PER_STEP - 1)));
         assert!(turn.is_over(slow, BootTime(DEEP_TURNS * NANOS_PER_STEP)));
-        assert!(turn.is_over(Background::Deep { before: 0 }, BootTime(NANOS_PER_STEP)));
+        assert!(turn.is_over(Background::Deep { before: 0, is_searching: false }, BootTime(NANOS_PER_STEP)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What takes long: a file's code is looked at when nobody waits, after what its names tell.
+//! What takes long: a file's code is looked at on another thread, after what its names tell.
 //!
 //! A short program is over within the time that it takes to look through the code of its libraries; most of them have TLS by name or not at
 //! all. Which processes wait for a file is remembered by them (`KnownProcess::deep`), by the file's id: what mappings show as its device and
@@ -8,6 +8,7 @@ use std::{
     collections::{HashSet, VecDeque},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use a11i_common::identity::ProcessId;
@@ -16,7 +17,7 @@ use super::{
     super::{
         elf::ElfError,
         file::{Device, FileId, OpenedFile},
-        files::Analysed,
+        files::{Analysed, Analysing, Unanswered},
         maps::Mapping,
         scanner::{Candidate, NotCovered, ScanReport},
     },
@@ -30,12 +31,21 @@ const MOST_WAITING: usize = 256;
 /// See the module.
 pub(super) struct Deep {
     waiting: VecDeque<Waiting>,
+    /// The one that is being looked at, on another thread.
+    under_way: Option<(Facts, Analysing)>,
+    /// Those that wait or are looked at.
     known: HashSet<FileId>,
     most: usize,
 }
 
 struct Waiting {
     file: OpenedFile,
+    is_program: bool,
+    facts: Facts,
+}
+
+struct Facts {
+    id: FileId,
     /// As its first process sees it.
     path: PathBuf,
     /// As mappings show it.
@@ -66,7 +76,7 @@ impl Turn {
 
 impl Default for Deep {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), known: HashSet::new(), most: MOST_WAITING }
+        Self { waiting: VecDeque::new(), under_way: None, known: HashSet::new(), most: MOST_WAITING }
     }
 }
 
@@ -79,11 +89,24 @@ impl Deep {
         held.map_or(Turn::Now, Turn::MayWait)
     }
 
-    /// Programs go before libraries: it is they that have TLS linked in.
     pub(super) fn push(&mut self, file: OpenedFile, mapping: &Mapping, namespace: u64, is_program: bool, matters: bool) {
-        self.known.insert(file.id());
-        let waiting = Waiting { file, path: mapping.path.clone(), key: (mapping.device, mapping.inode), namespace, matters };
-        if is_program { self.waiting.push_front(waiting) } else { self.waiting.push_back(waiting) }
+        let id = file.id();
+        self.known.insert(id);
+        let facts = Facts { id, path: mapping.path.clone(), key: (mapping.device, mapping.inode), namespace, matters };
+        self.waiting.push_back(Waiting { file, is_program, facts });
+    }
+
+    /// What somebody waits for goes before what those who mapped it left behind, which is for those that map it next. Programs go before
+    /// libraries: it is they that have TLS linked in.
+    fn next(&mut self, is_awaited: impl Fn(&FileId) -> bool) -> Option<Waiting> {
+        let rank = |waiting: &Waiting| (!is_awaited(&waiting.facts.id), !waiting.is_program);
+        let (first, _) = self.waiting.iter().enumerate().min_by_key(|(_, waiting)| rank(waiting))?;
+        self.waiting.remove(first)
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> Vec<PathBuf> {
+        self.waiting.iter().map(|waiting| waiting.facts.path.clone()).collect()
     }
 
     /// Nothing may wait any more.
@@ -101,33 +124,62 @@ impl Scan {
 
     /// Code is yet to be looked at.
     pub(super) fn has_code(&self) -> bool {
-        !self.deep.waiting.is_empty()
+        self.is_searching() || !self.deep.waiting.is_empty()
     }
 
-    /// Looks at the code of one more file, or for the version of one when there is no code left. `false`: there is nothing.
+    /// Code is being looked at, on another thread.
+    pub fn is_searching(&self) -> bool {
+        self.deep.under_way.is_some()
+    }
+
+    /// Looks whether the code that is looked at is done with, or begins with one more file, or tells the version of one when there is no code
+    /// left. Waits for nothing that takes long. `false`: there is nothing.
     pub fn step_deep(&mut self, reports: &mut dyn FnMut(ScanReport)) -> bool {
-        let is_version = self.deep.waiting.is_empty() && !self.stated.is_empty();
+        let is_version = !self.has_code() && !self.stated.is_empty();
         if is_version {
             self.step_stated(reports);
         }
-        is_version || self.step_code(reports)
+        is_version || self.step_code(Duration::ZERO, reports)
     }
 
-    /// Looks at the code of one more file. `false`: there is none.
-    pub(super) fn step_code(&mut self, reports: &mut dyn FnMut(ScanReport)) -> bool {
-        let Some(Waiting { file, path, key, namespace, matters }) = self.deep.waiting.pop_front() else { return false };
-        let id = file.id();
-        self.deep.known.remove(&id);
-        if !self.files.may_search(namespace, Clock::boot_now()) {
-            let said = || NotCovered::OverBudget { path: path.clone() };
-            self.look_later(&id, matters.then_some(&said), reports);
-            return true;
+    /// The same for code alone. Waits for so long at most.
+    pub(super) fn step_code(&mut self, longest: Duration, reports: &mut dyn FnMut(ScanReport)) -> bool {
+        let (facts, analysing) = match self.deep.under_way.take() {
+            Some(under_way) => under_way,
+            None => match self.begin_code(reports) {
+                None => return self.has_code(),
+                Some(begun) => begun,
+            },
+        };
+        match self.files.proceed(analysing, longest).done() {
+            Ok(analysed) => self.handle_code(facts, analysed, reports),
+            Err(analysing) => self.deep.under_way = Some((facts, analysing)),
         }
-        let (file, analysis) = match self.files.analyse(file, namespace) {
+        true
+    }
+
+    /// None: there is none, or not now.
+    fn begin_code(&mut self, reports: &mut dyn FnMut(ScanReport)) -> Option<(Facts, Analysing)> {
+        let awaited: HashSet<FileId> = self.processes.values().flat_map(|known| known.deep.keys().copied()).collect();
+        let Waiting { file, facts, .. } = self.deep.next(|id| awaited.contains(id))?;
+        if !self.files.may_search(facts.namespace, Clock::boot_now()) {
+            self.deep.known.remove(&facts.id);
+            let said = || NotCovered::OverBudget { path: facts.path.clone() };
+            self.look_later(&facts.id, facts.matters.then_some(&said), reports);
+            return None;
+        }
+        let analysing = self.files.begin(file, facts.namespace, Depth::Whole);
+        Some((facts, analysing))
+    }
+
+    fn handle_code(&mut self, facts: Facts, analysed: Result<Analysed, Unanswered>, reports: &mut dyn FnMut(ScanReport)) {
+        let Facts { id, path, key, matters, .. } = facts;
+        self.deep.known.remove(&id);
+        let (file, analysis) = match analysed {
             Ok(Analysed { file, analysis: Ok(analysis), is_stable: true, .. }) => (file, analysis),
             Ok(Analysed { is_stable: false, .. }) => {
                 self.look_later(&id, Some(&|| NotCovered::BeingWritten { path: path.clone() }), reports);
-                return true;
+                return;
             }
             Ok(Analysed { analysis: Err(error), .. }) => {
                 let error = Arc::new(error);
@@ -135,19 +187,19 @@ impl Scan {
                 // Names were read, so that what is wrong now is most likely the reading.
                 let is_said = matters || !matches!(*error, ElfError::Read(_));
                 self.look_later(&id, is_said.then_some(&said), reports);
-                return true;
+                return;
             }
             Err(unanswered) => {
                 let unanswered = Arc::new(unanswered);
                 let said = || NotCovered::Unanswered { path: path.clone(), source: Arc::clone(&unanswered) };
                 self.look_later(&id, Some(&said), reports);
-                return true;
+                return;
             }
         };
         if analysis.is_empty() {
             self.empty.add(key.0, key.1, id);
             self.waiting_for(&id);
-            return true;
+            return;
         }
         let known = self.reported.id_of(&id);
         let told = self.reported.plans(&known).unwrap_or(0);
@@ -156,7 +208,7 @@ impl Scan {
                 self.look_again(process, key);
                 self.process(process, reports);
             }
-            return true;
+            return;
         }
         for (process, _) in self.waiting_for(&id) {
             for evidence in &analysis.evidence {
@@ -169,7 +221,6 @@ impl Scan {
             self.reported.extend(&known, Arc::clone(&analysis));
             reports(ScanReport::More { candidate: Candidate { file, path, analysis } });
         }
-        true
     }
 
     /// The file is looked at again with the next host scan, which its processes are told once.

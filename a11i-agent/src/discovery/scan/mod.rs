@@ -13,6 +13,7 @@ mod versions;
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
+    time::Duration,
 };
 
 use a11i_common::identity::{Pid, ProcessId};
@@ -129,7 +130,7 @@ impl Scan {
     /// Answers one request, a host scan included from beginning to end, and looks at all code that is new with it.
     pub fn handle(&mut self, request: ScanRequest, reports: &mut dyn FnMut(ScanReport)) {
         self.begin(request, reports);
-        while self.step_code(reports) {}
+        while self.step_code(PATIENCE, reports) {}
     }
 
     /// Answers one request, as far as names tell. [`Self::step_deep`] goes on.
@@ -191,7 +192,7 @@ impl Scan {
             return true;
         }
         // Whoever runs already is covered when the scan is over, whatever its library has of names.
-        if self.step_code(reports) {
+        if self.step_code(PATIENCE, reports) {
             return true;
         }
         self.host = None;
@@ -292,6 +293,8 @@ fn soname_prefixes() -> Vec<&'static str> {
 }
 
 const LD_SO_CACHE: &str = "/etc/ld.so.cache";
+/// Who has nothing else to do asks again after it.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Host scans after which what is known by inode number alone is looked at again (a minute at one scan in 5 s).
 const GENERATIONS_OF_TRUST: u64 = 12;
 /// As many as the kernel half tracks.

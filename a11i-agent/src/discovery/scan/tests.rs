@@ -469,6 +469,44 @@ fn the_version_of_a_library_is_told_when_the_one_beside_it_states_it() {
 }
 
 #[test]
+fn requests_are_answered_while_the_code_of_a_file_is_looked_at() {
+    let dir = TempDir::new("meanwhile");
+    let (one, other) = (Running::start(&tls_client(&dir)), Running::start(&dir.path().join("client")));
+    let mut scan = Scan::new(ProcFs::default());
+    begin(&mut scan, ScanRequest::Exec(one.id()));
+    let mut reports = Vec::new();
+    // A search that is over at once is followed by the next.
+    while !scan.is_searching() && scan.step_deep(&mut |report| reports.push(report)) {}
+    assert!(scan.is_searching(), "several files are mapped, and none was known");
+    let found = begin(&mut scan, ScanRequest::Exec(other.id()));
+    assert_eq!(of_process(&found, other.id()).len(), 1, "{found:?}");
+    assert!(scan.is_searching());
+    all_deep(&mut scan);
+    assert!(!scan.has_code());
+}
+
+#[test]
+fn code_that_somebody_waits_for_goes_before_what_those_left_behind_who_have_ended() {
+    let dir = TempDir::new("awaited");
+    let program = tls_client(&dir);
+    let second = dir.path().join("second");
+    std::fs::copy(&program, &second).unwrap();
+    let (one, other) = (Running::start(&program), Running::start(&second));
+    let mut scan = Scan::new(ProcFs::default());
+    begin(&mut scan, ScanRequest::Exec(one.id()));
+    begin(&mut scan, ScanRequest::Exec(other.id()));
+    begin(&mut scan, ScanRequest::Forget(one.id()));
+    let mut order = Vec::new();
+    while scan.step_code(PATIENCE, &mut |_| {}) {
+        order.push(scan.deep.waiting());
+    }
+    // Each list is one shorter than the one before.
+    let turn_of = |path: &Path| order.iter().position(|left| !left.iter().any(|waiting| waiting == path)).unwrap();
+    assert!(turn_of(&second) < turn_of(&program), "{order:?}");
+    assert_eq!(turn_of(&program), order.len() - 1, "what nobody waits for is looked at last, and is looked at: {order:?}");
+}
+
+#[test]
 fn a_file_whose_code_cannot_wait_is_looked_at_whole_at_once() {
     let dir = TempDir::new("no-room");
     let child = Running::start(&compile(
@@ -481,7 +519,7 @@ fn a_file_whose_code_cannot_wait_is_looked_at_whole_at_once() {
     scan.deep.close();
     let reports = begin(&mut scan, ScanRequest::Exec(child.id()));
     let said = |report: &ScanReport| matches!(report, ScanReport::NotCovered { reason: NotCovered::Unsupported { .. }, .. });
-    assert!(reports.iter().any(said) && !scan.step_code(&mut |_| {}), "{reports:?}");
+    assert!(reports.iter().any(said) && !scan.step_code(Duration::ZERO, &mut |_| {}), "{reports:?}");
 }
 
 #[test]
