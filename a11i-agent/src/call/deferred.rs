@@ -50,11 +50,13 @@ impl DeferredAnswers {
     }
 
     fn insert(&mut self, answer: Witnesses) -> bool {
-        if answer.iter().flatten().any(|witness| self.counted.contains(witness)) {
+        let is_new = !answer.iter().flatten().any(|witness| self.counted.contains(witness));
+        // Whoever fetches a known answer is known as its holder from now on.
+        let added = answer.map(|witness| witness.filter(|witness| self.counted.insert(*witness)));
+        if added == [None, None] {
             return false;
         }
-        self.counted.extend(answer.iter().flatten());
-        self.order.push_back(answer);
+        self.order.push_back(added);
         if self.order.len() > ANSWERS
             && let Some(oldest) = self.order.pop_front()
         {
@@ -62,7 +64,7 @@ impl DeferredAnswers {
                 self.counted.remove(witness);
             }
         }
-        true
+        is_new
     }
 }
 
@@ -156,6 +158,21 @@ mod tests {
         // A loop of short programs with one key; one program that signs each request anew.
         assert_eq!(told([1, 2], [Some("a"), Some("a")]), [Some(14), None]);
         assert_eq!(told([1, 1], [Some("a"), Some("b")]), [Some(14), None]);
+    }
+
+    #[test]
+    fn who_fetches_a_known_answer_is_known_as_its_holder() {
+        let mut answers = DeferredAnswers::default();
+        // The second has the first one's key, and then another.
+        let told = [(1, "a"), (2, "a"), (2, "b")].map(|(pid, key)| {
+            let mut call = fetched(Some("resp_1"), Some(14));
+            let process = ProcessId { pid: Pid(pid), start_ticks: 1 };
+            call.owner = Arc::new(Owner { process, ..Owner::default() });
+            call.request.credential_fingerprint = Some(key.to_owned());
+            answers.settle(&mut call);
+            call.usage.input_tokens
+        });
+        assert_eq!(told, [Some(14), None, None]);
     }
 
     #[test]

@@ -115,6 +115,8 @@ struct Exchange {
     is_presumed: bool,
     /// Part of the request is missing, and the rest does not look like a call: only the answer can tell.
     is_doubtful: bool,
+    /// Its path or a field of its head names what may be a model.
+    names_model: bool,
 }
 
 enum RequestBody {
@@ -305,9 +307,11 @@ impl Exchanges {
         }
         let mut call = Box::new(CallBuilder::new(route.provider.clone(), route.operation, self.limits.keep_content));
         request_facts(&head, &mut call);
+        let names_model = call.request.model.is_some();
         route.dialect.request_head(&head, &mut call);
         self.open.push(Exchange {
             id,
+            names_model,
             request: RequestBody::of(&head),
             endpoint: Endpoint { role: head.role, host: head.host, port: head.port, known_host: route.known_host },
             correlation: Correlation { parent: trace_context::parent(&head.headers), ..Correlation::default() },
@@ -361,7 +365,9 @@ impl Exchange {
 
     /// Whether the request is or may be one of a model call, now that its body was seen. `complete`: all of it.
     fn is_call(&mut self, complete: bool) -> bool {
-        self.is_doubtful = !self.route.certain && !self.route.dialect.resembles(&self.call);
+        // A word of a path at a host that nobody vouches for is no sign of a model.
+        let says = !self.names_model || !self.call.estimation.input.is_empty();
+        self.is_doubtful = !self.route.certain && !(says && self.route.dialect.resembles(&self.call));
         !self.is_doubtful || !complete && !self.route.by_shape
     }
 

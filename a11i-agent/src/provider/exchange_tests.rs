@@ -339,6 +339,15 @@ fn a_form_tells_what_is_asked_for_and_its_media_is_passed_over() {
 }
 
 #[test]
+fn a_word_of_a_path_makes_no_model_call_of_a_body_that_asks_for_nothing() {
+    let mut peer = Peer::new();
+    peer.request(1, Some("factory.example"), "/v1/engines/7/completions", &[br#"{"state":"running","rpm":900}"#]);
+    peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+    assert!(peer.exchanges.is_empty());
+    assert_eq!(peer.exchanges.counters().unlike, 1);
+}
+
+#[test]
 fn a_path_may_name_the_model_that_its_body_does_not() {
     for (path, want) in [("/v1/engines/gpt-41-copilot/completions", "gpt-41-copilot"), ("/openai/deployments/d-1/completions", "d-1")] {
         let mut peer = Peer::new();

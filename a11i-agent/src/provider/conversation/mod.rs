@@ -100,6 +100,8 @@ pub(super) struct MessageRoute {
 /// Conversations followed at once on one connection: of HTTP/1.1 it is one, on HTTP/2 each is a stream.
 const MAX_CONVERSATIONS: usize = 64;
 
+/// Calls that are over while nothing vouches for the format: failures that were told. So many of them are no model's.
+const UNVOUCHED_CALLS: usize = 16;
 /// Bytes kept of the answer to a handshake that is refused.
 const REFUSAL_BYTES: usize = 64 * 1024;
 
@@ -232,6 +234,10 @@ impl Conversations {
                 conversation.end(end.completeness, time);
                 goes_on = false;
             }
+        }
+        if !conversation.certain && conversation.turns.finished.len() > UNVOUCHED_CALLS {
+            counters.unlike = counters.unlike.saturating_add(1);
+            goes_on = false;
         }
         // What was heard before anything vouched for the format waits until something does.
         let told = if conversation.certain { std::mem::take(&mut conversation.turns.finished) } else { Vec::new() };

@@ -46,8 +46,18 @@ lenient_object! {
     struct Event<'a> {
         "type" => kind: Text<'a>,
         "response" => response: Identified<'a>,
+        "error" => error: Failure<'a>,
     }
 }
+
+lenient_object! {
+    struct Failure<'a> {
+        "code" => code: Text<'a>,
+    }
+}
+
+/// What is told of a connection that has lived for as long as it may: nothing was refused.
+const CONNECTION_LIMIT: &str = "websocket_connection_limit_reached";
 
 lenient_object! {
     struct Identified<'a> {
@@ -110,7 +120,8 @@ fn answer(kind: &str, event: &Event<'_>, message: &Heard<'_>, turns: &mut Turns)
     let frame = StreamFrame { event: None, data: message.data };
     let Some(turn) = turn else {
         if kind == "error" {
-            turns.refuse(None, true, message.time, |call| OpenAiResponses.chunk(&frame, call));
+            let is_calls = event.error.code.filled() != Some(CONNECTION_LIMIT);
+            turns.refuse(None, is_calls, message.time, |call| OpenAiResponses.chunk(&frame, call));
         }
         return;
     };

@@ -167,3 +167,24 @@ fn a_failure_within_an_answer_and_the_answers_end_are_one_call() {
         assert_eq!((calls[1].outcome.error_type.as_deref(), calls[1].usage.output_tokens), (None, Some(1)));
     }
 }
+
+#[test]
+fn a_connection_that_has_lived_for_as_long_as_it_may_is_no_call_that_failed() {
+    let mut talk = talk();
+    create(&mut talk, "gpt-5-mini");
+    created(&mut talk, "resp_1");
+    completed(&mut talk, "resp_1", 1);
+    talk.server(r#"{"type":"error","status":400,"error":{"code":"websocket_connection_limit_reached","message":"60 minutes"}}"#);
+    assert_eq!(ids(&talk.close()), [Some("resp_1")]);
+}
+
+#[test]
+fn failures_without_end_at_an_unknown_host_are_followed_no_longer_and_are_no_calls() {
+    let mut talk = Talk::begun("feed.example", "/v1/responses", None);
+    for _ in 0..100 {
+        talk.server(r#"{"type":"error"}"#);
+    }
+    assert!(talk.exchanges.is_empty());
+    assert_eq!(talk.exchanges.counters().unlike, 1);
+    assert!(talk.close().is_empty());
+}

@@ -140,7 +140,9 @@ fn state(interaction: &Interaction<'_>, call: &mut CallBuilder) {
         read_error(interaction.error, call);
     }
     status(&interaction.status, call);
-    if interaction.usage.is_object() {
+    // What is counted so far is not what it will be.
+    let is_over = !matches!(interaction.status.filled(), Some("in_progress" | "queued"));
+    if interaction.usage.is_object() && is_over {
         usage(&interaction.usage, call);
         // One that ran in the background states it where it is fetched, and any that is stored repeats it there: it counts once.
         call.response.deferred = Some(Operation::GenerateContent);

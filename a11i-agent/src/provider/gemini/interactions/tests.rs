@@ -144,6 +144,8 @@ fn what_runs_in_the_background_counts_where_it_is_fetched_first_and_what_does_no
     };
     let (asked, fetched) = (("generate_content", Some(13)), ("fetch_response", None));
     assert_eq!(told(r#"{"id":"i","status":"in_progress"}"#), [("generate_content", None), asked, fetched]);
+    // What was counted so far is no bill.
+    assert_eq!(told(&format!(r#"{{"id":"i","status":"in_progress",{USAGE}}}"#)), [("generate_content", None), asked, fetched]);
     assert_eq!(told(&format!(r#"{{"id":"i","status":"completed",{USAGE}}}"#)), [asked, fetched, fetched]);
 }
 
