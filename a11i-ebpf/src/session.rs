@@ -106,7 +106,11 @@ pub(crate) fn record(kind: RecordKind, key: &SessionKey, session: &Session, tid:
 #[inline(always)]
 pub(crate) fn note_uncounted_call(key: &SessionKey, direction: usize) {
     if let Some(session) = SESSIONS.get_ptr_mut(key) {
-        // SAFETY: a live map value; one byte of one direction.
-        unsafe { (&mut (*session).causes)[direction & 1] |= cause::TABLE_FULL };
+        // SAFETY: a live map value; one byte of one direction, and an aligned word.
+        unsafe {
+            (&mut (*session).causes)[direction & 1] |= cause::TABLE_FULL;
+            // Where frames begin now nobody knows: the next transfer is taken to begin with one.
+            (*session).frame_left = 0;
+        };
     }
 }

@@ -123,6 +123,7 @@ impl ByteSource for Vec<u8> {
 pub struct OpenedFile {
     file: File,
     id: FileId,
+    is_on_overlay: bool,
 }
 
 impl OpenedFile {
@@ -149,11 +150,16 @@ impl OpenedFile {
         if metadata.len() > MAX_FILE_BYTES {
             return Err(OpenError::TooLarge { path: path.to_owned(), size: metadata.len() });
         }
-        Ok(Self { id: FileId::of(&metadata), file })
+        Ok(Self { id: FileId::of(&metadata), file, is_on_overlay: file_system.f_type == OVERLAYFS_SUPER_MAGIC })
     }
 
     pub fn id(&self) -> FileId {
         self.id
+    }
+
+    /// It lies on an overlay: its numbers stay when it is copied from a lower layer to the upper one, which is another file to the kernel.
+    pub(super) const fn is_on_overlay(&self) -> bool {
+        self.is_on_overlay
     }
 
     /// The same bytes under the id of an earlier look: only names of the file have changed since.
@@ -191,7 +197,7 @@ impl OpenedFile {
 impl OpenedFile {
     /// The same file, held open once more.
     pub(crate) fn duplicate(&self) -> io::Result<Self> {
-        Ok(Self { file: self.file.try_clone()?, id: self.id })
+        Ok(Self { file: self.file.try_clone()?, id: self.id, is_on_overlay: self.is_on_overlay })
     }
 }
 
@@ -291,6 +297,7 @@ const SETTLED: [Errno; 7] = [Errno::NOENT, Errno::SRCH, Errno::NOTDIR, Errno::AC
 
 /// `FUSE_SUPER_MAGIC` of linux/magic.h.
 const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
+const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
 
 #[cfg(test)]
 mod tests {

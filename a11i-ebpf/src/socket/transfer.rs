@@ -129,6 +129,7 @@ fn go_on<C: EbpfContext>(ctx: &C, programs: &ProgramArray, call: &mut Call, key:
         let direction = usize::from(launder(&raw const call.direction) & 1);
         session.causes[direction] |= cause::CALL_LIMIT;
         session.offsets[direction] += left;
+        session.frame_left = 0; // frames are looked for anew
         count::add(Counter::CallLimitBytes, left);
     }
 }
@@ -183,4 +184,5 @@ fn leave_out(session: &mut Session, direction: usize, bytes: u64) {
     count::add(Counter::UserFaultBytes, bytes);
     session.causes[direction & 1] |= cause::USER_FAULT;
     session.offsets[direction & 1] += bytes;
+    session.frame_left = 0;
 }

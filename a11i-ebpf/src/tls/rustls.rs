@@ -39,8 +39,9 @@ const HANDSHAKE_TYPES: u8 = 26;
 const MOST_MESSAGE: u64 = 0x1_ffff;
 /// The handshake message that both sides encrypt first in TLS 1.2, and a client in TLS 1.3.
 const FINISHED: u8 = 20;
-/// Versions are numbered from SSL 2.0 on, or are the wire's.
-const MOST_VERSION: u16 = 8;
+/// Versions are numbered from SSL 2.0 on (these are TLS 1.1 to 1.3), or are the wire's.
+const LEAST_NUMBERED_VERSION: u16 = 3;
+const MOST_NUMBERED_VERSION: u16 = 5;
 const WIRE_VERSION: u16 = 3;
 /// More slices than a caller hands to the kernel at once (`IOV_MAX`): no array of slices.
 const MOST_SLICES: u64 = 1024;
@@ -132,13 +133,11 @@ pub(crate) fn encrypt(ctx: &ProbeContext, programs: &ProgramArray, attachment: u
     call.attachment = attachment;
     call.direction = WRITE;
     let layout = RUSTLS_LAYOUTS.get_ptr(&attachment);
-    let content_type = if let Some(layout) = layout {
-        // SAFETY: a live map value; the agent writes it whole before there is a call to which it belongs.
-        outbound(call, message, unsafe { &*layout })
-    } else {
-        // What has one layout does not pass the tests of another.
-        outbound(call, message, &RustlsLayout::USUAL).or_else(|| outbound(call, message, &RustlsLayout::UNTIL_0_22))
-    };
+    // SAFETY: a live map value; the agent writes it whole before there is a call to which it belongs.
+    let found = layout.and_then(|layout| outbound(call, message, unsafe { &*layout }));
+    // What has one layout does not pass the tests of another; a program may have two versions of the library.
+    let content_type =
+        found.or_else(|| outbound(call, message, &RustlsLayout::USUAL)).or_else(|| outbound(call, message, &RustlsLayout::UNTIL_0_22));
     if let Some(content_type) = content_type {
         record(ctx, programs, tgid, tid, call, content_type);
     } else {
@@ -155,7 +154,10 @@ fn outbound(call: &mut RecordCall, message: u64, layout: &RustlsLayout) -> Optio
     let version = user_memory::read::<u16>(at(layout.version))?;
     // Both are the wire's numbers, or both are the library's own.
     let is_wire = content_type >= CHANGE_CIPHER_SPEC[0] && content_type <= APPLICATION_DATA[0] && version >> 8 == WIRE_VERSION;
-    let is_numbered = content_type <= APPLICATION_DATA[1] && version <= MOST_VERSION;
+    let is_numbered = content_type >= ALERT[1]
+        && content_type <= APPLICATION_DATA[1]
+        && version >= LEAST_NUMBERED_VERSION
+        && version <= MOST_NUMBERED_VERSION;
     if !is_wire && !is_numbered {
         return None;
     }
@@ -176,6 +178,10 @@ fn outbound(call: &mut RecordCall, message: u64, layout: &RustlsLayout) -> Optio
         call.left = if one < other { other - one } else { one - other };
     }
     if launder(&raw const call.left) > TLS_RECORD_BYTES || launder(&raw const call.slices_left) > MOST_SLICES {
+        return None;
+    }
+    // Of less than two slices there is no array, and nobody encrypts nothing of several.
+    if slices != 0 && (launder(&raw const call.slices_left) < 2 || launder(&raw const call.left) == 0) {
         return None;
     }
     // Application data says itself whether it is any. Of a handshake, what every key begins with is known.
@@ -627,4 +633,5 @@ fn leave_out(session: &mut a11i_common::session::Session, direction: usize, byte
     count::add(if why == cause::USER_FAULT { Counter::UserFaultBytes } else { decide::counter_of(why) }, bytes);
     session.causes[direction & 1] |= why;
     session.offsets[direction & 1] += bytes;
+    session.frame_left = 0; // frames are looked for anew
 }

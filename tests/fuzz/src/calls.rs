@@ -189,7 +189,7 @@ pub fn mcp(data: &[u8]) {
         fields.push(("mcp-session-id", "s"));
     }
     let run = |size: usize, holes: [Option<u8>; 2]| {
-        let (mut exchanges, mut pending, context) = (McpExchanges::new(true), PendingRequests::default(), context());
+        let (mut exchanges, mut pending, context) = (McpExchanges::new(true, 1), PendingRequests::default(), context());
         let mut messages = Vec::new();
         exchange(
             request_head(method, "localhost", "/mcp", &fields),

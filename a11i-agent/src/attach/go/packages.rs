@@ -126,9 +126,9 @@ mod tests {
     use super::*;
 
     fn program(names: &[&str]) -> (Vec<Name>, Vec<TableFunction>) {
-        let named: Vec<Name> = (1..).zip(names).filter_map(|(at, name)| Name::of(at, name.as_bytes())).collect();
+        let wanted: Vec<Name> = (1..).zip(names).filter_map(|(at, name)| Name::of(at, name.as_bytes())).collect();
         let functions = (1_u64..).zip(names).map(|(at, _)| TableFunction { name: at, start: at * 64, end: at * 64 + 64 }).collect();
-        (named, functions)
+        (wanted, functions)
     }
 
     #[test]

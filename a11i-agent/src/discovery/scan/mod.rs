@@ -192,7 +192,7 @@ impl Scan {
             return true;
         }
         // Whoever runs already is covered when the scan is over, whatever its library has of names.
-        if self.step_code(PATIENCE, reports) {
+        if self.waits_for_code() && self.step_code(PATIENCE, reports) {
             return true;
         }
         self.host = None;
@@ -216,10 +216,15 @@ impl Scan {
         let has_processes = self.host.as_ref().is_some_and(|pids| !pids.as_slice().is_empty());
         match () {
             () if has_processes => Some(Chore::HostScan),
+            () if self.is_scanning_host() && !self.waits_for_code() => Some(Chore::HostScan),
             () if self.has_code() => Some(Chore::Deep),
-            () if self.is_scanning_host() => Some(Chore::HostScan),
             () => self.has_deep().then_some(Chore::Deep),
         }
+    }
+
+    /// The first scan ends when all code was looked at that it found. Later ones do not: new programs may bring more without end.
+    fn waits_for_code(&self) -> bool {
+        self.generation == 1 && self.has_code()
     }
 
     fn process(&mut self, process: ProcessId, reports: &mut dyn FnMut(ScanReport)) {

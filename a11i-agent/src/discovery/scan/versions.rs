@@ -25,7 +25,10 @@ impl Scan {
         analysis: Arc<Analysis>,
         reports: &mut dyn FnMut(ScanReport),
     ) -> (OpenedFile, Arc<Analysis>) {
-        if let Some((before, known)) = self.reported.renamed(file.id(), &analysis, self.generation) {
+        // On an overlay, what moves a file's time of change may have copied it up: another inode, which has no probe of the first.
+        if !file.is_on_overlay()
+            && let Some((before, known)) = self.reported.renamed(file.id(), &analysis, self.generation)
+        {
             return (file.known_as(before), known);
         }
         if let Some(file) = self.reported.report(file.id(), Arc::clone(&analysis), self.generation) {

@@ -68,6 +68,15 @@ impl Coverage {
             }
         }
         let is_refused = self.files.get(&file).is_some_and(|used| used.refusal.is_some());
+        // What code adds may come this way, too, where it was looked at with the names.
+        if !is_refused && self.links.knows(&file) && file == opened.id() {
+            let plans = self.not_disproven(&analysis.plans);
+            if self.links.extend(&file, &plans).unwrap_or(false)
+                && let Some(used) = self.files.get_mut(&file)
+            {
+                used.more = Some(Arc::clone(&analysis));
+            }
+        }
         if !is_refused && !self.links.knows(&file) && !self.refuse_disproven(&file) {
             let plans = self.not_disproven(&analysis.plans);
             if let Some(used) = self.files.get_mut(&file) {

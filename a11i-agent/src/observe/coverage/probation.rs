@@ -1,6 +1,6 @@
 //! Probation: [`Trials`] hears what the kernel half counted, and what it decides is done.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use a11i_common::{
     event::Counter,
@@ -78,8 +78,10 @@ impl Coverage {
         }
         for plan in wrong {
             let with = |plans: &[Planned]| plans.iter().any(|planned| planned.plan.is_same_code(&plan));
-            let files: Vec<FileId> = self.files.iter().filter(|(_, used)| with(&used.analysis.plans)).map(|(file, _)| *file).collect();
-            for file in files {
+            // Also those that have it as what was added, and is not told of yet.
+            let linked = self.links.attachments().filter(|(_, _, of)| of.is_same_code(&plan)).map(|(_, file, _)| file);
+            let offered = self.files.iter().filter(|(_, used)| with(&used.analysis.plans)).map(|(file, _)| *file);
+            for file in linked.chain(offered).collect::<BTreeSet<FileId>>() {
                 self.withdraw(&file, &plan);
             }
         }

@@ -132,7 +132,7 @@ impl Trials {
 
     /// HTTP was read through it.
     pub(super) fn handle_http(&mut self, id: AttachmentId) {
-        if let Some(trial) = self.of_attachment(id) {
+        if let Some(trial) = self.of_attachment(id).filter(|trial| trial.state == ProbationState::OnProbation) {
             trial.state = ProbationState::Proven;
         }
     }
@@ -156,7 +156,7 @@ impl Trials {
             if trial.contradictions > 0 {
                 trial.contradicted.get_or_insert(now);
             }
-            if evidence.fitting != [0, 0] {
+            if evidence.fitting != [0, 0] && trial.state == ProbationState::OnProbation {
                 trial.state = ProbationState::Proven;
             }
             if trial.state == ProbationState::Proven {
@@ -190,6 +190,8 @@ impl Trials {
             let layout = infer_rustls_layout(trial.samples.make_contiguous());
             if let Some(layout) = layout.filter(|layout| *layout != trial.layout.unwrap_or(RustlsLayout::USUAL)) {
                 trial.layout = Some(layout);
+                // They were of the layout, not of the function.
+                (trial.contradictions, trial.contradicted) = (0, None);
                 trial.repairs = trial.repairs.saturating_add(1);
                 trial.samples.clear();
                 found.insert(*number, layout);
