@@ -113,9 +113,9 @@ impl Files {
     pub(super) fn analyse_to(&mut self, file: OpenedFile, namespace: u64, depth: Depth) -> Result<Analysed, Unanswered> {
         let mut analysing = self.begin(file, namespace, depth);
         loop {
-            analysing = match analysing.stage {
-                Stage::Done(done) => return done,
-                _ => self.proceed(analysing, PATIENCE),
+            analysing = match analysing.state() {
+                State::Done(done) => return done,
+                State::UnderWay(analysing) => self.proceed(*analysing, PATIENCE),
             };
         }
     }
@@ -343,13 +343,20 @@ pub(super) struct Analysing {
 }
 
 impl Analysing {
-    /// What came of it, if it is over.
-    pub(super) fn done(self) -> Result<Result<Analysed, Unanswered>, Self> {
+    pub(super) fn state(self) -> State {
         match self.stage {
-            Stage::Done(done) => Ok(done),
-            stage => Err(Self { stage, ..self }),
+            Stage::Done(done) => State::Done(done),
+            stage @ (Stage::Hashing(_) | Stage::Looking { .. } | Stage::Settling { .. }) => {
+                State::UnderWay(Box::new(Self { stage, ..self }))
+            }
         }
     }
+}
+
+/// How far it is.
+pub(super) enum State {
+    UnderWay(Box<Analysing>),
+    Done(Result<Analysed, Unanswered>),
 }
 
 /// What is analysed, for whom, and how deep.

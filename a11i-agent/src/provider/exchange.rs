@@ -367,7 +367,8 @@ impl Exchange {
     fn is_call(&mut self, complete: bool) -> bool {
         // A word of a path at a host that nobody vouches for is no sign of a model.
         let says = !self.names_model || !self.call.estimation.input.is_empty();
-        self.is_doubtful = !self.route.certain && !(says && self.route.dialect.resembles(&self.call));
+        let resembles = says && self.route.dialect.resembles(&self.call);
+        self.is_doubtful = !self.route.certain && !resembles;
         !self.is_doubtful || !complete && !self.route.by_shape
     }
 

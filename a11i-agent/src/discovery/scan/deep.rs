@@ -17,7 +17,7 @@ use super::{
     super::{
         elf::ElfError,
         file::{Device, FileId, OpenedFile},
-        files::{Analysed, Analysing, Unanswered},
+        files::{Analysed, Analysing, State, Unanswered},
         maps::Mapping,
         scanner::{Candidate, NotCovered, ScanReport},
     },
@@ -151,9 +151,9 @@ impl Scan {
                 Some(begun) => begun,
             },
         };
-        match self.files.proceed(analysing, longest).done() {
-            Ok(analysed) => self.handle_code(facts, analysed, reports),
-            Err(analysing) => self.deep.under_way = Some((facts, analysing)),
+        match self.files.proceed(analysing, longest).state() {
+            State::Done(analysed) => self.handle_code(facts, analysed, reports),
+            State::UnderWay(analysing) => self.deep.under_way = Some((facts, *analysing)),
         }
         true
     }
