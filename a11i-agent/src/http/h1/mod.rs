@@ -17,7 +17,7 @@ use a11i_common::identity::{BootTime, Direction};
 
 use self::{
     chunked::{Chunked, begins_like_chunk},
-    early::Early,
+    early::{Due, Early},
     head::{Framing, HeadBuffer, MethodKind},
     pairing::Pairing,
 };
@@ -57,6 +57,8 @@ pub(super) struct H1 {
     accepted: Option<websocket::Accepted>,
     /// Answers that came before their requests.
     early: Option<Early>,
+    /// The answer of the request that is told just now. Nothing is due between two segments.
+    due: Option<Due>,
     /// What follows is HTTP/2.
     upgraded: Option<Upgraded>,
 }
@@ -147,6 +149,7 @@ impl H1 {
             over: false,
             accepted: None,
             early: None,
+            due: None,
             upgraded: None,
         }
     }
@@ -197,6 +200,10 @@ impl H1 {
             SegmentBody::Gap(gap) => self.response_gap(gap, segment.time, context),
             SegmentBody::End if is_request => self.requests_over(segment.time, context),
             SegmentBody::End => self.no_more_responses(segment.time, context),
+        }
+        // Of a request whose body goes on in other segments nobody knows how long it will: its answer is told by now.
+        if is_request {
+            self.answer_early(context);
         }
     }
 

@@ -27,6 +27,10 @@ impl H1 {
             let at_segment_start = std::mem::replace(&mut segment_start, false);
             match self.requests.phase {
                 Phase::Start => {
+                    self.answer_early(context);
+                    if self.over {
+                        return;
+                    }
                     rest = skip_line_ends(rest);
                     if !rest.is_empty() {
                         self.requests.begin_head(time, false);
@@ -171,7 +175,7 @@ impl H1 {
     }
 
     fn begin_request(&mut self, request: ParsedRequest, time: BootTime, context: &mut Context<'_>) {
-        let early = self.take_early(&request.head, context);
+        let due = self.take_early(&request.head, context);
         self.end_unanswered(time, context);
         let first_byte = request.head.first_byte;
         if request.head.headers.text("expect").is_some() {
@@ -221,9 +225,8 @@ impl H1 {
                 self.lose_requests(LossCauses(0));
             }
         }
-        if let Some(early) = early {
-            self.answer_early(early, first_byte, context);
-        }
+        // Its body may stand in the same segment, and comes first.
+        self.due = due;
     }
 
     /// While pairs are uncertain, a new request ends what still waits: a client that does not pipeline has its answers. Of all that wait when

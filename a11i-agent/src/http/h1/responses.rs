@@ -22,13 +22,19 @@ impl H1 {
     pub(super) fn response_bytes(&mut self, bytes: &[u8], time: BootTime, context: &mut Context<'_>) {
         if self.early.is_some() {
             self.hold_early(bytes, time, context);
-        } else {
-            self.take_response_bytes(bytes, true, time, context);
+        } else if let rest @ [_, ..] = self.take_response_bytes(bytes, true, time, context) {
+            self.hold_early(rest, time, context);
         }
     }
 
-    /// `may_hold`: a response that nobody has asked for may be early.
-    pub(super) fn take_response_bytes(&mut self, bytes: &[u8], may_hold: bool, time: BootTime, context: &mut Context<'_>) {
+    /// `may_hold`: a response that nobody has asked for may be early. It is given back, with what follows it.
+    pub(super) fn take_response_bytes<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        may_hold: bool,
+        time: BootTime,
+        context: &mut Context<'_>,
+    ) -> &'a [u8] {
         if !(may_hold && self.is_early()) {
             self.pairing.response_bytes(time);
         }
@@ -40,7 +46,11 @@ impl H1 {
                 Phase::Start => {
                     rest = skip_line_ends(rest);
                     if may_hold && self.is_early() && !rest.is_empty() {
-                        return self.hold_early(rest, time, context);
+                        if detect::may_begin_response(rest) {
+                            return rest;
+                        }
+                        self.begins_no_response(time, context);
+                        return &[];
                     }
                     if !rest.is_empty() {
                         self.responses.begin_head(time, false);
@@ -65,11 +75,12 @@ impl H1 {
                                 self.responses.pending = missing;
                             }
                         }
-                        return;
+                        return &[];
                     }
                 }
             }
         }
+        &[]
     }
 
     /// A response that begins now is one that no request waits for.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use a11i_common::identity::BootTime;
+use a11i_common::identity::{BootTime, Direction};
 
 use super::{H2, head::Lines};
 use crate::{call::Completeness, http::context::Context};
@@ -23,6 +23,16 @@ pub(super) struct Early {
     streams: BTreeMap<u32, Vec<Piece>>,
     bytes: usize,
     pieces: usize,
+    /// What is given on as soon as its request has been told as far as it came. Nothing is due between two segments.
+    due: Vec<Due>,
+}
+
+#[derive(Debug)]
+struct Due {
+    stream: u32,
+    /// When its request came.
+    asked: BootTime,
+    pieces: Vec<Piece>,
 }
 
 #[derive(Debug)]
@@ -32,6 +42,17 @@ pub(super) enum Piece {
     Gap { missing: Completeness, time: BootTime },
     End { time: BootTime },
     Reset { time: BootTime },
+}
+
+impl Piece {
+    /// Bytes of memory behind it.
+    fn held(&self) -> usize {
+        match self {
+            Self::Head { lines, .. } => lines.held(),
+            Self::Data { bytes, .. } => bytes.len(),
+            Self::Gap { .. } | Self::End { .. } | Self::Reset { .. } => 0,
+        }
+    }
 }
 
 impl Early {
@@ -46,11 +67,11 @@ impl Early {
     /// More of an answer that is held; of others, nothing.
     pub(super) fn push(&mut self, stream: u32, piece: Piece) {
         let Some(pieces) = self.streams.get_mut(&stream) else { return };
-        self.bytes = self.bytes.saturating_add(if let Piece::Data { bytes, .. } = &piece { bytes.len() } else { 0 });
+        self.bytes = self.bytes.saturating_add(piece.held());
         self.pieces = self.pieces.saturating_add(1);
         pieces.push(piece);
         if self.bytes > EARLY_BYTES || self.pieces > EARLY_PIECES {
-            *self = Self::default();
+            *self = Self { due: std::mem::take(&mut self.due), ..Self::default() };
         }
     }
 
@@ -65,25 +86,43 @@ impl Early {
         }
     }
 
-    /// The request of this stream has come. Those before it had theirs before anybody looked.
-    fn take(&mut self, stream: u32) -> Vec<Piece> {
+    /// The request of this stream has come, at `asked`: what is held of its answer is due. Those before it had theirs before anybody looked.
+    pub(super) fn release(&mut self, stream: u32, asked: BootTime) {
         if self.streams.is_empty() {
-            return Vec::new();
+            return;
         }
         let later = self.streams.split_off(&stream.saturating_add(1));
-        let found = std::mem::replace(&mut self.streams, later).remove(&stream).unwrap_or_default();
-        if self.streams.is_empty() {
-            (self.bytes, self.pieces) = (0, 0);
+        let mut gone = std::mem::replace(&mut self.streams, later);
+        for piece in gone.values().flatten() {
+            self.bytes = self.bytes.saturating_sub(piece.held());
+            self.pieces = self.pieces.saturating_sub(1);
         }
-        found
+        if let Some(pieces) = gone.remove(&stream) {
+            self.due.push(Due { stream, asked, pieces });
+        }
     }
 }
 
 impl H2 {
-    /// Gives what is held of this stream's answer on behind its request, which came at `asked`: nothing of it can have come before.
-    pub(super) fn answer_early(&mut self, id: u32, asked: BootTime, context: &mut Context<'_>) {
-        let Some(direction) = self.client.map(a11i_common::identity::Direction::opposite) else { return };
-        for piece in self.early.take(id) {
+    /// Gives every answer that is due on behind what was told of its request.
+    pub(super) fn answer_all_early(&mut self, context: &mut Context<'_>) {
+        for due in std::mem::take(&mut self.early.due) {
+            self.give_on(due, context);
+        }
+    }
+
+    /// Gives this stream's answer on, if it is due.
+    pub(super) fn answer_early(&mut self, id: u32, context: &mut Context<'_>) {
+        if let Some(at) = self.early.due.iter().position(|due| due.stream == id) {
+            let due = self.early.due.remove(at);
+            self.give_on(due, context);
+        }
+    }
+
+    /// Nothing of an answer can have come before its request.
+    fn give_on(&mut self, Due { stream: id, asked, pieces }: Due, context: &mut Context<'_>) {
+        let Some(direction) = self.client.map(Direction::opposite) else { return };
+        for piece in pieces {
             match piece {
                 Piece::Head { lines, missing, first_byte } => self.response(id, *lines, missing, first_byte.max(asked), context),
                 Piece::Data { bytes, time } => {

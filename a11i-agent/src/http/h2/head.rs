@@ -72,6 +72,15 @@ impl Lines {
         }
     }
 
+    /// Bytes of memory behind it.
+    pub(super) fn held(&self) -> usize {
+        let texts = [&self.method, &self.path, &self.authority, &self.host].into_iter().flatten().chain([&self.codings]);
+        let fields = self.headers.iter().map(|(name, HeaderValue::Text(value) | HeaderValue::Fingerprint(value))| {
+            size_of::<(String, HeaderValue)>().saturating_add(name.len()).saturating_add(value.len())
+        });
+        texts.map(String::len).chain(fields).fold(size_of::<Self>(), usize::saturating_add)
+    }
+
     /// An interim response (1xx): another follows.
     pub(super) fn is_interim(&self) -> bool {
         self.status.is_some_and(|status| status < 200)

@@ -95,6 +95,7 @@ impl H2 {
             SegmentBody::Gap(gap) => self.gap(direction, gap, time, context),
             SegmentBody::End => self.half_over(direction, time, context),
         }
+        self.answer_all_early(context);
     }
 
     /// The connection is over: every stream is.
@@ -271,7 +272,8 @@ impl H2 {
         let mut stream = Stream::new(exchange);
         stream.ask(lines.into_request(role, first_byte), &codings, missing, context);
         self.streams.insert(id, stream);
-        self.answer_early(id, first_byte, context);
+        // Its body may stand in the same segment, and comes first.
+        self.early.release(id, first_byte);
     }
 
     fn response(&mut self, id: u32, lines: Lines, missing: Completeness, first_byte: BootTime, context: &mut Context<'_>) {
@@ -307,6 +309,9 @@ impl H2 {
         } else if !is_request {
             self.early.push(id, Piece::End { time });
         }
+        if is_request {
+            self.answer_early(id, context);
+        }
     }
 
     /// A client may yet open this stream: they are odd, and opened in order (section 5.1.1).
@@ -316,6 +321,7 @@ impl H2 {
 
     /// Either side gave it up (section 6.4). After a whole response that says nothing of the call.
     fn reset(&mut self, id: u32, time: BootTime, context: &mut Context<'_>) {
+        self.answer_early(id, context);
         if let Some(stream) = self.streams.remove(&id) {
             self.cut(stream, time, context);
         } else {

@@ -130,3 +130,74 @@ fn an_upgrade_that_is_seen_before_it_is_asked_for_goes_on_as_http2() {
         assert_eq!(bench.told[0].response.as_ref().map(|head| head.status), Some(200), "{split}");
     }
 }
+
+/// The kinds of events, in order; parts of bodies in a row count once.
+fn order(segments: &[(Direction, &str)]) -> Vec<&'static str> {
+    let mut connection = Connection::new(Arc::new(HttpSettings::new(&[7; 32])));
+    let mut order = Vec::new();
+    for (time, (direction, text)) in (1..).zip(segments) {
+        let segment = Segment { direction: *direction, time: BootTime(time), body: SegmentBody::Bytes(text.as_bytes()) };
+        connection.push(segment, &mut |event| {
+            order.push(match event.kind {
+                HttpEventKind::Request(_) => "request",
+                HttpEventKind::RequestBody(_) => "request body",
+                HttpEventKind::RequestEnd(_) => "request end",
+                HttpEventKind::Response(_) => "response",
+                HttpEventKind::ResponseBody(_) => "response body",
+                HttpEventKind::ResponseEnd(_) => "response end",
+                HttpEventKind::ResponseTrailers(_) | HttpEventKind::Message(_) | HttpEventKind::MessagesMissing { .. } => "another",
+            });
+        });
+    }
+    order.dedup();
+    order
+}
+
+#[test]
+fn a_request_whose_body_stands_in_the_same_segment_is_told_before_its_early_answer() {
+    let (begun, answered) = (["request", "request end", "response", "response body", "response end"], ok("token"));
+    let whole = ["request", "request body", "request end", "response", "response body", "response end"];
+    assert_eq!(order(&[(W, &get("/0")), (R, &ok("zero")), (R, &answered), (W, POST)]), [&begun[..], &whole].concat());
+    // Two requests in one segment: each has its own.
+    let (two, both) = (format!("{POST}{POST}"), ok("one") + &ok("two"));
+    assert_eq!(order(&[(W, &get("/0")), (R, &ok("zero")), (R, &both), (W, &two)]), [&begun[..], &whole, &whole].concat());
+    // What is uploaded in many segments may be answered before it is over.
+    let (first, rest) = POST.split_at(POST.len() - 3);
+    let early = ["request", "request body", "response", "response body", "request body", "request end", "response end"];
+    assert_eq!(order(&[(W, &get("/0")), (R, &ok("zero")), (R, &answered), (W, first), (W, rest)]), [&begun[..], &early].concat());
+}
+
+#[test]
+fn what_is_left_of_early_answers_does_not_become_younger_with_each_request() {
+    let mut bench = Bench::new();
+    bench.write(get("/0")).read(ok("zero"));
+    bench.at(BootTime(50), R, SegmentBody::Bytes((ok("one") + &ok("time is up")).as_bytes()));
+    bench.at(BootTime(900_000_000), W, SegmentBody::Bytes(get("/1").as_bytes()));
+    bench.at(BootTime(1_800_000_000), W, SegmentBody::Bytes(get("/2").as_bytes())).close();
+    assert_eq!(bodies(&bench), ["zero", "one", ""]);
+    assert!(is_marked(&bench.told[2]));
+}
+
+#[test]
+fn bytes_that_begin_no_response_cost_the_next_call_nothing() {
+    let empty = "HTTP/1.1 204 No Content\r\n\r\n";
+    // Behind an answer without a body or beyond its length; and what begins like an answer and is none, in one piece or in two.
+    for (answer, garbage) in [(empty, vec!["{}"]), (&ok("zero"), vec!["zero"]), (empty, vec!["HTTPS"]), (empty, vec!["HT", "ML"])] {
+        for joined in [true, false] {
+            let mut bench = Bench::new();
+            bench.write(get("/0"));
+            if joined {
+                bench.read(answer.to_owned() + garbage[0]);
+            } else {
+                bench.read(answer).read(garbage[0]);
+            }
+            for more in &garbage[1..] {
+                bench.read(more);
+            }
+            bench.write(get("/1")).read(ok("one")).write(get("/2")).read(ok("two")).close();
+            assert_eq!(bodies(&bench)[1..], ["one", "two"], "{garbage:?}");
+            assert!(bench.told.iter().all(|one| one.response_end == WHOLE), "{garbage:?}");
+            assert_eq!(bench.notices(), [ConnectionNotice::Malformed(MalformedReason::Head)], "{garbage:?}");
+        }
+    }
+}
