@@ -285,7 +285,8 @@ impl H2 {
             }
             return;
         };
-        if lines.is_interim() {
+        // Nothing comes behind the end, whose own head was lost.
+        if lines.is_interim() || stream.response.is_over {
             return;
         }
         if stream.response.has_head {

@@ -107,9 +107,9 @@ impl Stream {
         side.message = Message::new(codings, context.settings.decode, missing);
     }
 
-    /// What followed the response's body.
+    /// What followed the response's body. Messages have none, and end by themselves.
     pub(super) fn trailers(&mut self, trailers: Headers, time: BootTime, context: &mut Context<'_>) {
-        if !self.is_declined && !self.response.is_over {
+        if !self.is_declined && !self.response.is_over && self.socket.is_none() {
             self.tell(time, HttpEventKind::ResponseTrailers(Box::new(trailers)), context);
         }
     }
