@@ -1,4 +1,4 @@
-//! Stripped Rust programs: reqwest on rustls with either provider of cryptography.
+//! Stripped Rust programs: reqwest on rustls with either provider of cryptography, and on native-tls.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ use a11i_tests::{
     serial::one_at_a_time,
     workload::{
         program::Program,
-        rust_client::{Provider, RustClient, ShuffledClient},
+        rust_client::{NativeTlsClient, Provider, RustClient, ShuffledClient},
     },
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::scene::{RUSTLS, Scene, matched_by};
+use crate::scene::{OPENSSL, RUSTLS, Scene, matched_by};
 
 async fn every_call_is_reported(provider: Provider, options: &[(&str, &str)], work: &[Value]) {
     let Some(client) = requirement::met(RustClient::built(provider).await) else { return };
@@ -70,6 +70,22 @@ async fn calls_with_ring() {
 #[tokio::test]
 async fn calls_with_aws_lc() {
     every_call_is_reported(Provider::AwsLc, &[], &jobs()).await;
+}
+
+#[tokio::test]
+async fn calls_with_native_tls() {
+    let Some(client) = requirement::met(NativeTlsClient::built().await) else { return };
+    for version in ["1.3", "1.2"] {
+        let Some(scene) = Scene::set().await else { return };
+        let mut program = client.start(&scene.stub, &[("TLS_VERSION", version)]);
+        let pid = program.pid;
+        for work in jobs() {
+            program.run_one(&work).await;
+        }
+        program.run(&fifty(0)).await;
+        program.finish().await;
+        scene.calls_are_reported_by(OPENSSL, pid).await;
+    }
 }
 
 #[tokio::test]
@@ -168,23 +184,29 @@ async fn a_connection_whose_keys_change_stays_one() {
 async fn open_connections_of_a_running_program() {
     for provider in [Provider::Ring, Provider::AwsLc] {
         let Some(client) = requirement::met(RustClient::built(provider).await) else { return };
-        let _turn = one_at_a_time();
-        let stub = ProviderStub::start();
-        let mut program = client.start(&stub, &[]);
-        let pid = program.pid;
-        program.run(&fifty(0)).await;
-        let unseen = stub.expected().len();
-
-        let Some(agent) = Agent::start().await else { return };
-        program.run(&fifty(1)).await;
-        program.run_one(&json!({"api": "chat", "stream": true})).await;
-        let expected = stub.expected();
-        let seen = expected.get(unseen..).expect("there were more calls");
-        agent.calls_of(pid, seen.len()).await;
-        program.finish().await;
-        assert!(stub.exchanges().iter().all(|exchange| exchange.connection < 50), "the client kept its connections");
-        matched_by(RUSTLS, seen, &agent.stop().await, pid);
+        open_connections_are_followed(RUSTLS, |stub| client.start(stub, &[])).await;
     }
+    let Some(client) = requirement::met(NativeTlsClient::built().await) else { return };
+    open_connections_are_followed(OPENSSL, |stub| client.start(stub, &[])).await;
+}
+
+async fn open_connections_are_followed(library: &str, start: impl FnOnce(&ProviderStub) -> Program) {
+    let _turn = one_at_a_time();
+    let stub = ProviderStub::start();
+    let mut program = start(&stub);
+    let pid = program.pid;
+    program.run(&fifty(0)).await;
+    let unseen = stub.expected().len();
+
+    let Some(agent) = Agent::start().await else { return };
+    program.run(&fifty(1)).await;
+    program.run_one(&json!({"api": "chat", "stream": true})).await;
+    let expected = stub.expected();
+    let seen = expected.get(unseen..).expect("there were more calls");
+    agent.calls_of(pid, seen.len()).await;
+    program.finish().await;
+    assert!(stub.exchanges().iter().all(|exchange| exchange.connection < 50), "the client kept its connections");
+    matched_by(library, seen, &agent.stop().await, pid);
 }
 
 /// What a compiler of tomorrow may do. The first program teaches the agent where its records have what; what comes after it is seen whole.

@@ -1,4 +1,4 @@
-//! reqwest on rustls, stripped, with either provider of cryptography (`clients/rust`). Jobs and answers: [`Program`].
+//! reqwest, stripped: on rustls with either provider of cryptography, and on native-tls (`clients/rust`). Jobs and answers: [`Program`].
 
 use std::{
     fs::{self, File},
@@ -50,27 +50,14 @@ impl RustClient {
         let folder = clients().join("rust");
         let kept = |name: &str| cache().join(format!("{name}-{}", provider.as_str()));
         let client = Self { program: kept("rust-client"), key_update: kept("key-update") };
-        let sources = ["Cargo.toml", "Cargo.lock", "src/main.rs", "src/bin/key-update.rs"].map(|source| folder.join(source));
-        if is_newer(&client.key_update, &sources) {
-            return Ok(client);
-        }
-        let cargo = requirement::program("cargo", "install Rust")?;
-        fs::create_dir_all(cache())
-            .map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
-        let lock = File::create(cache().join("rust-client.lock")).expect("the cache folder is writable");
-        lock.lock().expect("a file can be locked");
-        if is_newer(&client.key_update, &sources) {
-            return Ok(client);
-        }
+        let sources = ["src/main.rs", "src/rustls.rs", "src/bin/key-update.rs"];
+        let Some(_lock) = stale(&client.key_update, &folder, &sources)? else { return Ok(client) };
         let target = cache().join("rust");
-        build(&cargo, &folder, &target, &["--features", provider.as_str()], &[]).await?;
+        build(&folder, &target, &["--features", provider.as_str()], &[]).await?;
         keep(&target.join("release/rust-client"), &client.named());
-        // Stripped, as released programs are. The one that is asked about comes last.
-        let fresh = cache().join(format!("rust-client.{}", std::process::id()));
-        for (name, program) in [("rust-client", &client.program), ("key-update", &client.key_update)] {
-            fixtures::stripped(&target.join("release").join(name), &fresh).await?;
-            fs::rename(&fresh, program).expect("the cache folder is writable");
-        }
+        // The one that is asked about comes last.
+        keep_stripped(&target.join("release/rust-client"), &client.program).await?;
+        keep_stripped(&target.join("release/key-update"), &client.key_update).await?;
         Ok(client)
     }
 
@@ -113,9 +100,7 @@ impl RustClient {
 
     /// Starts it: `options` are its environment (`TLS_VERSION`, `CIPHER`).
     pub fn start(&self, stub: &ProviderStub, options: &[(&str, &str)]) -> Program {
-        let mut command = Command::new(&self.program);
-        command.env("STAND_IN_PORT", stub.port().to_string()).env("SSL_CERT_FILE", stub.ca_file()).envs(options.iter().copied());
-        Program::start(&mut command)
+        start(&self.program, stub, options)
     }
 
     /// Starts the program that makes so many calls on one connection and changes the keys of both directions between them. It waits for a
@@ -124,6 +109,31 @@ impl RustClient {
         let mut command = Command::new(&self.key_update);
         command.arg(calls.to_string()).env("STAND_IN_PORT", stub.port().to_string()).env("SSL_CERT_FILE", stub.ca_file());
         Program::start(&mut command)
+    }
+}
+
+/// The same client on native-tls, which is the system's OpenSSL here.
+pub struct NativeTlsClient {
+    program: PathBuf,
+}
+
+impl NativeTlsClient {
+    /// From the cache, or built now.
+    ///
+    /// # Errors
+    /// When cargo cannot build it, with its own words.
+    pub async fn built() -> Result<Self, Unmet> {
+        let (folder, program) = (clients().join("rust"), cache().join("rust-client-native-tls"));
+        let Some(_lock) = stale(&program, &folder, &["src/main.rs", "src/native_tls.rs"])? else { return Ok(Self { program }) };
+        let target = cache().join("rust");
+        build(&folder, &target, &["--features", "native-tls"], &[]).await?;
+        keep_stripped(&target.join("release/rust-client"), &program).await?;
+        Ok(Self { program })
+    }
+
+    /// Starts it: `options` are its environment (`TLS_VERSION`).
+    pub fn start(&self, stub: &ProviderStub, options: &[(&str, &str)]) -> Program {
+        start(&self.program, stub, options)
     }
 }
 
@@ -141,22 +151,12 @@ impl ShuffledClient {
     pub async fn built(seed: u32) -> Result<Self, Unmet> {
         let folder = clients().join("rust-layout");
         let program = cache().join(format!("rust-layout-{seed}"));
-        let sources = ["Cargo.toml", "Cargo.lock", "src/main.rs"].map(|source| folder.join(source));
-        if is_newer(&program, &sources) {
-            return Ok(Self { program });
-        }
-        let cargo = requirement::program("cargo", "install Rust")?;
-        fs::create_dir_all(cache())
-            .map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
-        let lock = File::create(cache().join("rust-client.lock")).expect("the cache folder is writable");
-        lock.lock().expect("a file can be locked");
-        if !is_newer(&program, &sources) {
-            let target = cache().join(format!("rust-layout-{seed}.target"));
-            let flags = format!("-Zrandomize-layout -Zlayout-seed={seed}");
-            // The stable compiler can do it too, when it is allowed to.
-            build(&cargo, &folder, &target, &[], &[("RUSTFLAGS", &flags), ("RUSTC_BOOTSTRAP", "1")]).await?;
-            keep(&target.join("release/rust-layout"), &program);
-        }
+        let Some(_lock) = stale(&program, &folder, &["src/main.rs"])? else { return Ok(Self { program }) };
+        let target = cache().join(format!("rust-layout-{seed}.target"));
+        let flags = format!("-Zrandomize-layout -Zlayout-seed={seed}");
+        // The stable compiler can do it too, when it is allowed to.
+        build(&folder, &target, &[], &[("RUSTFLAGS", &flags), ("RUSTC_BOOTSTRAP", "1")]).await?;
+        keep(&target.join("release/rust-layout"), &program);
         Ok(Self { program })
     }
 
@@ -167,14 +167,32 @@ impl ShuffledClient {
 
     /// Starts it: `options` are its environment (`TLS_VERSION`).
     pub fn start(&self, stub: &ProviderStub, options: &[(&str, &str)]) -> Program {
-        let mut command = Command::new(&self.program);
-        command.env("STAND_IN_PORT", stub.port().to_string()).env("SSL_CERT_FILE", stub.ca_file()).envs(options.iter().copied());
-        Program::start(&mut command)
+        start(&self.program, stub, options)
     }
 }
 
+fn start(program: &Path, stub: &ProviderStub, options: &[(&str, &str)]) -> Program {
+    let mut command = Command::new(program);
+    command.env("STAND_IN_PORT", stub.port().to_string()).env("SSL_CERT_FILE", stub.ca_file()).envs(options.iter().copied());
+    Program::start(&mut command)
+}
+
+/// The right to build `program`, where it is older than its sources in `folder`: its manifest and these.
+fn stale(program: &Path, folder: &Path, sources: &[&str]) -> Result<Option<File>, Unmet> {
+    let sources: Vec<PathBuf> = ["Cargo.toml", "Cargo.lock"].iter().chain(sources).map(|source| folder.join(source)).collect();
+    if is_newer(program, &sources) {
+        return Ok(None);
+    }
+    fs::create_dir_all(cache()).map_err(|error| Unmet::new(format!("the cache folder cannot be made: {error}"), "set A11I_TEST_CACHE"))?;
+    let lock = File::create(cache().join("rust-client.lock")).expect("the cache folder is writable");
+    lock.lock().expect("a file can be locked");
+    // Somebody may have built it meanwhile.
+    Ok((!is_newer(program, &sources)).then_some(lock))
+}
+
 /// Builds what is in `folder` for release, with what cargo and the environment are given beside.
-async fn build(cargo: &Path, folder: &Path, target: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), Unmet> {
+async fn build(folder: &Path, target: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), Unmet> {
+    let cargo = requirement::program("cargo", "install Rust")?;
     let mut build = Command::new(cargo);
     build.args(["build", "--quiet", "--release", "--locked"]).args(arguments).arg("--target-dir").arg(target);
     // What cargo says to tests is not meant for another build.
@@ -183,7 +201,7 @@ async fn build(cargo: &Path, folder: &Path, target: &Path, arguments: &[&str], e
     }
     build.envs(environment.iter().copied());
     let output = tokio::time::timeout(BUILD, build.current_dir(folder).kill_on_drop(true).output()).await;
-    let remedy = "aws-lc needs a C compiler; offline, set A11I_TEST_CACHE to a folder where it was built before";
+    let remedy = "aws-lc needs a C compiler, native-tls the package `libssl-dev`; offline, set A11I_TEST_CACHE to a folder where it was built before";
     match output {
         Err(_) => Err(Unmet::new(format!("the Rust client was not built within {BUILD:?}"), remedy)),
         Ok(Err(error)) => Err(Unmet::new(format!("cargo cannot be started: {error}"), remedy)),
@@ -200,6 +218,14 @@ fn keep(built: &Path, kept: &Path) {
     let fresh = cache().join(format!("rust-client.{}", std::process::id()));
     fs::copy(built, &fresh).expect("cargo has built it");
     fs::rename(&fresh, kept).expect("the cache folder is writable");
+}
+
+/// The same without its symbols, as released programs are.
+async fn keep_stripped(built: &Path, kept: &Path) -> Result<(), Unmet> {
+    let fresh = cache().join(format!("rust-client.{}", std::process::id()));
+    fixtures::stripped(built, &fresh).await?;
+    fs::rename(&fresh, kept).expect("the cache folder is writable");
+    Ok(())
 }
 
 fn is_newer(program: &Path, sources: &[PathBuf]) -> bool {

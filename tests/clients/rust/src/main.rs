@@ -1,37 +1,31 @@
-//! Model calls with reqwest on rustls, as users' programs make them.
+//! Model calls with reqwest on rustls or native-tls, as users' programs make them.
 //!
 //! Jobs come as JSON on standard input, one per line; the jobs of a list are done concurrently, each by a client (and so on a connection) of
 //! its own. One JSON line goes out per job, in order: what the client saw. The clients, and so the connections, stay open between lines. The
-//! program ends when its input ends. `TLS_VERSION=1.2` and `CIPHER=chacha20` choose what is spoken.
+//! program ends when its input ends. `TLS_VERSION=1.2` and, of rustls, `CIPHER=chacha20` choose what is spoken.
 
-use std::{env, error::Error, net::SocketAddr, sync::Arc};
+#[cfg(feature = "native-tls")]
+mod native_tls;
+#[cfg(feature = "rustls")]
+mod rustls;
+
+use std::{env, error::Error, net::SocketAddr};
 
 use futures_util::StreamExt as _;
 use reqwest::Client;
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, pem::PemObject as _},
-};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 const HOST: &str = "api.openai.com";
 
-#[cfg(feature = "aws-lc")]
-fn provider() -> CryptoProvider {
-    rustls::crypto::aws_lc_rs::default_provider()
-}
-
-#[cfg(not(feature = "aws-lc"))]
-fn provider() -> CryptoProvider {
-    rustls::crypto::ring::default_provider()
-}
+#[cfg(feature = "native-tls")]
+use self::native_tls::builder;
+#[cfg(feature = "rustls")]
+use self::rustls::builder;
 
 #[tokio::main(worker_threads = 4)]
 async fn main() -> Result<(), Box<dyn Error>> {
     let port: u16 = env::var("STAND_IN_PORT")?.parse()?;
-    let config = config()?;
     let mut clients: Vec<Client> = Vec::new();
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
@@ -40,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             job => vec![job],
         };
         while clients.len() < jobs.len() {
-            clients.push(client(&config, port)?);
+            clients.push(client(port)?);
         }
         let tasks: Vec<_> = jobs.into_iter().zip(&clients).map(|(job, client)| tokio::spawn(call(client.clone(), port, job))).collect();
         for task in tasks {
@@ -50,24 +44,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn config() -> Result<ClientConfig, Box<dyn Error>> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(env::var("SSL_CERT_FILE")?)? {
-        roots.add(certificate?)?;
-    }
-    let mut provider = provider();
-    if env::var("CIPHER").is_ok_and(|cipher| cipher == "chacha20") {
-        provider.cipher_suites.retain(|suite| format!("{:?}", suite.suite()).contains("CHACHA20"));
-    }
-    let versions: &[_] =
-        if env::var("TLS_VERSION").is_ok_and(|version| version == "1.2") { &[&rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
-    let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(versions)?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-fn client(config: &ClientConfig, port: u16) -> reqwest::Result<Client> {
+fn client(port: u16) -> Result<Client, Box<dyn Error>> {
     let here = SocketAddr::from(([127, 0, 0, 1], port));
-    Client::builder().tls_backend_preconfigured(config.clone()).http1_only().no_proxy().resolve(HOST, here).build()
+    Ok(builder()?.http1_only().no_proxy().resolve(HOST, here).build()?)
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
