@@ -32,6 +32,11 @@ fn x86_64_instructions_are_told() {
         (&[0xeb, 0xfe], Kind::Jump(0x1000)),
         (&[0xff, 0x60, 0x08], Kind::JumpIndirect(Indirect::Memory { base: r(0), displacement: 8 })),
         (&[0xff, 0x24, 0xc1], Kind::JumpIndirect(Indirect::Indexed)),
+        // To where another segment or an interrupted program says: no function ends so.
+        (&[0xcb], Kind::JumpIndirect(Indirect::Indexed)),                   // retf
+        (&[0x48, 0xca, 0x08, 0x00], Kind::JumpIndirect(Indirect::Indexed)), // retfq 8
+        (&[0x48, 0xcf], Kind::JumpIndirect(Indirect::Indexed)),             // iretq
+        (&[0xc2, 0x08, 0x00], Kind::Return),                                // ret 8
         (&[0xff, 0xe1], Kind::JumpIndirect(Indirect::Register(r(1)))),
         (&[0xff, 0x25, 0xfa, 0x0f, 0, 0], Kind::JumpIndirect(Indirect::Slot(0x2000))),
         (&[0x0f, 0x84, 0xfa, 0x0f, 0, 0], Kind::Branch(0x2000)),
