@@ -9,7 +9,7 @@ use super::{
     posted,
 };
 use crate::{
-    call::{CallBuilder, Message, NanoUsd, Operation, Part, PartKind, PartSlot, ProviderName, Usage},
+    call::{CacheApartUsage, CallBuilder, Message, NanoUsd, Operation, Part, PartKind, PartSlot, ProviderName, Usage},
     http::RequestHead,
 };
 
@@ -208,6 +208,7 @@ lenient_object! {
     struct TokenUsage<'a> {
         "inputTokens" => input: Raw<'a>,
         "outputTokens" => output: Raw<'a>,
+        "totalTokens" => all: Count,
         "cachedInputTokens" => cached: Count,
         "reasoningTokens" => reasoning: Count,
         "tokens" => tokens: Count,
@@ -226,6 +227,25 @@ lenient_object! {
 lenient_object! {
     struct ProviderMetadata<'a> {
         "gateway" => gateway: Gateway<'a>,
+        "anthropic" => anthropic: ServedBy<'a>,
+        "vertex" => vertex: ServedBy<'a>,
+        "bedrock" => bedrock: ServedBy<'a>,
+    }
+}
+
+lenient_object! {
+    /// What the SDK's provider adds of its own: the counts as they came.
+    struct ServedBy<'a> {
+        "usage" => usage: OwnCounts<'a>,
+    }
+}
+
+lenient_object! {
+    /// Anthropic's own object; of Bedrock's, what the SDK has no other place for.
+    struct OwnCounts<'a> {
+        "input_tokens" => input: Count,
+        "cache_read_input_tokens" => cache_read: Count,
+        "cache_creation_input_tokens" | "cacheWriteInputTokens" => cache_write: Count,
     }
 }
 
@@ -279,28 +299,68 @@ fn finish(answer: &Answer<'_>, call: &mut CallBuilder) {
     if let Some(reason) = word.as_deref().or_else(|| object.unified.filled()) {
         call.finish(ANSWER, reason);
     }
-    usage(&answer.usage, call);
+    usage(&answer.usage, &answer.provider, call);
     if let Some(cost) = answer.provider.gateway.cost.as_str().and_then(|cost| cost.parse().ok()).and_then(NanoUsd::from_usd) {
         call.response.stated_cost = Some(cost);
     }
 }
 
-fn usage(said: &TokenUsage<'_>, call: &mut CallBuilder) {
+fn usage(said: &TokenUsage<'_>, provider: &ProviderMetadata<'_>, call: &mut CallBuilder) {
     if !said.is_object() {
         return;
     }
     let total = |raw: Raw<'_>| raw.read::<Count>().and_then(|count| count.0);
     let inputs = said.input.read::<TokenCounts<'_>>().unwrap_or_default();
     let outputs = said.output.read::<TokenCounts<'_>>().unwrap_or_default();
-    call.usage = Usage {
+    let mut usage = Usage {
         // Embeddings say one number.
-        input_tokens: total(said.input).or(inputs.total.0).or(said.tokens.0),
-        output_tokens: total(said.output).or(outputs.total.0),
+        input_tokens: inputs.total.0.or(said.tokens.0),
+        output_tokens: outputs.total.0,
         cache_read_input_tokens: said.cached.0.or(inputs.cache_read.0),
         cache_write_input_tokens: inputs.cache_write.0,
         reasoning_output_tokens: said.reasoning.0.or(outputs.reasoning.0),
         ..Usage::default()
     };
+    if let Some(input) = total(said.input) {
+        plain_input(input, said, provider, &mut usage, call.request.model.as_deref());
+    }
+    if let Some(output) = total(said.output) {
+        usage.output_tokens = plain_output(output, said, total(said.input));
+    }
+    call.usage = usage;
+}
+
+/// The plain counts of version 2 are those of whoever served the call, unchanged: where that is Anthropic or Bedrock, what was read from the
+/// cache and written to it stands beside the input. Version 3 made one meaning of them.
+fn plain_input(input: u64, said: &TokenUsage<'_>, provider: &ProviderMetadata<'_>, usage: &mut Usage, model: Option<&str>) {
+    let own = [&provider.anthropic.usage, &provider.vertex.usage].into_iter().find(|own| own.input.0.is_some());
+    let cached = said.cached.0.unwrap_or(0);
+    if let Some(own) = own {
+        cache_apart(own.input, own.cache_read, own.cache_write).normalise_into(usage);
+    } else if provider.bedrock.usage.is_object() {
+        cache_apart(Count(Some(input)), said.cached, provider.bedrock.usage.cache_write).normalise_into(usage);
+    } else if cached == 0 || cached <= input && !model.is_some_and(|model| model.starts_with("anthropic/")) {
+        usage.input_tokens = Some(input);
+    }
+    // Else the cache stands beside it, and how much was written nobody says: the sum is unknown.
+}
+
+fn cache_apart(input: Count, read: Count, written: Count) -> CacheApartUsage {
+    CacheApartUsage {
+        input_tokens: input.0,
+        cache_read_input_tokens: read.0,
+        cache_write_input_tokens: written.0,
+        base_seen: true,
+        ..CacheApartUsage::default()
+    }
+}
+
+/// Where the sum says so, reasoning stands beside the output (Google, xAI).
+fn plain_output(output: u64, said: &TokenUsage<'_>, input: Option<u64>) -> Option<u64> {
+    let Some(reasoning) = said.reasoning.0.filter(|reasoning| *reasoning > 0) else { return Some(output) };
+    let with_reasoning = output.checked_add(reasoning)?;
+    let is_apart = input.and_then(|input| input.checked_add(with_reasoning)).is_some_and(|sum| Some(sum) == said.all.0);
+    Some(if is_apart { with_reasoning } else { output })
 }
 
 fn past_message(message: &PastMessage<'_>, call: &mut CallBuilder) {
@@ -416,6 +476,31 @@ mod tests {
         assert_eq!((told.estimation.output.text(), told.estimation.output_tool_calls), ("hmyow{}", 1));
         let failed = call(Operation::Chat, ASKED, &[r#"{"type":"error","error":{"message":"no","type":"rate_limit_exceeded"}}"#], false);
         assert_eq!(failed.outcome.error_type.as_deref(), Some("rate_limit_exceeded"));
+    }
+
+    #[test]
+    fn plain_counts_mean_what_they_mean_to_whoever_served_the_call() {
+        let told = |model: &str, usage: &str, provider: &str| {
+            let mut call = CallBuilder::new(ProviderName::of("vercel_ai_gateway"), Operation::Chat, false);
+            call.request.model = Some(model.to_owned());
+            let answer = format!(r#"{{"content":[],"finishReason":"stop","usage":{usage},"providerMetadata":{provider}}}"#);
+            AiSdk.response(answer.as_bytes(), &mut call).unwrap();
+            let usage = call.build(CallFrame::default(), Ending::Seen).usage;
+            (usage.input_tokens, usage.cache_read_input_tokens, usage.cache_write_input_tokens, usage.output_tokens)
+        };
+        let cached = r#"{"inputTokens":10,"outputTokens":4,"totalTokens":14,"cachedInputTokens":3}"#;
+        let own = r#"{"anthropic":{"usage":{"input_tokens":10,"cache_read_input_tokens":3,"cache_creation_input_tokens":5,"output_tokens":4}}}"#;
+        assert_eq!(told("openai/gpt-5", cached, "{}"), (Some(10), Some(3), None, Some(4)));
+        assert_eq!(told("anthropic/claude-sonnet-4", cached, own), (Some(18), Some(3), Some(5), Some(4)));
+        assert_eq!(told("anthropic/claude-sonnet-4", cached, r#"{"bedrock":{"usage":{"cacheWriteInputTokens":2}}}"#).0, Some(15));
+        // Nobody says how much was written.
+        assert_eq!(told("anthropic/claude-sonnet-4", cached, "{}"), (None, Some(3), None, Some(4)));
+        let more = r#"{"inputTokens":3,"outputTokens":4,"cachedInputTokens":10}"#;
+        assert_eq!(told("other/claude", more, "{}").0, None);
+        let beside = r#"{"inputTokens":10,"outputTokens":4,"totalTokens":20,"reasoningTokens":6}"#;
+        assert_eq!(told("google/gemini-2.5-pro", beside, "{}").3, Some(10));
+        let within = r#"{"inputTokens":10,"outputTokens":8,"totalTokens":18,"reasoningTokens":6}"#;
+        assert_eq!(told("openai/gpt-5", within, "{}").3, Some(8));
     }
 
     #[test]
