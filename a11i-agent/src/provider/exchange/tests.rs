@@ -4,9 +4,10 @@ use a11i_common::identity::BootTime;
 
 use super::*;
 use crate::{
-    call::{CaptureLibrary, CaptureMethod, Operation},
-    http::{HeaderValue, Headers, HttpVersion, MalformedReason},
-    provider::{RouteSettings, test_heads::request},
+    call::{CaptureLibrary, CaptureMethod, LossCauses, NanoUsd},
+    fixture::request,
+    http::{HeaderValue, Headers, HttpVersion, ResponseHead},
+    provider::RouteSettings,
 };
 
 const FINISHED: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished };
@@ -466,4 +467,24 @@ fn a_body_that_does_not_decode_is_counted_and_what_is_nobodys_is_not_wanted() {
     assert!(!call.completeness.is_whole());
     assert_eq!(peer.exchanges.counters().undecoded, 1);
     assert!(!peer.exchanges.wants(ExchangeId(1)));
+}
+
+#[test]
+fn what_a_gateway_has_charged_stands_in_its_head() {
+    let cost = |status: u16, stated: &str| {
+        let mut peer = Peer::new();
+        peer.request(1, Some("litellm.internal"), "/v1/chat/completions", &[REQUEST]);
+        peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+        let mut headers = Headers::default();
+        headers.push("x-litellm-response-cost".into(), HeaderValue::Text(stated.into()));
+        let head = ResponseHead { version: HttpVersion::Http11, status, headers, first_byte: BootTime(peer.time) };
+        peer.tell(1, HttpEventKind::Response(Box::new(head)));
+        peer.tell(1, HttpEventKind::ResponseBody(ANSWER));
+        peer.tell(1, HttpEventKind::ResponseEnd(FINISHED)).unwrap().response.stated_cost
+    };
+    assert_eq!(cost(200, "2.3e-05"), Some(NanoUsd(23_000)));
+    // Not known yet, or no price; no number; nothing was answered.
+    for (status, stated) in [(200, "0.0"), (200, "None"), (200, ""), (200, "-1"), (200, "1e300"), (429, "0.1")] {
+        assert_eq!(cost(status, stated), None, "{stated:?} with {status}");
+    }
 }
