@@ -280,7 +280,7 @@ fn skip_one(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::{Routes, test_heads::request};
+    use crate::{fixture::request, provider::Routes};
 
     #[test]
     fn a_star_is_one_character_or_more() {

@@ -9,7 +9,7 @@ use super::{
     posted,
 };
 use crate::{
-    call::{CallBuilder, Message, Operation, Part, ProviderName},
+    call::{CallBuilder, Operation, ProviderName},
     http::RequestHead,
 };
 
@@ -42,16 +42,16 @@ impl Dialect for OpenAiCompletions {
         openai_chat::request::read(body, call)?;
         let request: Prompted<'_> = parse(body)?;
         if let Some(text) = request.prompt.text() {
-            prompt(&text, call);
+            call.prompt(&text);
         }
         // Token numbers are no text.
         request.prompt.for_each(|text: Text<'_>| {
             if let Some(text) = text.as_str().filter(|text| !text.bytes().all(|byte| byte.is_ascii_digit())) {
-                prompt(text, call);
+                call.prompt(text);
             }
         });
         if let Some(text) = request.suffix.filled() {
-            prompt(text, call);
+            call.prompt(text);
         }
         Ok(())
     }
@@ -73,13 +73,5 @@ lenient_object! {
     struct Prompted<'a> {
         "prompt" => prompt: Raw<'a>,
         "suffix" => suffix: Text<'a>,
-    }
-}
-
-fn prompt(text: &str, call: &mut CallBuilder) {
-    call.estimation.input.push(text);
-    if call.keeps_content() {
-        let parts = vec![Part::Text { content: call.clip_input(text) }];
-        call.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
     }
 }

@@ -9,7 +9,7 @@ use super::{
     posted,
 };
 use crate::{
-    call::{CallBuilder, Message, Modality, Operation, OutputType, Part, PartSlot, ProviderName},
+    call::{CallBuilder, Modality, Operation, OutputType, Part, PartSlot, ProviderName},
     http::RequestHead,
 };
 
@@ -53,11 +53,7 @@ impl Dialect for OpenAiImages {
         facts.seed = request.seed.0;
         facts.output_type = Some(OutputType::Image);
         if let Some(prompt) = request.prompt.filled() {
-            call.estimation.input.push(prompt);
-            if call.keeps_content() {
-                let parts = vec![Part::Text { content: call.clip_input(prompt) }];
-                call.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
-            }
+            call.prompt(prompt);
         }
         Ok(())
     }

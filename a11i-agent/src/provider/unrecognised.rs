@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use crate::{
         call::{CallFrame, Ending},
-        provider::test_heads::request,
+        fixture::request,
     };
 
     #[test]
