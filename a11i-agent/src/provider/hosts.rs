@@ -230,6 +230,7 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("api.tokenfactory.nebius.com", "nebius"),
     host("api.tokenfactory.*.nebius.com", "nebius"),
     host("managed-inference-api-proxy.crusoecloud.com", "crusoe"),
+    host("api.inference.crusoecloud.com", "crusoe"),
     host("api.githubcopilot.com", "github_copilot"),
     host("api.*.githubcopilot.com", "github_copilot"),
     host("proxy.*.githubcopilot.com", "github_copilot"), // individual., business., enterprise.

@@ -38,6 +38,11 @@ impl Dialect for OpenAiCompletions {
         version_or_deployment.then_some(operation)
     }
 
+    /// A server of one model need not be told which.
+    fn resembles(&self, call: &CallBuilder) -> bool {
+        call.request.model.is_some() || !call.estimation.input.is_empty()
+    }
+
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
         openai_chat::request::read(body, call)?;
         let request: Prompted<'_> = parse(body)?;

@@ -109,7 +109,8 @@ impl Exchanges {
     /// Takes the next event of the connection; gives the call that it finishes. More of them may be waiting: [`Self::take_finished`].
     pub fn handle(&mut self, event: HttpEvent<'_>, context: &ConnectionContext) -> Option<LlmCall> {
         let HttpEvent { exchange: id, time, kind } = event;
-        if let HttpEventKind::Request(head) = kind {
+        if let HttpEventKind::Request(mut head) = kind {
+            merge_slashes(&mut head.path);
             if Unseen::is_possible(&head) && self.open.len().saturating_add(self.unseen.len()) < self.limits.exchanges {
                 self.unseen.push(Unseen { id, head: *head, body: BodyBuffer::default() });
                 return None;
@@ -251,6 +252,16 @@ impl Exchanges {
         }
         self.open.push(Exchange::new(id, head, route, self.limits.keep_content));
     }
+}
+
+/// Of slashes side by side one: what a base with a slash at its end and a path with one at its beginning make together.
+fn merge_slashes(path: &mut String) {
+    let mut last = None;
+    path.retain(|c| {
+        let keep = c != '/' || last != Some('/');
+        last = Some(c);
+        keep
+    });
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::{
     head_facts::{HEADER_FACT_BYTES, clip, request_facts, request_id, stated_cost},
 };
 use crate::{
-    call::{CallBuilder, CallFrame, Completeness, Correlation, Ending, LlmCall, LossCauses, Timing},
+    call::{CallBuilder, CallFrame, Completeness, Correlation, Ending, LlmCall, LossCauses, Operation, Timing},
     http::{BodyEnd, ExchangeId, FramingEnd, RequestHead, ResponseHead, multipart::MultipartParser},
     provider::{
         Route,
@@ -128,7 +128,9 @@ impl Exchange {
         let says = !self.names_model || !self.call.estimation.input.is_empty();
         let resembles = says && self.route.dialect.resembles(&self.call);
         self.is_doubtful = !self.route.certain && !resembles;
-        !self.is_doubtful || !complete && !self.route.by_shape
+        // What is fetched is asked for without a body: the answer tells.
+        let may_be_told = !complete || self.route.operation == Operation::FetchResponse;
+        !self.is_doubtful || may_be_told && !self.route.by_shape
     }
 
     /// The answer may come before the end of the request is told (HTTP/2 tells it apart from the body), and is read by what was asked.

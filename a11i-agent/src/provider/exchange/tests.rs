@@ -470,6 +470,44 @@ fn a_body_that_does_not_decode_is_counted_and_what_is_nobodys_is_not_wanted() {
 }
 
 #[test]
+fn slashes_side_by_side_are_one() {
+    for (host, path) in [("api.anthropic.com", "//v1/messages"), ("llm.internal", "/team//v1//chat/completions")] {
+        let mut peer = Peer::new();
+        peer.request(1, Some(host), path, &[REQUEST]);
+        peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+        assert!(peer.exchanges.is_certain(ExchangeId(1)), "{path}");
+    }
+}
+
+#[test]
+fn at_an_unknown_host_a_chat_need_not_name_its_model() {
+    let mut peer = Peer::new();
+    peer.request(1, Some("localhost"), "/v1/chat/completions", &[br#"{"messages":[{"role":"user","content":"hi"}]}"#]);
+    peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+    let call = peer.respond(1, 200, "application/json", &[ANSWER], FINISHED).unwrap();
+    assert_eq!((call.request.model, call.response.model.as_deref(), call.usage.input_tokens), (None, Some("m-1"), Some(5)));
+    peer.request(2, Some("localhost"), "/v1/chat/completions", &[br#"{"room":7}"#]);
+    peer.tell(2, HttpEventKind::RequestEnd(FINISHED));
+    assert!(peer.exchanges.is_empty());
+}
+
+#[test]
+fn at_an_unknown_host_the_answer_tells_whether_a_response_was_fetched() {
+    let fetched = |answer: &[u8]| {
+        let mut peer = Peer::new();
+        let mut head = request("GET", "llm.internal", "/proxy/v1/responses/resp_1", &[]);
+        head.first_byte = BootTime(1);
+        peer.tell(1, HttpEventKind::Request(Box::new(head)));
+        peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+        assert!(!peer.exchanges.is_certain(ExchangeId(1)));
+        peer.respond(1, 200, "application/json", &[answer], FINISHED)
+    };
+    let told = fetched(br#"{"id":"resp_1","object":"response","status":"completed","model":"m","output":[]}"#).unwrap();
+    assert_eq!((told.operation, told.response.id.as_deref()), (Operation::FetchResponse, Some("resp_1")));
+    assert!(fetched(br#"{"answers":[1,2]}"#).is_none());
+}
+
+#[test]
 fn what_a_gateway_has_charged_stands_in_its_head() {
     let cost = |status: u16, stated: &str| {
         let mut peer = Peer::new();

@@ -28,6 +28,11 @@ impl Dialect for OpenAiChat {
         posted(head, self.path_ends())
     }
 
+    /// A server of one model need not be told which.
+    fn resembles(&self, call: &CallBuilder) -> bool {
+        call.request.model.is_some() || call.estimation.input_messages > 0
+    }
+
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
         call.response.api_type = Some("chat_completions");
         request::read(body, call)
@@ -51,8 +56,12 @@ impl Dialect for OpenAiChat {
             return;
         }
         // What is not JSON (a keep-alive, a proxy's remark) says nothing of the call.
-        if let Ok(chunk) = parse(frame.data) {
-            completion(&chunk, call);
+        let Ok(chunk) = parse::<Completion<'_>>(frame.data) else { return };
+        completion(&chunk, call);
+        // Mistral and older vLLM do not wrap it.
+        if chunk.object.as_str() == Some("error") && !call.has_failed() {
+            read_failure(frame.data, call);
+            call.fail(Some("_OTHER"), None);
         }
     }
 
@@ -68,6 +77,7 @@ lenient_object! {
     /// `chat.completion` and `chat.completion.chunk` alike.
     struct Completion<'a> {
         "id" => id: Text<'a>,
+        "object" => object: Text<'a>,
         "model" => model: Text<'a>,
         "choices" => choices: Few<Choice<'a>>,
         "usage" => usage: TokenUsage<'a>,

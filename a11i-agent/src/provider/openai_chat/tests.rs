@@ -35,6 +35,27 @@ fn a_running_usage_before_a_gap_is_not_the_final_one() {
 }
 
 #[test]
+fn a_failure_in_a_stream_is_told_wrapped_or_not() {
+    for event in [
+        r#"{"error":{"message":"no","type":"server_error","code":500}}"#,
+        r#"{"object":"error","message":"no","type":"server_error","param":null,"code":"3000"}"#,
+    ] {
+        let call = stream("mistral_ai", &[r#"{"choices":[{"index":0,"delta":{"content":"a"}}]}"#, event], false);
+        assert_eq!((call.outcome.error_type.as_deref(), call.outcome.error_message.as_deref()), (Some("server_error"), Some("no")));
+    }
+    assert_eq!(stream("mistral_ai", &[r#"{"object":"error"}"#], false).outcome.error_type.as_deref(), Some("_OTHER"));
+}
+
+#[test]
+fn of_a_refusal_that_is_one_text_the_status_says_more() {
+    let mut call = CallBuilder::new(ProviderName::of("huggingface"), Operation::Chat, true);
+    call.response.status = Some(404);
+    OpenAiChat.response(br#"{"error":"no such model"}"#, &mut call).unwrap();
+    let call = call.build(CallFrame::default(), Ending::Seen);
+    assert_eq!((call.outcome.error_type, call.outcome.error_message.as_deref()), (None, Some("no such model")));
+}
+
+#[test]
 fn reasoning_is_added_only_where_it_is_apart() {
     let usage = |provider, total| {
         let event = format!(
