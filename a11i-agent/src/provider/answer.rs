@@ -2,7 +2,9 @@
 
 use a11i_common::identity::BootTime;
 
-use super::{Route, StreamFrame, body::BodyBuffer, error_body::read_failure, event_stream::EventStream};
+use super::{
+    Route, StreamFrame, body::BodyBuffer, error_body::read_failure, event_stream::EventStream, lenient::BYTE_ORDER_MARK,
+};
 use crate::{
     call::{CallBuilder, Timing},
     http::{BodyEnd, FramingEnd, ResponseHead, grpc::GrpcParser, json_array::JsonArrayParser, ndjson::NdjsonParser, sse::SseParser},
@@ -102,7 +104,8 @@ impl Answer {
     /// `gap`: bytes of the body are missing before these.
     pub(super) fn push(&mut self, bytes: &[u8], gap: bool, feed: &mut EventFeed<'_>) {
         if let Self::Awaited(label) = self {
-            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else { return };
+            let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+            let Some(first) = text.iter().find(|byte| !byte.is_ascii_whitespace()) else { return };
             *self = Self::choose(*first, *label, gap, feed);
             if gap {
                 self.gap();

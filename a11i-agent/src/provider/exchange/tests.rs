@@ -77,6 +77,20 @@ const ANSWER: &[u8] = br#"{"id":"1","model":"m-1","choices":[{"index":0,"message
 const EVENTS: &[u8] = b"data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"yo\"},\"finish_reason\":null}]}\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2}}\n\n";
 
 #[test]
+fn a_mark_before_a_body_is_no_part_of_it() {
+    let marked = |body: &[u8]| [&b"\xef\xbb\xbf"[..], body].concat();
+    let (request, answer) = (marked(REQUEST), marked(ANSWER));
+    for label in ["application/json", "text/event-stream", ""] {
+        for cut in [0, 3, 4] {
+            let (head, tail) = answer.split_at(cut);
+            let pieces: Vec<&[u8]> = [head, tail].into_iter().filter(|piece| !piece.is_empty()).collect();
+            let call = Peer::chat(&[&request], 200, label, &pieces, FINISHED);
+            assert_eq!((call.request.model.as_deref(), call.usage.input_tokens), (Some("m"), Some(5)), "{label} cut at {cut}");
+        }
+    }
+}
+
+#[test]
 fn the_body_knows_better_than_its_label() {
     for (label, body) in [
         ("application/json", ANSWER),

@@ -188,6 +188,14 @@ lenient_object! {
     }
 }
 
+impl TokenUsage<'_> {
+    /// Some servers write an empty object where they have nothing to say.
+    const fn says_something(&self) -> bool {
+        let counted = self.prompt_tokens.0.is_some() || self.completion_tokens.0.is_some() || self.total_tokens.0.is_some();
+        counted || self.cost.0.is_some() || self.cost_in_usd_ticks.0.is_some()
+    }
+}
+
 impl Function<'_> {
     /// Some servers write out every field they know, empty.
     fn says_something(&self) -> bool {
@@ -232,14 +240,9 @@ fn completion(chunk: &Completion<'_>, call: &mut CallBuilder) {
         }
     }
     // The last usage that is not null counts; some servers send a running one with every piece.
-    let reported = chunk.usage.is_object() || chunk.x_groq.usage.is_object();
-    if reported {
+    if let Some(reported) = [&chunk.usage, &chunk.x_groq.usage].into_iter().find(|usage| usage.says_something()) {
         call.usage_is_running = !chunk.choices.0.is_empty() && !call.is_finished();
-    }
-    if chunk.usage.is_object() {
-        usage(&chunk.usage, call);
-    } else if chunk.x_groq.usage.is_object() {
-        usage(&chunk.x_groq.usage, call);
+        usage(reported, call);
     }
     if was_finished {
         return;

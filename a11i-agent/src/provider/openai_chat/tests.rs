@@ -18,6 +18,7 @@ fn the_last_usage_that_is_not_null_counts() {
             r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#,
             r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#,
             r#"{"choices":[],"usage":null}"#,
+            r#"{"choices":[],"usage":{}}"#,
             "[DONE]",
         ],
         false,

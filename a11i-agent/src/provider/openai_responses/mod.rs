@@ -45,6 +45,11 @@ impl Dialect for OpenAiResponses {
         })
     }
 
+    /// A stored prompt names its model itself.
+    fn resembles(&self, call: &CallBuilder) -> bool {
+        call.request.model.is_some() || call.request.prompt_name.is_some()
+    }
+
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
         // A stored stream is played again.
         call.request.stream = head.query.as_deref().is_some_and(|query| query.split('&').any(|field| field == "stream=true"));
