@@ -5,6 +5,7 @@ pub(super) mod request;
 use super::{
     Dialect, StreamFrame,
     error_body::{read_error, read_failure},
+    hosts::is_for,
     lenient::{Count, Few, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
     posted,
 };
@@ -25,7 +26,9 @@ impl Dialect for OpenAiChat {
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
-        posted(head, self.path_ends())
+        // xAI answers later where it is asked to.
+        let is_fetched = || head.method == "GET" && head.path.contains("/chat/deferred-completion/") && is_for(head, "x_ai");
+        posted(head, self.path_ends()).or_else(|| is_fetched().then_some(Operation::FetchResponse))
     }
 
     /// A server of one model need not be told which.
@@ -33,9 +36,9 @@ impl Dialect for OpenAiChat {
         call.request.model.is_some() || call.estimation.input_messages > 0
     }
 
-    fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
+    fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
         call.response.api_type = Some("chat_completions");
-        request::read(body, call)
+        if operation == Operation::FetchResponse { Ok(()) } else { request::read(body, call) }
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
@@ -47,6 +50,8 @@ impl Dialect for OpenAiChat {
         }
         if call.response.status.is_some_and(|status| status >= 400) {
             read_failure(body, call);
+        } else if call.operation() == Operation::FetchResponse {
+            call.response.deferred = Some(Operation::Chat);
         }
         Ok(())
     }
@@ -340,21 +345,25 @@ fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
         web_search_requests: reported.num_search_queries.0,
         ..Usage::default()
     };
-    if let Some(cost) = stated_cost(reported) {
+    if let Some(cost) = cost_in_ticks(reported.cost_in_usd_ticks, call).or_else(|| stated_cost(reported)) {
         call.response.stated_cost = Some(cost);
     }
+}
+
+/// What xAI bills, in ticks, 10^10 to the dollar. Where others serve its models, none says nothing of what they charge.
+pub(super) fn cost_in_ticks(ticks: Int, call: &CallBuilder) -> Option<NanoUsd> {
+    const TICKS_PER_NANO_USD: i64 = 10;
+    let least = if call.provider().as_str() == "x_ai" { 0 } else { 1 };
+    let ticks = ticks.0.filter(|ticks| *ticks >= least)?;
+    ticks.checked_add(TICKS_PER_NANO_USD / 2)?.checked_div(TICKS_PER_NANO_USD).map(NanoUsd)
 }
 
 const fn modalities(details: &TokenDetails<'_>) -> ModalityTokens {
     ModalityTokens { text: details.text_tokens.0, image: details.image_tokens.0, audio: details.audio_tokens.0 }
 }
 
-/// OpenRouter `usage.cost` (credits are US dollars), Perplexity `usage.cost.total_cost`, xAI `cost_in_usd_ticks` (10^10 to the dollar).
+/// OpenRouter `usage.cost` (credits are US dollars), Perplexity `usage.cost.total_cost`.
 fn stated_cost(reported: &TokenUsage<'_>) -> Option<NanoUsd> {
-    const TICKS_PER_NANO_USD: i64 = 10;
-    if let Some(ticks) = reported.cost_in_usd_ticks.0.filter(|ticks| *ticks >= 0) {
-        return ticks.checked_add(TICKS_PER_NANO_USD / 2).and_then(|t| t.checked_div(TICKS_PER_NANO_USD)).map(NanoUsd);
-    }
     let total = reported.cost.read::<Float>().and_then(|cost| cost.0);
     total.or_else(|| reported.cost.read::<StatedCost<'_>>().and_then(|cost| cost.total_cost.0)).and_then(NanoUsd::from_usd)
 }

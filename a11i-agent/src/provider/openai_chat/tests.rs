@@ -1,5 +1,8 @@
 use super::*;
-use crate::call::{CallFrame, Ending, LlmCall, Part};
+use crate::{
+    call::{CallFrame, DeferredAnswers, Ending, LlmCall, Part},
+    fixture::request_head,
+};
 
 fn stream(provider: &'static str, events: &[&str], gap: bool) -> LlmCall {
     let mut call = CallBuilder::new(ProviderName::of(provider), Operation::Chat, true);
@@ -57,6 +60,30 @@ fn of_a_refusal_that_is_one_text_the_status_says_more() {
 }
 
 #[test]
+fn what_xai_answers_later_counts_where_it_is_fetched() {
+    let head = |host| request_head("GET", host, "/v1/chat/deferred-completion/7");
+    assert_eq!(OpenAiChat.claims(&head("api.x.ai")), Some(Operation::FetchResponse));
+    assert_eq!(OpenAiChat.claims(&head("shop.example")), None);
+    let mut asked = CallBuilder::new(ProviderName::of("x_ai"), Operation::Chat, true);
+    OpenAiChat.request(Operation::Chat, br#"{"model":"m","messages":[{"role":"user","content":"hi"}],"deferred":true}"#, &mut asked).unwrap();
+    OpenAiChat.response(br#"{"request_id":"7"}"#, &mut asked).unwrap();
+    let mut answers = DeferredAnswers::default();
+    let fetched = || {
+        let mut call = CallBuilder::new(ProviderName::of("x_ai"), Operation::FetchResponse, true);
+        OpenAiChat.request(Operation::FetchResponse, b"", &mut call).unwrap();
+        let answer = br#"{"id":"c","choices":[{"index":0,"message":{"content":"yo"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#;
+        OpenAiChat.response(answer, &mut call).unwrap();
+        call
+    };
+    let told = [asked, fetched(), fetched()].map(|call| {
+        let mut call = call.build(CallFrame::default(), Ending::Seen);
+        answers.settle(&mut call);
+        (call.operation.as_str(), call.usage.input_tokens, call.response.deferred.is_some())
+    });
+    assert_eq!(told, [("chat", None, true), ("chat", Some(5), true), ("fetch_response", None, true)]);
+}
+
+#[test]
 fn reasoning_is_added_only_where_it_is_apart() {
     let usage = |provider, total| {
         let event = format!(
@@ -77,6 +104,8 @@ fn a_cost_is_read_in_every_form() {
     assert_eq!(cost(r#"{"cost":0}"#), Some(NanoUsd(0)));
     assert_eq!(cost(r#"{"cost":{"total_cost":0.006}}"#), Some(NanoUsd(6_000_000)));
     assert_eq!(cost(r#"{"cost_in_usd_ticks":10000000000}"#), Some(NanoUsd(1_000_000_000)));
+    // An xAI model elsewhere: none of xAI's money.
+    assert_eq!(cost(r#"{"prompt_tokens":9,"cost_in_usd_ticks":0}"#), None);
     for none in [r#"{"cost":-1}"#, r#"{"cost":null}"#, r#"{"cost":"free"}"#, r#"{"cost":1e300}"#, r#"{"cost":[]}"#, "{}"] {
         assert_eq!(cost(none), None, "{none}");
     }
