@@ -16,7 +16,9 @@ use super::{
     endpoint::Endpoint,
     error_body::read_failure,
     exchange::{request_facts, request_id},
-    gemini, openai_realtime, openai_responses_socket,
+    gemini,
+    lenient::mended,
+    openai_realtime, openai_responses_socket,
     partial_json::Fragments,
     trace_context,
 };
@@ -271,6 +273,7 @@ impl Conversation {
             salvaged = Fragments { head: data, tail: &[] }.salvage();
             &salvaged
         };
+        let data = &mended(data);
         let format = self.session.hear(&Heard { from, data, first_byte, time, missing }, &mut self.turns);
         // At an unknown host, the first message that could be read in full and is not anybody's decides.
         self.certain |= format == Format::This;

@@ -16,7 +16,7 @@ use crate::{
         answer::{Answer, AnswerEnd, EventFeed, Label},
         body::BodyBuffer,
         endpoint::Endpoint,
-        grpc_status, rate_limit, trace_context,
+        grpc_status, lenient::mended, rate_limit, trace_context,
     },
 };
 
@@ -105,19 +105,19 @@ impl Exchange {
                     self.call.mark_content_truncated();
                 }
                 // An object is always readable.
-                let _nothing_to_read = dialect.request(operation, &form.finish(), &mut self.call).is_err();
+                let _nothing_to_read = dialect.request(operation, &mended(&form.finish()), &mut self.call).is_err();
                 return self.is_call(complete);
             }
         };
         self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
-        let read = complete && body.whole().is_some_and(|body| dialect.request(operation, body, &mut self.call).is_ok());
+        let read = complete && body.whole().is_some_and(|body| dialect.request(operation, &mended(body), &mut self.call).is_ok());
         if !read {
             if body.is_over_cap() {
                 self.call.mark_content_truncated();
             }
             self.call.request_is_partial = true;
             // An object is always readable.
-            let _nothing_to_read = dialect.request(operation, &body.salvage(finished), &mut self.call).is_err();
+            let _nothing_to_read = dialect.request(operation, &mended(&body.salvage(finished)), &mut self.call).is_err();
         }
         self.is_call(complete && !body.is_over_cap())
     }

@@ -77,6 +77,23 @@ const ANSWER: &[u8] = br#"{"id":"1","model":"m-1","choices":[{"index":0,"message
 const EVENTS: &[u8] = b"data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"yo\"},\"finish_reason\":null}]}\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2}}\n\n";
 
 #[test]
+fn a_text_that_is_cut_within_a_character_costs_no_number() {
+    for cut in [&b"\\ud83d"[..], b"\xe2\x82"] {
+        let with = |body: &[u8]| {
+            let at = body.windows(2).position(|two| two == b"yo" || two == b"hi").unwrap();
+            let (before, after) = body.split_at(at);
+            [before, cut, after].concat()
+        };
+        for (label, answer) in [("application/json", ANSWER), ("text/event-stream", EVENTS)] {
+            let call = Peer::chat(&[&with(REQUEST)], 200, label, &[&with(answer)], FINISHED);
+            assert_eq!((call.request.model.as_deref(), call.usage.input_tokens), (Some("m"), Some(5)), "{label}");
+            assert_eq!(call.estimation.output.text(), "\u{fffd}yo", "{label}");
+            assert_eq!(call.response.finish_reasons, ["stop"], "{label}");
+        }
+    }
+}
+
+#[test]
 fn a_mark_before_a_body_is_no_part_of_it() {
     let marked = |body: &[u8]| [&b"\xef\xbb\xbf"[..], body].concat();
     let (request, answer) = (marked(REQUEST), marked(ANSWER));

@@ -3,6 +3,7 @@
 //! A field of a wrong type reads as absent and never costs its neighbours. Everything borrows from the body; what nobody
 //! asks for is skipped without being built. Only a body that is no JSON at all is an error.
 
+mod mend;
 mod number;
 mod raw;
 mod text;
@@ -12,6 +13,7 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Deserializer, de::Visitor};
 
 pub(super) use self::{
+    mend::mended,
     number::{Count, Float, Int, count_text},
     raw::{Few, Raw},
     text::{Text, clip},

@@ -1,0 +1,114 @@
+//! JSON whose strings are not what strings have to be: texts are cut within a character by servers that count bytes (what is no UTF-8) and by
+//! those that count UTF-16 units (half of a surrogate pair, as an escape). One such string would cost the whole document.
+
+use std::borrow::Cow;
+
+use super::BYTE_ORDER_MARK;
+
+/// What is left of half a pair: the replacement character's escape has the same length.
+const REPLACEMENT: &str = "fffd";
+
+/// The document with replacement characters for what is none; as it is where there is nothing to mend, or where it is no object and no array.
+pub(in crate::provider) fn mended(json: &[u8]) -> Cow<'_, [u8]> {
+    let text = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
+    if !matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) {
+        return Cow::Borrowed(json);
+    }
+    match String::from_utf8_lossy(text) {
+        Cow::Borrowed(text) => match whole_pairs(text) {
+            Cow::Borrowed(_) => Cow::Borrowed(json),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        },
+        Cow::Owned(text) => Cow::Owned(whole_pairs(&text).into_owned().into_bytes()),
+    }
+}
+
+/// With [`REPLACEMENT`] for each escape of a surrogate that has no other half.
+fn whole_pairs(text: &str) -> Cow<'_, str> {
+    if !text.contains("\\ud") && !text.contains("\\uD") {
+        return Cow::Borrowed(text);
+    }
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once('\\') {
+        let (kept, next) = match unit(after) {
+            Some((0xd800..=0xdbff, next)) => match next.strip_prefix('\\').and_then(unit) {
+                Some((0xdc00..=0xdfff, behind)) => (Some(after), behind),
+                _ => (None, next),
+            },
+            Some((0xdc00..=0xdfff, next)) => (None, next),
+            Some((_, next)) => (Some(after), next),
+            // Another escape: what it escapes may be a backslash.
+            None => {
+                let mut characters = after.chars();
+                characters.next();
+                (Some(after), characters.as_str())
+            }
+        };
+        out.push_str(before);
+        out.push('\\');
+        match kept.and_then(|kept| kept.get(..kept.len().checked_sub(next.len())?)) {
+            Some(kept) => out.push_str(kept),
+            None => {
+                out.push('u');
+                out.push_str(REPLACEMENT);
+            }
+        }
+        rest = next;
+    }
+    out.push_str(rest);
+    if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
+}
+
+/// The UTF-16 unit of an escape behind its backslash, and what follows it.
+fn unit(escape: &str) -> Option<(u16, &str)> {
+    let (digits, rest) = escape.strip_prefix('u')?.split_at_checked(4)?;
+    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    Some((u16::from_str_radix(digits, 16).ok().filter(|_| is_hex)?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(json: &[u8]) -> Option<String> {
+        serde_json::from_slice::<Vec<String>>(&mended(json)).ok()?.pop()
+    }
+
+    #[test]
+    fn half_a_pair_is_replaced_and_a_whole_one_stays() {
+        for (json, want) in [
+            (r#"["a\ud83db"]"#, "a\u{fffd}b"),
+            (r#"["\uDE00"]"#, "\u{fffd}"),
+            (r#"["\ud83d\ude00"]"#, "\u{1f600}"),
+            (r#"["\ud83d\ud83d\ude00\ude00"]"#, "\u{fffd}\u{1f600}\u{fffd}"),
+            (r#"["\ud83d\n"]"#, "\u{fffd}\n"),
+            (r#"["\\ud83d"]"#, "\\ud83d"),
+            (r#"["\\\ud83d"]"#, "\\\u{fffd}"),
+            (r#"["\u00e9\ud83d"]"#, "\u{e9}\u{fffd}"),
+        ] {
+            assert_eq!(text(json.as_bytes()).as_deref(), Some(want), "{json}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced() {
+        assert_eq!(text(b"[\"a\xe2\x82\"]").as_deref(), Some("a\u{fffd}"));
+        assert_eq!(text(b" [\"\xff\\ud83d\"]").as_deref(), Some("\u{fffd}\u{fffd}"));
+    }
+
+    #[test]
+    fn what_is_whole_or_no_document_is_not_copied() {
+        for bytes in [&b"{\"a\":\"\\ud83d\\ude00\"}"[..], b"\x00\x00\xff{", b"\xff\xff", b"", b"data: \xff", b"\xef\xbb\xbf{}", b"{\"\\u"] {
+            assert!(matches!(mended(bytes), Cow::Borrowed(same) if same == bytes), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn an_end_anywhere_is_no_trouble() {
+        let json = r#"["\ud83d\ude00\\\ud83d\"\u00e9\ude00"]"#;
+        for cut in 0..json.len() {
+            let cut = json.get(..cut).unwrap_or_default();
+            assert!(mended(cut.as_bytes()).len() == cut.len());
+        }
+    }
+}
