@@ -173,6 +173,7 @@ static DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("anthropic.complete", &anthropic_complete::AnthropicComplete),
     ("lm_studio", &lm_studio::LmStudio),
     ("perplexity.agent", &perplexity::PerplexityAgent),
+    ("perplexity.async", &perplexity::PerplexityAsync),
     ("replicate", &replicate::Replicate),
     ("workers_ai", &workers_ai::WorkersAi),
     ("voyage", &voyage::Voyage),

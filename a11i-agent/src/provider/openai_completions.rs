@@ -33,7 +33,7 @@ impl Dialect for OpenAiCompletions {
         // Other paths that end so are chats: /chat/, Mistral's /agents/, Portkey's /prompts/{id}/.
         let (before, _) = head.path.trim_end_matches('/').rsplit_once('/')?;
         let version_or_deployment = before.is_empty()
-            || before.rsplit('/').next().is_some_and(|last| last.starts_with('v') || last == "openai" || last == "fim")
+            || before.rsplit('/').next().is_some_and(|last| last.starts_with('v') || matches!(last, "openai" | "fim" | "beta"))
             || matches!(before.rsplit('/').nth(1), Some("deployments" | "engines"));
         version_or_deployment.then_some(operation)
     }

@@ -8,7 +8,7 @@ mod prompt;
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    CacheApartUsage, CaptureFacts, Completeness, Content, Correlation, EstimationText, LlmCall, Message, Operation, Outcome, Part,
+    CacheApartUsage, CaptureFacts, Completeness, Content, Correlation, EstimationText, LlmCall, Operation, Outcome, Part,
     PartKind, PartSlot, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, SocketPeer, Timing, Usage,
     choice::Choice,
 };

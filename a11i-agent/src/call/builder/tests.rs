@@ -1,4 +1,5 @@
 use super::*;
+use crate::call::Message;
 
 fn builder(keep: bool) -> CallBuilder {
     CallBuilder::new(ProviderName::of("openai"), Operation::Chat, keep)

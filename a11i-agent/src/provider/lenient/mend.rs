@@ -1,5 +1,6 @@
 //! JSON whose strings are not what strings have to be: texts are cut within a character by servers that count bytes (what is no UTF-8) and by
-//! those that count UTF-16 units (half of a surrogate pair, as an escape). One such string would cost the whole document.
+//! those that count UTF-16 units (half of a surrogate pair, as an escape). And numbers that are none, as Python writes and reads them. One of
+//! these would cost the whole document.
 
 use std::borrow::Cow;
 
@@ -14,13 +15,33 @@ pub(in crate::provider) fn mended(json: &[u8]) -> Cow<'_, [u8]> {
     if !matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) {
         return Cow::Borrowed(json);
     }
-    match String::from_utf8_lossy(text) {
-        Cow::Borrowed(text) => match whole_pairs(text) {
-            Cow::Borrowed(_) => Cow::Borrowed(json),
-            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-        },
-        Cow::Owned(text) => Cow::Owned(whole_pairs(&text).into_owned().into_bytes()),
+    let text = String::from_utf8_lossy(text);
+    let pairs = whole_pairs(&text);
+    let numbers = finite_numbers(&pairs);
+    let is_whole = [&text, &pairs, &numbers].into_iter().all(|text| matches!(text, Cow::Borrowed(_)));
+    if is_whole { Cow::Borrowed(json) } else { Cow::Owned(numbers.into_owned().into_bytes()) }
+}
+
+/// With nothing in place of what is no number.
+fn finite_numbers(text: &str) -> Cow<'_, str> {
+    const NONE: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
+    if !text.contains("NaN") && !text.contains("Infinity") {
+        return Cow::Borrowed(text);
     }
+    let (mut out, mut rest, mut is_in_string) = (String::new(), text, false);
+    while let Some(character) = rest.chars().next() {
+        if !is_in_string && let Some(after) = NONE.iter().find_map(|word| rest.strip_prefix(word)) {
+            out.push_str("null");
+            rest = after;
+            continue;
+        }
+        let escaped = if is_in_string && character == '\\' { rest.chars().nth(1).map_or(0, char::len_utf8) } else { 0 };
+        is_in_string ^= character == '"';
+        let (taken, after) = rest.split_at_checked(character.len_utf8().saturating_add(escaped)).unwrap_or((rest, ""));
+        out.push_str(taken);
+        rest = after;
+    }
+    if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
 }
 
 /// With [`REPLACEMENT`] for each escape of a surrogate that has no other half.
@@ -94,6 +115,15 @@ mod tests {
     fn bytes_that_are_no_text_are_replaced() {
         assert_eq!(text(b"[\"a\xe2\x82\"]").as_deref(), Some("a\u{fffd}"));
         assert_eq!(text(b" [\"\xff\\ud83d\"]").as_deref(), Some("\u{fffd}\u{fffd}"));
+    }
+
+    #[test]
+    fn what_is_no_number_is_absent() {
+        let json = br#"{"a":NaN,"b":[-Infinity,Infinity,1],"NaN":"\"Infinity\\","c":"\\"}"#;
+        let value: serde_json::Value = serde_json::from_slice(&mended(json)).unwrap();
+        assert_eq!(value, serde_json::json!({"a": null, "b": [null, null, 1], "NaN": "\"Infinity\\", "c": "\\"}));
+        let text = br#"{"a":"NaN or Infinity"}"#;
+        assert!(matches!(mended(text), Cow::Borrowed(_)));
     }
 
     #[test]
