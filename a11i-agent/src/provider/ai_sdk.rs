@@ -489,7 +489,8 @@ mod tests {
             (usage.input_tokens, usage.cache_read_input_tokens, usage.cache_write_input_tokens, usage.output_tokens)
         };
         let cached = r#"{"inputTokens":10,"outputTokens":4,"totalTokens":14,"cachedInputTokens":3}"#;
-        let own = r#"{"anthropic":{"usage":{"input_tokens":10,"cache_read_input_tokens":3,"cache_creation_input_tokens":5,"output_tokens":4}}}"#;
+        let own =
+            r#"{"anthropic":{"usage":{"input_tokens":10,"cache_read_input_tokens":3,"cache_creation_input_tokens":5,"output_tokens":4}}}"#;
         assert_eq!(told("openai/gpt-5", cached, "{}"), (Some(10), Some(3), None, Some(4)));
         assert_eq!(told("anthropic/claude-sonnet-4", cached, own), (Some(18), Some(3), Some(5), Some(4)));
         assert_eq!(told("anthropic/claude-sonnet-4", cached, r#"{"bedrock":{"usage":{"cacheWriteInputTokens":2}}}"#).0, Some(15));

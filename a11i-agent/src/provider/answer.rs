@@ -3,7 +3,11 @@
 use a11i_common::identity::BootTime;
 
 use super::{
-    Route, StreamFrame, body::BodyBuffer, error_body::read_failure, event_stream::EventStream, lenient::{BYTE_ORDER_MARK, mended},
+    Route, StreamFrame,
+    body::BodyBuffer,
+    error_body::read_failure,
+    event_stream::EventStream,
+    lenient::{BYTE_ORDER_MARK, mended},
 };
 use crate::{
     call::{CallBuilder, Timing},

@@ -82,6 +82,14 @@ impl Dialect for DeepInfra {
             call.finish(0, reason);
         }
         counts(&event, call);
+        call.usage_is_running = !call.is_finished();
+    }
+
+    fn stream_end(&self, gap: bool, call: &mut CallBuilder) {
+        if gap && call.usage_is_running {
+            call.usage = Usage::default();
+            call.response.stated_cost = None;
+        }
     }
 }
 
@@ -184,16 +192,24 @@ mod tests {
     fn an_answer_states_its_tokens_and_its_cost() {
         let told = call(
             false,
-            &[r#"{"results":[{"generated_text":"yo"}],"num_tokens":2,"num_input_tokens":5,"request_id":"R","inference_status":{"status":"succeeded","cost":0.0000125,"tokens_generated":2,"tokens_input":5}}"#],
+            &[
+                r#"{"results":[{"generated_text":"yo"}],"num_tokens":2,"num_input_tokens":5,"request_id":"R","inference_status":{"status":"succeeded","cost":0.0000125,"tokens_generated":2,"tokens_input":5}}"#,
+            ],
         );
         assert_eq!((told.usage.input_tokens, told.usage.output_tokens), (Some(5), Some(2)));
         assert_eq!((told.response.stated_cost, told.request.model.as_deref()), (Some(NanoUsd(12_500)), Some("acme/M-8B")));
-        assert_eq!((told.response.id.as_deref(), told.estimation.output.text(), told.operation.as_str()), (Some("R"), "yo", "text_completion"));
+        assert_eq!(
+            (told.response.id.as_deref(), told.estimation.output.text(), told.operation.as_str()),
+            (Some("R"), "yo", "text_completion")
+        );
     }
 
     #[test]
     fn a_stream_is_made_of_tokens() {
-        let events = [r#"{"token":{"id":1,"text":"y"}}"#, r#"{"token":{"id":2,"text":"o"},"generated_text":"yo","details":{"finish_reason":"stop"}}"#];
+        let events = [
+            r#"{"token":{"id":1,"text":"y"}}"#,
+            r#"{"token":{"id":2,"text":"o"},"generated_text":"yo","details":{"finish_reason":"stop"}}"#,
+        ];
         let told = call(true, &events);
         assert_eq!((told.estimation.output.text(), told.response.finish_reasons), ("yo", vec!["stop".to_owned()]));
         assert!(told.usage.is_absent());
@@ -214,7 +230,9 @@ mod tests {
 
     #[test]
     fn nothing_hostile_becomes_a_number() {
-        for body in ["null", "[]", r#"{"num_tokens":-1,"inference_status":{"cost":-5,"tokens_input":1e300}}"#, r#"{"estimated_cost":1e300}"#] {
+        for body in
+            ["null", "[]", r#"{"num_tokens":-1,"inference_status":{"cost":-5,"tokens_input":1e300}}"#, r#"{"estimated_cost":1e300}"#]
+        {
             for stream in [true, false] {
                 let told = call(stream, &[body]);
                 assert!(told.usage.is_absent() && told.response.stated_cost.is_none(), "{body}");

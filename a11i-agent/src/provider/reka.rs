@@ -138,7 +138,9 @@ mod tests {
     #[test]
     fn an_answer_and_a_stream_say_the_same() {
         let whole = call(
-            &[r#"{"id":"r","model":"reka-core-1","responses":[{"finish_reason":"stop","message":{"content":"yo","role":"assistant"}}],"usage":{"input_tokens":4,"output_tokens":2}}"#],
+            &[
+                r#"{"id":"r","model":"reka-core-1","responses":[{"finish_reason":"stop","message":{"content":"yo","role":"assistant"}}],"usage":{"input_tokens":4,"output_tokens":2}}"#,
+            ],
             false,
         );
         let stream = call(

@@ -16,7 +16,9 @@ use crate::{
         answer::{Answer, AnswerEnd, EventFeed, Label},
         body::BodyBuffer,
         endpoint::Endpoint,
-        grpc_status, lenient::mended, rate_limit, trace_context,
+        grpc_status,
+        lenient::mended,
+        rate_limit, trace_context,
     },
 };
 
@@ -177,7 +179,13 @@ impl Exchange {
     }
 
     /// The call; `None`: it was none.
-    pub(super) fn finish(mut self, end: BodyEnd, time: BootTime, context: &ConnectionContext, counters: &mut ExchangeCounters) -> Option<LlmCall> {
+    pub(super) fn finish(
+        mut self,
+        end: BodyEnd,
+        time: BootTime,
+        context: &ConnectionContext,
+        counters: &mut ExchangeCounters,
+    ) -> Option<LlmCall> {
         // Answered before the request was over, or the connection ended within it.
         let unfinished = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Cut };
         let mut may_be_call = matches!(self.request, RequestBody::Read) || self.end_request(unfinished);

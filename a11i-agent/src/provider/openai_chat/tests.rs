@@ -65,7 +65,9 @@ fn what_xai_answers_later_counts_where_it_is_fetched() {
     assert_eq!(OpenAiChat.claims(&head("api.x.ai")), Some(Operation::FetchResponse));
     assert_eq!(OpenAiChat.claims(&head("shop.example")), None);
     let mut asked = CallBuilder::new(ProviderName::of("x_ai"), Operation::Chat, true);
-    OpenAiChat.request(Operation::Chat, br#"{"model":"m","messages":[{"role":"user","content":"hi"}],"deferred":true}"#, &mut asked).unwrap();
+    OpenAiChat
+        .request(Operation::Chat, br#"{"model":"m","messages":[{"role":"user","content":"hi"}],"deferred":true}"#, &mut asked)
+        .unwrap();
     OpenAiChat.response(br#"{"request_id":"7"}"#, &mut asked).unwrap();
     let mut answers = DeferredAnswers::default();
     let fetched = || {
