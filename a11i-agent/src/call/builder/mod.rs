@@ -8,8 +8,8 @@ mod prompt;
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    CacheApartUsage, CaptureFacts, Completeness, Content, Correlation, EstimationText, LlmCall, Operation, Outcome, Part, PartKind,
-    PartSlot, ProviderName, RequestFacts, ResponseFacts, Role, ServerAddress, SocketPeer, Timing, Usage, choice::Choice,
+    CacheApartUsage, CaptureFacts, Completeness, Content, Correlation, EstimationText, LlmCall, Operation, Outcome, PartKind, ProviderName,
+    RequestFacts, ResponseFacts, Role, ServerAddress, SocketPeer, Timing, Usage, choice::Choice,
 };
 use crate::owner::Owner;
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::call::Message;
+use crate::call::{Message, Part, PartSlot};
 
 fn builder(keep: bool) -> CallBuilder {
     CallBuilder::new(ProviderName::of("openai"), Operation::Chat, keep)

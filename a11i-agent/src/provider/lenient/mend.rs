@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use super::BYTE_ORDER_MARK;
 
-/// What is left of half a pair: the replacement character's escape has the same length.
-const REPLACEMENT: &str = "fffd";
+/// What is left of half a pair, behind its backslash: the replacement character. It has the same length.
+const REPLACEMENT: &str = "ufffd";
 
 /// The document with replacement characters for what is none; as it is where there is nothing to mend, or where it is no object and no array.
 pub(in crate::provider) fn mended(json: &[u8]) -> Cow<'_, [u8]> {
@@ -51,29 +51,24 @@ fn whole_pairs(text: &str) -> Cow<'_, str> {
     }
     let (mut out, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once('\\') {
-        let (kept, next) = match unit(after) {
+        let (is_whole, next) = match unit(after) {
             Some((0xd800..=0xdbff, next)) => match next.strip_prefix('\\').and_then(unit) {
-                Some((0xdc00..=0xdfff, behind)) => (Some(after), behind),
-                _ => (None, next),
+                Some((0xdc00..=0xdfff, behind)) => (true, behind),
+                _ => (false, next),
             },
-            Some((0xdc00..=0xdfff, next)) => (None, next),
-            Some((_, next)) => (Some(after), next),
+            Some((0xdc00..=0xdfff, next)) => (false, next),
+            Some((_, next)) => (true, next),
             // Another escape: what it escapes may be a backslash.
             None => {
                 let mut characters = after.chars();
                 characters.next();
-                (Some(after), characters.as_str())
+                (true, characters.as_str())
             }
         };
+        let taken = after.strip_suffix(next).unwrap_or_default();
         out.push_str(before);
         out.push('\\');
-        match kept.and_then(|kept| kept.get(..kept.len().checked_sub(next.len())?)) {
-            Some(kept) => out.push_str(kept),
-            None => {
-                out.push('u');
-                out.push_str(REPLACEMENT);
-            }
-        }
+        out.push_str(if is_whole { taken } else { REPLACEMENT });
         rest = next;
     }
     out.push_str(rest);

@@ -353,8 +353,8 @@ fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
 /// What xAI bills, in ticks, 10^10 to the dollar. Where others serve its models, none says nothing of what they charge.
 pub(super) fn cost_in_ticks(ticks: Int, call: &CallBuilder) -> Option<NanoUsd> {
     const TICKS_PER_NANO_USD: i64 = 10;
-    let least = if call.provider().as_str() == "x_ai" { 0 } else { 1 };
-    let ticks = ticks.0.filter(|ticks| *ticks >= least)?;
+    let is_billed_by_xai = call.provider().as_str() == "x_ai";
+    let ticks = ticks.0.filter(|ticks| *ticks > 0 || *ticks == 0 && is_billed_by_xai)?;
     ticks.checked_add(TICKS_PER_NANO_USD / 2)?.checked_div(TICKS_PER_NANO_USD).map(NanoUsd)
 }
 
