@@ -4,7 +4,8 @@ use super::{
     Dialect, StreamFrame,
     error_body::read_failure,
     hosts::is_for,
-    lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, clip, lenient_object, parse},
+    lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
+    names,
     openai_chat::request::stop_sequences,
 };
 use crate::{
@@ -15,9 +16,6 @@ use crate::{
 pub(super) struct DeepInfra;
 
 const PROVIDER: &str = "deepinfra";
-/// A model's name in a path.
-const MODEL_BYTES: usize = 256;
-
 impl Dialect for DeepInfra {
     fn name(&self) -> ProviderName {
         ProviderName::of(PROVIDER)
@@ -38,7 +36,7 @@ impl Dialect for DeepInfra {
     }
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
-        call.request.model = model(&head.path).map(|model| clip(model, MODEL_BYTES).to_owned());
+        call.request.model = model(&head.path).map(names::in_path);
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {

@@ -4,7 +4,8 @@
 use super::{
     Dialect, StreamFrame,
     error_body::{read_error, read_failure},
-    lenient::{Flag, Int, Raw, Shape, Text, Unreadable, clip, lenient_object, parse},
+    lenient::{Flag, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
+    names,
     openai_media_usage::{self, MediaUsage},
     posted,
 };
@@ -40,7 +41,7 @@ impl Dialect for OpenAiImages {
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
         if let Some(model) = fireworks_model(&head.path) {
-            call.request.model = Some(clip(model, MODEL_BYTES).to_owned());
+            call.request.model = Some(names::in_path(model));
         }
     }
 
@@ -147,9 +148,6 @@ lenient_object! {
         "message" => message: Text<'a>,
     }
 }
-
-/// A model's name in a path.
-const MODEL_BYTES: usize = 256;
 
 /// Parts of one image that a slot tells apart.
 const PARTS_PER_IMAGE: u64 = 2;

@@ -3,6 +3,7 @@
 use crate::{
     call::{CallBuilder, NanoUsd},
     http::{RequestHead, ResponseHead},
+    provider::names,
 };
 
 /// `user-agent` is kept to this length.
@@ -37,7 +38,7 @@ pub(in crate::provider) fn request_facts(head: &RequestHead, call: &mut CallBuil
     // Azure's classic paths name the deployment, the first ones of all an engine, and the body then need not name a model.
     let named = ["/deployments/", "/engines/"].into_iter().find_map(|mark| head.path.split_once(mark)?.1.split('/').next());
     // Azure AI Inference takes the model in a field, too.
-    facts.model = named.map(|name| clip(name, HEADER_FACT_BYTES)).or_else(|| text("x-ms-model-mesh-model-name"));
+    facts.model = named.map(names::in_path).or_else(|| text("x-ms-model-mesh-model-name"));
 }
 
 pub(super) fn clip(text: &str, limit: usize) -> String {
