@@ -9,7 +9,7 @@ use crate::{
         CaptureFacts, Completeness, Content, Correlation, EstimationText, LlmCall, Operation, Outcome, ProviderName, RequestFacts,
         ResponseFacts, Role, ServerAddress, Timing, Usage,
     },
-    http::{Headers, HttpVersion, RequestHead},
+    http::{HeaderValue, Headers, HttpVersion, RequestHead},
 };
 
 /// An answered chat call at a known host, of which nothing else is known.
@@ -34,8 +34,13 @@ pub(crate) fn call(provider: &'static str, model: &str) -> LlmCall {
     }
 }
 
-/// Without any field but the host.
+/// A client's request without any field but the host.
 pub(crate) fn request_head(method: &str, host: &str, path: &str) -> RequestHead {
+    request(method, host, path, &[])
+}
+
+/// A client's request.
+pub(crate) fn request(method: &str, host: &str, path: &str, header: &[(&str, &str)]) -> RequestHead {
     RequestHead {
         role: Role::Client,
         version: HttpVersion::Http11,
@@ -44,7 +49,15 @@ pub(crate) fn request_head(method: &str, host: &str, path: &str) -> RequestHead 
         query: None,
         host: Some(host.to_owned()),
         port: None,
-        headers: Headers::default(),
+        headers: fields(header),
         first_byte: BootTime(0),
     }
+}
+
+pub(crate) fn fields(fields: &[(&str, &str)]) -> Headers {
+    let mut headers = Headers::default();
+    for (name, value) in fields {
+        headers.push((*name).to_owned(), HeaderValue::Text((*value).to_owned()));
+    }
+    headers
 }

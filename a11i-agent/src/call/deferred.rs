@@ -16,66 +16,105 @@ const ANSWERS: usize = 4096;
 /// Which deferred answers have been counted. Remembers hashes, the oldest of which go first.
 ///
 /// What one process says of an id must not take from another's calls. An answer is known again by whoever was told of it before: by the same
-/// process, or, since others may ask on its behalf or after its end, by the holder of the same credential.
+/// process, or, since others may ask on its behalf or after its end, by the holder of the same credential. Anybody else is told what it
+/// consumed, and does not pay for it.
 #[derive(Debug, Default)]
 pub struct DeferredAnswers {
+    /// By who was told.
     counted: HashSet<u64>,
-    order: VecDeque<Witnesses>,
+    /// Whoever was told, or asked for it.
+    seen: HashSet<u64>,
+    order: VecDeque<Remembered>,
 }
 
-/// Hashes of an answer: as its process knows it, and as the holder of its credential does.
-type Witnesses = [Option<u64>; 2];
+#[derive(Debug)]
+struct Remembered {
+    /// As the answer's process knows it, and as the holder of its credential does.
+    counted: [Option<u64>; 2],
+    seen: Option<u64>,
+}
+
+/// Who has been told what an answer consumed, before it is told now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Told {
+    Nobody,
+    Others,
+    /// Whoever asks now.
+    Same,
+}
 
 impl DeferredAnswers {
     /// Where the call states what a deferred answer consumed: the first that does so is the operation itself, and every later one only
     /// fetches what was stored.
     pub fn settle(&mut self, call: &mut LlmCall) {
         let Some(operation) = call.response.deferred else { return };
+        let id = call.response.id.as_deref();
+        let is_fetched = call.operation == Operation::FetchResponse;
         let states_something = !call.usage.is_absent() || call.response.stated_cost.is_some();
         if !states_something {
+            if let Some(id) = id.filter(|_| !is_fetched) {
+                self.remember([None, None], witness(call, id, "begun"));
+            }
             return;
         }
+        let was_begun = id.is_some_and(|id| self.seen.contains(&witness(call, id, "begun")));
         // Without an id nobody can tell whether it was counted.
-        let is_new = call.response.id.as_deref().is_some_and(|id| self.insert(witnesses(call, id)));
-        match (call.operation, is_new) {
-            (Operation::FetchResponse, true) => call.operation = operation,
-            (Operation::FetchResponse, false) => {
+        let told = id.map_or(Told::Same, |id| self.tell(call, id));
+        match told {
+            // It is what was asked for itself, to its end.
+            _ if !is_fetched => {}
+            Told::Same => {
                 call.usage = Usage::default();
                 call.response.stated_cost = None;
             }
-            // It is what was asked for itself, to its end.
-            (Operation::Chat | Operation::TextCompletion | Operation::GenerateContent | Operation::Embeddings | Operation::Other(_), _) => {
+            Told::Nobody | Told::Others => {
+                call.operation = operation;
+                // It was billed when it was told first: to somebody else, or, where nobody was seen to ask for it, before anybody looked.
+                call.correlation.is_hop |= told == Told::Others || call.response.is_restated && !was_begun;
             }
         }
     }
 
-    fn insert(&mut self, answer: Witnesses) -> bool {
-        let is_new = !answer.iter().flatten().any(|witness| self.counted.contains(witness));
+    fn tell(&mut self, call: &LlmCall, id: &str) -> Told {
+        let credential = call.request.credential_fingerprint.as_deref().filter(|print| !print.is_empty());
+        let holders = [Some(witness(call, id, call.owner.process)), credential.map(|print| witness(call, id, print))];
+        let anybody = witness(call, id, "told");
+        let told = if holders.iter().flatten().any(|holder| self.counted.contains(holder)) {
+            Told::Same
+        } else if self.seen.contains(&anybody) {
+            Told::Others
+        } else {
+            Told::Nobody
+        };
         // Whoever fetches a known answer is known as its holder from now on.
-        let added = answer.map(|witness| witness.filter(|witness| self.counted.insert(*witness)));
-        if added == [None, None] {
-            return false;
+        self.remember(holders, anybody);
+        told
+    }
+
+    fn remember(&mut self, holders: [Option<u64>; 2], seen: u64) {
+        let counted = holders.map(|holder| holder.filter(|holder| self.counted.insert(*holder)));
+        let seen = Some(seen).filter(|seen| self.seen.insert(*seen));
+        if counted == [None, None] && seen.is_none() {
+            return;
         }
-        self.order.push_back(added);
+        self.order.push_back(Remembered { counted, seen });
         if self.order.len() > ANSWERS
             && let Some(oldest) = self.order.pop_front()
         {
-            for witness in oldest.iter().flatten() {
-                self.counted.remove(witness);
+            for holder in oldest.counted.iter().flatten() {
+                self.counted.remove(holder);
+            }
+            if let Some(seen) = oldest.seen {
+                self.seen.remove(&seen);
             }
         }
-        is_new
     }
 }
 
-fn witnesses(call: &LlmCall, id: &str) -> Witnesses {
-    let credential = call.request.credential_fingerprint.as_deref().filter(|print| !print.is_empty());
-    [Some(witness(call, id, call.owner.process)), credential.map(|print| witness(call, id, print))]
-}
-
-fn witness(call: &LlmCall, id: &str, holder: impl Hash) -> u64 {
+/// An answer, as `whoever` knows it.
+fn witness(call: &LlmCall, id: &str, whoever: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (call.role, &call.provider, &call.server.address, id, holder).hash(&mut hasher);
+    (call.role, &call.provider, &call.server.address, call.server.port, id, whoever).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -185,5 +224,36 @@ mod tests {
             call.usage.input_tokens
         });
         assert_eq!(told, [Some(14), Some(14), None]);
+    }
+
+    #[test]
+    fn what_another_was_told_first_is_told_and_not_billed_again() {
+        let mut answers = DeferredAnswers::default();
+        let told = [(1, "a"), (2, "b"), (2, "b")].map(|(pid, key)| {
+            let mut call = fetched(Some("resp_1"), Some(14));
+            call.owner = Arc::new(Owner { process: ProcessId { pid: Pid(pid), start_ticks: 1 }, ..Owner::default() });
+            call.request.credential_fingerprint = Some(key.to_owned());
+            answers.settle(&mut call);
+            (call.usage.input_tokens, call.correlation.is_hop)
+        });
+        assert_eq!(told, [(Some(14), false), (Some(14), true), (None, false)]);
+    }
+
+    #[test]
+    fn what_was_stated_when_it_was_asked_for_is_billed_where_it_is_fetched_only_if_it_ran_in_the_background() {
+        let told = |answers: &mut DeferredAnswers| {
+            let mut call = fetched(Some("v1_x"), Some(14));
+            call.response.is_restated = true;
+            answers.settle(&mut call);
+            (call.operation, call.usage.input_tokens, call.correlation.is_hop)
+        };
+        // Nobody was seen to ask for it.
+        assert_eq!(told(&mut DeferredAnswers::default()), (Operation::Chat, Some(14), true));
+        let mut answers = DeferredAnswers::default();
+        let mut asked = fetched(Some("v1_x"), None);
+        asked.operation = Operation::Chat;
+        answers.settle(&mut asked);
+        assert_eq!(told(&mut answers), (Operation::Chat, Some(14), false));
+        assert_eq!(told(&mut answers), (Operation::FetchResponse, None, false));
     }
 }

@@ -169,6 +169,8 @@ pub struct ResponseFacts {
     /// here is stated again wherever it is fetched: whatever is consumed is consumed by that operation, and counts where it is stated for
     /// the first time ([`super::DeferredAnswers`]).
     pub deferred: Option<Operation>,
+    /// What is fetched here was stated before to whoever asked for it, unless it ran in the background.
+    pub is_restated: bool,
     /// Events or chunks of a streamed body.
     pub stream_chunks: u64,
     pub rate_limit: RateLimit,
@@ -333,7 +335,7 @@ pub struct Correlation {
     pub own: Option<SpanIdentity>,
     /// The call on this host in which this one was made, or whose other end it is.
     pub outer: Option<SpanIdentity>,
-    /// The logical call is billed at another of its hops.
+    /// The logical call is billed at another of its hops, or was when its answer, which is fetched here, was told first.
     pub is_hop: bool,
     /// The program reports this call itself: `a11i.duplicate_of_sdk`.
     pub is_duplicate: bool,

@@ -22,7 +22,7 @@ use crate::{
     },
     observe::pipeline_settings,
     owner::Owner,
-    pipeline::{FinishedCall, Output, Pipeline},
+    pipeline::{FinishedCall, Leaving, Output, Pipeline},
     redaction::RedactedMcp,
     replay::{Coding, Framed, Framing, Origin, Plan, Record, Seed, events, frame, frame_as},
     tokens::BytePairCounter,
@@ -123,18 +123,12 @@ pub(super) fn replay(common: &Common, args: &ReplayArgs) -> Result<ExitCode> {
             let mut pipeline = Pipeline::new(settings.clone());
             let mut finished: Vec<FinishedCall> = Vec::new();
             let mut messages: Vec<RedactedMcp> = Vec::new();
-            let mut sink = |output: Output| match output {
-                Output::Call(call) => finished.push(*call),
-                Output::Estimate(call) => finished.push(Pipeline::finish(&settings, *call, Some(&BytePairCounter))),
-                Output::Mcp(message) => messages.push(*message),
+            let mut sink = |output: Output| match output.leaving() {
+                Some(Leaving::Call(call)) => finished.push(*call),
+                Some(Leaving::Estimate(call)) => finished.push(Pipeline::finish(&settings, *call, Some(&BytePairCounter))),
+                Some(Leaving::Mcp(message)) => messages.push(*message),
                 // No kernel half is told anything.
-                Output::McpSession(_)
-                | Output::Notice(_)
-                | Output::WhoIs(_)
-                | Output::Forgotten(_)
-                | Output::Verdict { .. }
-                | Output::PlaintextSeen { .. }
-                | Output::Recognised { .. } => {}
+                None => {}
             };
             pipeline.handle_owner(process, Some(owner), &mut sink);
             for event in events(&framed, &record.request.host, origin, &mut seed) {

@@ -319,7 +319,7 @@ impl Desk {
             request_model: call.model,
             response_model: None,
         };
-        self.own_telemetry.handle_call(context.owner.process);
+        self.own_telemetry.handle_call(context.owner.process, call.role);
         let is_priced = settings.price_book.would_price(&place, call.operation, call.server.known_host, &settings.cost);
         let parent = call.parent.filter(|_| settings.trace_correlation);
         let call = OpenCall { parent, ..call.clone() };
@@ -332,7 +332,7 @@ impl Desk {
         }
         let process = call.owner.process;
         call.correlation.is_duplicate = self.own_telemetry.reports(process, call.role);
-        self.own_telemetry.handle_call(process);
+        self.own_telemetry.handle_call(process, call.role);
         self.leave(Finished::Llm(Box::new(call)), owner_open, sink);
     }
 

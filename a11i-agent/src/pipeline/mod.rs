@@ -28,7 +28,7 @@ use a11i_common::{
 pub use self::{
     counters::PipelineCounters,
     leaving::OWNER_WAIT_NANOS,
-    output::{FinishedCall, Notice, NoticeKind, Output},
+    output::{FinishedCall, Leaving, Notice, NoticeKind, Output},
 };
 use self::{
     counters::add,

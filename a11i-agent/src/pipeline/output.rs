@@ -48,7 +48,31 @@ pub enum Output {
     },
 }
 
+/// What leaves the pipeline on its way to the exporters.
+pub enum Leaving {
+    Call(Box<FinishedCall>),
+    /// As [`Output::Estimate`].
+    Estimate(Box<LlmCall>),
+    Mcp(Box<RedactedMcp>),
+}
+
 impl Output {
+    /// What is on its way to the exporters; None: it is for somebody else.
+    pub fn leaving(self) -> Option<Leaving> {
+        match self {
+            Self::Call(finished) => Some(Leaving::Call(finished)),
+            Self::Estimate(call) => Some(Leaving::Estimate(call)),
+            Self::Mcp(message) => Some(Leaving::Mcp(message)),
+            Self::McpSession(_)
+            | Self::Notice(_)
+            | Self::WhoIs(_)
+            | Self::Forgotten(_)
+            | Self::Verdict { .. }
+            | Self::PlaintextSeen { .. }
+            | Self::Recognised { .. } => None,
+        }
+    }
+
     /// Where it is a call, something of it may be missing after all. Whether it is one.
     pub(super) fn mark(&mut self, missing: Completeness) -> bool {
         match self {

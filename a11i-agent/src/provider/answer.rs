@@ -2,7 +2,13 @@
 
 use a11i_common::identity::BootTime;
 
-use super::{Route, StreamFrame, body::BodyBuffer, error_body::read_failure, event_stream::EventStream};
+use super::{
+    Route, StreamFrame,
+    body::BodyBuffer,
+    error_body::read_failure,
+    event_stream::EventStream,
+    lenient::{BYTE_ORDER_MARK, mended},
+};
 use crate::{
     call::{CallBuilder, Timing},
     http::{BodyEnd, FramingEnd, ResponseHead, grpc::GrpcParser, json_array::JsonArrayParser, ndjson::NdjsonParser, sse::SseParser},
@@ -102,7 +108,8 @@ impl Answer {
     /// `gap`: bytes of the body are missing before these.
     pub(super) fn push(&mut self, bytes: &[u8], gap: bool, feed: &mut EventFeed<'_>) {
         if let Self::Awaited(label) = self {
-            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else { return };
+            let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+            let Some(first) = text.iter().find(|byte| !byte.is_ascii_whitespace()) else { return };
             *self = Self::choose(*first, *label, gap, feed);
             if gap {
                 self.gap();
@@ -161,13 +168,13 @@ impl Answer {
             Self::Media => AnswerEnd { readable: true, ..AnswerEnd::default() },
             Self::Whole(body) => {
                 let whole = if lost { None } else { body.whole() };
-                let readable = whole.is_some_and(|body| dialect.response(body, feed.call).is_ok());
+                let readable = whole.is_some_and(|body| dialect.response(&mended(body), feed.call).is_ok());
                 if !readable {
                     if body.is_over_cap() {
                         feed.call.mark_content_truncated();
                     }
                     let salvaged = body.salvage(end.framing == FramingEnd::Finished);
-                    let _nothing_to_read = dialect.response(&salvaged, feed.call).is_err();
+                    let _nothing_to_read = dialect.response(&mended(&salvaged), feed.call).is_err();
                 }
                 AnswerEnd { readable, ..AnswerEnd::default() }
             }
@@ -200,7 +207,7 @@ impl Events {
             Self::Sse(parser) => parser.push(bytes, |event| feed.take(event.event, event.data)),
             Self::Ndjson(parser) => parser.push(bytes, |line| feed.take_line(line)),
             Self::JsonArray(parser) => parser.push(bytes, |element| feed.take(None, element)),
-            Self::Grpc(parser) => parser.push(bytes, |message| feed.take(None, message)),
+            Self::Grpc(parser) => parser.push(bytes, |message| feed.tell(None, message)),
             Self::AwsEventStream(stream) => stream.push(bytes, feed),
         }
     }
@@ -245,7 +252,12 @@ impl Events {
 }
 
 impl EventFeed<'_> {
+    /// An event that is JSON.
     pub(super) fn take(&mut self, event: Option<&str>, data: &[u8]) {
+        self.tell(event, &mended(data));
+    }
+
+    fn tell(&mut self, event: Option<&str>, data: &[u8]) {
         self.count();
         self.route.dialect.chunk(&StreamFrame { event, data }, self.call);
         if self.call.take_new_output() {

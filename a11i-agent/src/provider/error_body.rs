@@ -35,9 +35,7 @@ pub(super) fn read_failure(body: &[u8], call: &mut CallBuilder) {
     // Beside or instead of an `error` object: Cohere and TGI write `error_type`, Databricks `error_code`.
     let apart = envelope.error_type.filled().or_else(|| envelope.error_code.filled());
     if let Some(text) = envelope.error.text() {
-        // A text is no type: the status says more, where it says that this failed.
-        let failed = call.response.status.is_some_and(|status| status >= 400);
-        return call.fail(apart.or((!failed).then_some("_OTHER")), Some(&text));
+        return call.fail(apart.or(type_of_a_text(call)), Some(&text));
     }
     if envelope.error.0.is_some() {
         return read_error(envelope.error, call);
@@ -51,10 +49,16 @@ pub(super) fn read_failure(body: &[u8], call: &mut CallBuilder) {
     call.fail(kind, envelope.message.filled().or_else(|| envelope.aws_message.filled()).or_else(|| envelope.detail.filled()));
 }
 
+/// A text is no type: the status says more, where it says that this failed.
+fn type_of_a_text(call: &CallBuilder) -> Option<&'static str> {
+    let failed = call.response.status.is_some_and(|status| status >= 400);
+    (!failed).then_some("_OTHER")
+}
+
 /// The value of an `error` field: an object, or a text alone.
 pub(super) fn read_error(error: Raw<'_>, call: &mut CallBuilder) {
     if let Some(text) = error.text() {
-        return call.fail(Some("_OTHER"), Some(&text));
+        return call.fail(type_of_a_text(call), Some(&text));
     }
     let Some(object) = error.read::<ErrorObject<'_>>().filter(Shape::is_object) else { return };
     let kind = object.kind.filled().or_else(|| object.status.filled()).or_else(|| object.code.filled());

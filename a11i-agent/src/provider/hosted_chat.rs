@@ -4,7 +4,8 @@
 use super::{
     Dialect, StreamFrame,
     hosts::is_for,
-    lenient::{Flag, Raw, Text, Unreadable, clip, lenient_object, parse},
+    lenient::{Flag, Raw, Text, Unreadable, lenient_object, parse},
+    names,
     openai_chat::{OpenAiChat, request::read as read_chat},
 };
 use crate::{
@@ -13,9 +14,6 @@ use crate::{
 };
 
 pub(super) struct HostedChat;
-
-/// A name in a path is kept to this length.
-const NAME_BYTES: usize = 256;
 
 /// Where the path is one of these.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,8 +55,8 @@ impl Dialect for HostedChat {
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
         match place(head) {
-            Some(Place::Databricks(endpoint)) => call.request.model = Some(clip(endpoint, NAME_BYTES).to_owned()),
-            Some(Place::Portkey(prompt)) => call.request.prompt_name = Some(clip(prompt, NAME_BYTES).to_owned()),
+            Some(Place::Databricks(endpoint)) => call.request.model = Some(names::in_path(endpoint)),
+            Some(Place::Portkey(prompt)) => call.request.prompt_name = Some(names::in_path(prompt)),
             // Without a word it streams.
             Some(Place::Snowflake) => call.request.stream = true,
             Some(Place::Writer | Place::MistralAgents | Place::MiniMax | Place::Perplexity) | None => {}

@@ -230,6 +230,7 @@ pub(super) static HOSTS: &[HostRule] = &[
     host("api.tokenfactory.nebius.com", "nebius"),
     host("api.tokenfactory.*.nebius.com", "nebius"),
     host("managed-inference-api-proxy.crusoecloud.com", "crusoe"),
+    host("api.inference.crusoecloud.com", "crusoe"),
     host("api.githubcopilot.com", "github_copilot"),
     host("api.*.githubcopilot.com", "github_copilot"),
     host("proxy.*.githubcopilot.com", "github_copilot"), // individual., business., enterprise.
@@ -280,7 +281,7 @@ fn skip_one(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::{Routes, test_heads::request};
+    use crate::{fixture::request, provider::Routes};
 
     #[test]
     fn a_star_is_one_character_or_more() {
@@ -354,6 +355,11 @@ mod tests {
             ("qwen.corp.example", "/proxy/api/v1/services/aigc/text-generation/generation", "dashscope", "chat"),
             ("api.replicate.com", "/v1/predictions", "replicate", "prediction"),
             ("api.anthropic.com", "/v1/complete", "anthropic", "text_completion"),
+            ("api.deepseek.com", "/beta/completions", "deepseek", "text_completion"),
+            ("api.perplexity.ai", "/async/chat/completions", "perplexity", "chat"),
+            ("api.deepinfra.com", "/v1/inference/acme/m", "deepinfra", "text_completion"),
+            ("api.reka.ai", "/v1/chat", "reka", "chat"),
+            ("llm.corp.example", "/v2/chat", "cohere", "chat"),
             ("watsonx.corp.example", "/ml/v1/text/chat", "ibm.watsonx.ai", "chat"),
             ("tgi.models.svc", "/generate", "tgi", "text_completion"),
             ("open-webui.corp.example", "/ollama/api/chat", "ollama", "chat"),

@@ -23,8 +23,6 @@ mod path_template;
 mod presumption;
 mod rate_limit;
 mod route;
-#[cfg(test)]
-mod test_heads;
 mod trace_context;
 mod unrecognised;
 mod unseen_path;
@@ -37,6 +35,7 @@ mod bedrock;
 mod code_assist;
 mod cohere;
 mod dashscope;
+mod deepinfra;
 mod gemini;
 mod generate;
 mod hosted_chat;
@@ -59,6 +58,7 @@ mod openai_responses;
 mod openai_responses_socket;
 mod openai_stored;
 mod perplexity;
+mod reka;
 mod replicate;
 mod rerank;
 mod sagemaker;
@@ -158,6 +158,8 @@ fn posted(head: &RequestHead, ends: &[(&str, Operation)]) -> Option<Operation> {
 /// Names for configuration, and dialects in the order they are asked: those whose paths say most come first.
 static DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("hosted.chat", &hosted_chat::HostedChat),
+    ("deepinfra", &deepinfra::DeepInfra),
+    ("reka", &reka::Reka),
     ("watsonx", &watsonx::Watsonx),
     ("cohere", &cohere::Cohere),
     ("dashscope", &dashscope::DashScope),
@@ -171,6 +173,7 @@ static DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("anthropic.complete", &anthropic_complete::AnthropicComplete),
     ("lm_studio", &lm_studio::LmStudio),
     ("perplexity.agent", &perplexity::PerplexityAgent),
+    ("perplexity.async", &perplexity::PerplexityAsync),
     ("replicate", &replicate::Replicate),
     ("workers_ai", &workers_ai::WorkersAi),
     ("voyage", &voyage::Voyage),

@@ -9,7 +9,7 @@ use super::{
     posted,
 };
 use crate::{
-    call::{CallBuilder, Message, Operation, OutputType, Part, PartKind, PartSlot, ProviderName},
+    call::{CallBuilder, Operation, OutputType, Part, PartKind, PartSlot, ProviderName},
     http::RequestHead,
 };
 
@@ -44,11 +44,7 @@ impl Dialect for OpenAiAudio {
         facts.stream = request.stream.0.unwrap_or(false) || request.stream_format.as_str() == Some("sse");
         facts.output_type = Some(if operation == SPEECH { OutputType::Speech } else { OutputType::Text });
         for text in [request.instructions.filled(), request.prompt.filled(), request.input.filled()].into_iter().flatten() {
-            call.estimation.input.push(text);
-            if call.keeps_content() {
-                let parts = vec![Part::Text { content: call.clip_input(text) }];
-                call.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
-            }
+            call.prompt(text);
         }
         Ok(())
     }

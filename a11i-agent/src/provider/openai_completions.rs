@@ -9,7 +9,7 @@ use super::{
     posted,
 };
 use crate::{
-    call::{CallBuilder, Message, Operation, Part, ProviderName},
+    call::{CallBuilder, Operation, ProviderName},
     http::RequestHead,
 };
 
@@ -33,25 +33,30 @@ impl Dialect for OpenAiCompletions {
         // Other paths that end so are chats: /chat/, Mistral's /agents/, Portkey's /prompts/{id}/.
         let (before, _) = head.path.trim_end_matches('/').rsplit_once('/')?;
         let version_or_deployment = before.is_empty()
-            || before.rsplit('/').next().is_some_and(|last| last.starts_with('v') || last == "openai" || last == "fim")
+            || before.rsplit('/').next().is_some_and(|last| last.starts_with('v') || matches!(last, "openai" | "fim" | "beta"))
             || matches!(before.rsplit('/').nth(1), Some("deployments" | "engines"));
         version_or_deployment.then_some(operation)
+    }
+
+    /// A server of one model need not be told which.
+    fn resembles(&self, call: &CallBuilder) -> bool {
+        call.request.model.is_some() || !call.estimation.input.is_empty()
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
         openai_chat::request::read(body, call)?;
         let request: Prompted<'_> = parse(body)?;
         if let Some(text) = request.prompt.text() {
-            prompt(&text, call);
+            call.prompt(&text);
         }
         // Token numbers are no text.
         request.prompt.for_each(|text: Text<'_>| {
             if let Some(text) = text.as_str().filter(|text| !text.bytes().all(|byte| byte.is_ascii_digit())) {
-                prompt(text, call);
+                call.prompt(text);
             }
         });
         if let Some(text) = request.suffix.filled() {
-            prompt(text, call);
+            call.prompt(text);
         }
         Ok(())
     }
@@ -73,13 +78,5 @@ lenient_object! {
     struct Prompted<'a> {
         "prompt" => prompt: Raw<'a>,
         "suffix" => suffix: Text<'a>,
-    }
-}
-
-fn prompt(text: &str, call: &mut CallBuilder) {
-    call.estimation.input.push(text);
-    if call.keeps_content() {
-        let parts = vec![Part::Text { content: call.clip_input(text) }];
-        call.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
     }
 }

@@ -61,7 +61,7 @@ impl Dialect for OpenAiEmbeddings {
         call.response.id = response.id.name();
         call.response.model = response.model.name();
         call.usage = Usage { input_tokens: response.usage.prompt_tokens.0.or(response.usage.total_tokens.0), ..Usage::default() };
-        call.response.stated_cost = response.usage.cost.0.and_then(NanoUsd::from_usd);
+        call.response.stated_cost = response.usage.cost.0.and_then(NanoUsd::from_usd).or(call.response.stated_cost);
         Ok(())
     }
 

@@ -4,12 +4,13 @@
 use super::{
     Dialect, StreamFrame,
     error_body::{read_error, read_failure},
-    lenient::{Flag, Int, Raw, Shape, Text, Unreadable, clip, lenient_object, parse},
+    lenient::{Flag, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
+    names,
     openai_media_usage::{self, MediaUsage},
     posted,
 };
 use crate::{
-    call::{CallBuilder, Message, Modality, Operation, OutputType, Part, PartSlot, ProviderName},
+    call::{CallBuilder, Modality, Operation, OutputType, Part, PartSlot, ProviderName},
     http::RequestHead,
 };
 
@@ -40,7 +41,7 @@ impl Dialect for OpenAiImages {
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
         if let Some(model) = fireworks_model(&head.path) {
-            call.request.model = Some(clip(model, MODEL_BYTES).to_owned());
+            call.request.model = Some(names::in_path(model));
         }
     }
 
@@ -53,11 +54,7 @@ impl Dialect for OpenAiImages {
         facts.seed = request.seed.0;
         facts.output_type = Some(OutputType::Image);
         if let Some(prompt) = request.prompt.filled() {
-            call.estimation.input.push(prompt);
-            if call.keeps_content() {
-                let parts = vec![Part::Text { content: call.clip_input(prompt) }];
-                call.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
-            }
+            call.prompt(prompt);
         }
         Ok(())
     }
@@ -151,9 +148,6 @@ lenient_object! {
         "message" => message: Text<'a>,
     }
 }
-
-/// A model's name in a path.
-const MODEL_BYTES: usize = 256;
 
 /// Parts of one image that a slot tells apart.
 const PARTS_PER_IMAGE: u64 = 2;

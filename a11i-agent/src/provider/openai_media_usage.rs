@@ -1,6 +1,9 @@
 //! Usage of the image and audio APIs: Responses' names with a split by modality, chat's names at those who follow.
 
-use super::lenient::{Count, Float, Int, Text, lenient_object};
+use super::{
+    lenient::{Count, Float, Int, Text, lenient_object},
+    openai_chat::cost_in_ticks,
+};
 use crate::call::{CallBuilder, ModalityTokens, NanoUsd, Usage};
 
 lenient_object! {
@@ -32,9 +35,6 @@ lenient_object! {
     }
 }
 
-/// xAI bills in ticks, 10^10 to the dollar.
-const TICKS_PER_NANO_USD: i64 = 10;
-
 /// Puts what was reported into the call.
 pub(super) fn read(reported: &MediaUsage<'_>, call: &mut CallBuilder) {
     let either = |details: [&TokenDetails<'_>; 3]| {
@@ -63,8 +63,7 @@ pub(super) fn read(reported: &MediaUsage<'_>, call: &mut CallBuilder) {
         ..Usage::default()
     };
     reported.service_tier.replace(&mut call.response.service_tier);
-    let ticks = reported.cost_in_usd_ticks.0.filter(|ticks| *ticks >= 0);
-    let stated = ticks.and_then(|ticks| ticks.checked_add(TICKS_PER_NANO_USD / 2)?.checked_div(TICKS_PER_NANO_USD)).map(NanoUsd);
+    let stated = cost_in_ticks(reported.cost_in_usd_ticks, call);
     if let Some(cost) = stated.or_else(|| reported.cost.0.and_then(NanoUsd::from_usd)) {
         call.response.stated_cost = Some(cost);
     }

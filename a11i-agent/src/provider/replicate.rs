@@ -7,7 +7,8 @@ use super::{
     Dialect, StreamFrame,
     error_body::read_failure,
     hosts::is_for,
-    lenient::{Count, Flag, Float, Int, Raw, Text, Unreadable, clip, lenient_object, parse},
+    lenient::{Count, Flag, Float, Int, Raw, Text, Unreadable, lenient_object, parse},
+    names,
 };
 use crate::{
     call::{CallBuilder, Message, Operation, Part, PartKind, PartSlot, ProviderName, Usage},
@@ -15,9 +16,6 @@ use crate::{
 };
 
 pub(super) struct Replicate;
-
-/// Owner and name in a path are kept to this length.
-const MODEL_BYTES: usize = 256;
 
 impl Dialect for Replicate {
     fn name(&self) -> ProviderName {
@@ -48,15 +46,14 @@ impl Dialect for Replicate {
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
         let named = head.path.strip_prefix("/v1/models/").or_else(|| head.path.strip_prefix("/v1/deployments/"));
         let model = named.and_then(|rest| rest.trim_end_matches('/').strip_suffix("/predictions"));
-        call.request.model = model.map(|model| clip(model, MODEL_BYTES).to_owned());
+        call.request.model = model.map(names::in_path);
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
         let request: Request<'_> = parse(body)?;
         let facts = &mut call.request;
         // A version is told as a hash, or behind the model's name and a colon.
-        let versioned =
-            request.version.filled().and_then(|version| version.split_once(':')).map(|(model, _)| clip(model, MODEL_BYTES).to_owned());
+        let versioned = request.version.name().and_then(|version| version.split_once(':').map(|(model, _)| model.to_owned()));
         facts.model = facts.model.take().or(versioned);
         facts.stream = request.stream.0.unwrap_or(false);
         let input = &request.input;

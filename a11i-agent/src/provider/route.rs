@@ -220,8 +220,8 @@ impl std::fmt::Debug for Routes {
 mod tests {
     use super::*;
     use crate::{
+        fixture::{fields, request},
         http::HeaderValue,
-        provider::test_heads::{fields, request},
     };
 
     fn head(method: &str, host: &str, path: &str) -> RequestHead {

@@ -5,7 +5,8 @@ use super::{
     Dialect, StreamFrame,
     error_body::read_failure,
     hosts::is_for,
-    lenient::{Int, Raw, Text, Unreadable, clip, lenient_object, parse},
+    lenient::{Int, Raw, Text, Unreadable, lenient_object, parse},
+    names,
 };
 use crate::{
     call::{CallBuilder, Operation, ProviderName, Usage},
@@ -24,9 +25,6 @@ const PATHS: [(&str, Operation); 4] = [
 
 /// What Hugging Face's hosts call it, behind a model's name.
 const PIPELINE: &str = "/pipeline/feature-extraction";
-/// A model's name in a path is kept to this length.
-const MODEL_BYTES: usize = 256;
-
 impl Dialect for Tei {
     fn name(&self) -> ProviderName {
         ProviderName::of("tei")
@@ -49,7 +47,7 @@ impl Dialect for Tei {
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
         let before = head.path.strip_suffix(PIPELINE).and_then(|path| path.split_once("/models/"));
-        call.request.model = before.map(|(_, model)| clip(model, MODEL_BYTES).to_owned());
+        call.request.model = before.map(|(_, model)| names::in_path(model));
     }
 
     fn resembles(&self, call: &CallBuilder) -> bool {

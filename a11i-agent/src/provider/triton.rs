@@ -4,7 +4,8 @@
 use super::{
     Dialect, StreamFrame,
     error_body::{read_error, read_failure},
-    lenient::{Float, Int, Raw, Text, Unreadable, clip, lenient_object, parse},
+    lenient::{Float, Int, Raw, Text, Unreadable, lenient_object, parse},
+    names,
     openai_chat::request::stop_sequences,
 };
 use crate::{
@@ -13,9 +14,6 @@ use crate::{
 };
 
 pub(super) struct Triton;
-
-/// A model's name in a path is kept to this length.
-const MODEL_BYTES: usize = 256;
 
 impl Dialect for Triton {
     fn name(&self) -> ProviderName {
@@ -41,7 +39,7 @@ impl Dialect for Triton {
     }
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
-        call.request.model = model(head).map(|model| clip(model, MODEL_BYTES).to_owned());
+        call.request.model = model(head).map(names::in_path);
         call.request.stream = head.path.ends_with("_stream");
     }
 

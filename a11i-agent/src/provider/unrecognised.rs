@@ -62,7 +62,9 @@ impl Dialect for Unrecognised {
             read_failure(body, call);
             return Ok(());
         }
-        call.response.model = parse::<Named<'_>>(body)?.model.name();
+        let named = parse::<Named<'_>>(body)?;
+        call.response.id = named.id.name();
+        call.response.model = named.model.name();
         Ok(())
     }
 
@@ -77,6 +79,7 @@ impl Dialect for Unrecognised {
 
 lenient_object! {
     struct Named<'a> {
+        "id" => id: Text<'a>,
         "model" => model: Text<'a>,
         "stream" => stream: Flag,
     }
@@ -87,7 +90,7 @@ mod tests {
     use super::*;
     use crate::{
         call::{CallFrame, Ending},
-        provider::test_heads::request,
+        fixture::request,
     };
 
     #[test]

@@ -4,7 +4,8 @@ use super::{
     Dialect, StreamFrame,
     error_body::read_failure,
     hosts::is_for,
-    lenient::{Count, Few, Float, Int, Raw, Shape, Text, Unreadable, clip, lenient_object, parse},
+    lenient::{Count, Few, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
+    names,
     openai_chat::{
         OpenAiChat,
         request::{read as read_chat, stop_sequences},
@@ -29,9 +30,6 @@ const PATHS: [(&str, Operation); 8] = [
     ("/text/tokenization", Operation::Other("count_tokens")),
 ];
 
-/// A deployment's id in a path is kept to this length.
-const DEPLOYMENT_BYTES: usize = 256;
-
 impl Dialect for Watsonx {
     fn name(&self) -> ProviderName {
         ProviderName::of("ibm.watsonx.ai")
@@ -52,7 +50,7 @@ impl Dialect for Watsonx {
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
         call.request.stream = head.path.trim_end_matches('/').ends_with("_stream");
         let deployment = head.path.split_once("/deployments/").and_then(|(_, rest)| rest.split('/').next());
-        call.request.model = deployment.map(|id| clip(id, DEPLOYMENT_BYTES).to_owned());
+        call.request.model = deployment.map(names::in_path);
     }
 
     fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {

@@ -4,7 +4,8 @@
 use super::{
     Dialect, StreamFrame,
     error_body::read_failure,
-    lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, clip, lenient_object, parse},
+    lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
+    names,
     openai_chat::request::{messages, stop_sequences},
 };
 use crate::{
@@ -16,9 +17,6 @@ pub(super) struct Wenxin;
 
 /// Before what is asked for and the model.
 const ROOT: &str = "/rpc/2.0/ai_custom/v1/wenxinworkshop/";
-/// A model's name in a path is kept to this length.
-const MODEL_BYTES: usize = 256;
-
 impl Dialect for Wenxin {
     fn name(&self) -> ProviderName {
         ProviderName::of("baidu_qianfan")
@@ -47,7 +45,7 @@ impl Dialect for Wenxin {
     }
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
-        call.request.model = asked(&head.path).map(|(_, model)| clip(model, MODEL_BYTES).to_owned()).filter(|model| !model.is_empty());
+        call.request.model = asked(&head.path).map(|(_, model)| names::in_path(model)).filter(|model| !model.is_empty());
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {

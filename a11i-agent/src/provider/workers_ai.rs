@@ -4,7 +4,8 @@ use super::{
     Dialect, StreamFrame,
     error_body::read_failure,
     hosts::is_for,
-    lenient::{Count, Few, Flag, Raw, Shape, Text, Unreadable, clip, lenient_object, parse},
+    lenient::{Count, Few, Flag, Raw, Shape, Text, Unreadable, lenient_object, parse},
+    names,
     openai_chat::{OpenAiChat, request::read as read_chat},
 };
 use crate::{
@@ -13,9 +14,6 @@ use crate::{
 };
 
 pub(super) struct WorkersAi;
-
-/// A model's name in a path is kept to this length.
-const MODEL_BYTES: usize = 256;
 
 impl Dialect for WorkersAi {
     fn name(&self) -> ProviderName {
@@ -46,7 +44,7 @@ impl Dialect for WorkersAi {
     }
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
-        call.request.model = model(head).map(|model| clip(model, MODEL_BYTES).to_owned());
+        call.request.model = model(head).map(names::in_path);
     }
 
     fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {

@@ -8,7 +8,7 @@ use a11i_agent::{
     flow::FlowId,
     http::HttpSettings,
     owner::Owner,
-    pipeline::{FinalOffsets, FinishedCall, Output, Pipeline, PipelineCounters, PipelineSettings},
+    pipeline::{FinalOffsets, FinishedCall, Leaving, Output, Pipeline, PipelineCounters, PipelineSettings},
     provider::Routes,
     redaction::ContentPolicy,
     replay::Seed,
@@ -51,17 +51,13 @@ impl Outcome {
         let mut finished: Vec<FinishedCall> = Vec::new();
         let (mut notices, mut now) = (0, BootTime(0));
         let kept = settings.clone();
-        let mut sink = |output: Output| match output {
-            Output::Call(call) => finished.push(*call),
-            Output::Estimate(call) => finished.push(Pipeline::finish(&kept, *call, None)),
-            Output::Notice(_) => notices += 1,
-            Output::Mcp(_)
-            | Output::McpSession(_)
-            | Output::WhoIs(_)
-            | Output::Forgotten(_)
-            | Output::Verdict { .. }
-            | Output::PlaintextSeen { .. }
-            | Output::Recognised { .. } => {}
+        let mut sink = |output: Output| {
+            notices += u64::from(matches!(output, Output::Notice(_)));
+            match output.leaving() {
+                Some(Leaving::Call(call)) => finished.push(*call),
+                Some(Leaving::Estimate(call)) => finished.push(Pipeline::finish(&kept, *call, None)),
+                Some(Leaving::Mcp(_)) | None => {}
+            }
         };
         // The kernel's table, where an end was not told.
         let mut ends = |flow: &FlowId| {

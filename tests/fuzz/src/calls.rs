@@ -225,7 +225,7 @@ pub fn own_telemetry(data: &[u8]) {
     ][usize::from(kind & 3)];
     let run = |size: usize| {
         let (mut exports, mut own, context) = (TelemetryExports::default(), OwnTelemetry::default(), context());
-        own.handle_call(context.owner.process);
+        own.handle_call(context.owner.process, Role::Client);
         let request = request_head("POST", "localhost", path, &[("content-type", content_type), ("grpc-encoding", encoding)]);
         exchange(request, response_head(200, content_type), [body, &[]], [None; 2], size, &mut |kind| {
             exports.handle(&HttpEvent { exchange: ID, time: BootTime(3), kind }, &context, &mut own);

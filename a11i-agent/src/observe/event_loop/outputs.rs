@@ -7,7 +7,7 @@ use super::{
 use crate::{
     capture::control::Decided,
     clock::Clock,
-    pipeline::{Notice, NoticeKind, Output, Pipeline},
+    pipeline::{Leaving, Notice, NoticeKind, Output, Pipeline},
     telemetry::DropReason,
     verdict::Verdict,
 };
@@ -58,10 +58,10 @@ impl Observer {
 
     /// A finished call goes on its way.
     pub(super) fn let_leave(&mut self, call: Output) {
-        match call {
-            Output::Call(finished) => self.out.take(&finished, &self.clock, &self.instruments),
-            Output::Mcp(message) => self.out.take_mcp(&message, &self.clock, &self.instruments),
-            Output::Estimate(call) => {
+        match call.leaving() {
+            Some(Leaving::Call(finished)) => self.out.take(&finished, &self.clock, &self.instruments),
+            Some(Leaving::Mcp(message)) => self.out.take_mcp(&message, &self.clock, &self.instruments),
+            Some(Leaving::Estimate(call)) => {
                 let settings = self.pipeline.settings();
                 if let Err(call) = self.estimator.offer(call, settings) {
                     self.instruments.dropped(DropReason::EstimateQueueFull, 1);
@@ -69,13 +69,7 @@ impl Observer {
                     self.out.take(&finished, &self.clock, &self.instruments);
                 }
             }
-            Output::McpSession(_)
-            | Output::Notice(_)
-            | Output::WhoIs(_)
-            | Output::Forgotten(_)
-            | Output::Verdict { .. }
-            | Output::PlaintextSeen { .. }
-            | Output::Recognised { .. } => {}
+            None => {}
         }
     }
 

@@ -79,17 +79,11 @@ impl Bench {
     }
 
     fn calls(&mut self) -> Vec<LlmCall> {
-        let finished = std::mem::take(&mut self.out).into_iter().filter_map(|output| match output {
-            Output::Call(call) => Some(call.call.call().clone()),
-            Output::Estimate(call) => Some(*call),
-            Output::Mcp(_)
-            | Output::McpSession(_)
-            | Output::Notice(_)
-            | Output::WhoIs(_)
-            | Output::Forgotten(_)
-            | Output::Verdict { .. }
-            | Output::PlaintextSeen { .. }
-            | Output::Recognised { .. } => None,
+        let left = std::mem::take(&mut self.out).into_iter().filter_map(Output::leaving);
+        let finished = left.filter_map(|leaving| match leaving {
+            Leaving::Call(call) => Some(call.call.call().clone()),
+            Leaving::Estimate(call) => Some(*call),
+            Leaving::Mcp(_) => None,
         });
         finished.collect()
     }
@@ -164,28 +158,17 @@ impl Kernel {
     fn verdicts(&mut self) -> Vec<Verdict> {
         let (mut verdicts, mut rest) = (Vec::new(), Vec::new());
         for output in std::mem::take(&mut self.bench.out) {
-            match output {
-                Output::Verdict { flow, request, verdict } => {
-                    assert_eq!(flow, FlowId { process: PROCESS, session: self.session });
-                    if verdict != Verdict::LlmHost && verdict != Verdict::Ignore {
-                        assert_eq!(request, self.request);
-                    }
-                    self.stopped |= matches!(verdict, Verdict::NotLlm | Verdict::Glance);
-                    self.ignored |= verdict == Verdict::Ignore;
-                    verdicts.push(verdict);
-                }
-                other @ (Output::Call(_)
-                | Output::McpSession(_)
-                | Output::Estimate(_)
-                | Output::Mcp(_)
-                | Output::Notice(_)
-                | Output::WhoIs(_)
-                | Output::Forgotten(_)
-                | Output::PlaintextSeen { .. }
-                | Output::Recognised { .. }) => {
-                    rest.push(other);
-                }
+            let Output::Verdict { flow, request, verdict } = output else {
+                rest.push(output);
+                continue;
+            };
+            assert_eq!(flow, FlowId { process: PROCESS, session: self.session });
+            if verdict != Verdict::LlmHost && verdict != Verdict::Ignore {
+                assert_eq!(request, self.request);
             }
+            self.stopped |= matches!(verdict, Verdict::NotLlm | Verdict::Glance);
+            self.ignored |= verdict == Verdict::Ignore;
+            verdicts.push(verdict);
         }
         self.bench.out = rest;
         verdicts

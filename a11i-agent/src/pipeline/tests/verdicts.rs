@@ -125,20 +125,8 @@ fn time_that_passes_decides_nothing() {
 
 /// Notices so far of upgraded connections, by whether they name an LLM host.
 fn upgrades(bench: &Bench) -> Vec<bool> {
-    let upgraded = bench.out.iter().filter_map(|output| match output {
-        Output::Notice(notice) if notice.kind == NoticeKind::Upgraded => Some(notice.llm_host),
-        Output::Notice(_)
-        | Output::Call(_)
-        | Output::McpSession(_)
-        | Output::Estimate(_)
-        | Output::Mcp(_)
-        | Output::WhoIs(_)
-        | Output::Forgotten(_)
-        | Output::Verdict { .. }
-        | Output::PlaintextSeen { .. }
-        | Output::Recognised { .. } => None,
-    });
-    upgraded.collect()
+    let notices = bench.out.iter().filter_map(|output| if let Output::Notice(notice) = output { Some(notice) } else { None });
+    notices.filter(|notice| notice.kind == NoticeKind::Upgraded).map(|notice| notice.llm_host).collect()
 }
 
 #[test]

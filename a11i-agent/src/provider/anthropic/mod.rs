@@ -9,11 +9,11 @@ mod request;
 use super::{
     Dialect, StreamFrame,
     error_body::{read_error, read_failure},
-    lenient::{Count, Raw, Shape, Text, Unreadable, lenient_object, parse},
+    lenient::{Count, Float, Raw, Shape, Text, Unreadable, lenient_object, parse},
     posted,
 };
 use crate::{
-    call::{CallBuilder, Operation, Part, PartKind, PartSlot, ProviderName},
+    call::{CallBuilder, NanoUsd, Operation, Part, PartKind, PartSlot, ProviderName},
     http::RequestHead,
 };
 
@@ -158,6 +158,8 @@ lenient_object! {
         "output_tokens_details" => output_details: OutputDetails<'a>,
         "server_tool_use" => server_tool_use: ServerToolUse<'a>,
         "service_tier" => service_tier: Text<'a>,
+        // OpenRouter.
+        "cost" => cost: Float,
         "inference_geo" => inference_geo: Text<'a>,
         "speed" => speed: Text<'a>,
     }
@@ -215,6 +217,9 @@ fn usage(reported: &TokenUsage<'_>, output: bool, call: &mut CallBuilder) {
     if output {
         overlay(&mut counts.output_tokens, reported.output_tokens);
         overlay(&mut counts.reasoning_output_tokens, reported.output_details.thinking_tokens);
+    }
+    if let Some(cost) = reported.cost.0.and_then(NanoUsd::from_usd) {
+        call.response.stated_cost = Some(cost);
     }
     for (known, said) in [
         (&mut call.response.service_tier, &reported.service_tier),

@@ -3,7 +3,7 @@
 
 use super::{converse_request, parameters::Parameters};
 use crate::{
-    call::{CallBuilder, Message, Operation, OutputType, Part, ToolDefinition},
+    call::{CallBuilder, Message, Operation, OutputType, Part},
     provider::{
         Dialect as _,
         anthropic::Anthropic,
@@ -204,12 +204,8 @@ fn chat_format(request: &Request<'_>, call: &CallBuilder) -> ChatFormat {
 }
 
 fn user_says(text: &str, call: &mut CallBuilder) {
-    call.estimation.input.push(text);
     call.estimation.input_messages = call.estimation.input_messages.saturating_add(1);
-    if call.keeps_content() && call.operation() != Operation::Embeddings {
-        let parts = vec![Part::Text { content: call.clip_input(text) }];
-        call.input_message(Message { role: "user".to_owned(), parts, ..Message::default() });
-    }
+    call.prompt(text);
 }
 
 /// One text, or a list of them.
@@ -240,20 +236,8 @@ fn cohere_chat(request: &Request<'_>, text: &str, call: &mut CallBuilder) {
     });
     user_says(text, call);
     request.tools.for_each(|tool: CohereTool<'_>| {
-        call.estimation.tool_definitions = call.estimation.tool_definitions.saturating_add(1);
-        for text in [tool.name.as_str(), tool.description.as_str(), tool.parameters.json()].into_iter().flatten() {
-            call.estimation.input.push(text);
-        }
-        if call.keeps_content() {
-            let description = tool.description.filled().map(|text| call.clip_input(text));
-            let admitted = call.admit_input(tool.parameters.json().map_or(0, str::len));
-            call.tool_definition(ToolDefinition {
-                r#type: "function".to_owned(),
-                name: tool.name.name().unwrap_or_default(),
-                description,
-                parameters: admitted.then(|| tool.parameters.value(openai_chat::SCHEMA_TREE_BYTES)).flatten(),
-            });
-        }
+        let (name, description) = (tool.name.name().unwrap_or_default(), tool.description.as_str().unwrap_or_default());
+        call.offer_tool("function", &name, description, tool.parameters.json().unwrap_or_default());
     });
 }
 

@@ -17,7 +17,7 @@ pub(super) use aside::BedrockAside;
 use super::{
     Dialect, Framing, StreamFrame,
     error_body::read_failure,
-    lenient::{Count, Text, Unreadable, lenient_object, parse},
+    lenient::{Count, Text, Unreadable, lenient_object, mended, parse},
 };
 use crate::{
     call::{CallBuilder, Operation, ProviderName},
@@ -130,7 +130,7 @@ impl Dialect for BedrockInvoke {
         // `p` is padding, so that lengths tell nothing of the text.
         let Ok(chunk) = parse::<Chunk<'_>>(frame.data) else { return };
         if let Some(bytes) = chunk.bytes.as_str().and_then(base64::decode) {
-            invoke::event(&bytes, call);
+            invoke::event(&mended(&bytes), call);
         }
     }
 

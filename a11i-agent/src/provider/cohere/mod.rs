@@ -21,6 +21,9 @@ use crate::{
 
 pub(super) struct Cohere;
 
+/// Paths that are known at any host, where the body has to look like it: the second version's, which names model and messages.
+const PATHS_ANYWHERE: [(&str, Operation); 2] = [("/v2/chat", Operation::Chat), ("/v2/embed", Operation::Embeddings)];
+
 /// What a path is called for.
 const PATHS: [(&str, Operation); 9] = [
     ("/v2/chat", Operation::Chat),
@@ -51,7 +54,11 @@ impl Dialect for Cohere {
             || is_for(head, "azure.ai.inference")
             || head.path.split('/').any(|segment| segment == "cohere")
             || head.headers.text("x-fern-sdk-name") == Some("cohere");
-        known.then_some(operation)
+        known.then_some(operation).or_else(|| posted(head, &PATHS_ANYWHERE))
+    }
+
+    fn resembles(&self, call: &CallBuilder) -> bool {
+        call.request.model.is_some() && !call.estimation.input.is_empty()
     }
 
     fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {

@@ -16,7 +16,9 @@ use super::{
     endpoint::Endpoint,
     error_body::read_failure,
     exchange::{request_facts, request_id},
-    gemini, openai_realtime, openai_responses_socket,
+    gemini,
+    lenient::mended,
+    openai_realtime, openai_responses_socket,
     partial_json::Fragments,
     trace_context,
 };
@@ -102,6 +104,8 @@ const MAX_CONVERSATIONS: usize = 64;
 
 /// Calls that are over while nothing vouches for the format: failures that were told. So many of them are no model's.
 const UNVOUCHED_CALLS: usize = 16;
+/// Messages that say nothing of their format, since part of them was lost, while nothing vouches for it: an LLM's begin with what tells it.
+const UNREADABLE_MESSAGES: u8 = 16;
 /// Bytes kept of the answer to a handshake that is refused.
 const REFUSAL_BYTES: usize = 64 * 1024;
 
@@ -119,6 +123,8 @@ struct Conversation {
     correlation: Correlation,
     /// The host vouches for the format, or a message did.
     certain: bool,
+    /// What was heard before it is certain and could be anything.
+    unreadable: u8,
     turns: Turns,
     session: Box<dyn Session>,
     handshake: Handshake,
@@ -162,6 +168,7 @@ impl Conversations {
             endpoint: Endpoint { role: head.role, host: head.host.clone(), port: head.port, known_host: route.known_host },
             correlation: Correlation { parent: trace_context::parent(&head.headers), ..Correlation::default() },
             certain: route.certain,
+            unreadable: 0,
             turns: Turns::new(template),
             session: route.dialect.begin(),
             handshake: Handshake::Awaited { start: head.first_byte, status: None, body: Vec::new() },
@@ -261,15 +268,21 @@ impl Conversation {
             if data.is_empty() {
                 // Nothing of it could be read: it may have been anything.
                 self.turns.miss(from, missing);
-                return true;
+                return self.certain || self.bears_unreadable();
             }
             salvaged = Fragments { head: data, tail: &[] }.salvage();
             &salvaged
         };
+        let data = &mended(data);
         let format = self.session.hear(&Heard { from, data, first_byte, time, missing }, &mut self.turns);
         // At an unknown host, the first message that could be read in full and is not anybody's decides.
         self.certain |= format == Format::This;
-        self.certain || !is_whole || format == Format::Any
+        self.certain || format == Format::Any || !is_whole && self.bears_unreadable()
+    }
+
+    fn bears_unreadable(&mut self) -> bool {
+        self.unreadable = self.unreadable.saturating_add(1);
+        self.unreadable < UNREADABLE_MESSAGES
     }
 
     fn end(&mut self, missing: Completeness, time: BootTime) {

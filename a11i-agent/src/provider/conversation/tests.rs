@@ -171,6 +171,26 @@ fn at_an_unknown_host_the_first_message_decides() {
 }
 
 #[test]
+fn at_an_unknown_host_messages_that_cannot_be_read_do_not_go_on_for_ever() {
+    for text in [r#"{"op":"said","text":"hel"#, ""] {
+        let followed = |messages: u32| {
+            let mut talk = Talk::begun("chat.example", "/realtime", None);
+            for _ in 0..messages {
+                talk.server_cut(text);
+            }
+            talk.exchanges.has_conversation()
+        };
+        assert!(followed(8) && !followed(64), "{text}");
+        let mut talk = Talk::begun("chat.example", "/realtime", None);
+        talk.server(r#"{"type":"session.created","session":{"model":"m"}}"#);
+        for _ in 0..64 {
+            talk.server_cut(text);
+        }
+        assert!(talk.exchanges.has_conversation(), "{text}");
+    }
+}
+
+#[test]
 fn a_failure_vouches_for_no_format() {
     for path in ["/realtime", "/responses"] {
         let error = r#"{"type":"error","error":{"type":"auth","message":"no"}}"#;

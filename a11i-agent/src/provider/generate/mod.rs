@@ -9,7 +9,8 @@ use super::{
     Dialect, StreamFrame,
     error_body::read_failure,
     hosts::is_for,
-    lenient::{Unreadable, clip, count_text},
+    lenient::{Unreadable, count_text},
+    names,
 };
 use crate::{
     call::{CallBuilder, Operation, ProviderName, Usage},
@@ -20,9 +21,6 @@ pub(super) struct Generate;
 
 /// As whole paths: as ends they are anybody's.
 const PATHS: [&str; 2] = ["/generate", "/generate_stream"];
-/// A model's name in a path is kept to this length.
-const MODEL_BYTES: usize = 256;
-
 impl Dialect for Generate {
     fn name(&self) -> ProviderName {
         ProviderName::of("tgi")
@@ -53,7 +51,7 @@ impl Dialect for Generate {
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
         call.request.stream = head.path.ends_with("_stream");
-        call.request.model = model(&head.path).map(|model| clip(model, MODEL_BYTES).to_owned());
+        call.request.model = model(&head.path).map(names::in_path);
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {

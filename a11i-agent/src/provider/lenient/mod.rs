@@ -3,6 +3,7 @@
 //! A field of a wrong type reads as absent and never costs its neighbours. Everything borrows from the body; what nobody
 //! asks for is skipped without being built. Only a body that is no JSON at all is an error.
 
+mod mend;
 mod number;
 mod raw;
 mod text;
@@ -12,6 +13,7 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Deserializer, de::Visitor};
 
 pub(super) use self::{
+    mend::mended,
     number::{Count, Float, Int, count_text},
     raw::{Few, Raw},
     text::{Text, clip},
@@ -22,8 +24,12 @@ pub(super) use self::{
 #[error("the body is not complete JSON")]
 pub struct Unreadable;
 
+/// What some servers and clients write before their JSON all the same (RFC 8259 section 8.1).
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Reads one JSON document.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Unreadable> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     // Checking the whole at once is faster than each string by itself. What is not UTF-8 may still be in strings that nobody reads.
     match std::str::from_utf8(body) {
         Ok(text) => serde_json::from_str(text),

@@ -84,3 +84,10 @@ fn only_a_few_elements_are_kept() {
     let read = sample(&json);
     assert_eq!((read.few.0.len(), read.count.0), (FEW, Some(1)));
 }
+
+#[test]
+fn a_mark_before_the_document_is_no_part_of_it() {
+    let count: Count = parse(b"\xef\xbb\xbf 7").unwrap();
+    assert_eq!(count.0, Some(7));
+    assert!(parse::<Count>(b"\xef\xbb7").is_err());
+}

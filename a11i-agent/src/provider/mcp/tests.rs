@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     call::{CaptureFacts, LossCauses, McpSession, Role},
+    fixture::{fields as headers_of, request as head},
     http::{BodyEnd, FramingEnd, HttpVersion, ResponseHead},
     owner::Owner,
-    provider::test_heads::{fields as headers_of, request as head},
 };
 
 const FINISHED: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished };

@@ -113,12 +113,10 @@ impl Dialect for OpenAiAssistants {
                 let slot = PartSlot(part.index.0.unwrap_or(0));
                 call.append(0, slot, PartKind::Text, part.text.value.as_str().unwrap_or_default());
             });
-        } else if kind == "error"
-            && let Ok(event) = parse::<Failure<'_>>(frame.data)
-        {
+        } else if let Ok(event) = parse::<Failure<'_>>(frame.data) {
             if event.error.0.is_some() {
                 read_error(event.error, call);
-            } else {
+            } else if kind == "error" {
                 call.fail(event.code.filled().or(Some("error")), event.message.filled());
             }
         }

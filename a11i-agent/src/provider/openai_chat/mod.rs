@@ -5,6 +5,7 @@ pub(super) mod request;
 use super::{
     Dialect, StreamFrame,
     error_body::{read_error, read_failure},
+    hosts::is_for,
     lenient::{Count, Few, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
     posted,
 };
@@ -25,12 +26,19 @@ impl Dialect for OpenAiChat {
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
-        posted(head, self.path_ends())
+        // xAI answers later where it is asked to.
+        let is_fetched = || head.method == "GET" && head.path.contains("/chat/deferred-completion/") && is_for(head, "x_ai");
+        posted(head, self.path_ends()).or_else(|| is_fetched().then_some(Operation::FetchResponse))
     }
 
-    fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
+    /// A server of one model need not be told which.
+    fn resembles(&self, call: &CallBuilder) -> bool {
+        call.request.model.is_some() || call.estimation.input_messages > 0
+    }
+
+    fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
         call.response.api_type = Some("chat_completions");
-        request::read(body, call)
+        if operation == Operation::FetchResponse { Ok(()) } else { request::read(body, call) }
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
@@ -42,6 +50,8 @@ impl Dialect for OpenAiChat {
         }
         if call.response.status.is_some_and(|status| status >= 400) {
             read_failure(body, call);
+        } else if call.operation() == Operation::FetchResponse {
+            call.response.deferred = Some(Operation::Chat);
         }
         Ok(())
     }
@@ -51,8 +61,12 @@ impl Dialect for OpenAiChat {
             return;
         }
         // What is not JSON (a keep-alive, a proxy's remark) says nothing of the call.
-        if let Ok(chunk) = parse(frame.data) {
-            completion(&chunk, call);
+        let Ok(chunk) = parse::<Completion<'_>>(frame.data) else { return };
+        completion(&chunk, call);
+        // Mistral and older vLLM do not wrap it.
+        if chunk.object.as_str() == Some("error") && !call.has_failed() {
+            read_failure(frame.data, call);
+            call.fail(Some("_OTHER"), None);
         }
     }
 
@@ -68,6 +82,7 @@ lenient_object! {
     /// `chat.completion` and `chat.completion.chunk` alike.
     struct Completion<'a> {
         "id" => id: Text<'a>,
+        "object" => object: Text<'a>,
         "model" => model: Text<'a>,
         "choices" => choices: Few<Choice<'a>>,
         "usage" => usage: TokenUsage<'a>,
@@ -178,6 +193,14 @@ lenient_object! {
     }
 }
 
+impl TokenUsage<'_> {
+    /// Some servers write an empty object where they have nothing to say.
+    const fn says_something(&self) -> bool {
+        let counted = self.prompt_tokens.0.is_some() || self.completion_tokens.0.is_some() || self.total_tokens.0.is_some();
+        counted || self.cost.0.is_some() || self.cost_in_usd_ticks.0.is_some()
+    }
+}
+
 impl Function<'_> {
     /// Some servers write out every field they know, empty.
     fn says_something(&self) -> bool {
@@ -222,14 +245,9 @@ fn completion(chunk: &Completion<'_>, call: &mut CallBuilder) {
         }
     }
     // The last usage that is not null counts; some servers send a running one with every piece.
-    let reported = chunk.usage.is_object() || chunk.x_groq.usage.is_object();
-    if reported {
+    if let Some(reported) = [&chunk.usage, &chunk.x_groq.usage].into_iter().find(|usage| usage.says_something()) {
         call.usage_is_running = !chunk.choices.0.is_empty() && !call.is_finished();
-    }
-    if chunk.usage.is_object() {
-        usage(&chunk.usage, call);
-    } else if chunk.x_groq.usage.is_object() {
-        usage(&chunk.x_groq.usage, call);
+        usage(reported, call);
     }
     if was_finished {
         return;
@@ -327,21 +345,25 @@ fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
         web_search_requests: reported.num_search_queries.0,
         ..Usage::default()
     };
-    if let Some(cost) = stated_cost(reported) {
+    if let Some(cost) = cost_in_ticks(reported.cost_in_usd_ticks, call).or_else(|| stated_cost(reported)) {
         call.response.stated_cost = Some(cost);
     }
+}
+
+/// What xAI bills, in ticks, 10^10 to the dollar. Where others serve its models, none says nothing of what they charge.
+pub(super) fn cost_in_ticks(ticks: Int, call: &CallBuilder) -> Option<NanoUsd> {
+    const TICKS_PER_NANO_USD: i64 = 10;
+    let is_billed_by_xai = call.provider().as_str() == "x_ai";
+    let ticks = ticks.0.filter(|ticks| *ticks > 0 || *ticks == 0 && is_billed_by_xai)?;
+    ticks.checked_add(TICKS_PER_NANO_USD / 2)?.checked_div(TICKS_PER_NANO_USD).map(NanoUsd)
 }
 
 const fn modalities(details: &TokenDetails<'_>) -> ModalityTokens {
     ModalityTokens { text: details.text_tokens.0, image: details.image_tokens.0, audio: details.audio_tokens.0 }
 }
 
-/// OpenRouter `usage.cost` (credits are US dollars), Perplexity `usage.cost.total_cost`, xAI `cost_in_usd_ticks` (10^10 to the dollar).
+/// OpenRouter `usage.cost` (credits are US dollars), Perplexity `usage.cost.total_cost`.
 fn stated_cost(reported: &TokenUsage<'_>) -> Option<NanoUsd> {
-    const TICKS_PER_NANO_USD: i64 = 10;
-    if let Some(ticks) = reported.cost_in_usd_ticks.0.filter(|ticks| *ticks >= 0) {
-        return ticks.checked_add(TICKS_PER_NANO_USD / 2).and_then(|t| t.checked_div(TICKS_PER_NANO_USD)).map(NanoUsd);
-    }
     let total = reported.cost.read::<Float>().and_then(|cost| cost.0);
     total.or_else(|| reported.cost.read::<StatedCost<'_>>().and_then(|cost| cost.total_cost.0)).and_then(NanoUsd::from_usd)
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    call::{CallBuilder, Message, Modality, OutputType, Part, ToolDefinition},
+    call::{CallBuilder, Message, Modality, Operation, OutputType, Part, ToolDefinition},
     provider::lenient::{Few, Flag, Float, Int, Raw, Shape, Text, Unreadable, clip, lenient_object, parse},
 };
 
@@ -29,6 +29,8 @@ lenient_object! {
         "service_tier" => service_tier: Text<'a>,
         "tools" => tools: Raw<'a>,
         "functions" => functions: Raw<'a>,
+        // xAI: what is consumed is told where the answer is fetched.
+        "deferred" => deferred: Flag,
     }
 }
 
@@ -166,6 +168,9 @@ fn parameters(request: &Request<'_>, call: &mut CallBuilder) {
     facts.reasoning_level = request.reasoning_effort.name().or_else(|| request.reasoning.effort.name());
     facts.service_tier = request.service_tier.name().filter(|tier| tier != "auto");
     facts.stop_sequences = stop_sequences(request.stop);
+    if request.deferred.0 == Some(true) {
+        call.response.deferred = Some(Operation::Chat);
+    }
     facts.output_type = if request.modalities.0.iter().any(|modality| modality.as_str() == Some("audio")) {
         Some(OutputType::Speech)
     } else if request.modalities.0.iter().any(|modality| modality.as_str() == Some("image")) {

@@ -1,5 +1,8 @@
 use super::*;
-use crate::call::{CallFrame, Ending, LlmCall, Part};
+use crate::{
+    call::{CallFrame, DeferredAnswers, Ending, LlmCall, Part},
+    fixture::request_head,
+};
 
 fn stream(provider: &'static str, events: &[&str], gap: bool) -> LlmCall {
     let mut call = CallBuilder::new(ProviderName::of(provider), Operation::Chat, true);
@@ -18,6 +21,7 @@ fn the_last_usage_that_is_not_null_counts() {
             r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#,
             r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#,
             r#"{"choices":[],"usage":null}"#,
+            r#"{"choices":[],"usage":{}}"#,
             "[DONE]",
         ],
         false,
@@ -32,6 +36,53 @@ fn a_running_usage_before_a_gap_is_not_the_final_one() {
     assert!(call.usage.is_absent() && call.response.stated_cost.is_none());
     let last = r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":8}}"#;
     assert_eq!(stream("openai", &[running, last], true).usage.output_tokens, Some(8));
+}
+
+#[test]
+fn a_failure_in_a_stream_is_told_wrapped_or_not() {
+    for event in [
+        r#"{"error":{"message":"no","type":"server_error","code":500}}"#,
+        r#"{"object":"error","message":"no","type":"server_error","param":null,"code":"3000"}"#,
+    ] {
+        let call = stream("mistral_ai", &[r#"{"choices":[{"index":0,"delta":{"content":"a"}}]}"#, event], false);
+        assert_eq!((call.outcome.error_type.as_deref(), call.outcome.error_message.as_deref()), (Some("server_error"), Some("no")));
+    }
+    assert_eq!(stream("mistral_ai", &[r#"{"object":"error"}"#], false).outcome.error_type.as_deref(), Some("_OTHER"));
+}
+
+#[test]
+fn of_a_refusal_that_is_one_text_the_status_says_more() {
+    let mut call = CallBuilder::new(ProviderName::of("huggingface"), Operation::Chat, true);
+    call.response.status = Some(404);
+    OpenAiChat.response(br#"{"error":"no such model"}"#, &mut call).unwrap();
+    let call = call.build(CallFrame::default(), Ending::Seen);
+    assert_eq!((call.outcome.error_type, call.outcome.error_message.as_deref()), (None, Some("no such model")));
+}
+
+#[test]
+fn what_xai_answers_later_counts_where_it_is_fetched() {
+    let head = |host| request_head("GET", host, "/v1/chat/deferred-completion/7");
+    assert_eq!(OpenAiChat.claims(&head("api.x.ai")), Some(Operation::FetchResponse));
+    assert_eq!(OpenAiChat.claims(&head("shop.example")), None);
+    let mut asked = CallBuilder::new(ProviderName::of("x_ai"), Operation::Chat, true);
+    OpenAiChat
+        .request(Operation::Chat, br#"{"model":"m","messages":[{"role":"user","content":"hi"}],"deferred":true}"#, &mut asked)
+        .unwrap();
+    OpenAiChat.response(br#"{"request_id":"7"}"#, &mut asked).unwrap();
+    let mut answers = DeferredAnswers::default();
+    let fetched = || {
+        let mut call = CallBuilder::new(ProviderName::of("x_ai"), Operation::FetchResponse, true);
+        OpenAiChat.request(Operation::FetchResponse, b"", &mut call).unwrap();
+        let answer = br#"{"id":"c","choices":[{"index":0,"message":{"content":"yo"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#;
+        OpenAiChat.response(answer, &mut call).unwrap();
+        call
+    };
+    let told = [asked, fetched(), fetched()].map(|call| {
+        let mut call = call.build(CallFrame::default(), Ending::Seen);
+        answers.settle(&mut call);
+        (call.operation.as_str(), call.usage.input_tokens, call.response.deferred.is_some())
+    });
+    assert_eq!(told, [("chat", None, true), ("chat", Some(5), true), ("fetch_response", None, true)]);
 }
 
 #[test]
@@ -55,6 +106,8 @@ fn a_cost_is_read_in_every_form() {
     assert_eq!(cost(r#"{"cost":0}"#), Some(NanoUsd(0)));
     assert_eq!(cost(r#"{"cost":{"total_cost":0.006}}"#), Some(NanoUsd(6_000_000)));
     assert_eq!(cost(r#"{"cost_in_usd_ticks":10000000000}"#), Some(NanoUsd(1_000_000_000)));
+    // An xAI model elsewhere: none of xAI's money.
+    assert_eq!(cost(r#"{"prompt_tokens":9,"cost_in_usd_ticks":0}"#), None);
     for none in [r#"{"cost":-1}"#, r#"{"cost":null}"#, r#"{"cost":"free"}"#, r#"{"cost":1e300}"#, r#"{"cost":[]}"#, "{}"] {
         assert_eq!(cost(none), None, "{none}");
     }

@@ -9,6 +9,7 @@ use super::{
     Dialect, StreamFrame,
     error_body::{read_error, read_failure},
     lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
+    openai_chat::cost_in_ticks,
     posted,
 };
 use crate::{
@@ -43,6 +44,11 @@ impl Dialect for OpenAiResponses {
                 _ => None,
             }
         })
+    }
+
+    /// A stored prompt names its model itself.
+    fn resembles(&self, call: &CallBuilder) -> bool {
+        call.request.model.is_some() || call.request.prompt_name.is_some()
     }
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
@@ -175,9 +181,6 @@ fn identity(response: &Response<'_>, call: &mut CallBuilder) {
     }
 }
 
-/// xAI bills in ticks, 10^10 to the dollar.
-const TICKS_PER_NANO_USD: i64 = 10;
-
 /// An id, or an object with one.
 fn conversation_id(conversation: Raw<'_>) -> Option<String> {
     conversation.read::<Identified<'_>>().and_then(|object| object.id.name()).or_else(|| conversation.read::<Text<'_>>()?.name())
@@ -252,9 +255,7 @@ fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
         web_search_requests: call.usage.web_search_requests,
         ..Usage::default()
     };
-    let ticks =
-        reported.cost_in_usd_ticks.0.filter(|ticks| *ticks >= 0).and_then(|ticks| ticks.checked_div(TICKS_PER_NANO_USD)).map(NanoUsd);
-    if let Some(cost) = ticks.or_else(|| reported.cost.0.and_then(NanoUsd::from_usd)) {
+    if let Some(cost) = cost_in_ticks(reported.cost_in_usd_ticks, call).or_else(|| reported.cost.0.and_then(NanoUsd::from_usd)) {
         call.response.stated_cost = Some(cost);
     }
 }

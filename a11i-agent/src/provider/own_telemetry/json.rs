@@ -31,10 +31,10 @@ impl JsonScan {
         self.reported
     }
 
-    /// Reads no further than to a call that the program makes: with that it is known, however the bytes are cut.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    /// Reads no further than to the end of what is wanted: with that it is known, however the bytes are cut.
+    pub(super) fn push(&mut self, bytes: &[u8], wanted: Reported) {
         for byte in bytes {
-            if self.reported.made {
+            if self.reported.covers(wanted) {
                 return;
             }
             if self.is_inside_string {

@@ -56,6 +56,18 @@ struct Span {
 }
 
 impl Reported {
+    const fn of(role: Role) -> Self {
+        Self { made: matches!(role, Role::Client), served: matches!(role, Role::Server) }
+    }
+
+    const fn covers(self, other: Self) -> bool {
+        (self.made || !other.made) && (self.served || !other.served)
+    }
+
+    const fn join(self, other: Self) -> Self {
+        Self { made: self.made || other.made, served: self.served || other.served }
+    }
+
     const fn add(&mut self, span: Span) {
         self.made |= span.is_gen_ai && !span.is_server;
         self.served |= span.is_gen_ai && span.is_server;
@@ -68,6 +80,8 @@ struct NoExport;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Process {
+    /// The calls it has had.
+    had: Reported,
     reported: Reported,
     /// Exports that may still be looked at, until the next call and for good.
     looks_until_call: u8,
@@ -84,8 +98,8 @@ pub struct OwnTelemetry {
 }
 
 impl OwnTelemetry {
-    /// A call of this process has begun, or is over.
-    pub fn handle_call(&mut self, process: ProcessId) {
+    /// A call of this process, which makes or serves it, has begun, or is over.
+    pub fn handle_call(&mut self, process: ProcessId, role: Role) {
         if !self.processes.contains_key(&process) {
             while self.order.len() >= PROCESSES {
                 let Some(oldest) = self.order.pop_front() else { break };
@@ -95,6 +109,7 @@ impl OwnTelemetry {
             self.order.push_back(process);
         }
         let known = self.processes.entry(process).or_insert(Process { looks: LOOKS, ..Process::default() });
+        known.had = known.had.join(Reported::of(role));
         known.looks_until_call = LOOKS_AFTER_CALL;
     }
 
@@ -118,18 +133,17 @@ impl OwnTelemetry {
         self.forgotten
     }
 
-    /// One more export of this process may be looked at.
-    fn take_look(&mut self, process: ProcessId) -> bool {
-        let Some(known) = self.processes.get_mut(&process).filter(|known| !known.reported.made) else { return false };
-        let (Some(until_call), Some(looks)) = (known.looks_until_call.checked_sub(1), known.looks.checked_sub(1)) else { return false };
+    /// One more export of this process may be looked at: for what.
+    fn take_look(&mut self, process: ProcessId) -> Option<Reported> {
+        let known = self.processes.get_mut(&process).filter(|known| !known.reported.covers(known.had))?;
+        let (until_call, looks) = (known.looks_until_call.checked_sub(1)?, known.looks.checked_sub(1)?);
         (known.looks_until_call, known.looks) = (until_call, looks);
-        true
+        Some(known.had)
     }
 
     fn found(&mut self, process: ProcessId, reported: Reported) {
         if let Some(known) = self.processes.get_mut(&process) {
-            known.reported.made |= reported.made;
-            known.reported.served |= reported.served;
+            known.reported = known.reported.join(reported);
         }
     }
 }
@@ -153,6 +167,8 @@ pub struct TelemetryExports {
 #[derive(Debug)]
 struct Export {
     id: ExchangeId,
+    /// Once it has told of these, the rest of it is not needed.
+    wanted: Reported,
     message: Option<GrpcMessage>,
     scan: Scan,
     /// Bytes that are still looked at.
@@ -170,9 +186,9 @@ impl TelemetryExports {
     pub fn handle(&mut self, event: &HttpEvent<'_>, context: &ConnectionContext, own: &mut OwnTelemetry) -> ExportTold {
         let id = event.exchange;
         if let HttpEventKind::Request(head) = &event.kind {
-            let Some(export) = Export::new(id, head).filter(|_| self.open.len() < EXPORTS && own.take_look(context.owner.process)) else {
-                return ExportTold::Nothing;
-            };
+            let Some(mut export) = Export::new(id, head).filter(|_| self.open.len() < EXPORTS) else { return ExportTold::Nothing };
+            let Some(wanted) = own.take_look(context.owner.process) else { return ExportTold::Nothing };
+            export.wanted = wanted;
             self.open.push(export);
             return ExportTold::Looking;
         }
@@ -181,7 +197,7 @@ impl TelemetryExports {
         let over = match &event.kind {
             // What follows a hole cannot be told apart.
             HttpEventKind::RequestBody([]) | HttpEventKind::RequestEnd(_) | HttpEventKind::ResponseEnd(_) => true,
-            HttpEventKind::RequestBody(bytes) => export.push(bytes).is_err() || export.scan.reported().made,
+            HttpEventKind::RequestBody(bytes) => export.push(bytes).is_err() || export.scan.reported().covers(export.wanted),
             HttpEventKind::Request(_)
             | HttpEventKind::Response(_)
             | HttpEventKind::ResponseBody(_)
@@ -222,17 +238,17 @@ impl Export {
             "application/json" if head.path.ends_with(HTTP_PATH) => (None, Scan::Json(JsonScan::default())),
             _ => return None,
         };
-        Some(Self { id, message, scan, left: EXPORT_BYTES })
+        Some(Self { id, wanted: Reported::default(), message, scan, left: EXPORT_BYTES })
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), NoExport> {
-        let Self { message, scan, left, .. } = self;
+        let Self { message, scan, left, wanted, .. } = self;
         let mut read = Ok(());
         let mut take = |bytes: &[u8]| {
             let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             read = read.and_then(|()| {
                 *left = left.checked_sub(length).ok_or(NoExport)?;
-                scan.push(bytes)
+                scan.push(bytes, *wanted)
             });
         };
         match message {
@@ -244,11 +260,11 @@ impl Export {
 }
 
 impl Scan {
-    fn push(&mut self, bytes: &[u8]) -> Result<(), NoExport> {
+    fn push(&mut self, bytes: &[u8], wanted: Reported) -> Result<(), NoExport> {
         match self {
-            Self::Protobuf(scan) => scan.push(bytes),
+            Self::Protobuf(scan) => scan.push(bytes, wanted),
             Self::Json(scan) => {
-                scan.push(bytes);
+                scan.push(bytes, wanted);
                 Ok(())
             }
         }

@@ -49,9 +49,9 @@ impl ProtobufScan {
         self.reported
     }
 
-    /// Reads no further than to a call that the program makes: with that it is known, however the bytes are cut.
-    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), NoExport> {
-        while let Some((first, rest)) = bytes.split_first().filter(|_| !self.reported.made) {
+    /// Reads no further than to the end of what is wanted: with that it is known, however the bytes are cut.
+    pub(super) fn push(&mut self, mut bytes: &[u8], wanted: Reported) -> Result<(), NoExport> {
+        while let Some((first, rest)) = bytes.split_first().filter(|_| !self.reported.covers(wanted)) {
             let taken = if let Step::Skip { until } = self.step {
                 let left = until.saturating_sub(self.position);
                 let skipped = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());

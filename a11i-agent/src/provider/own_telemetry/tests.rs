@@ -7,9 +7,9 @@ use a11i_common::identity::{BootTime, Pid};
 use super::*;
 use crate::{
     call::{CaptureFacts, Completeness},
+    fixture::request,
     http::{BodyEnd, FramingEnd},
     owner::Owner,
-    provider::test_heads::request,
 };
 
 const FINISHED: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished };
@@ -103,7 +103,7 @@ impl Program {
 
     fn with_call() -> Self {
         let mut program = Self::new();
-        program.own.handle_call(program.context.owner.process);
+        program.own.handle_call(program.context.owner.process, Role::Client);
         program
     }
 
@@ -210,6 +210,22 @@ fn a_server_span_speaks_of_calls_that_are_served() {
 }
 
 #[test]
+fn what_a_program_serves_is_learnt_after_what_it_makes() {
+    let json_span = |kind: u8| json(&format!(r#"{{"kind":{kind},"attributes":[{{"key":"gen_ai.a"}}]}}"#)).into_bytes();
+    let exports: [(_, [Vec<u8>; 2]); 2] =
+        [(&PROTOBUF, [3, 2].map(|kind| export(&[chat_span(kind, false)]))), (&JSON, [3, 2].map(json_span))];
+    for (fields, [made, served]) in exports {
+        let mut program = Program::with_call();
+        program.export("/v1/traces", fields, &[&made]);
+        assert_eq!((program.reported(), program.export("/v1/traces", fields, &[&served])), (MADE, Vec::new()), "it serves none");
+        program.own.handle_call(program.context.owner.process, Role::Server);
+        assert_eq!(program.export("/v1/traces", fields, &[&served]), LOOKED);
+        assert_eq!(program.reported(), Reported { made: true, served: true });
+        assert_eq!(program.export("/v1/traces", fields, &[&served]), [], "it is known");
+    }
+}
+
+#[test]
 fn exports_of_others_and_of_programs_without_calls_are_not_looked_at() {
     let body = export(&[chat_span(3, false)]);
     let mut program = Program::new();
@@ -230,7 +246,7 @@ fn a_few_exports_are_looked_at_after_each_call_and_a_bounded_number_in_all() {
     assert_eq!(looks(&mut program), usize::from(LOOKS_AFTER_CALL));
     let all: usize = (0..100)
         .map(|_| {
-            program.own.handle_call(program.context.owner.process);
+            program.own.handle_call(program.context.owner.process, Role::Client);
             looks(&mut program)
         })
         .sum();
@@ -284,7 +300,7 @@ fn bytes_without_meaning_are_no_trouble() {
         }
         let mut program = Program::with_call();
         program.export("/v1/traces", &PROTOBUF, &[&body]);
-        program.own.handle_call(program.context.owner.process);
+        program.own.handle_call(program.context.owner.process, Role::Client);
         program.export("/v1/traces", &JSON, &[&body]);
         assert!(program.exports.open.is_empty());
     }
@@ -297,7 +313,7 @@ fn an_end_and_too_many_others_make_a_process_forgotten() {
     program.own.end_process(program.context.owner.process);
     assert_eq!((program.reported(), program.own.order.len()), (NONE, 0));
     for pid in 0..=u32::try_from(PROCESSES).unwrap() {
-        program.own.handle_call(ProcessId { pid: Pid(pid), start_ticks: 1 });
+        program.own.handle_call(ProcessId { pid: Pid(pid), start_ticks: 1 }, Role::Client);
     }
     assert_eq!((program.own.forgotten(), program.own.order.len(), program.own.processes.len()), (1, PROCESSES, PROCESSES));
 }

@@ -57,6 +57,7 @@ impl Dialect for Interactions {
         let Some(interaction) = document.read::<Interaction<'_>>() else { return Ok(()) };
         state(&interaction, call);
         output::steps(&interaction, call);
+        forget_what_is_repeated(call);
         Ok(())
     }
 
@@ -81,6 +82,14 @@ impl Dialect for Interactions {
             // Searches are counted here, event by event.
             call.usage.web_search_requests = None;
         }
+        forget_what_is_repeated(call);
+    }
+}
+
+/// What is fetched without its usage repeats searches, too.
+fn forget_what_is_repeated(call: &mut CallBuilder) {
+    if call.operation() == Operation::FetchResponse && call.response.deferred.is_none() {
+        call.usage.web_search_requests = None;
     }
 }
 
@@ -88,6 +97,7 @@ lenient_object! {
     struct Interaction<'a> {
         "id" => id: Text<'a>,
         "model" => model: Text<'a>,
+        "agent" => agent: Text<'a>,
         "status" => status: Text<'a>,
         "steps" => steps: Raw<'a>,
         "outputs" => outputs: Raw<'a>,
@@ -135,6 +145,7 @@ fn state(interaction: &Interaction<'_>, call: &mut CallBuilder) {
     interaction.id.replace(&mut call.response.id);
     interaction.model.replace(&mut call.response.model);
     interaction.service_tier.replace(&mut call.response.service_tier);
+    interaction.agent.replace(&mut call.request.agent_id);
     call.choice(ANSWER);
     if interaction.error.0.is_some() {
         read_error(interaction.error, call);
@@ -146,6 +157,8 @@ fn state(interaction: &Interaction<'_>, call: &mut CallBuilder) {
         usage(&interaction.usage, call);
         // One that ran in the background states it where it is fetched, and any that is stored repeats it there: it counts once.
         call.response.deferred = Some(Operation::GenerateContent);
+        // Agents run in the background; models do where it was asked for.
+        call.response.is_restated = call.operation() == Operation::FetchResponse && call.request.agent_id.is_none();
     }
 }
 

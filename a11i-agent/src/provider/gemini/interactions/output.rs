@@ -2,7 +2,7 @@
 
 use super::{ANSWER, Event, Interaction};
 use crate::{
-    call::{CallBuilder, Operation, Part, PartKind, PartSlot},
+    call::{CallBuilder, Part, PartKind, PartSlot},
     provider::{
         gemini::{content::modality, usage::searches},
         lenient::{Few, Raw, Text, clip, lenient_object},
@@ -126,7 +126,7 @@ fn server_tool(index: u64, kind: &str, step: &Step<'_>, call: &mut CallBuilder) 
         let name = step.name.filled().unwrap_or(tool);
         let arguments = step.arguments.json().filter(|json| begins_whole(json)).unwrap_or_default();
         call.tool_call(ANSWER, slot(index, CALL), PartKind::ServerToolCall, step.id.filled(), Some(name), arguments);
-        if tool == "google_search" && (call.operation() != Operation::FetchResponse || call.response.deferred.is_some()) {
+        if tool == "google_search" {
             let queries = step.arguments.read::<SearchArguments<'_>>().map_or(0, |arguments| arguments.queries.0.len());
             if let Some(queries) = u64::try_from(queries).ok().filter(|queries| *queries > 0) {
                 searches(call.usage.web_search_requests.unwrap_or(0).saturating_add(queries), call);

@@ -150,6 +150,37 @@ fn what_runs_in_the_background_counts_where_it_is_fetched_first_and_what_does_no
 }
 
 #[test]
+fn searches_of_a_stream_that_is_fetched_count_with_its_usage_and_not_without() {
+    let search = r#"{"event_type":"step.delta","index":1,"delta":{"type":"google_search_call","arguments":{"queries":["a","b"]}}}"#;
+    let end = format!(r#"{{"event_type":"interaction.completed","interaction":{{"id":"i","status":"completed","agent":"a",{USAGE}}}}}"#);
+    let fetched = |events: &[&str]| {
+        let mut call = CallBuilder::new(ProviderName::of("gcp.gemini"), Operation::FetchResponse, true);
+        for event in events {
+            Interactions.chunk(&StreamFrame { event: None, data: event.as_bytes() }, &mut call);
+        }
+        Interactions.stream_end(false, &mut call);
+        let mut call = call.build(CallFrame::default(), Ending::Seen);
+        DeferredAnswers::default().settle(&mut call);
+        (call.operation.as_str(), call.usage.web_search_requests, call.correlation.is_hop)
+    };
+    assert_eq!(fetched(&[search, &end]), ("generate_content", Some(2), false));
+    assert_eq!(fetched(&[search]), ("fetch_response", None, false));
+}
+
+#[test]
+fn a_models_interaction_that_nobody_was_seen_to_ask_for_is_told_and_not_billed() {
+    let fetched = |made_by: &str| {
+        let mut call = CallBuilder::new(ProviderName::of("gcp.gemini"), Operation::FetchResponse, true);
+        Interactions.response(format!(r#"{{"id":"i","status":"completed",{made_by},{USAGE}}}"#).as_bytes(), &mut call).unwrap();
+        let mut call = call.build(CallFrame::default(), Ending::Seen);
+        DeferredAnswers::default().settle(&mut call);
+        (call.operation.as_str(), call.usage.input_tokens, call.correlation.is_hop)
+    };
+    assert_eq!(fetched(r#""model":"m""#), ("generate_content", Some(13), true));
+    assert_eq!(fetched(r#""agent":"deep-research""#), ("generate_content", Some(13), false));
+}
+
+#[test]
 fn an_interaction_is_cancelled_by_its_id() {
     let claim = |method, path| Interactions.claims(&request_head(method, "generativelanguage.googleapis.com", path)).map(Operation::as_str);
     assert_eq!(claim("POST", "/v1beta/interactions/i/cancel"), Some("fetch_response"));

@@ -1,15 +1,17 @@
 //! The AI SDK's own language between it and its gateway (<https://vercel.com/docs/ai-gateway>, <https://ai-sdk.dev>), versions 2 to 4 of its
 //! specification: the model is in a header, content comes as parts, and counts are objects of counts since version 3.
 
+mod usage;
+
 use super::{
     Dialect, StreamFrame,
     error_body::{read_error, read_failure},
-    lenient::{Count, Float, Int, Raw, Shape, Text, Unreadable, clip, lenient_object, parse},
+    lenient::{Float, Int, Raw, Text, Unreadable, clip, lenient_object, parse},
     openai_chat::request::{output_type, stop_sequences, tree_or_text},
     posted,
 };
 use crate::{
-    call::{CallBuilder, Message, NanoUsd, Operation, Part, PartKind, PartSlot, ProviderName, Usage},
+    call::{CallBuilder, Message, Operation, Part, PartKind, PartSlot, ProviderName},
     http::RequestHead,
 };
 
@@ -185,9 +187,9 @@ lenient_object! {
     struct Answer<'a> {
         "content" => content: Raw<'a>,
         "finishReason" => finish_reason: Raw<'a>,
-        "usage" => usage: TokenUsage<'a>,
+        "usage" => usage: Raw<'a>,
         "response" => response: Metadata<'a>,
-        "providerMetadata" => provider: ProviderMetadata<'a>,
+        "providerMetadata" => provider: Raw<'a>,
     }
 }
 
@@ -201,38 +203,6 @@ lenient_object! {
 lenient_object! {
     struct FinishReason<'a> {
         "unified" => unified: Text<'a>,
-    }
-}
-
-lenient_object! {
-    struct TokenUsage<'a> {
-        "inputTokens" => input: Raw<'a>,
-        "outputTokens" => output: Raw<'a>,
-        "cachedInputTokens" => cached: Count,
-        "reasoningTokens" => reasoning: Count,
-        "tokens" => tokens: Count,
-    }
-}
-
-lenient_object! {
-    struct TokenCounts<'a> {
-        "total" => total: Count,
-        "cacheRead" => cache_read: Count,
-        "cacheWrite" => cache_write: Count,
-        "reasoning" => reasoning: Count,
-    }
-}
-
-lenient_object! {
-    struct ProviderMetadata<'a> {
-        "gateway" => gateway: Gateway<'a>,
-    }
-}
-
-lenient_object! {
-    /// What it has cost, as a decimal in a text.
-    struct Gateway<'a> {
-        "cost" => cost: Text<'a>,
     }
 }
 
@@ -279,28 +249,7 @@ fn finish(answer: &Answer<'_>, call: &mut CallBuilder) {
     if let Some(reason) = word.as_deref().or_else(|| object.unified.filled()) {
         call.finish(ANSWER, reason);
     }
-    usage(&answer.usage, call);
-    if let Some(cost) = answer.provider.gateway.cost.as_str().and_then(|cost| cost.parse().ok()).and_then(NanoUsd::from_usd) {
-        call.response.stated_cost = Some(cost);
-    }
-}
-
-fn usage(said: &TokenUsage<'_>, call: &mut CallBuilder) {
-    if !said.is_object() {
-        return;
-    }
-    let total = |raw: Raw<'_>| raw.read::<Count>().and_then(|count| count.0);
-    let inputs = said.input.read::<TokenCounts<'_>>().unwrap_or_default();
-    let outputs = said.output.read::<TokenCounts<'_>>().unwrap_or_default();
-    call.usage = Usage {
-        // Embeddings say one number.
-        input_tokens: total(said.input).or(inputs.total.0).or(said.tokens.0),
-        output_tokens: total(said.output).or(outputs.total.0),
-        cache_read_input_tokens: said.cached.0.or(inputs.cache_read.0),
-        cache_write_input_tokens: inputs.cache_write.0,
-        reasoning_output_tokens: said.reasoning.0.or(outputs.reasoning.0),
-        ..Usage::default()
-    };
+    usage::read(answer.usage, answer.provider, call);
 }
 
 fn past_message(message: &PastMessage<'_>, call: &mut CallBuilder) {
@@ -353,82 +302,4 @@ fn tool_definition(tool: &Tool<'_>, call: &mut CallBuilder) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::call::{CallFrame, Ending, LlmCall};
-
-    const ASKED: &str = r#"{"prompt":[{"role":"system","content":"be brief"},{"role":"user","content":[{"type":"text","text":"hi"}]},{"role":"assistant","content":[{"type":"tool-call","toolCallId":"c1","toolName":"w","input":{"a":1}}]},{"role":"tool","content":[{"type":"tool-result","toolCallId":"c1","toolName":"w","output":{"type":"text","value":"40 C"}}]}],"maxOutputTokens":9,"temperature":0.5,"stopSequences":["x"],"tools":[{"type":"function","name":"w","description":"weather","inputSchema":{"type":"object"}}]}"#;
-
-    fn call(operation: Operation, request: &str, answers: &[&str], whole: bool) -> LlmCall {
-        let mut call = CallBuilder::new(ProviderName::of("vercel_ai_gateway"), operation, true);
-        AiSdk.request(operation, request.as_bytes(), &mut call).unwrap();
-        call.response.status = Some(200);
-        for answer in answers {
-            if whole {
-                AiSdk.response(answer.as_bytes(), &mut call).unwrap();
-            } else {
-                AiSdk.chunk(&StreamFrame { event: None, data: answer.as_bytes() }, &mut call);
-            }
-        }
-        call.build(CallFrame::default(), Ending::Seen)
-    }
-
-    #[test]
-    fn an_answer_is_read_in_every_version() {
-        let second = r#"{"content":[{"type":"reasoning","text":"hm"},{"type":"text","text":"yo"},{"type":"tool-call","toolCallId":"c","toolName":"w","input":"{\"a\":2}"}],"finishReason":"tool-calls","usage":{"inputTokens":10,"outputTokens":4,"totalTokens":14,"reasoningTokens":2,"cachedInputTokens":3},"response":{"id":"r","modelId":"m-1"},"providerMetadata":{"gateway":{"cost":"0.0045405"}}}"#;
-        let third = r#"{"content":[{"type":"reasoning","text":"hm"},{"type":"text","text":"yo"},{"type":"tool-call","toolCallId":"c","toolName":"w","input":"{\"a\":2}"}],"finishReason":{"unified":"tool-calls","raw":"tool_use"},"usage":{"inputTokens":{"total":10,"noCache":7,"cacheRead":3,"cacheWrite":0},"outputTokens":{"total":4,"text":2,"reasoning":2}},"response":{"id":"r","modelId":"m-1"},"providerMetadata":{"gateway":{"cost":"0.0045405"}}}"#;
-        for answer in [second, third] {
-            let call = call(Operation::Chat, ASKED, &[answer], true);
-            let usage = &call.usage;
-            assert_eq!((usage.input_tokens, usage.output_tokens), (Some(10), Some(4)));
-            assert_eq!((usage.cache_read_input_tokens, usage.reasoning_output_tokens), (Some(3), Some(2)));
-            assert_eq!(
-                (call.response.finish_reasons.as_slice(), call.response.stated_cost),
-                (&["tool-calls".to_owned()][..], Some(NanoUsd(4_540_500)))
-            );
-            assert_eq!((call.response.id.as_deref(), call.response.model.as_deref()), (Some("r"), Some("m-1")));
-            let [Part::Reasoning { .. }, Part::Text { .. }, Part::ToolCall { arguments, .. }] = &call.content.output_messages[0].parts[..]
-            else {
-                panic!()
-            };
-            assert_eq!(*arguments, Some(serde_json::json!({"a": 2})));
-            assert_eq!((call.estimation.input_messages, call.estimation.tool_definitions, call.request.max_tokens), (4, 1, Some(9)));
-            assert_eq!(call.content.input_messages.len(), 4);
-        }
-    }
-
-    #[test]
-    fn a_stream_tells_the_same() {
-        let events = [
-            r#"{"type":"stream-start","warnings":[]}"#,
-            r#"{"type":"response-metadata","id":"r","modelId":"m-1","timestamp":"2025-01-01T00:00:00Z"}"#,
-            r#"{"type":"reasoning-delta","id":"0","delta":"hm"}"#,
-            r#"{"type":"text-start","id":"1"}"#,
-            r#"{"type":"text-delta","id":"1","delta":"y"}"#,
-            r#"{"type":"text-delta","id":"1","delta":"o"}"#,
-            r#"{"type":"tool-input-delta","id":"c","delta":"{"}"#,
-            r#"{"type":"tool-call","toolCallId":"c","toolName":"w","input":"{}"}"#,
-            r#"{"type":"finish","finishReason":{"unified":"stop","raw":"stop"},"usage":{"inputTokens":{"total":10},"outputTokens":{"total":4}},"providerMetadata":{"gateway":{"cost":"0.001"}}}"#,
-        ];
-        let told = call(Operation::Chat, ASKED, &events, false);
-        assert_eq!((told.usage.input_tokens, told.usage.output_tokens), (Some(10), Some(4)));
-        assert_eq!((told.response.model.as_deref(), told.response.stated_cost), (Some("m-1"), Some(NanoUsd(1_000_000))));
-        assert_eq!((told.estimation.output.text(), told.estimation.output_tool_calls), ("hmyow{}", 1));
-        let failed = call(Operation::Chat, ASKED, &[r#"{"type":"error","error":{"message":"no","type":"rate_limit_exceeded"}}"#], false);
-        assert_eq!(failed.outcome.error_type.as_deref(), Some("rate_limit_exceeded"));
-    }
-
-    #[test]
-    fn an_embedding_says_one_number() {
-        let told = call(Operation::Embeddings, r#"{"values":["a","b"]}"#, &[r#"{"embeddings":[[1]],"usage":{"tokens":7}}"#], true);
-        assert_eq!((told.usage.input_tokens, told.usage.output_tokens, told.estimation.input.text()), (Some(7), None, "ab"));
-    }
-
-    #[test]
-    fn nothing_hostile_becomes_a_number() {
-        for event in ["null", "[[[[", r#"{"type":"finish","usage":{"inputTokens":[-1],"outputTokens":{"total":"x"}},"finishReason":7}"#] {
-            let told = call(Operation::Chat, "{}", &[event], false);
-            assert!(told.usage.is_absent() && told.response.stated_cost.is_none(), "{event}");
-        }
-    }
-}
+mod tests;

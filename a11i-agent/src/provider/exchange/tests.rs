@@ -4,9 +4,10 @@ use a11i_common::identity::BootTime;
 
 use super::*;
 use crate::{
-    call::{CaptureLibrary, CaptureMethod, Operation},
-    http::{HeaderValue, Headers, HttpVersion, MalformedReason},
-    provider::{RouteSettings, test_heads::request},
+    call::{CaptureLibrary, CaptureMethod, LossCauses, NanoUsd},
+    fixture::request,
+    http::{HeaderValue, Headers, HttpVersion, ResponseHead},
+    provider::RouteSettings,
 };
 
 const FINISHED: BodyEnd = BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished };
@@ -74,6 +75,37 @@ impl Peer {
 const REQUEST: &[u8] = br#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true}"#;
 const ANSWER: &[u8] = br#"{"id":"1","model":"m-1","choices":[{"index":0,"message":{"role":"assistant","content":"yo"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#;
 const EVENTS: &[u8] = b"data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"yo\"},\"finish_reason\":null}]}\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2}}\n\n";
+
+#[test]
+fn a_text_that_is_cut_within_a_character_costs_no_number() {
+    for cut in [&b"\\ud83d"[..], b"\xe2\x82"] {
+        let with = |body: &[u8]| {
+            let at = body.windows(2).position(|two| two == b"yo" || two == b"hi").unwrap();
+            let (before, after) = body.split_at(at);
+            [before, cut, after].concat()
+        };
+        for (label, answer) in [("application/json", ANSWER), ("text/event-stream", EVENTS)] {
+            let call = Peer::chat(&[&with(REQUEST)], 200, label, &[&with(answer)], FINISHED);
+            assert_eq!((call.request.model.as_deref(), call.usage.input_tokens), (Some("m"), Some(5)), "{label}");
+            assert_eq!(call.estimation.output.text(), "\u{fffd}yo", "{label}");
+            assert_eq!(call.response.finish_reasons, ["stop"], "{label}");
+        }
+    }
+}
+
+#[test]
+fn a_mark_before_a_body_is_no_part_of_it() {
+    let marked = |body: &[u8]| [&b"\xef\xbb\xbf"[..], body].concat();
+    let (request, answer) = (marked(REQUEST), marked(ANSWER));
+    for label in ["application/json", "text/event-stream", ""] {
+        for cut in [0, 3, 4] {
+            let (head, tail) = answer.split_at(cut);
+            let pieces: Vec<&[u8]> = [head, tail].into_iter().filter(|piece| !piece.is_empty()).collect();
+            let call = Peer::chat(&[&request], 200, label, &pieces, FINISHED);
+            assert_eq!((call.request.model.as_deref(), call.usage.input_tokens), (Some("m"), Some(5)), "{label} cut at {cut}");
+        }
+    }
+}
 
 #[test]
 fn the_body_knows_better_than_its_label() {
@@ -466,4 +498,62 @@ fn a_body_that_does_not_decode_is_counted_and_what_is_nobodys_is_not_wanted() {
     assert!(!call.completeness.is_whole());
     assert_eq!(peer.exchanges.counters().undecoded, 1);
     assert!(!peer.exchanges.wants(ExchangeId(1)));
+}
+
+#[test]
+fn slashes_side_by_side_are_one() {
+    for (host, path) in [("api.anthropic.com", "//v1/messages"), ("llm.internal", "/team//v1//chat/completions")] {
+        let mut peer = Peer::new();
+        peer.request(1, Some(host), path, &[REQUEST]);
+        peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+        assert!(peer.exchanges.is_certain(ExchangeId(1)), "{path}");
+    }
+}
+
+#[test]
+fn at_an_unknown_host_a_chat_need_not_name_its_model() {
+    let mut peer = Peer::new();
+    peer.request(1, Some("localhost"), "/v1/chat/completions", &[br#"{"messages":[{"role":"user","content":"hi"}]}"#]);
+    peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+    let call = peer.respond(1, 200, "application/json", &[ANSWER], FINISHED).unwrap();
+    assert_eq!((call.request.model, call.response.model.as_deref(), call.usage.input_tokens), (None, Some("m-1"), Some(5)));
+    peer.request(2, Some("localhost"), "/v1/chat/completions", &[br#"{"room":7}"#]);
+    peer.tell(2, HttpEventKind::RequestEnd(FINISHED));
+    assert!(peer.exchanges.is_empty());
+}
+
+#[test]
+fn at_an_unknown_host_the_answer_tells_whether_a_response_was_fetched() {
+    let fetched = |answer: &[u8]| {
+        let mut peer = Peer::new();
+        let mut head = request("GET", "llm.internal", "/proxy/v1/responses/resp_1", &[]);
+        head.first_byte = BootTime(1);
+        peer.tell(1, HttpEventKind::Request(Box::new(head)));
+        peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+        assert!(!peer.exchanges.is_certain(ExchangeId(1)));
+        peer.respond(1, 200, "application/json", &[answer], FINISHED)
+    };
+    let told = fetched(br#"{"id":"resp_1","object":"response","status":"completed","model":"m","output":[]}"#).unwrap();
+    assert_eq!((told.operation, told.response.id.as_deref()), (Operation::FetchResponse, Some("resp_1")));
+    assert!(fetched(br#"{"answers":[1,2]}"#).is_none());
+}
+
+#[test]
+fn what_a_gateway_has_charged_stands_in_its_head() {
+    let cost = |status: u16, stated: &str| {
+        let mut peer = Peer::new();
+        peer.request(1, Some("litellm.internal"), "/v1/chat/completions", &[REQUEST]);
+        peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+        let mut headers = Headers::default();
+        headers.push("x-litellm-response-cost".into(), HeaderValue::Text(stated.into()));
+        let head = ResponseHead { version: HttpVersion::Http11, status, headers, first_byte: BootTime(peer.time) };
+        peer.tell(1, HttpEventKind::Response(Box::new(head)));
+        peer.tell(1, HttpEventKind::ResponseBody(ANSWER));
+        peer.tell(1, HttpEventKind::ResponseEnd(FINISHED)).unwrap().response.stated_cost
+    };
+    assert_eq!(cost(200, "2.3e-05"), Some(NanoUsd(23_000)));
+    // Not known yet, or no price; no number; nothing was answered.
+    for (status, stated) in [(200, "0.0"), (200, "None"), (200, ""), (200, "-1"), (200, "1e300"), (429, "0.1")] {
+        assert_eq!(cost(status, stated), None, "{stated:?} with {status}");
+    }
 }
