@@ -269,8 +269,11 @@ fn look(library: &dyn TlsLibrary, binary: &Binary<'_>, file: &[u8]) -> usize {
             assert!(code.any(|segment| in_segment(segment.offset, segment.file_size)), "{probe:?} is not in code");
             let at = file.get(probe.offset as usize..).unwrap_or_default();
             let is_return = match binary.elf.machine() {
-                // Also with a prefix, or with bytes to take from the stack.
-                Machine::X86_64 => at.iter().take(4).any(|byte| matches!(byte, 0xc2 | 0xc3)),
+                // Also behind prefixes, or with bytes to take from the stack.
+                Machine::X86_64 => {
+                    let is_prefix = |byte: &&u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf2 | 0xf3);
+                    at.iter().take(15).find(|byte| !is_prefix(byte)).is_some_and(|byte| matches!(byte, 0xc2 | 0xc3))
+                }
                 Machine::Aarch64 => at.get(..4).is_some_and(|word| word[3] == 0xd6),
             };
             assert!(probe.kind != ProbeKind::Exit || is_return, "{probe:?} is no return");
