@@ -109,7 +109,12 @@ impl Answer {
     pub(super) fn push(&mut self, bytes: &[u8], gap: bool, feed: &mut EventFeed<'_>) {
         let Self::Awaited(label, marked) = self else { return self.take(bytes, feed) };
         let mut text = bytes;
+        if gap {
+            // Whatever this is, it is not the beginning.
+            *marked = 0;
+        }
         while let Some((first, rest)) = text.split_first()
+            && !gap
             && BYTE_ORDER_MARK.get(*marked) == Some(first)
         {
             *marked = marked.saturating_add(1);
