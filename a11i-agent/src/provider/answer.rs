@@ -46,8 +46,8 @@ const MEDIA: [&str; 3] = ["audio/", "image/", "video/"];
 
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// No byte of the body but blanks.
-    Awaited(Label),
+    /// No byte of the body but blanks, and of a mark before it so many.
+    Awaited(Label, usize),
     Whole(BodyBuffer),
     Events(Box<Events>),
     Media,
@@ -102,21 +102,42 @@ impl Answer {
             return Self::Media;
         }
         let stream = MEDIA_TYPES.iter().find(|(name, _)| is(name)).map(|(_, framing)| Label::Stream(*framing));
-        Self::Awaited(stream.unwrap_or(if media_type.is_empty() { Label::Absent } else { Label::Other }))
+        Self::Awaited(stream.unwrap_or(if media_type.is_empty() { Label::Absent } else { Label::Other }), 0)
     }
 
     /// `gap`: bytes of the body are missing before these.
     pub(super) fn push(&mut self, bytes: &[u8], gap: bool, feed: &mut EventFeed<'_>) {
-        if let Self::Awaited(label) = self {
-            let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-            let Some(first) = text.iter().find(|byte| !byte.is_ascii_whitespace()) else { return };
-            *self = Self::choose(*first, *label, gap, feed);
-            if gap {
-                self.gap();
+        let Self::Awaited(label, marked) = self else { return self.take(bytes, feed) };
+        let mut text = bytes;
+        if gap {
+            // Whatever this is, it is not the beginning.
+            *marked = 0;
+        }
+        while let Some((first, rest)) = text.split_first()
+            && !gap
+            && BYTE_ORDER_MARK.get(*marked) == Some(first)
+        {
+            *marked = marked.saturating_add(1);
+            text = rest;
+        }
+        // What began like a mark and is none belongs to the text.
+        let unmarked = BYTE_ORDER_MARK.get(..*marked).filter(|begun| begun.len() < BYTE_ORDER_MARK.len() && !text.is_empty());
+        let unmarked = unmarked.unwrap_or_default();
+        let Some(first) = unmarked.iter().chain(text).find(|byte| !byte.is_ascii_whitespace()) else { return };
+        *self = Self::choose(*first, *label, gap, feed);
+        if gap {
+            self.gap();
+        }
+        for piece in [unmarked, text] {
+            if !piece.is_empty() {
+                self.take(piece, feed);
             }
         }
+    }
+
+    fn take(&mut self, bytes: &[u8], feed: &mut EventFeed<'_>) {
         match self {
-            Self::Awaited(_) | Self::Media => {}
+            Self::Awaited(..) | Self::Media => {}
             Self::Whole(body) => body.push(bytes),
             Self::Events(events) => events.push(bytes, feed),
         }
@@ -151,7 +172,7 @@ impl Answer {
     /// Bytes are missing here.
     pub(super) fn gap(&mut self) {
         match self {
-            Self::Awaited(_) | Self::Media => {}
+            Self::Awaited(..) | Self::Media => {}
             Self::Whole(body) => body.gap(),
             Self::Events(events) => events.reset_after_gap(),
         }
@@ -161,7 +182,7 @@ impl Answer {
     pub(super) fn finish(&mut self, end: BodyEnd, lost: bool, mut feed: EventFeed<'_>) -> AnswerEnd {
         let dialect = feed.route.dialect;
         match self {
-            Self::Awaited(label) => {
+            Self::Awaited(label, _) => {
                 let streamed = matches!(label, Label::Stream(_)) || *label == Label::Absent && feed.call.request.stream;
                 AnswerEnd { readable: false, streamed, ..AnswerEnd::default() }
             }

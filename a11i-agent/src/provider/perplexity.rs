@@ -93,13 +93,13 @@ impl Dialect for PerplexityAsync {
         }
         let job: Job<'_> = parse(body)?;
         call.response.deferred = Some(Operation::Chat);
-        // The answer has an id of its own; this one is known from the beginning.
-        job.id.replace(&mut call.response.id);
         if let Some(answer) = job.response.json() {
             OpenAiChat.response(answer.as_bytes(), call)?;
         } else {
             job.model.replace(&mut call.response.model);
         }
+        // The answer has an id of its own; this one is known from the beginning.
+        call.response.id = job.id.name();
         if job.status.as_str() == Some("FAILED") {
             call.fail(Some("FAILED"), job.error_message.filled());
         }

@@ -81,7 +81,7 @@ impl Exchange {
             timing: Timing { start: head.first_byte, ..Timing::default() },
             route,
             call,
-            answer: Answer::Awaited(Label::Absent),
+            answer: Answer::Awaited(Label::Absent, 0),
             completeness: Completeness::Whole,
             response_gap: false,
             is_presumed: false,
