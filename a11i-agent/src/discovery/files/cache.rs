@@ -29,6 +29,7 @@ impl<K: Copy + Eq + Hash> AnalysisCache<K> {
         self.entries.get(key)
     }
 
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
