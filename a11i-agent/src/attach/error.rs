@@ -108,7 +108,12 @@ fn errno(error: &ProgramError) -> Option<i32> {
 
 /// Named where aya's own words leave it out.
 fn cause(error: &ProgramError) -> String {
-    errno(error).map(|number| format!(" ({})", io::Error::from_raw_os_error(number))).unwrap_or_default()
+    match errno(error) {
+        None => String::new(),
+        // No error number of user space, so nobody has words for it.
+        Some(ENOTSUPP) => " (it cannot probe an instruction there)".to_owned(),
+        Some(number) => format!(" ({})", io::Error::from_raw_os_error(number)),
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +129,7 @@ mod tests {
         assert!(refused(libc::EPERM).remedy().contains("CAP_PERFMON"));
         assert!(refused(libc::EMFILE).remedy().contains("LimitNOFILE"));
         assert!(refused(libc::EMFILE).to_string().contains("Too many open files"));
+        assert!(refused(ENOTSUPP).to_string().contains("cannot probe an instruction"));
         for passing in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EINTR, libc::EPERM] {
             assert!(!refused(passing).is_final(), "{passing}");
         }
