@@ -55,7 +55,10 @@ pub(crate) fn encrypt(ctx: &ProbeContext, programs: &ProgramArray, attachment: u
         record(ctx, programs, tgid, tid, call, content_type);
     } else {
         contradicts(call);
-        sample(call, message);
+        // SAFETY: as above.
+        if layout.is_none_or(|layout| unsafe { (*layout).is_final } == 0) {
+            sample(call, message);
+        }
     }
 }
 

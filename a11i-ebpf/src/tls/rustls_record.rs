@@ -264,6 +264,10 @@ pub(super) fn sample(call: &mut RecordCall, message: u64) {
     if call.attachment == 0 {
         return;
     }
+    // Reading one costs more than all the rest of the record does.
+    let Some(free) = free_slot(call.attachment) else {
+        return;
+    };
     call.sample.sequence = call.sequence;
     for i in 0..SAMPLE_WORDS {
         let word = user_memory::read::<u64>(message + 8 * i as u64).unwrap_or(0);
@@ -272,10 +276,18 @@ pub(super) fn sample(call: &mut RecordCall, message: u64) {
         call.sample.behind[i] = [behind.pointer, behind.length];
         call.sample.further[i] = user_memory::read::<u64>(behind.pointer).unwrap_or(0);
     }
+    // Another thread may have been faster: it sampled one that is as good.
+    let _ = RUSTLS_SAMPLES.insert(&free, &call.sample, u64::from(BPF_NOEXIST));
+}
+
+/// Where the agent has taken what was there.
+#[inline(always)]
+fn free_slot(attachment: u64) -> Option<RustlsSampleKey> {
     for slot in 0..u64::from(SAMPLES) {
-        let key = RustlsSampleKey { attachment: call.attachment, slot };
-        if RUSTLS_SAMPLES.insert(&key, &call.sample, u64::from(BPF_NOEXIST)).is_ok() {
-            return;
+        let key = RustlsSampleKey { attachment, slot };
+        if RUSTLS_SAMPLES.get_ptr(&key).is_none() {
+            return Some(key);
         }
     }
+    None
 }
