@@ -255,18 +255,39 @@ impl<K: Kernel> Links<K> {
         self.files.insert(*file, attached);
     }
 
-    /// Closes the links of a process that has ended or runs another program; files that it had links of are given back.
-    pub fn remove_process(&mut self, process: ProcessId) -> Vec<FileId> {
+    /// The process has ended.
+    pub fn remove_process(&mut self, process: ProcessId) {
+        for (_, set) in self.take_process(process) {
+            self.unlink(set);
+        }
+    }
+
+    /// The process runs another program. The kernel knows whoever has links of his own by the thread that was his first: where another one began
+    /// the program, that one is gone, and what it was known by with it. So its links are made anew, and then the old ones are closed: given back
+    /// are the files of these links.
+    pub fn renew_process(&mut self, process: ProcessId) -> Vec<FileId> {
+        let taken = self.take_process(process);
+        let mut files = Vec::with_capacity(taken.len());
+        for (file, old) in taken {
+            if let Some(mut attached) = self.files.remove(&file) {
+                // Whoever moves the file next is told what fails.
+                self.link_process(&mut attached, process).ok();
+                self.files.insert(file, attached);
+            }
+            self.unlink(old);
+            files.push(file);
+        }
+        files
+    }
+
+    fn take_process(&mut self, process: ProcessId) -> Vec<(FileId, LinkSet<K::Link>)> {
         if self.scoped == 0 {
             return Vec::new();
         }
         let sets = self.files.iter_mut().filter_map(|(file, attached)| Some((*file, attached.processes.remove(&process)?)));
-        let (files, sets): (Vec<FileId>, Vec<LinkSet<K::Link>>) = sets.unzip();
-        self.scoped = self.scoped.saturating_sub(sets.len());
-        for set in sets {
-            self.unlink(set);
-        }
-        files
+        let taken: Vec<_> = sets.collect();
+        self.scoped = self.scoped.saturating_sub(taken.len());
+        taken
     }
 
     fn move_to(&mut self, attached: &mut Attached<K::Link>, goal: &Goal, until: Option<BootTime>) -> Result<Moved, AttachError> {

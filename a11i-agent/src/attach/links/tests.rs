@@ -27,6 +27,8 @@ type Live = Rc<RefCell<BTreeMap<u32, (Option<u32>, Vec<u64>)>>>;
 struct Fake {
     next: u32,
     live: Live,
+    /// Links that were closed, and the last that was made by then.
+    closed: Rc<RefCell<Vec<(u32, u32)>>>,
     /// By offset.
     instructions: Rc<RefCell<HashMap<u64, i32>>>,
     /// By process.
@@ -63,6 +65,7 @@ impl Kernel for Fake {
     }
 
     fn detach(&mut self, _: &'static str, link: u32) -> Result<(), AttachError> {
+        self.closed.borrow_mut().push((link, self.next));
         self.live.borrow_mut().remove(&link).map(drop).ok_or(AttachError::Changed)
     }
 }
@@ -73,6 +76,7 @@ struct Scene {
     file: FileId,
     plans: Vec<Arc<ProbePlan>>,
     live: Live,
+    closed: Rc<RefCell<Vec<(u32, u32)>>>,
     instructions: Rc<RefCell<HashMap<u64, i32>>>,
     processes: Rc<RefCell<HashMap<u32, AnError>>>,
     _dir: TempDir,
@@ -87,10 +91,11 @@ impl Scene {
         let file = opened.id();
         let plans: Vec<_> = offsets.iter().map(|offset| plan(&opened, *offset)).collect();
         let kernel = Fake::default();
-        let (live, instructions, processes) = (Rc::clone(&kernel.live), Rc::clone(&kernel.instructions), Rc::clone(&kernel.processes));
+        let (live, closed) = (Rc::clone(&kernel.live), Rc::clone(&kernel.closed));
+        let (instructions, processes) = (Rc::clone(&kernel.instructions), Rc::clone(&kernel.processes));
         let mut links = Links::over(kernel, AttachMode::Multi, Some(AttachMode::Multi), true);
         links.add(opened, plans.clone()).unwrap();
-        Self { links, file, plans, live, instructions, processes, _dir: dir }
+        Self { links, file, plans, live, closed, instructions, processes, _dir: dir }
     }
 
     fn everyone(&mut self) -> Result<Moved, AttachError> {
@@ -113,7 +118,7 @@ impl Scene {
 
 fn plan(file: &OpenedFile, offset: u64) -> Arc<ProbePlan> {
     let probe = |program, kind, offset| Probe { program, kind, symbol: String::new(), offset };
-    // An entry and a return: two links of two programs.
+    // Two links of two programs.
     let probes =
         vec![probe(ProgramName::TlsWrite, ProbeKind::Entry, offset), probe(ProgramName::SessionFree, ProbeKind::Entry, offset + 8)];
     let code = probes.iter().map(|probe| code_at(file, probe.offset).unwrap()).collect();
@@ -265,8 +270,25 @@ fn what_is_withdrawn_leaves_nothing_that_passes_for_links() {
 fn a_process_that_ended_leaves_no_links() {
     let mut scene = Scene::of(&[0, 100]);
     scene.processes(&[1, 2], None);
-    assert_eq!(scene.links.remove_process(process(1)), [scene.file]);
+    scene.links.remove_process(process(1));
     assert_eq!((scene.probed(Some(1)), scene.probed(Some(2)).len(), scene.links.scoped), (vec![], 4, 1));
     scene.links.remove(&scene.file);
     assert!(scene.live.borrow().is_empty() && scene.links.scoped == 0);
+}
+
+#[test]
+fn a_process_that_runs_another_program_is_never_without_links_while_they_are_made_anew() {
+    let mut scene = Scene::of(&[0, 100]);
+    scene.processes(&[1, 2], None);
+    let before: Vec<u32> = scene.live.borrow().keys().copied().collect();
+    assert_eq!(scene.links.renew_process(process(1)), [scene.file]);
+    assert_eq!((scene.probed(Some(1)), scene.probed(Some(2)), scene.links.scoped), (vec![0, 8, 100, 108], vec![0, 8, 100, 108], 2));
+    assert_eq!(scene.live.borrow().keys().filter(|link| before.contains(link)).count(), before.len() / 2, "the other process's");
+    let (first_new, last_old) = (before.iter().max().unwrap() + 1, scene.closed.borrow().clone());
+    assert!(last_old.iter().all(|(_, made_by_then)| *made_by_then >= first_new + 3), "{last_old:?}");
+    // What fails now is told by the next move.
+    scene.processes.borrow_mut().insert(1, AnError::Number(libc::EMFILE));
+    assert_eq!(scene.links.renew_process(process(1)), [scene.file]);
+    assert_eq!((scene.probed(Some(1)), scene.links.scoped), (vec![], 1));
+    assert_eq!(pids(&scene.processes(&[1, 2], None).failed), [1]);
 }

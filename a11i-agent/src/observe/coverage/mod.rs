@@ -308,7 +308,7 @@ impl Coverage {
                         self.aliases.forget_unused(&self.files);
                         self.retry_failed(Clock::boot_now());
                     }
-                    ScanRequest::Exec(process) => self.link_again(process),
+                    ScanRequest::Exec(process) => self.renew_links(process),
                     ScanRequest::Process(_) | ScanRequest::Mapped(_) => {}
                 }
                 self.tell(Note::Done(request, statistics));
@@ -420,12 +420,12 @@ impl Coverage {
         self.detach_idle(IDLE_GRACE_NANOS);
     }
 
-    /// The process runs another program. The kernel knows a process with links of its own by the thread that was its first: where another one
-    /// began the program, that one is gone, and its links with it.
-    fn link_again(&mut self, process: ProcessId) {
-        for file in self.links.remove_process(process) {
+    /// The process runs another program: links of its own may be lost on it.
+    fn renew_links(&mut self, process: ProcessId) {
+        for file in self.links.renew_process(process) {
             self.reconcile(&file);
         }
+        self.follow_attachments();
     }
 
     /// Makes up for ends that were not told: a lost record, a rejected request.
