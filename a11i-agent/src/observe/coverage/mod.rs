@@ -368,6 +368,9 @@ impl Coverage {
             let limited = self.guard.is_limited(file);
             let (reason, remedy) = if let Some(refusal) = &used.refusal {
                 (Some(refusal.reason.clone()), Some(refusal.remedy.to_owned()))
+            } else if !self.links.knows(file) {
+                let full = AttachError::TooManyFiles;
+                (Some(full.to_string()), Some(full.remedy().to_owned()))
             } else if self.is_off {
                 (Some("switched off".to_owned()), Some("a11i control attach".to_owned()))
             } else if limited {
