@@ -158,7 +158,6 @@ impl Coverage {
                 Err(error) if self.links.reach(file) == Reach::Nobody || matches!(error, AttachError::Changed) => self.refuse(file, error),
                 Err(error) => self.keep(file, error),
             }
-            self.tell_refusals(file);
             self.publish_scope();
             self.follow_attachments();
         } else if let Some(used) = self.files.get_mut(file) {
@@ -169,6 +168,7 @@ impl Coverage {
         if !is_unfinished {
             self.note_left_out(file, left_out);
         }
+        self.tell_refusals(file);
         self.note_more(file);
         self.note_reach(file, &reach);
     }

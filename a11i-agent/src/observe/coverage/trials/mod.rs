@@ -91,7 +91,7 @@ impl Trials {
         let mut changes = Vec::new();
         let mut gone: HashSet<AttachmentId> = self.watched.keys().copied().collect();
         let mut unwatched = HashSet::new();
-        let mut new = Vec::new();
+        let (mut new, mut is_full) = (Vec::new(), false);
         for (id, plan) in attachments.filter(|(_, plan)| is_on_probation(plan)) {
             if !gone.remove(&id) && !self.watched.contains_key(&id) {
                 new.push((id, plan));
@@ -101,39 +101,53 @@ impl Trials {
             self.watched.remove(id);
         }
         changes.extend(gone.into_iter().map(Change::Forget));
+        // Code that is known first: it may be that all its links were just made anew, and then nobody would be using it.
+        let mut unknown = Vec::new();
         for (id, plan) in new {
-            let Some(number) = self.trial_of(plan) else {
-                unwatched.insert(id);
-                if !self.unwatched.contains(&id) {
-                    changes.push(Change::Refused(id));
-                }
-                continue;
-            };
-            let is_counted = self.by_number.get(&number).is_some_and(|trial| !trial.is_settled());
-            self.watched.insert(id, Watched { trial: number, last: ProbeEvidence::default(), is_counted, told: None });
-            if is_counted {
-                changes.push(Change::Begin(id));
+            match self.known(plan) {
+                Some(number) => changes.extend(self.watch(id, number)),
+                None => unknown.push((id, plan)),
+            }
+        }
+        for (id, plan) in unknown {
+            if let Some(number) = self.known(plan).or_else(|| self.begin(plan, &mut is_full)) {
+                changes.extend(self.watch(id, number));
+            } else if unwatched.insert(id) && !self.unwatched.contains(&id) {
+                changes.push(Change::Refused(id));
             }
         }
         self.unwatched = unwatched;
         changes
     }
 
+    fn known(&self, plan: &ProbePlan) -> Option<u64> {
+        self.by_number.iter().find(|(_, trial)| trial.plan.is_same_code(plan)).map(|(number, _)| *number)
+    }
+
+    fn watch(&mut self, id: AttachmentId, number: u64) -> Option<Change> {
+        let is_counted = self.by_number.get(&number).is_some_and(|trial| !trial.is_settled());
+        self.watched.insert(id, Watched { trial: number, last: ProbeEvidence::default(), is_counted, told: None });
+        is_counted.then_some(Change::Begin(id))
+    }
+
     /// None: all that are known are attached, and there is room for no other.
-    fn trial_of(&mut self, plan: &Arc<ProbePlan>) -> Option<u64> {
-        if let Some((number, _)) = self.by_number.iter().find(|(_, trial)| trial.plan.is_same_code(plan)) {
-            return Some(*number);
-        }
+    fn begin(&mut self, plan: &Arc<ProbePlan>, is_full: &mut bool) -> Option<u64> {
         if self.by_number.len() >= self.most {
-            let in_use: HashSet<u64> = self.watched.values().map(|watched| watched.trial).collect();
-            // What was found to be wrong would come back.
-            let rank = |(number, trial): (&u64, &Trial)| (trial.is_disproven(), *number);
-            let (_, oldest) = self.by_number.iter().filter(|(number, _)| !in_use.contains(number)).map(rank).min()?;
-            self.by_number.remove(&oldest);
+            // Whoever was looked for in vain need not be looked for again for the next one.
+            let unused = if *is_full { None } else { self.oldest_unused() };
+            *is_full = unused.is_none();
+            self.by_number.remove(&unused?);
         }
         self.next = self.next.wrapping_add(1);
         self.by_number.insert(self.next, Trial::of(Arc::clone(plan)));
         Some(self.next)
+    }
+
+    fn oldest_unused(&self) -> Option<u64> {
+        let in_use: HashSet<u64> = self.watched.values().map(|watched| watched.trial).collect();
+        let unused = self.by_number.iter().filter(|(number, _)| !in_use.contains(number));
+        // What was found to be wrong would come back.
+        unused.map(|(number, trial)| (trial.is_disproven(), *number)).min().map(|(_, number)| number)
     }
 
     fn of_attachment(&mut self, id: AttachmentId) -> Option<&mut Trial> {
