@@ -56,14 +56,16 @@ pub struct RustlsLayout {
     pub content_type: u8,
     /// Two bytes: the wire's, or the library's own numbering.
     pub version: u8,
-    pub reserved: [u8; 2],
+    /// Not 0: it is the last that is looked for, and no more samples are wanted.
+    pub is_final: u8,
+    pub reserved: u8,
 }
 
 impl RustlsLayout {
     /// Of rustls 0.23, as compilers since 2024 lay it out.
-    pub const USUAL: Self = Self { slices: 0, slice: 8, bounds: [16, 24], content_type: 32, version: 34, reserved: [0; 2] };
+    pub const USUAL: Self = Self { slices: 0, slice: 8, bounds: [16, 24], content_type: 32, version: 34, is_final: 0, reserved: 0 };
     /// Until 0.22 there is one slice, always.
-    pub const UNTIL_0_22: Self = Self { slices: ABSENT, slice: 0, bounds: [0, 0], content_type: 16, version: 18, reserved: [0; 2] };
+    pub const UNTIL_0_22: Self = Self { slices: ABSENT, slice: 0, bounds: [0, 0], content_type: 16, version: 18, is_final: 0, reserved: 0 };
 }
 
 /// See [`RustlsLayout::slices`].

@@ -10,19 +10,20 @@ use std::{
 };
 
 use a11i_tests::{
-    agent::{Agent, PATIENCE, signal},
+    agent::{Agent, PATIENCE, binary, signal},
     provider_stub::ProviderStub,
     requirement,
     serial::one_at_a_time,
     workload::{
         c_program::compiled,
+        curl::{Curl, chat},
         python::{Python, Script},
     },
 };
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::scene::matched;
+use crate::scene::{OPENAI_CHAT, matched, run};
 
 /// Ended with the test.
 struct Busy {
@@ -102,4 +103,38 @@ async fn a_busy_bystander_loses_its_probes_until_it_calms_down_and_an_agent_prog
         ratio(under),
         ratio(after)
     );
+}
+
+#[tokio::test]
+async fn while_a_file_is_limited_a_process_that_becomes_another_program_by_a_later_thread_is_seen() {
+    let _turn = one_at_a_time();
+    let Some(busy) = requirement::met(compiled("busy_tls", &["-lssl", "-lcrypto", "-lpthread"]).await) else { return };
+    let Some(wrapper) = requirement::met(compiled("thread_exec", &["-lssl", "-lcrypto", "-lpthread"]).await) else { return };
+    let stub = ProviderStub::start();
+    let Some(curl) = requirement::met(Curl::to(&stub)) else { return };
+    let _busy = Busy::start(&busy);
+    let Some(agent) = Agent::start().await else { return };
+    agent.wait_for_log(&["bystander guard", "lose their probes"]).await;
+    let client = curl.under(wrapper).post(OPENAI_CHAT, &chat("gpt-4o-mini", "from another thread")).start().await;
+    let pid = client.id().expect("it waits");
+    // It has probes of its own by then.
+    let begun = std::time::Instant::now();
+    while !is_known(pid).await {
+        assert!(begun.elapsed() < PATIENCE, "process {pid} is not looked at:\n{}", agent.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    signal(pid, Signal::USR1);
+    let output = client.wait_with_output().await.expect("it can be waited for");
+    assert!(output.status.success(), "{output:?}");
+    agent.calls_of(pid, 1).await;
+    matched(&stub.expected(), &agent.stop().await, pid);
+}
+
+/// The process is covered by a file.
+async fn is_known(pid: u32) -> bool {
+    let output = run(tokio::process::Command::new(binary().expect("the agent runs already")).args(["processes", "--json"])).await;
+    let asked: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    let processes = asked.pointer("/coverage/processes").and_then(Value::as_array).cloned().unwrap_or_default();
+    let has_files = |process: &Value| process.get("files").and_then(Value::as_array).is_some_and(|files| !files.is_empty());
+    processes.iter().any(|process| process.get("pid") == Some(&json!(pid)) && has_files(process))
 }

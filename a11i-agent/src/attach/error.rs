@@ -45,7 +45,7 @@ impl AttachError {
                     "use a kernel with CONFIG_UPROBE_EVENTS (`a11i doctor` shows what it has)"
                 }
                 // The kernel cannot emulate or move the instruction there, or another tool's probe has changed it.
-                Some(libc::EINVAL | ENOTSUPP | libc::EIO) => {
+                Some(libc::EINVAL | ENOTSUPP | libc::ENOEXEC | libc::EILSEQ | libc::EIO) => {
                     "please report the library's name and version: an instruction there cannot be probed"
                 }
                 Some(_) | None => "`a11i doctor` shows what this host offers",
@@ -57,9 +57,22 @@ impl AttachError {
     /// (descriptors, memory, other tools' probes, signals) may pass.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Kernel { source, .. } => matches!(errno(source), Some(libc::EINVAL | ENOTSUPP | libc::EOPNOTSUPP)),
+            Self::Kernel { source, .. } => self.is_of_an_instruction() || errno(source) == Some(libc::EOPNOTSUPP),
             Self::NoProgram(_) | Self::NoProcessScope => true,
             Self::Changed | Self::Unanswered | Self::TooManyFiles | Self::TooManyProcesses => false,
+        }
+    }
+
+    /// The kernel will not probe an instruction there, whoever asks: it cannot emulate it or move it (x86: `ENOTSUPP`, or `ENOEXEC` where it is
+    /// none that it knows; arm64: `EINVAL`). Other instructions of the file may do.
+    pub fn is_of_an_instruction(&self) -> bool {
+        match self {
+            Self::Kernel { source, .. } => {
+                matches!(errno(source), Some(libc::EINVAL | ENOTSUPP | libc::ENOEXEC | libc::EILSEQ))
+            }
+            Self::Changed | Self::Unanswered | Self::TooManyFiles | Self::TooManyProcesses | Self::NoProcessScope | Self::NoProgram(_) => {
+                false
+            }
         }
     }
 
@@ -95,7 +108,12 @@ fn errno(error: &ProgramError) -> Option<i32> {
 
 /// Named where aya's own words leave it out.
 fn cause(error: &ProgramError) -> String {
-    errno(error).map(|number| format!(" ({})", io::Error::from_raw_os_error(number))).unwrap_or_default()
+    match errno(error) {
+        None => String::new(),
+        // No error number of user space, so nobody has words for it.
+        Some(ENOTSUPP) => " (it cannot probe an instruction there)".to_owned(),
+        Some(number) => format!(" ({})", io::Error::from_raw_os_error(number)),
+    }
 }
 
 #[cfg(test)]
@@ -111,10 +129,14 @@ mod tests {
         assert!(refused(libc::EPERM).remedy().contains("CAP_PERFMON"));
         assert!(refused(libc::EMFILE).remedy().contains("LimitNOFILE"));
         assert!(refused(libc::EMFILE).to_string().contains("Too many open files"));
+        assert!(refused(ENOTSUPP).to_string().contains("cannot probe an instruction"));
         for passing in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EINTR, libc::EPERM] {
             assert!(!refused(passing).is_final(), "{passing}");
         }
-        assert!(refused(libc::EINVAL).is_final() && refused(ENOTSUPP).is_final());
+        for of_instructions in [libc::EINVAL, ENOTSUPP, libc::ENOEXEC, libc::EILSEQ] {
+            assert!(refused(of_instructions).is_final() && refused(of_instructions).is_of_an_instruction(), "{of_instructions}");
+        }
+        assert!(refused(libc::EOPNOTSUPP).is_final() && !refused(libc::EOPNOTSUPP).is_of_an_instruction());
         assert!(refused(libc::ESRCH).is_ended_process() && !refused(libc::EPERM).is_ended_process());
     }
 }

@@ -13,9 +13,9 @@ use crate::capture::{
 
 /// Probes that one link (or, without uprobe-multi, one program) serves.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Group {
-    pub(super) program: &'static str,
-    pub(super) points: Vec<(u64, Operation)>,
+pub struct Group {
+    pub program: &'static str,
+    pub points: Vec<(u64, Operation)>,
 }
 
 /// The plan's probes by kernel program, in the order of attachment: returns and exits, session life, entries.

@@ -1,4 +1,4 @@
-//! The kernel half from the agent's side: load, read records, count losses. With `attach/links.rs` the only place that imports aya.
+//! The kernel half from the agent's side: load, read records, count losses. With `attach/links/` the only place that imports aya.
 //!
 //! Takes settings. Gives records as bytes for `a11i_common::decode`, counters, and the loaded programs for
 //! `attach`. Refuses to start where the main job cannot work, with the reason and the remedy.

@@ -130,7 +130,7 @@ fn named(plan: &PlanReport) -> String {
 fn of_file(file: &FileReport, with_functions: bool, line: &mut impl FnMut(String)) {
     line(format!("file {}: {} processes, {} calls of its functions a second", shown(&file.path), file.users, file.hits_per_second));
     for plan in &file.plans {
-        let scope = match (file.attached, file.scope.as_str()) {
+        let scope = match (file.attached && plan.reason.is_none(), file.scope.as_str()) {
             (false, _) => "not attached",
             (true, "everyone") => "attached for everyone",
             (true, _) => "attached for some processes",
@@ -138,6 +138,10 @@ fn of_file(file: &FileReport, with_functions: bool, line: &mut impl FnMut(String
         let probation = plan.probation.as_str().map(|state| format!("; {state}")).unwrap_or_default();
         let (functions, seen) = (plan.functions.len(), plan.seen.as_str());
         line(format!("    {} by {}, {functions} functions, {scope}; {seen}{probation}", named(plan), plan.method));
+        if let Some(reason) = &plan.reason {
+            let remedy = plan.remedy.as_ref().map(|remedy| format!("; {}", shown(remedy))).unwrap_or_default();
+            line(format!("        not attached: {}{remedy}", shown(reason)));
+        }
         if with_functions {
             for function in &plan.functions {
                 line(format!("        {:<29} {:#10x}  {}", shown(&function.name), function.offset, function.probed()));
@@ -199,6 +203,8 @@ mod tests {
             refused: vec!["SSL_free: why".to_owned()],
             seen: Seen::Http,
             probation: ProbationState::NotNeeded,
+            reason: None,
+            remedy: None,
         };
         let file = FileReport {
             file: 1,

@@ -80,6 +80,11 @@ pub struct PlanReport {
     pub seen: Seen,
     #[serde(default)]
     pub probation: ProbationState,
+    /// Why it has no probes although others of the file may have.
+    #[serde(default)]
+    pub reason: Option<String>,
+    #[serde(default)]
+    pub remedy: Option<String>,
 }
 
 /// Functions that were found without names are on probation until live calls prove them.
@@ -93,6 +98,10 @@ pub enum ProbationState {
     OnProbation,
     /// Live calls were what calls of these functions are.
     Proven,
+    /// Calls that read were, and none of those that write: what the process sends is not seen.
+    WritesNotUnderstood,
+    /// Calls that write were, and none of those that read: what the process receives is not seen.
+    ReadsNotUnderstood,
     /// No live call was: the probes are gone and do not come back to this code.
     Disproven,
 }
@@ -104,6 +113,8 @@ impl ProbationState {
             Self::NotNeeded => None,
             Self::OnProbation => Some("on probation"),
             Self::Proven => Some("proven by live calls"),
+            Self::WritesNotUnderstood => Some("reads are proven by live calls, writes are not understood: what is sent is not seen"),
+            Self::ReadsNotUnderstood => Some("writes are proven by live calls, reads are not understood: what is received is not seen"),
             Self::Disproven => Some("disproven by live calls, detached"),
         }
     }

@@ -52,6 +52,8 @@ pub enum DropReason {
     FilePostponed,
     /// A look at a file or a process that did not end in time; it is tried again when it answers.
     FileUnanswered,
+    /// What calls say for and against functions that were found without names, while too many of them are on probation: they keep their probes.
+    ProbationFull,
     /// No room for another estimate: the call goes on without.
     EstimateQueueFull,
     /// An estimate that was not ready when the time of a shutdown was over: the call goes on without.
@@ -89,7 +91,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    pub const ALL: [(Self, &'static str); 41] = [
+    pub const ALL: [(Self, &'static str); 42] = [
         (Self::RecordMalformed, "record_malformed"),
         (Self::FlowTableFull, "flow_table_full"),
         (Self::FlowExpired, "flow_expired"),
@@ -114,6 +116,7 @@ impl DropReason {
         (Self::MappingNotFollowed, "mapping_not_followed"),
         (Self::FilePostponed, "file_postponed"),
         (Self::FileUnanswered, "file_unanswered"),
+        (Self::ProbationFull, "probation_full"),
         (Self::EstimateQueueFull, "estimate_queue_full"),
         (Self::EstimateShutdown, "estimate_shutdown"),
         (Self::PriceMiss, "price_miss"),

@@ -10,3 +10,4 @@ pub(crate) mod programs;
 pub(crate) mod record_call;
 pub(crate) mod rustls;
 pub(crate) mod rustls_join;
+mod rustls_record;

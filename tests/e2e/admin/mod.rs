@@ -6,6 +6,7 @@ mod lock;
 mod peer;
 mod probation;
 mod processes;
+mod refused;
 
 use std::{process::Output, time::Duration};
 

@@ -57,5 +57,30 @@ async fn functions_that_no_call_of_a_library_fits_are_detached_and_their_code_is
     agent.stop().await;
 }
 
+#[tokio::test]
+async fn functions_that_write_and_are_never_understood_are_told_although_those_that_read_are() {
+    let options = ["-s", "-fno-ipa-ra", "-fno-ipa-stack-alignment", "-DHALF"];
+    let Some(path) = requirement::met(c_program::compiled_by("cc", "c/not_openssl.c", "half_openssl", &options).await) else { return };
+    let _turn = one_at_a_time();
+    let Some(agent) = Agent::start().await else { return };
+    let mut program = Program::start(&mut Command::new(&path));
+    agent.wait_for_log(&["attached path=", "half_openssl"]).await;
+    let mut rounds = 0;
+    while !agent.log().contains("functions of one direction are not what they were taken for") {
+        program.run_one(&json!({})).await;
+        tokio::time::sleep(ROUNDS).await;
+        rounds += 1;
+        assert!(rounds < MOST, "nothing is said of them:\n{}", agent.log());
+    }
+    let report = words(&a11i(&["processes"]).await);
+    let of_it = report.split("file ").find(|part| part.contains("half_openssl:")).unwrap_or_else(|| panic!("{report}"));
+    for said in ["attached for everyone", "writes are not understood: what is sent is not seen"] {
+        assert!(of_it.contains(said), "{said} in {of_it}");
+    }
+    assert!(!agent.log().contains("detached functions that are not what they were taken for"), "{}", agent.log());
+    program.finish().await;
+    agent.stop().await;
+}
+
 /// For ten minutes.
 const MOST: u32 = 3_000;

@@ -73,7 +73,7 @@ fn candidates() -> Vec<RustlsLayout> {
                 let slices = if slices == ABSENT { ABSENT } else { payload.saturating_add(slices) };
                 let bounds = bounds.map(|bound| payload.saturating_add(bound));
                 let slice = payload.saturating_add(slice);
-                let layout = RustlsLayout { slices, slice, bounds, content_type, version, reserved: [0; 2] };
+                let layout = RustlsLayout { slices, slice, bounds, content_type, version, is_final: 0, reserved: 0 };
                 // Of another declaration, with the same gaps.
                 if !found.contains(&layout) {
                     found.push(layout);

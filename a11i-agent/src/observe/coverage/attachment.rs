@@ -77,7 +77,7 @@ impl Coverage {
                 used.more = Some(Arc::clone(&analysis));
             }
         }
-        if !is_refused && !self.links.knows(&file) && !self.refuse_disproven(&file) {
+        if !is_refused && !self.links.knows(&file) && !self.refuse_hopeless(&file) {
             let plans = self.not_disproven(&analysis.plans);
             if let Some(used) = self.files.get_mut(&file) {
                 used.probes = plans.iter().map(|plan| plan.probes.len()).sum();
@@ -134,7 +134,6 @@ impl Coverage {
         let too_many = NotCoveredReport { reason: format!("{most}{TOO_MANY}"), remedy: Some(TOO_MANY_REMEDY.to_owned()) };
         let mut left_out: Vec<_> = left_out.into_iter().map(|process| (process, too_many.clone())).collect();
         let goal = Goal { reach, is_for_a_moment: self.guard.is_trying_file(file) };
-        let before = self.links.reach(file);
         let mut is_unfinished = false;
         if !self.links.is_at(file, &goal) {
             let returning = used.returning(&goal.reach);
@@ -155,7 +154,8 @@ impl Coverage {
                         self.unfinished.push_back(*file);
                     }
                 }
-                Err(error) if before == Reach::Nobody || matches!(error, AttachError::Changed) => self.refuse(file, error),
+                // Whatever was there before: who has probes now keeps them.
+                Err(error) if self.links.reach(file) == Reach::Nobody || matches!(error, AttachError::Changed) => self.refuse(file, error),
                 Err(error) => self.keep(file, error),
             }
             self.publish_scope();
@@ -168,8 +168,18 @@ impl Coverage {
         if !is_unfinished {
             self.note_left_out(file, left_out);
         }
+        self.tell_refusals(file);
         self.note_more(file);
         self.note_reach(file, &reach);
+    }
+
+    /// Libraries of a file that stay without probes while others of it have some.
+    fn tell_refusals(&mut self, file: &FileId) {
+        for (plan, error) in self.links.take_refusals(file) {
+            let Some(used) = self.files.get(file) else { return };
+            let path = used.path.display().to_string();
+            self.tell(Note::PlanRefused { path, library: plan.library, method: plan.method, error });
+        }
     }
 
     /// A file that has probes could not be given more, or not for more processes: it keeps what it has, and whatever may pass is tried again.
@@ -187,22 +197,23 @@ impl Coverage {
         }
     }
 
-    /// What was added to a file is told when all its links have it.
+    /// What was added to a file is told when all its links have it; and what could not be linked at first, when it is.
     fn note_more(&mut self, file: &FileId) {
-        if !self.links.is_whole(file) {
-            return;
+        let is_whole = self.links.is_whole(file);
+        if let Some(used) = self.files.get_mut(file)
+            && let Some(analysis) = used.more.take_if(|_| is_whole)
+        {
+            used.analysis = analysis;
         }
-        let Some(analysis) = self.files.get_mut(file).and_then(|used| used.more.take()) else { return };
-        let plans = self.not_disproven(&analysis.plans);
+        let probes = self.links.probes(file);
         let Some(used) = self.files.get_mut(file) else { return };
-        let before = used.probes;
-        used.offers(&analysis);
-        used.probes = plans.iter().map(|plan| plan.probes.len()).sum();
-        let (is_attached, probes) = (used.is_attached, used.probes.saturating_sub(before));
-        if is_attached && probes > 0 {
+        let more = probes.saturating_sub(used.probes);
+        // Of a file that had none the first are told as such.
+        if is_whole && used.is_attached && more > 0 {
+            used.probes = probes;
             used.said = None;
             let path = used.path.display().to_string();
-            self.tell(Note::AttachedMore { path, probes });
+            self.tell(Note::AttachedMore { path, probes: more });
         }
     }
 
@@ -266,6 +277,7 @@ impl Coverage {
         if !self.is_off {
             self.uncovered.extend(lost);
         }
+        let probes = self.links.probes(file);
         let Some(used) = self.files.get_mut(file) else { return };
         let is_attached = *reach != Reach::Nobody;
         if std::mem::replace(&mut used.is_attached, is_attached) == is_attached {
@@ -273,6 +285,7 @@ impl Coverage {
         }
         if is_attached {
             used.said = None;
+            used.probes = probes;
         }
         let (path, library, probes) = (used.path.display().to_string(), used.library(), used.probes);
         let files = self.attached_files();

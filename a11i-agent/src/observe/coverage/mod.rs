@@ -37,10 +37,10 @@ use self::{
     hits::HitRates,
     probation::Probation,
     recognised::RecognisedInbox,
-    report::{History, Standing, not_covered},
+    report::{History, PlanStanding, Standing, not_covered},
     users::{Need, Used, idle, retain_users},
 };
-use super::command::{CoverageCommand, CoverageReport, NotCoveredReport, Progress};
+use super::command::{CoverageCommand, CoverageReport, NotCoveredReport, ProbationState, Progress};
 use crate::{
     attach::{AttachError, ProbePlan, links::Links, links::MAX_FILES, scope::Reach},
     call::{CaptureFacts, CaptureLibrary, CaptureMethod},
@@ -79,6 +79,13 @@ pub(super) enum Note {
         path: String,
         error: AttachError,
     },
+    /// A library of a file has none, although others of it do, and why.
+    PlanRefused {
+        path: String,
+        library: CaptureLibrary,
+        method: CaptureMethod,
+        error: AttachError,
+    },
     /// A file lost its probes.
     Detached {
         path: String,
@@ -92,6 +99,17 @@ pub(super) enum Note {
         library: CaptureLibrary,
         method: CaptureMethod,
         probes: usize,
+    },
+    /// Functions of a file that write are what they were taken for, and those that read are not, or the other way round.
+    HalfUnderstood {
+        path: String,
+        library: CaptureLibrary,
+        method: CaptureMethod,
+        state: ProbationState,
+    },
+    /// So many attachments more are not on trial, for lack of room.
+    ProbationFull {
+        attachments: u64,
     },
     /// Records of a file's rustls have another layout than usual, and are understood from now on.
     LayoutFound {
@@ -290,7 +308,8 @@ impl Coverage {
                         self.aliases.forget_unused(&self.files);
                         self.retry_failed(Clock::boot_now());
                     }
-                    ScanRequest::Exec(_) | ScanRequest::Process(_) | ScanRequest::Mapped(_) => {}
+                    ScanRequest::Exec(process) => self.renew_links(process),
+                    ScanRequest::Process(_) | ScanRequest::Mapped(_) => {}
                 }
                 self.tell(Note::Done(request, statistics));
             }
@@ -349,6 +368,9 @@ impl Coverage {
             let limited = self.guard.is_limited(file);
             let (reason, remedy) = if let Some(refusal) = &used.refusal {
                 (Some(refusal.reason.clone()), Some(refusal.remedy.to_owned()))
+            } else if !self.links.knows(file) {
+                let full = AttachError::TooManyFiles;
+                (Some(full.to_string()), Some(full.remedy().to_owned()))
             } else if self.is_off {
                 (Some("switched off".to_owned()), Some("a11i control attach".to_owned()))
             } else if limited {
@@ -365,8 +387,15 @@ impl Coverage {
             };
             Standing { is_attached: reach != Reach::Nobody, is_everyone: !limited && !self.hazards.is_cautious(), reason, remedy }
         };
-        let probation = |plan: &ProbePlan| self.probation.trials.state(plan);
-        report::build(&self.files, &self.history, standing, probation, &self.proc)
+        let of_plan = |file: &FileId, plan: &ProbePlan| {
+            let refused = self.links.refused(file).iter().find(|refused| *refused.plan == *plan);
+            PlanStanding {
+                probation: self.probation.trials.state(plan),
+                reason: refused.map(|refused| refused.reason.clone()),
+                remedy: refused.map(|refused| refused.remedy.to_owned()),
+            }
+        };
+        report::build(&self.files, &self.history, standing, of_plan, &self.proc)
     }
 
     fn handle_recognised(&mut self) {
@@ -392,6 +421,14 @@ impl Coverage {
             self.execute(file, decision);
         }
         self.detach_idle(IDLE_GRACE_NANOS);
+    }
+
+    /// The process runs another program: links of its own may be lost on it.
+    fn renew_links(&mut self, process: ProcessId) {
+        for file in self.links.renew_process(process) {
+            self.reconcile(&file);
+        }
+        self.follow_attachments();
     }
 
     /// Makes up for ends that were not told: a lost record, a rejected request.

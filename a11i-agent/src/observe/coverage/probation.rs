@@ -9,7 +9,7 @@ use a11i_common::{
 
 use super::{
     Coverage, Note,
-    trials::{Change, Trials},
+    trials::{Change, Trials, Verdicts},
     users::Refusal,
 };
 use crate::{
@@ -49,21 +49,30 @@ impl Coverage {
     }
 
     fn follow_all(&mut self) {
+        let mut refused = 0_u64;
         let Probation { tables, trials, .. } = &mut self.probation;
         for change in trials.follow(self.links.attachments().map(|(id, _, plan)| (id, plan))) {
             match change {
-                Change::Begin { id, is_on_probation, layout } => {
-                    if let Some(layout) = layout {
-                        tables.lay_out(id, layout);
-                    }
-                    if is_on_probation {
-                        tables.begin(id);
-                    }
-                }
+                Change::Begin(id) => tables.begin(id),
                 Change::Forget(id) => {
                     tables.end(id);
                     tables.forget_layout(id);
                 }
+                Change::Refused(_) => refused = refused.saturating_add(1),
+            }
+        }
+        self.tell_layouts();
+        if refused > 0 {
+            self.tell(Note::ProbationFull { attachments: refused });
+        }
+    }
+
+    /// What finds no room in the kernel half's table is told again a second later.
+    fn tell_layouts(&mut self) {
+        let Probation { tables, trials, .. } = &mut self.probation;
+        for (id, layout) in trials.untold() {
+            if tables.lay_out(id, layout) {
+                trials.handle_told(id, layout);
             }
         }
     }
@@ -72,44 +81,65 @@ impl Coverage {
     pub(super) fn try_functions(&mut self, now: BootTime) {
         self.follow_all();
         let Probation { tables, trials, .. } = &mut self.probation;
-        let (proven, wrong) = trials.handle_evidence(|id| tables.evidence(id), now);
-        for id in proven {
+        let Verdicts { settled, wrong, half } = trials.handle_evidence(|id| tables.evidence(id), now);
+        for id in settled {
             tables.end(id);
         }
+        for plan in half {
+            for file in self.files_with(&plan) {
+                let Some(used) = self.files.get(&file) else { continue };
+                let (path, state) = (used.path.display().to_string(), self.probation.trials.state(&plan));
+                self.tell(Note::HalfUnderstood { path, library: plan.library, method: plan.method, state });
+            }
+        }
         for plan in wrong {
-            let with = |plans: &[Planned]| plans.iter().any(|planned| planned.plan.is_same_code(&plan));
-            // Also those that have it as what was added, and is not told of yet.
-            let linked = self.links.attachments().filter(|(_, _, of)| of.is_same_code(&plan)).map(|(_, file, _)| file);
-            let offered = self.files.iter().filter(|(_, used)| with(&used.analysis.plans)).map(|(file, _)| *file);
-            for file in linked.chain(offered).collect::<BTreeSet<FileId>>() {
+            for file in self.files_with(&plan) {
                 self.withdraw(&file, &plan);
             }
         }
     }
 
+    fn files_with(&self, plan: &ProbePlan) -> BTreeSet<FileId> {
+        let with = |plans: &[Planned]| plans.iter().any(|planned| planned.plan.is_same_code(plan));
+        // Also those that have it as what was added, and is not told of yet.
+        let linked = self.links.attachments().filter(|(_, _, of)| of.is_same_code(plan)).map(|(_, file, _)| file);
+        let offered = self.files.iter().filter(|(_, used)| with(&used.analysis.plans)).map(|(file, _)| *file);
+        linked.chain(offered).collect()
+    }
+
     fn withdraw(&mut self, file: &FileId, plan: &ProbePlan) {
         self.links.withdraw(file, plan);
+        let left = self.links.probes(file);
         let Some(used) = self.files.get_mut(file) else { return };
         let path = used.path.display().to_string();
-        used.probes = used.probes.saturating_sub(plan.probes.len());
-        let probes = if used.is_attached { plan.probes.len() } else { 0 };
+        let gone = if used.is_attached { used.probes.saturating_sub(left) } else { plan.probes.len() };
+        used.probes = used.probes.saturating_sub(gone);
+        let probes = if used.is_attached { gone } else { 0 };
         self.tell(Note::Disproven { path, library: plan.library, method: plan.method, probes });
-        self.refuse_disproven(file);
+        if !self.refuse_hopeless(file) {
+            let reach = self.links.reach(file);
+            self.note_reach(file, &reach);
+        }
     }
 
     /// A file of which nothing is left to attach has no probes, and says why. Whether it is one.
-    pub(super) fn refuse_disproven(&mut self, file: &FileId) -> bool {
+    pub(super) fn refuse_hopeless(&mut self, file: &FileId) -> bool {
         let Some(used) = self.files.get_mut(file) else { return false };
-        if used.analysis.plans.iter().any(|planned| self.probation.trials.state(&planned.plan) != ProbationState::Disproven) {
+        let refused = self.links.refused(file);
+        let is_refused = |planned: &Planned| refused.iter().any(|refused| *refused.plan == *planned.plan);
+        let is_disproven = |planned: &Planned| self.probation.trials.state(&planned.plan) == ProbationState::Disproven;
+        if !used.analysis.plans.iter().all(|planned| is_disproven(planned) || is_refused(planned)) {
             return false;
         }
-        used.refusal = Some(Refusal { reason: DISPROVEN.to_owned(), remedy: DISPROVEN_REMEDY });
+        let (reason, remedy) = refused.first().map_or((DISPROVEN, DISPROVEN_REMEDY), |refused| (refused.reason.as_str(), refused.remedy));
+        let (reason, remedy) = (reason.to_owned(), remedy);
+        used.refusal = Some(Refusal { reason: reason.clone(), remedy });
         used.retry = None;
         let users: Vec<ProcessId> = used.processes.keys().copied().collect();
         self.links.remove(file);
         self.note_reach(file, &Reach::Nobody);
         for process in users {
-            let report = NotCoveredReport { reason: DISPROVEN.to_owned(), remedy: Some(DISPROVEN_REMEDY.to_owned()) };
+            let report = NotCoveredReport { reason: reason.clone(), remedy: Some(remedy.to_owned()) };
             self.say_not_covered(process, report);
         }
         true
@@ -131,11 +161,9 @@ impl Coverage {
         for (id, sample) in tables.take_samples() {
             trials.handle_sample(id, sample);
         }
-        let mut files = Vec::new();
-        for (id, layout) in trials.repair() {
-            tables.lay_out(id, layout);
-            files.extend(self.links.file_of(id).map(|file| (file, layout)));
-        }
+        let found = trials.repair().into_iter();
+        let mut files: Vec<_> = found.filter_map(|(id, layout)| Some((self.links.file_of(id)?, layout))).collect();
+        self.tell_layouts();
         files.sort_unstable_by_key(|(file, _)| *file);
         files.dedup();
         for (file, layout) in files {

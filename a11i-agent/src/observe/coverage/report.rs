@@ -96,11 +96,20 @@ pub(super) struct Standing {
     pub remedy: Option<String>,
 }
 
+/// The same of one plan of it.
+#[derive(Default)]
+pub(super) struct PlanStanding {
+    pub probation: ProbationState,
+    /// Why it has no probes although others of the file may have.
+    pub reason: Option<String>,
+    pub remedy: Option<String>,
+}
+
 pub(super) fn build(
     files: &HashMap<FileId, Used>,
     history: &History,
     standing: impl Fn(&FileId, &Used) -> Standing,
-    probation: impl Fn(&ProbePlan) -> ProbationState,
+    of_plan: impl Fn(&FileId, &ProbePlan) -> PlanStanding,
     proc: &ProcFs,
 ) -> CoverageReport {
     let mut ordered: Vec<(&FileId, &Used)> = files.iter().collect();
@@ -110,7 +119,7 @@ pub(super) fn build(
     let of = |process: &ProcessId| ProcessReport { pid: process.pid.0, start_ticks: process.start_ticks, ..ProcessReport::default() };
     for (number, (file, used)) in (1..).zip(ordered) {
         let standing = standing(file, used);
-        let plans = plans(used, &probation);
+        let plans = plans(used, |plan| of_plan(file, plan));
         let first = plans.first().cloned();
         let first = first.as_ref();
         report.files.push(FileReport {
@@ -150,7 +159,7 @@ pub(super) fn build(
 }
 
 /// What the file holds, and what came of it.
-fn plans(used: &Used, probation: impl Fn(&ProbePlan) -> ProbationState) -> Vec<PlanReport> {
+fn plans(used: &Used, standing: impl Fn(&ProbePlan) -> PlanStanding) -> Vec<PlanReport> {
     let report = |(number, planned): (usize, &Planned)| {
         let plan = &planned.plan;
         let facts = CaptureFacts { library: Some(plan.library), method: Some(plan.method) };
@@ -161,6 +170,7 @@ fn plans(used: &Used, probation: impl Fn(&ProbePlan) -> ProbationState) -> Vec<P
         };
         // What the file states is of the first library in it.
         let stated = used.stated.clone().filter(|_| number == 0);
+        let PlanStanding { probation, reason, remedy } = standing(plan);
         PlanReport {
             library: plan.library.as_str().to_owned(),
             method: plan.method.as_str().to_owned(),
@@ -168,7 +178,9 @@ fn plans(used: &Used, probation: impl Fn(&ProbePlan) -> ProbationState) -> Vec<P
             functions: functions(&plan.probes),
             refused: planned.refused.iter().map(|refused| format!("{}: {}", refused.name, refused.why)).collect(),
             seen,
-            probation: probation(plan),
+            probation,
+            reason,
+            remedy,
         }
     };
     used.analysis.plans.iter().enumerate().map(report).collect()
@@ -242,11 +254,16 @@ mod tests {
         let expected =
             [("openssl", Some("3.0.17"), Seen::Http), ("gnutls", Some("3.7.4 or later"), Seen::OtherBytes), ("go", None, Seen::Nothing)];
         let standing = |_: &FileId, _: &Used| Standing { is_attached: true, is_everyone: false, reason: None, remedy: None };
-        let report =
-            build(&HashMap::from([(FileId::default(), used)]), &history, standing, |_| ProbationState::NotNeeded, &ProcFs::at("/nowhere"));
+        let of_plan = |_: &FileId, plan: &ProbePlan| PlanStanding {
+            reason: (plan.library == CaptureLibrary::Go).then(|| "refused".to_owned()),
+            ..PlanStanding::default()
+        };
+        let report = build(&HashMap::from([(FileId::default(), used)]), &history, standing, of_plan, &ProcFs::at("/nowhere"));
         assert_eq!(report.files.iter().map(|f| (f.file, f.scope.as_str(), f.users)).collect::<Vec<_>>(), [(1, "processes", 2)]);
         let told: Vec<_> = report.files[0].plans.iter().map(|plan| (plan.library.as_str(), plan.version.as_deref(), plan.seen)).collect();
         assert_eq!(told, expected);
+        let refused: Vec<_> = report.files[0].plans.iter().map(|plan| plan.reason.as_deref()).collect();
+        assert_eq!(refused, [None, None, Some("refused")]);
         assert_eq!((report.files[0].library.as_str(), report.files[0].version.as_deref()), ("openssl", Some("3.0.17")));
         let shown: Vec<_> = report.processes.iter().map(|p| (p.pid, p.files.clone(), p.attached_late, p.not_covered.len())).collect();
         assert_eq!(shown, [(7, vec![1], true, 0), (8, vec![1], false, 0), (9, vec![], false, 1)]);

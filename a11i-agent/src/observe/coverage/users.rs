@@ -78,7 +78,7 @@ pub(super) struct Used {
     pub seen: Vec<(CaptureFacts, bool)>,
     /// Programs map it beside their own code, and others will. The rest are programs.
     pub is_library: bool,
-    /// Of its plans.
+    /// Of its plans; while it is attached, those that it has.
     pub probes: usize,
     /// Mount namespaces whose ld.so.cache names it: attached before anyone maps it, for as long as one of them exists.
     pub standing: HashSet<u64>,
@@ -110,14 +110,9 @@ pub(super) struct Used {
 impl Used {
     pub(super) fn of(path: PathBuf, analysis: &Arc<Analysis>) -> Self {
         let mut used = Self { is_library: analysis.soname.is_some() || is_library_name(&path), path, ..Self::default() };
-        used.offers(analysis);
+        used.analysis = Arc::clone(analysis);
+        used.probes = analysis.plans.iter().map(|planned| planned.plan.probes.len()).sum();
         used
-    }
-
-    /// What the file is found to hold.
-    pub(super) fn offers(&mut self, analysis: &Arc<Analysis>) {
-        self.analysis = Arc::clone(analysis);
-        self.probes = analysis.plans.iter().map(|planned| planned.plan.probes.len()).sum();
     }
 
     /// The first of it.

@@ -36,12 +36,17 @@ impl Observer {
                 self.instruments.probes.set(self.probes);
             }
             Note::AttachedMore { path, probes } => {
-                tracing::info!(path, probes, "attached more of a file: its code holds a TLS library that its names do not tell");
+                tracing::info!(path, probes, "attached more of a file");
                 self.probes = self.probes.saturating_add(probes as u64);
                 self.instruments.probes.set(self.probes);
             }
             Note::AttachFailed { path, error } => {
                 tracing::warn!(path, %error, remedy = error.remedy(), "not attached: calls through this file are not seen");
+                self.instruments.attach_failures.add(1);
+            }
+            Note::PlanRefused { path, library, method, error } => {
+                let (library, method) = (library.as_str(), method.as_str());
+                tracing::warn!(path, library, method, %error, remedy = error.remedy(), "not attached, unlike the rest of this file");
                 self.instruments.attach_failures.add(1);
             }
             Note::Detached { path, why, probes, files } => {
@@ -66,6 +71,14 @@ impl Observer {
                 self.probes = self.probes.saturating_sub(probes as u64);
                 self.instruments.probes.set(self.probes);
                 self.instruments.disproven.add(1);
+            }
+            Note::HalfUnderstood { path, library, method, state } => {
+                let (library, method, state) = (library.as_str(), method.as_str(), state.as_str());
+                tracing::warn!(path, library, method, state, "functions of one direction are not what they were taken for");
+            }
+            Note::ProbationFull { attachments } => {
+                tracing::warn!(attachments, "too many programs are on probation: what calls say of these is not looked at");
+                self.instruments.dropped(DropReason::ProbationFull, attachments);
             }
             Note::LayoutFound { path, layout } => {
                 tracing::info!(path, ?layout, "found the layout of a program's TLS records in live ones: from now on they are understood");

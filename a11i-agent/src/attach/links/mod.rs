@@ -1,39 +1,38 @@
 //! Executes plans: files are attached for everyone, or for a set of processes, and moved from one to the other.
 //!
-//! With `capture` the only place that imports aya. A plan that cannot be executed is a fact about one file, never fatal.
+//! With `capture` the only place that imports aya (`kernel`). A plan that cannot be executed is a fact about one file, never fatal.
 //!
 //! A move makes the new links before it takes the old ones away: a call in between comes through both and the kernel half drops the second
 //! hit, since each set of links has an attachment id of its own. Without attach cookies (before 5.15) it could not tell the two apart;
 //! there the old links go first and calls in between are missed.
 
+mod attached;
+mod kernel;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     num::NonZeroU32,
-    path::Path,
     sync::Arc,
 };
 
-use a11i_common::{
-    identity::{AttachmentId, BootTime, ProcessId},
-    probe,
-};
-use aya::{
-    Ebpf,
-    programs::{
-        UProbe,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
-    },
-};
+use a11i_common::identity::{AttachmentId, BootTime, ProcessId};
 
+use self::attached::{Attached, LinkSet};
+pub use self::{
+    attached::RefusedPlan,
+    kernel::{Kernel, Programs},
+};
 use super::{
     AttachError, ProbePlan,
-    groups::{Group, groups},
-    proof::{Proof, Stamp, Unproven},
+    groups::groups,
+    proof::Proof,
     scope::{Goal, Reach},
 };
 use crate::{
     call::CaptureFacts,
-    capture::features::{AttachMode, Features},
+    capture::features::AttachMode,
     clock::Clock,
     discovery::{
         deadline::DeadlineWorker,
@@ -63,13 +62,13 @@ pub struct Moved {
 }
 
 /// The loaded programs and everything they are attached to. Dropping it detaches all.
-pub struct Links {
-    ebpf: Ebpf,
+pub struct Links<K: Kernel = Programs> {
+    kernel: K,
     mode: AttachMode,
     /// For single processes; None: cannot be done here.
     process_mode: Option<AttachMode>,
     has_cookie: bool,
-    files: HashMap<FileId, Attached>,
+    files: HashMap<FileId, Attached<K::Link>>,
     owners: HashMap<AttachmentId, Owner>,
     /// Processes with links, summed over files.
     scoped: usize,
@@ -78,41 +77,19 @@ pub struct Links {
     reader: DeadlineWorker,
 }
 
-struct Attached {
-    /// Held open, so that links can be made again for the very file that was analysed.
-    file: OpenedFile,
-    proof: Arc<Proof>,
-    /// When the proof held last.
-    seen: Option<Stamp>,
-    plans: Vec<Arc<ProbePlan>>,
-    /// Those that were added and whose instructions cannot be probed, for anybody.
-    refused: Vec<Arc<ProbePlan>>,
-    everyone: Option<LinkSet>,
-    processes: BTreeMap<ProcessId, LinkSet>,
-    /// Processes that the move that is under way could not reach.
-    failed: Vec<(ProcessId, AttachError)>,
-}
-
 /// What an attachment is of.
 struct Owner {
     file: FileId,
     plan: Arc<ProbePlan>,
 }
 
-/// Links for one scope, each plan under an id of its own.
-#[derive(Default)]
-struct LinkSet {
-    attachments: Vec<(AttachmentId, Arc<ProbePlan>)>,
-    links: Vec<(AttachmentId, &'static str, UProbeLinkId)>,
-}
-
-impl Links {
-    pub fn new(ebpf: Ebpf, features: &Features) -> Self {
+impl<K: Kernel> Links<K> {
+    fn over(kernel: K, mode: AttachMode, process_mode: Option<AttachMode>, has_cookie: bool) -> Self {
         Self {
-            ebpf,
-            mode: features.attach_mode(),
-            process_mode: features.process_mode(),
-            has_cookie: features.attach_cookie,
+            kernel,
+            mode,
+            process_mode,
+            has_cookie,
             files: HashMap::new(),
             owners: HashMap::new(),
             scoped: 0,
@@ -201,6 +178,21 @@ impl Links {
         Ok(())
     }
 
+    /// Plans of a file that cannot be probed, whomever for, while others of it are.
+    pub fn refused(&self, file: &FileId) -> &[RefusedPlan] {
+        self.files.get(file).map(|attached| attached.refused.as_slice()).unwrap_or_default()
+    }
+
+    /// Those that were refused since the last question.
+    pub fn take_refusals(&mut self, file: &FileId) -> Vec<(Arc<ProbePlan>, AttachError)> {
+        self.files.get_mut(file).map(|attached| std::mem::take(&mut attached.untold)).unwrap_or_default()
+    }
+
+    /// Probes of a file that anybody has.
+    pub fn probes(&self, file: &FileId) -> usize {
+        self.files.get(file).map_or(0, Attached::probes)
+    }
+
     /// Adds plans to those of a file. Links of them are made by the next [`Self::set_reach`]; what is there stays as it is. False: none of
     /// them is new.
     pub fn extend(&mut self, file: &FileId, plans: &[Arc<ProbePlan>]) -> Result<bool, AttachError> {
@@ -232,7 +224,7 @@ impl Links {
     }
 
     /// Attaches a file for these and for nobody else. Processes that could not be reached are given back with the reason, others are attached.
-    /// On an error for everyone what was there stays. From `until` on, no link of another process is made or closed.
+    /// On an error for everyone what was there stays, and what could be linked before it. From `until` on, no link of another process is made or closed.
     pub fn set_reach(&mut self, file: &FileId, goal: &Goal, until: Option<BootTime>) -> Result<Moved, AttachError> {
         let Some(mut attached) = self.files.remove(file) else { return Ok(Moved::default()) };
         let outcome = self.move_to(&mut attached, goal, until);
@@ -257,29 +249,48 @@ impl Links {
     pub fn withdraw(&mut self, file: &FileId, code: &ProbePlan) {
         let Some(mut attached) = self.files.remove(file) else { return };
         let is_of = |id: &AttachmentId| self.owners.get(id).is_some_and(|owner| owner.plan.is_same_code(code));
-        let mut gone = LinkSet::default();
-        for set in attached.everyone.iter_mut().chain(attached.processes.values_mut()) {
-            gone.absorb(set.split_off(is_of));
-        }
+        let gone = attached.take(is_of);
         self.unlink(gone);
-        attached.plans.retain(|plan| !plan.is_same_code(code));
-        attached.proof = Arc::new(Proof::analysed(file, &attached.plans));
+        self.scoped = self.scoped.saturating_sub(attached.forget(code));
         self.files.insert(*file, attached);
     }
 
     /// The process has ended.
     pub fn remove_process(&mut self, process: ProcessId) {
-        if self.scoped == 0 {
-            return;
-        }
-        let sets: Vec<LinkSet> = self.files.values_mut().filter_map(|attached| attached.processes.remove(&process)).collect();
-        self.scoped = self.scoped.saturating_sub(sets.len());
-        for set in sets {
+        for (_, set) in self.take_process(process) {
             self.unlink(set);
         }
     }
 
-    fn move_to(&mut self, attached: &mut Attached, goal: &Goal, until: Option<BootTime>) -> Result<Moved, AttachError> {
+    /// The process runs another program. The kernel knows whoever has links of his own by the thread that was his first: where another one began
+    /// the program, that one is gone, and what it was known by with it. So its links are made anew, and then the old ones are closed: given back
+    /// are the files of these links.
+    pub fn renew_process(&mut self, process: ProcessId) -> Vec<FileId> {
+        let taken = self.take_process(process);
+        let mut files = Vec::with_capacity(taken.len());
+        for (file, old) in taken {
+            if let Some(mut attached) = self.files.remove(&file) {
+                // Whoever moves the file next is told what fails.
+                self.link_process(&mut attached, process).ok();
+                self.files.insert(file, attached);
+            }
+            self.unlink(old);
+            files.push(file);
+        }
+        files
+    }
+
+    fn take_process(&mut self, process: ProcessId) -> Vec<(FileId, LinkSet<K::Link>)> {
+        if self.scoped == 0 {
+            return Vec::new();
+        }
+        let sets = self.files.iter_mut().filter_map(|(file, attached)| Some((*file, attached.processes.remove(&process)?)));
+        let taken: Vec<_> = sets.collect();
+        self.scoped = self.scoped.saturating_sub(taken.len());
+        taken
+    }
+
+    fn move_to(&mut self, attached: &mut Attached<K::Link>, goal: &Goal, until: Option<BootTime>) -> Result<Moved, AttachError> {
         let mut moved = Moved::default();
         if !self.has_cookie && !self.take_away(attached, goal, until) {
             moved.is_unfinished = true;
@@ -302,7 +313,7 @@ impl Links {
         Ok(moved)
     }
 
-    fn link_processes(&mut self, attached: &mut Attached, wanted: &BTreeSet<ProcessId>, until: Option<BootTime>) -> Moved {
+    fn link_processes(&mut self, attached: &mut Attached<K::Link>, wanted: &BTreeSet<ProcessId>, until: Option<BootTime>) -> Moved {
         let mut failed = std::mem::take(&mut attached.failed);
         failed.retain(|(process, _)| wanted.contains(process));
         let tried: BTreeSet<ProcessId> = failed.iter().map(|(process, _)| *process).collect();
@@ -329,7 +340,7 @@ impl Links {
         Moved { failed, is_unfinished: false }
     }
 
-    fn link_process(&mut self, attached: &mut Attached, process: ProcessId) -> Result<(), AttachError> {
+    fn link_process(&mut self, attached: &mut Attached<K::Link>, process: ProcessId) -> Result<(), AttachError> {
         let (mut set, is_new) = attached.processes.remove(&process).map_or_else(|| (LinkSet::default(), true), |set| (set, false));
         if is_new && self.scoped >= MAX_SCOPED {
             return Err(AttachError::TooManyProcesses);
@@ -344,7 +355,7 @@ impl Links {
     }
 
     /// Closes what the goal does not ask for. False: time ran out before that was all.
-    fn take_away(&mut self, attached: &mut Attached, goal: &Goal, until: Option<BootTime>) -> bool {
+    fn take_away(&mut self, attached: &mut Attached<K::Link>, goal: &Goal, until: Option<BootTime>) -> bool {
         let reach = &goal.reach;
         if !reach.is_everyone()
             && let Some(set) = attached.everyone.take()
@@ -366,82 +377,78 @@ impl Links {
         true
     }
 
-    /// Links the plans that `set` lacks: the first ones together, or none of them; what was added later one by one.
-    fn complete(&mut self, attached: &mut Attached, set: &mut LinkSet, process: Option<ProcessId>) -> Result<(), AttachError> {
+    /// Links the plans that `set` lacks, each of them whole or not at all. One with an instruction that the kernel will not probe is left out
+    /// where others of its file are linked; whatever else fails may pass, and ends it. What is linked by then stays.
+    fn complete(
+        &mut self,
+        attached: &mut Attached<K::Link>,
+        set: &mut LinkSet<K::Link>,
+        process: Option<ProcessId>,
+    ) -> Result<(), AttachError> {
         let missing = attached.missing(set);
-        if set.is_empty() {
-            set.absorb(self.link(attached, &missing, process)?);
+        if missing.is_empty() {
             return Ok(());
         }
+        attached.proven(&mut self.reader)?;
+        let (mut more, mut refused, mut failure) = (LinkSet::default(), Vec::new(), None);
         for plan in missing {
-            match self.link(attached, std::slice::from_ref(&plan), process) {
-                Ok(more) => set.absorb(more),
+            match self.link(&attached.file, &plan, process) {
+                Ok(linked) => more.absorb(linked),
+                Err(error) if error.is_of_an_instruction() => refused.push((plan, error)),
                 Err(error) => {
-                    if error.is_final() {
-                        attached.refused.push(plan);
-                    }
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        if !more.is_empty()
+            && let Err(unproven) = attached.proven(&mut self.reader)
+        {
+            self.unlink(more);
+            return Err(unproven);
+        }
+        set.absorb(more);
+        if set.is_empty() {
+            // It may be the file or the kernel, and not these plans.
+            failure = failure.or_else(|| refused.into_iter().next().map(|(_, error)| error));
+        } else {
+            attached.refuse(refused);
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// All probes of the plan, or none.
+    fn link(&mut self, file: &OpenedFile, plan: &Arc<ProbePlan>, process: Option<ProcessId>) -> Result<LinkSet<K::Link>, AttachError> {
+        let (mode, pid) = match process {
+            None => (self.mode, None),
+            Some(process) => {
+                let pid = NonZeroU32::new(process.pid.0).ok_or(AttachError::NoProcessScope)?;
+                (self.process_mode.ok_or(AttachError::NoProcessScope)?, Some(pid))
+            }
+        };
+        let facts = CaptureFacts { library: Some(plan.library), method: Some(plan.method) };
+        let id = facts.to_attachment(self.next_serial);
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let mut set = LinkSet { attachments: vec![(id, Arc::clone(plan))], links: Vec::new() };
+        self.owners.insert(id, Owner { file: plan.file, plan: Arc::clone(plan) });
+        let target = file.attach_path();
+        // Returns first: a call that enters in between then finds its return armed, never the other way round.
+        for group in groups(mode, &plan.probes) {
+            match self.kernel.attach(&group, &target, pid, id) {
+                Ok(link) => set.links.push((id, group.program, link)),
+                Err(error) => {
+                    self.unlink(set);
                     return Err(error);
                 }
             }
         }
-        Ok(())
-    }
-
-    /// All probes of these plans, or none.
-    fn link(&mut self, attached: &Attached, plans: &[Arc<ProbePlan>], process: Option<ProcessId>) -> Result<LinkSet, AttachError> {
-        let (mode, scope) = match process {
-            None => (self.mode, UProbeScope::AllProcesses),
-            Some(process) => {
-                let pid = NonZeroU32::new(process.pid.0).ok_or(AttachError::NoProcessScope)?;
-                (self.process_mode.ok_or(AttachError::NoProcessScope)?, UProbeScope::OneProcess(pid))
-            }
-        };
-        attached.proven(&mut self.reader)?;
-        let target = attached.file.attach_path();
-        let mut set = LinkSet::default();
-        for plan in plans {
-            let facts = CaptureFacts { library: Some(plan.library), method: Some(plan.method) };
-            let id = facts.to_attachment(self.next_serial);
-            self.next_serial = self.next_serial.wrapping_add(1);
-            set.attachments.push((id, Arc::clone(plan)));
-            self.owners.insert(id, Owner { file: plan.file, plan: Arc::clone(plan) });
-            // Returns first: a call that enters in between then finds its return armed, never the other way round.
-            for group in groups(mode, &plan.probes) {
-                match self.attach_group(&group, &target, scope, id) {
-                    Ok(link) => set.links.push((id, group.program, link)),
-                    Err(error) => {
-                        self.unlink(set);
-                        return Err(error);
-                    }
-                }
-            }
-        }
-        if let Err(error) = attached.proven(&mut self.reader) {
-            self.unlink(set);
-            return Err(error);
-        }
         Ok(set)
     }
 
-    fn attach_group(&mut self, group: &Group, target: &Path, scope: UProbeScope, id: AttachmentId) -> Result<UProbeLinkId, AttachError> {
-        let has_cookie = self.has_cookie;
-        let points = group.points.iter().map(|(offset, operation)| UProbeAttachPoint {
-            location: UProbeAttachLocation::AbsoluteOffset(*offset),
-            cookie: has_cookie.then(|| probe::cookie(id.0, *operation)),
-        });
-        program(&mut self.ebpf, group.program)?.attach(points, target, scope).map_err(|source| AttachError::Kernel {
-            program: group.program,
-            count: group.points.len(),
-            source,
-        })
-    }
-
-    fn unlink(&mut self, set: LinkSet) {
+    fn unlink(&mut self, set: LinkSet<K::Link>) {
         // Entries first: what enters afterwards is not followed, what is inside still finds its return.
         for (_, name, link) in set.links.into_iter().rev() {
-            let detached = program(&mut self.ebpf, name)
-                .and_then(|program| program.detach(link).map_err(|source| AttachError::Kernel { program: name, count: 1, source }));
-            if let Err(error) = detached {
+            if let Err(error) = self.kernel.detach(name, link) {
                 tracing::warn!(%error, program = name, "cannot detach");
             }
         }
@@ -453,115 +460,4 @@ impl Links {
 
 fn is_over(until: Option<BootTime>) -> bool {
     until.is_some_and(|until| until <= Clock::boot_now())
-}
-
-impl LinkSet {
-    fn is_empty(&self) -> bool {
-        self.attachments.is_empty()
-    }
-
-    fn has(&self, plan: &Arc<ProbePlan>) -> bool {
-        self.attachments.iter().any(|(_, of)| of == plan)
-    }
-
-    fn absorb(&mut self, other: Self) {
-        self.attachments.extend(other.attachments);
-        self.links.extend(other.links);
-    }
-
-    /// Takes out what belongs to these ids.
-    fn split_off(&mut self, is_taken: impl Fn(&AttachmentId) -> bool) -> Self {
-        Self {
-            attachments: self.attachments.extract_if(.., |(id, _)| is_taken(id)).collect(),
-            links: self.links.extract_if(.., |(id, ..)| is_taken(id)).collect(),
-        }
-    }
-}
-
-impl Attached {
-    fn of(file: OpenedFile, plans: Vec<Arc<ProbePlan>>) -> Self {
-        let proof = Arc::new(Proof::analysed(&file.id(), &plans));
-        let seen = Some(Stamp::analysed(&file.id()));
-        Self { file, proof, seen, plans, refused: Vec::new(), everyone: None, processes: BTreeMap::new(), failed: Vec::new() }
-    }
-
-    /// Plans that `set` has no links of, and can have.
-    fn missing(&self, set: &LinkSet) -> Vec<Arc<ProbePlan>> {
-        let is_missing = |plan: &&Arc<ProbePlan>| !set.has(plan) && !self.refused.contains(plan);
-        self.plans.iter().filter(is_missing).cloned().collect()
-    }
-
-    /// The process has not all links that it can have.
-    fn lacks(&self, process: ProcessId) -> bool {
-        self.processes.get(&process).is_none_or(|set| !self.missing(set).is_empty())
-    }
-
-    fn is_whole(&self) -> bool {
-        self.everyone.iter().chain(self.processes.values()).all(|set| self.missing(set).is_empty())
-    }
-
-    fn proven(&self, reader: &mut DeadlineWorker) -> Result<(), AttachError> {
-        self.proof.holds(reader, &self.file, &self.plans).map_err(|unproven| match unproven {
-            Unproven::Changed => AttachError::Changed,
-            Unproven::Unanswered => AttachError::Unanswered,
-        })
-    }
-
-    /// A file that cannot be asked (its server has forgotten it, or does not answer) is as it was, for all we know.
-    fn has_changed(&mut self, reader: &mut DeadlineWorker) -> bool {
-        let now = Stamp::of(&self.file);
-        if now.is_none() || now == self.seen {
-            return false;
-        }
-        match self.proof.holds(reader, &self.file, &self.plans) {
-            Ok(()) => self.seen = now,
-            Err(Unproven::Unanswered) => {} // asked again
-            Err(Unproven::Changed) => return true,
-        }
-        false
-    }
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, AttachError> {
-    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(AttachError::NoProgram(name))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::discovery::testing::{TempDir, openssl_look_alike};
-
-    #[test]
-    fn a_file_that_nobody_uses_is_found_changed_when_it_is_rewritten_and_not_when_only_its_name_is() {
-        let dir = TempDir::new("changed");
-        let path = openssl_look_alike(&dir);
-        let file = OpenedFile::open(&path).unwrap();
-        let plans: Vec<_> =
-            crate::attach::analyse(&file, file.id()).unwrap().plans.iter().map(|planned| Arc::clone(&planned.plan)).collect();
-        let (mut reader, seen) = (DeadlineWorker::default(), Stamp::of(&file));
-        let mut attached = Attached::of(file, plans);
-        assert!(seen.is_some() && attached.seen == seen && !attached.has_changed(&mut reader));
-        std::fs::hard_link(&path, dir.path().join("other")).unwrap();
-        assert!(!attached.has_changed(&mut reader) && attached.seen != seen);
-        assert!(!attached.file.is_unchanged() && attached.proven(&mut reader).is_ok());
-        let bytes = std::fs::read(&path).unwrap();
-        std::fs::write(&path, [bytes.as_slice(), b"more"].concat()).unwrap();
-        assert!(attached.has_changed(&mut reader));
-        assert!(matches!(attached.proven(&mut reader), Err(AttachError::Changed)));
-    }
-
-    #[test]
-    fn code_that_was_rewritten_between_its_analysis_and_its_probes_is_not_probed() {
-        let dir = TempDir::new("rewritten");
-        let path = openssl_look_alike(&dir);
-        let file = OpenedFile::open(&path).unwrap();
-        let plans: Vec<_> =
-            crate::attach::analyse(&file, file.id()).unwrap().plans.iter().map(|planned| Arc::clone(&planned.plan)).collect();
-        let before = std::fs::metadata(&path).unwrap().modified().unwrap();
-        let writer = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&writer, &[0xcc], plans[0].probes[0].offset).unwrap();
-        writer.set_modified(before).unwrap();
-        let attached = Attached::of(file, plans);
-        assert!(matches!(attached.proven(&mut DeadlineWorker::default()), Err(AttachError::Changed)));
-    }
 }
