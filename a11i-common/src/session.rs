@@ -82,7 +82,8 @@ pub struct Session {
     pub frame_left: u32,
     /// HTTP/2: bytes of answers that may still be copied while nobody has said what the present requests are.
     pub answers_left: u32,
-    pub reserved2: u32,
+    /// Of the socket that carries a TLS session: a part of its kernel address, by which it is known again; 0 = unknown.
+    pub socket: u32,
 }
 
 /// Key of the map `GO_CALLS`: a call of a Go function between its entry and its return. The thread is no part of it (goroutines change
@@ -112,7 +113,9 @@ pub struct GoCall {
     pub direction: u8,
     /// Not 0: what is written was copied when the call began.
     pub is_copied: u8,
-    pub reserved: [u8; 6],
+    /// Not 0: what the goroutine sends tells the connection's socket.
+    pub names_socket: u8,
+    pub reserved: [u8; 5],
 }
 
 const _: () = {

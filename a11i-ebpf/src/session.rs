@@ -45,7 +45,7 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
         reserved: 0,
         frame_left: 0,
         answers_left: 0,
-        reserved2: 0,
+        socket: 0,
     };
     // Another thread may be faster; then its entry counts.
     let _ = SESSIONS.insert(key, &fresh, u64::from(BPF_NOEXIST));

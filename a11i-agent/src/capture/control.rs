@@ -323,7 +323,7 @@ mod tests {
             reserved: 0,
             frame_left: 0,
             answers_left: 0,
-            reserved2: 0,
+            socket: 0,
         };
         assert!(is_of(&entry, process, session));
         assert!(!is_of(&Session { generation: 4, ..entry }, process, session));

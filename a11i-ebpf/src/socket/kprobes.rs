@@ -9,7 +9,7 @@ use aya_ebpf::{
 
 use super::{
     call::{self, Place, UNREADABLE},
-    iterator, sock,
+    iterator, sock, tls,
     transfer::{self, Finished},
 };
 use crate::{
@@ -86,10 +86,15 @@ pub(crate) fn socket_leave(ctx: RetProbeContext) {
     }
     call.live = 0;
     let result = ctx.ret::<u64>() as i32;
+    let place: Place = call.place;
+    if result == call::REFUSED && call.direction == 0 {
+        let offered =
+            Finished { tgid, tid, sock: call.sock, family: call.family, direction: 0, bytes: call::OFFERED, began: 0 };
+        tls::look_at_refused(&offered, &place);
+    }
     if result <= 0 {
         return;
     }
-    let place: Place = call.place;
     let done =
         Finished { tgid, tid, sock: call.sock, family: call.family, direction: call.direction, bytes: result as u64, began: call.entered };
     transfer::finish(&ctx, &PROGRAMS_SOCKET_PROBE, &done, &place);

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 
 use super::call::{Place, UNREADABLE, shape};
-use crate::{task::read_kernel, user_memory};
+use crate::{settings, task::read_kernel, user_memory};
 
 #[cfg(bpf_target_arch = "x86_64")]
 mod numbers {
@@ -17,6 +17,24 @@ mod numbers {
     pub(super) const BUFFER: [u64; 4] = [63, 64, 206, 207];
     pub(super) const VECTOR: [u64; 4] = [65, 66, 286, 287];
     pub(super) const MESSAGE: [u64; 2] = [211, 212];
+}
+
+/// The register in which Go keeps the running goroutine's `g`, as its bytes in `struct pt_regs`: `r14`, and `x28`.
+#[cfg(bpf_target_arch = "x86_64")]
+const GOROUTINE: u64 = 8;
+#[cfg(bpf_target_arch = "aarch64")]
+const GOROUTINE: u64 = 28 * 8;
+
+/// The goroutine that makes the current system call, if a Go program makes it; of others, any number. `None`: the kernel does not tell (the two
+/// helpers came with attach cookies, in 5.15; before, this is dead code and not verified).
+#[inline(always)]
+pub(crate) fn goroutine() -> Option<u64> {
+    if settings::has_attach_cookie() == 0 {
+        return None;
+    }
+    // SAFETY: no arguments; the helper takes the pointer that the other gives.
+    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64;
+    read_kernel(registers + GOROUTINE)
 }
 
 /// The number and the second and third argument of the current system call; `None` of another ABI's.

@@ -4,7 +4,7 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
 use super::{
-    call, life, sock, system_call,
+    call, life, sock, system_call, tls,
     transfer::{self, Finished},
 };
 use crate::{
@@ -55,7 +55,8 @@ fn over(ctx: &RawTracePointContext, direction: u8) {
         return;
     }
     let length = ctx.arg::<u32>(1) as i32;
-    if length < 0 {
+    let is_refused = length == call::REFUSED && direction == 0;
+    if length < 0 && !is_refused {
         return;
     }
     let sock = ctx.arg::<u64>(0);
@@ -69,6 +70,11 @@ fn over(ctx: &RawTracePointContext, direction: u8) {
         return;
     }
     let place = system_call::place();
+    if is_refused {
+        let offered = Finished { tgid, tid, sock, family, direction, bytes: call::OFFERED, began: 0 };
+        tls::look_at_refused(&offered, &place);
+        return;
+    }
     let done = Finished { tgid, tid, sock, family, direction, bytes: length as u64, began: 0 };
     transfer::finish(ctx, &PROGRAMS_SOCKET_TRACE, &done, &place);
 }

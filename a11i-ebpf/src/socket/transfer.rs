@@ -86,7 +86,7 @@ fn is_wanted(done: &Finished, place: &Place, key: &SessionKey) -> bool {
     };
     if !decide::begins_http(word) {
         if tls::is_record(word) {
-            tls::look(done, at, if length < done.bytes { length } else { done.bytes });
+            tls::look(done, place, at, if length < done.bytes { length } else { done.bytes });
         }
         return false;
     }

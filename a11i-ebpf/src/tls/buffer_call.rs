@@ -17,7 +17,9 @@ use super::{
 use crate::{
     count, decide, emit, filter, hits,
     maps::{IN_FLIGHT, NO_FRAMES},
-    probation, registers, session, task, user_memory,
+    probation, registers, session,
+    socket::unsent,
+    task, user_memory,
 };
 
 /// Deeper than any library's own nesting of entry points (`_early_data` → `_ex` → plain), far less than a thread's stack.
@@ -51,7 +53,8 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
         capacity,
         entered: if operation::direction(operation) == 0 { session::now() } else { 0 },
         operation,
-        reserved: [0; 7],
+        has_sent: 0,
+        reserved: [0; 6],
     };
     let Some(frames) = frames_of(thread_key(tgid, tid)) else {
         count::add(Counter::InFlightFull, 1);
@@ -161,6 +164,9 @@ pub(crate) fn leave(ctx: &RetProbeContext, programs: &ProgramArray) {
         scratch.length = transferred;
         scratch.direction = operation::direction(frame.operation) as u8;
         scratch.began = frame.entered;
+        if frame.has_sent == 0 && operation::direction(frame.operation) == 0 {
+            unsent::wrote(&key, session, tid, transferred, frame.buffer);
+        }
         let transfer = emit::Transfer { key, tid, attachment: frame.attachment, buffer: frame.buffer };
         // SAFETY: a live map value. One direction of a session is used by one thread at a time; two threads with a direction each touch
         // apart members of it.

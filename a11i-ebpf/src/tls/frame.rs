@@ -21,7 +21,9 @@ pub(crate) struct Frame {
     /// Time of the entry, of calls that write; else 0.
     pub(crate) entered: u64,
     pub(crate) operation: u8,
-    pub(crate) reserved: [u8; 7],
+    /// A socket call was made inside: what the function transferred is not sent later.
+    pub(crate) has_sent: u8,
+    pub(crate) reserved: [u8; 6],
 }
 
 pub(crate) const FREE_FRAME: Frame = Frame {
@@ -33,7 +35,8 @@ pub(crate) const FREE_FRAME: Frame = Frame {
     capacity: 0,
     entered: 0,
     operation: 0,
-    reserved: [0; 7],
+    has_sent: 0,
+    reserved: [0; 6],
 };
 
 /// The frames of one thread. Only that thread touches them.

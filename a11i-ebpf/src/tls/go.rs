@@ -20,7 +20,9 @@ use super::{
 use crate::{
     count, decide, emit, filter, hits,
     maps::{GO_CALLS, GO_HANDSHAKES, SESSIONS},
-    registers, session, task, user_memory,
+    registers, session,
+    socket::binding,
+    task, user_memory,
 };
 
 /// `g.stack`, the first member of the runtime's `g`.
@@ -74,6 +76,7 @@ pub(crate) fn enter(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, 
         see_reader(session);
     }
     let is_copied = direction == 0 && is_set_up(&key, session) && is_resident(buffer, capacity);
+    let waits = direction == 0 && binding::go_writes(call.goroutine, tgid, key.session, session);
     let on_stack = buffer >= stack.low && buffer < stack.high;
     let frame = GoCall {
         session: key.session,
@@ -83,7 +86,8 @@ pub(crate) fn enter(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, 
         attachment,
         direction: direction as u8,
         is_copied: is_copied as u8,
-        reserved: [0; 6],
+        names_socket: waits as u8,
+        reserved: [0; 5],
     };
     if GO_CALLS.insert(&call, &frame, u64::from(BPF_ANY)).is_err() {
         count::add(Counter::InFlightFull, 1);
@@ -122,6 +126,9 @@ pub(crate) fn leave(ctx: &ProbeContext, programs: &ProgramArray, operation: u8) 
         return;
     };
     count::add(Counter::Calls, 1);
+    if frame.names_socket != 0 {
+        binding::go_has_written(call.goroutine, tgid);
+    }
     let transferred = registers::go_argument::<0>(ctx.regs) as i64;
     if frame.is_copied != 0 || transferred <= 0 {
         return;
@@ -167,7 +174,7 @@ fn kept(ctx: &ProbeContext, operation: u8, tgid: u32) -> Option<GoCall> {
     }
     // Without an entry it is not known through which attachment it came: that of the cookie is as good.
     let attachment = super::buffer_call::attachment_of(operation::cookie(ctx));
-    Some(GoCall { session, buffer, buffer_depth: 0, capacity, attachment, direction: 1, is_copied: 0, reserved: [0; 6] })
+    Some(GoCall { session, buffer, buffer_depth: 0, capacity, attachment, direction: 1, is_copied: 0, names_socket: 0, reserved: [0; 5] })
 }
 
 /// False: a reader was seen before. Verdicts are noted in the same byte, by whoever transfers: that one of the two is forgotten costs a
@@ -218,6 +225,7 @@ fn begin(key: &SessionKey, tid: u32, attachment: u64) {
         session.protocol = protocol::UNDECIDED;
         session.request_direction = 2;
         session.flags &= flag::READER_SEEN;
+        session.socket = 0;
     }
     let _ = GO_HANDSHAKES.insert(key, &1, u64::from(BPF_ANY));
 }

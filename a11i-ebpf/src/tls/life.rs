@@ -96,6 +96,7 @@ fn name(key: &SessionKey, tid: u32, attachment: u64, source: u64, length: u64) {
         session::begin_generation(session);
         session.protocol = protocol::UNDECIDED;
     }
+    session.socket = 0;
     // Only a client names whom it wants.
     session.request_direction = 0;
     session.flags = if is_llm_name(source, length) { flag::LLM_HOST } else { 0 };

@@ -20,7 +20,9 @@ use crate::{
     emit::{self, launder},
     filter, hits,
     maps::{DECISIONS, RUSTLS_KEYS, RUSTLS_LAYOUTS, RUSTLS_SAMPLES, SESSIONS},
-    probation, registers, session, task, user_memory,
+    probation, registers, session,
+    socket::unsent,
+    task, user_memory,
 };
 
 const WRITE: u32 = 0;
@@ -587,6 +589,17 @@ pub(crate) fn slice(ctx: &ProbeContext, programs: &ProgramArray) {
         count::add(Counter::RustlsLayout, 1);
         session.causes[direction] |= cause::TABLE_FULL;
         return;
+    }
+    if call.turns == 0 && direction == 0 {
+        // The record's first bytes, where it does not begin within a slice.
+        let begin = if call.skip != 0 {
+            0
+        } else if call.slices == 0 {
+            call.buffer
+        } else {
+            user_memory::read::<u64>(call.slices).unwrap_or(0)
+        };
+        unsent::wrote(&key, session, tid, call.left, begin);
     }
     if call.turns >= RUSTLS_SLICES {
         leave_out(session, direction, call.left, cause::CALL_LIMIT);

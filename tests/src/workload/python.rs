@@ -35,6 +35,7 @@ pub enum Script {
     Bedrock,
     GoogleGenai,
     WebSockets,
+    TwoProviders,
 }
 
 impl Script {
@@ -54,6 +55,7 @@ impl Script {
             Self::Bedrock => "bedrock.py",
             Self::GoogleGenai => "google_genai.py",
             Self::WebSockets => "websockets_talk.py",
+            Self::TwoProviders => "two_providers.py",
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Sessions that are replaced, joined late, evicted, or hit by a missed run.
 
+use a11i_common::event::SocketEnds;
+
 use super::*;
+use crate::call::SocketPeer;
 
 #[test]
 fn a_call_open_when_its_session_is_replaced_says_that_its_end_is_missing() {
@@ -165,4 +168,38 @@ fn a_missed_run_marks_calls_that_are_finished_and_have_not_left() {
         assert_eq!(call.completeness, Completeness::Gap { lost: None, causes: LossCauses::PROGRAM_MISSED });
     }
     assert_eq!(bench.pipeline.counters().calls_marked, 2);
+}
+
+#[test]
+fn a_peer_stays_that_of_the_connection_and_goes_with_another_that_takes_its_address() {
+    let ends = |port| SocketEnds { family: 2, local_port: 4_000, remote_port: port, local: [1; 16], remote: [2; 16] };
+    let peer = |kernel: &mut Kernel, port| {
+        let session = kernel.session;
+        kernel.body(EventBody::Peer { session, attachment: AttachmentId(0), socket: ends(port), path: b"" });
+    };
+    let call = |kernel: &mut Kernel| {
+        kernel.transfer(Direction::Write, REQUEST);
+        kernel.transfer(Direction::Read, ANSWER);
+        let calls = kernel.bench.calls();
+        assert_eq!(calls.len(), 1);
+        calls[0].peer.clone()
+    };
+    let internet = Some(SocketPeer::Internet("2.2.2.2:443".parse().unwrap()));
+    let mut kernel = Kernel::new();
+    kernel.name("api.openai.com");
+    peer(&mut kernel, 443);
+    assert_eq!(call(&mut kernel), internet);
+    // A request after what nobody wanted.
+    kernel.stopped = true;
+    assert_eq!(call(&mut kernel), internet);
+    // Another connection, whose predecessor's end was not seen.
+    kernel.session.generation += 1;
+    kernel.offsets = [0; 2];
+    kernel.name("api.openai.com");
+    assert_eq!(call(&mut kernel), None);
+    peer(&mut kernel, 443);
+    assert_eq!(call(&mut kernel), internet);
+    // It was contradicted.
+    peer(&mut kernel, 0);
+    assert_eq!(call(&mut kernel), None);
 }

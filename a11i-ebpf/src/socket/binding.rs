@@ -1,0 +1,259 @@
+//! Which socket a TLS session is on. Best first:
+//!
+//! 1. a socket call inside the library's own call on the same thread; of Go, by the goroutine that is in `Write`;
+//! 2. the record that a socket sends is as long as what one session of the thread has just written ([`super::unsent`]);
+//! 3. unknown. Never the thread's last connection.
+//!
+//! A binding holds as long as both sides say so, the socket's entry and the session's mark. One that is contradicted is dropped.
+
+use a11i_common::{
+    event::Counter,
+    limits::{RECORDS_LOOKED_AT, TELLING_RECORD_BYTES},
+    session::{Session, flag, protocol},
+};
+use aya_ebpf::bindings::BPF_ANY;
+
+use super::{
+    call::{self, Place, thread_key},
+    peer, sock, system_call, tls,
+    transfer::Finished,
+    unsent,
+};
+use crate::{
+    count,
+    maps::{GO_WRITERS, IN_FLIGHT, SESSIONS, TLS_SOCKETS},
+    session, settings,
+    tls::operation,
+    user_memory,
+};
+
+/// Value of the map `TLS_SOCKETS`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Binding {
+    session: u64,
+    tgid: u32,
+    /// Not 0: known by the length of a record, so that a call of another session's on this socket contradicts it.
+    by_length: u32,
+}
+
+/// Key of the map `GO_WRITERS`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct GoWriterKey {
+    goroutine: u64,
+    tgid: u32,
+    reserved: u32,
+}
+
+/// Its value: the connection that the goroutine writes on, and since when.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct GoWriter {
+    session: u64,
+    time: u64,
+}
+
+/// A goroutine in `Write` sends at once; one that was left there by a panic is another by then.
+const GO_FRESH_NS: u64 = 1_000_000_000;
+
+/// `application_data` of RFC 8446 section 5.1, and the version that its records have.
+const APPLICATION_DATA: u8 = 23;
+const VERSION: [u8; 2] = [3, 3];
+
+/// A call on an Internet socket that begins with a TLS record, done or refused by a full socket: finds the session, and tells its peer once.
+#[inline(always)]
+pub(super) fn settle(done: &Finished, place: &Place) {
+    let session = owner(done, place);
+    if session == 0 {
+        return;
+    }
+    let key = session::key(done.tgid, session);
+    let Some(found) = SESSIONS.get_ptr_mut(&key) else {
+        return;
+    };
+    // SAFETY: a live map value of a session that this call is about.
+    let found = unsafe { &mut *found };
+    let is_told = found.flags & flag::PEER_TOLD != 0;
+    let is_bound = found.socket != 0;
+    if is_bound == is_told || found.protocol == protocol::UNDECIDED || !session::is_counted(found) {
+        return;
+    }
+    // Of one that was told wrong, that nothing is known.
+    let (sock, family) = if is_bound { (done.sock, done.family) } else { (0, 0) };
+    peer::tell(&key, found, done.tid, sock, family);
+    if !is_bound {
+        found.flags &= !flag::PEER_TOLD;
+    }
+}
+
+/// The session of the socket: known, or found now. 0 = unknown.
+#[inline(always)]
+fn owner(done: &Finished, place: &Place) -> u64 {
+    if let Some(binding) = TLS_SOCKETS.get_ptr(&done.sock) {
+        // SAFETY: a live map value.
+        let binding = unsafe { *binding };
+        if binding.tgid == done.tgid
+            && let Some(bound) = SESSIONS.get_ptr_mut(&session::key(done.tgid, binding.session))
+        {
+            // SAFETY: a live map value.
+            let bound = unsafe { &mut *bound };
+            if bound.socket == sock::mark(done.sock) {
+                if binding.by_length != 0 {
+                    let inside = caller(done);
+                    if inside != 0 && inside != binding.session {
+                        count::add(Counter::PeersContradicted, 1);
+                        bound.socket = 0;
+                    }
+                }
+                return binding.session;
+            }
+        }
+    }
+    let inside = caller(done);
+    if inside != 0 {
+        return if bind(done, inside, 0) { inside } else { 0 };
+    }
+    if done.direction != 0 {
+        return 0;
+    }
+    let length = telling_record(done, place);
+    if length == 0 {
+        return 0;
+    }
+    let writer = go_writer(done);
+    if writer != 0 {
+        return if bind(done, writer, 0) { writer } else { 0 };
+    }
+    let writer = unsent::taken(done, length);
+    if writer != 0 && bind(done, writer, 1) {
+        count::add(Counter::PeersByLength, 1);
+        return writer;
+    }
+    0
+}
+
+/// Session of the library call that the thread is in, the innermost of several; 0 = it is in none, or in one that does not explain this call: what
+/// is sent while a library reads may be another session's, since programs are called back when a handshake ends.
+#[inline(always)]
+fn caller(done: &Finished) -> u64 {
+    let Some(frames) = IN_FLIGHT.get_ptr_mut(&thread_key(done.tgid, done.tid)) else {
+        return 0;
+    };
+    let (mut lowest, mut session, mut direction) = (u64::MAX, 0, 0);
+    // SAFETY: a live map value that only this thread touches.
+    for frame in unsafe { &mut (*frames).frames } {
+        if frame.stack_pointer != 0 {
+            // Of TLS inside TLS, the outer session's bytes are sent as the inner one's.
+            frame.has_sent = 1;
+            if frame.stack_pointer < lowest {
+                (lowest, session, direction) = (frame.stack_pointer, frame.session, operation::direction(frame.operation));
+            }
+        }
+    }
+    if done.direction == 0 && direction != 0 { 0 } else { session }
+}
+
+/// The connection that the goroutine which sends is in `Write` of.
+#[inline(always)]
+fn go_writer(done: &Finished) -> u64 {
+    let Some(goroutine) = system_call::goroutine() else {
+        return 0;
+    };
+    let key = GoWriterKey { goroutine, tgid: done.tgid, reserved: 0 };
+    let Some(writer) = GO_WRITERS.get_ptr(&key) else {
+        return 0;
+    };
+    // SAFETY: a live map value of the goroutine that runs here.
+    let GoWriter { session, time } = unsafe { *writer };
+    if session::now() - time < GO_FRESH_NS { session } else { 0 }
+}
+
+/// A goroutine begins to write on a connection whose socket is not known. False: it is known, or nobody looks.
+#[inline(always)]
+pub(crate) fn go_writes(goroutine: u64, tgid: u32, session: u64, known: *const Session) -> bool {
+    // SAFETY: a live map value, an aligned word.
+    if settings::sees_sockets() == 0 || unsafe { (*known).socket } != 0 {
+        return false;
+    }
+    let writer = GoWriter { session, time: session::now() };
+    GO_WRITERS.insert(&GoWriterKey { goroutine, tgid, reserved: 0 }, &writer, u64::from(BPF_ANY)).is_ok()
+}
+
+/// The call is over.
+#[inline(always)]
+pub(crate) fn go_has_written(goroutine: u64, tgid: u32) {
+    let _ = GO_WRITERS.remove(&GoWriterKey { goroutine, tgid, reserved: 0 });
+}
+
+/// False: the session is unknown.
+#[inline(always)]
+fn bind(done: &Finished, session: u64, by_length: u32) -> bool {
+    let Some(found) = SESSIONS.get_ptr_mut(&session::key(done.tgid, session)) else {
+        return false;
+    };
+    // SAFETY: a live map value of a session that this call is about.
+    let found = unsafe { &mut *found };
+    let mark = sock::mark(done.sock);
+    if found.socket != mark {
+        if found.socket != 0 {
+            count::add(Counter::PeersContradicted, 1);
+        }
+        found.socket = mark;
+        found.flags &= !flag::PEER_TOLD;
+    }
+    let _ = TLS_SOCKETS.insert(&done.sock, &Binding { session, tgid: done.tgid, by_length }, u64::from(BPF_ANY));
+    true
+}
+
+/// The socket is closed: what its session sends from now on is sent on another.
+#[inline(always)]
+pub(super) fn closed(sock: u64) {
+    let Some(binding) = TLS_SOCKETS.get_ptr(&sock) else {
+        return;
+    };
+    // SAFETY: a live map value.
+    let Binding { session, tgid, .. } = unsafe { *binding };
+    let _ = TLS_SOCKETS.remove(&sock);
+    if let Some(bound) = SESSIONS.get_ptr_mut(&session::key(tgid, session)) {
+        // SAFETY: a live map value; an aligned word.
+        unsafe {
+            if (*bound).socket == sock::mark(sock) {
+                (*bound).socket = 0;
+            }
+        }
+    }
+}
+
+/// Length of the first record of application data that can be told by it, behind shorter ones; 0 = there is none.
+#[inline(always)]
+fn telling_record(done: &Finished, place: &Place) -> u64 {
+    let (mut index, mut at, mut left) = (0, 0, 0);
+    for _ in 0..RECORDS_LOOKED_AT {
+        if left == 0 {
+            let Some((piece, length)) = call::piece(place, index, done.bytes) else {
+                return 0;
+            };
+            index += 1;
+            at = piece;
+            left = length;
+        }
+        let Some([kind, major, minor, high, low]) = user_memory::read::<[u8; tls::HEADER_BYTES as usize]>(at) else {
+            return 0;
+        };
+        if left < tls::HEADER_BYTES || !tls::is_type(kind) || [major, minor] != VERSION {
+            return 0;
+        }
+        let length = (u64::from(high) << 8) | u64::from(low);
+        if length >= TELLING_RECORD_BYTES + unsent::LEAST_ADDED {
+            return if kind == APPLICATION_DATA { length } else { 0 };
+        }
+        // A header that lies apart from its record is not followed.
+        if left < tls::HEADER_BYTES + length {
+            return 0;
+        }
+        at += tls::HEADER_BYTES + length;
+        left -= tls::HEADER_BYTES + length;
+    }
+    0
+}
