@@ -8,7 +8,7 @@ use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
 
 use super::{
     binding,
-    call::{self, Place, shape, thread_key},
+    call::{Place, thread_key},
     sock,
     transfer::Finished,
 };
@@ -39,25 +39,10 @@ pub(crate) fn look(done: &Finished, place: &Place, at: u64, length: u64) {
     if done.family == sock::UNIX {
         return;
     }
-    if done.direction == 0 && length > HEADER_BYTES {
+    if done.direction == 0 && !done.is_refused && length > HEADER_BYTES {
         client_hello(done, at, length);
     }
     binding::settle(done, place);
-}
-
-/// A call that the socket has refused for now: what it would have sent says as well whose the socket is, and the program may repeat it when
-/// others have written.
-#[inline(always)]
-pub(crate) fn look_at_refused(done: &Finished, place: &Place) {
-    if done.family == sock::UNIX || place.shape == u64::from(shape::UNREADABLE) {
-        return;
-    }
-    if let Some((at, _)) = call::piece(place, 0, done.bytes)
-        && let Some(word) = user_memory::read::<u32>(at)
-        && is_record(u32::from_le(word))
-    {
-        binding::settle(done, place);
-    }
 }
 
 /// Session of the library call that the thread is in, the innermost of several; 0 = it is in none.
