@@ -77,7 +77,9 @@ pub struct Session {
     /// Bytes counted in the offset of writes that GnuTLS has taken into its own buffer while their call failed with *try again*: the call
     /// that succeeds says how many they really were.
     pub queued: u16,
-    pub reserved: u16,
+    /// When the session was first seen, of a clock that goes round in a minute: tells it from an earlier one at its address, as `generation` does
+    /// until a request begins it anew.
+    pub born: u16,
     /// HTTP/2: bytes of requests that still belong to the frame under way.
     pub frame_left: u32,
     /// HTTP/2: bytes of answers that may still be copied while nobody has said what the present requests are.

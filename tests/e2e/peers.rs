@@ -27,6 +27,11 @@ use a11i_tests::{
     },
 };
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
 
 use crate::scene::OPENAI_CHAT;
 
@@ -85,11 +90,16 @@ impl TwoProviders {
         self.providers.iter().flat_map(of).collect()
     }
 
-    /// Every call of the process is reported with the peer that has answered it.
-    async fn peers_are_right(self, pid: u32, concurrent: Absent) {
+    /// Where programs find the providers by their ports.
+    fn places(&self) -> (&'static str, String) {
+        let places: Vec<_> = self.providers.iter().map(|it| format!("{}={}", it.port(), it.address().ip())).collect();
+        ("STAND_INS", places.join(","))
+    }
+
+    /// Every call of the process is reported with the peer that has answered it, or that was `between`.
+    async fn peers_are_right(self, pid: u32, concurrent: Absent, between: Option<SocketAddr>) {
         let answered = self.answered();
         let calls = self.agent.calls_of(pid, answered.len()).await;
-        let counters = self.agent.page("/metrics").await;
         let log = self.agent.stop().await.log;
         let mut absent = Vec::new();
         for (address, expected) in &answered {
@@ -103,14 +113,15 @@ impl TwoProviders {
                 absent.push(call.clone());
                 continue;
             };
-            assert_eq!(peer, address.ip().to_string(), "{call:#?}");
-            assert_eq!(call.int("network.peer.port"), Some(u64::from(address.port())), "{call:#?}");
+            let right = between.unwrap_or(*address);
+            assert_eq!(peer, right.ip().to_string(), "{call:#?}");
+            assert_eq!(call.int("network.peer.port"), Some(u64::from(right.port())), "{call:#?}");
         }
         println!("{} of {} calls without a peer", absent.len(), answered.len());
         // Those that were alone have numbers below: see `work`.
         let alone = absent.iter().filter(|call| call.int("gen_ai.usage.input_tokens").is_some_and(|n| n < 1004)).count();
         let allowed = concurrent == Absent::WhereAmbiguous;
-        assert!(absent.is_empty() || allowed && alone <= 4, "{absent:#?}\n{counters:?}\nagent's log:\n{log}");
+        assert!(absent.is_empty() || allowed && alone <= 4, "{absent:#?}\nagent's log:\n{log}");
     }
 }
 
@@ -133,15 +144,12 @@ async fn every_peer_is_right(
     }
     let pid = program.pid;
     program.finish().await;
-    scene.peers_are_right(pid, concurrent).await;
+    scene.peers_are_right(pid, concurrent, None).await;
 }
 
 async fn of_asyncio(via: &str, concurrent: Absent) {
     let Some(python) = requirement::met(Python::with_packages().await) else { return };
-    let start = |scene: &TwoProviders| {
-        let places: Vec<_> = scene.providers.iter().map(|it| format!("{}={}", it.port(), it.address().ip())).collect();
-        Ok(python.start_with(Script::TwoProviders, scene.first(), &[("STAND_INS", places.join(","))]))
-    };
+    let start = |scene: &TwoProviders| Ok(python.start_with(Script::TwoProviders, scene.first(), &[scene.places()]));
     every_peer_is_right(via, None, concurrent, start).await;
 }
 
@@ -161,6 +169,90 @@ async fn of_asyncio_with_httpx_over_http2() {
     of_asyncio("httpx-http2", Absent::WhereAmbiguous).await;
 }
 
+/// The socket has carried a request for a tunnel before, in clear text.
+#[tokio::test]
+async fn of_asyncio_through_a_proxy() {
+    let Some(python) = requirement::met(Python::with_packages().await) else { return };
+    let Some(scene) = TwoProviders::set(Ipv4Addr::LOCALHOST, false).await else { return };
+    let (proxy, tunnels) = tunnels().await;
+    let environment = [scene.places(), ("PROXY", proxy.port().to_string())];
+    let mut program = python.start_with(Script::TwoProviders, scene.first(), &environment);
+    for work in scene.work("proxy") {
+        let answers = program.run(&work).await;
+        assert!(answers.iter().all(|answer| answer.get("id").is_some()), "{answers:#?}");
+    }
+    let pid = program.pid;
+    program.finish().await;
+    scene.peers_are_right(pid, Absent::WhereAmbiguous, Some(proxy)).await;
+    tunnels.abort();
+}
+
+/// A proxy that makes tunnels (`CONNECT`, RFC 9110 section 9.3.6) to ports of this machine, whatever the name.
+async fn tunnels() -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a loopback port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    let serve = async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await.expect("a request"));
+                }
+                let head = String::from_utf8(head).expect("a request is text");
+                let authority = head.split_whitespace().nth(1).expect("CONNECT has a target");
+                let port: u16 = authority.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a target has a port");
+                let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("the provider listens");
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("the client waits");
+                tokio::io::copy_bidirectional(&mut client, &mut server).await.ok(); // either end may close at any time
+            });
+        }
+    };
+    (address, tokio::spawn(serve))
+}
+
+/// What is known of each request of a job: its peer, or nothing.
+const RIGHT: bool = true;
+const UNKNOWN: bool = false;
+
+/// Records leave in another order than they were made in. What several may have written is nobody's; what one has written is its own.
+#[tokio::test]
+async fn of_a_program_that_sends_its_records_in_any_order() {
+    let Some(python) = requirement::met(Python::with_packages().await) else { return };
+    let Some(scene) = TwoProviders::set(Ipv4Addr::new(127, 0, 0, 2), false).await else { return };
+    let mut program = python.start_with(Script::MemoryBios, scene.first(), &[scene.places()]);
+    let [one, other] = [scene.providers[0].port(), scene.providers[1].port()];
+    let jobs: [(&[u16], &[u32], &[u32], bool, bool); 10] = [
+        (&[one, other], &[100, 150], &[1, 0], false, RIGHT),
+        (&[one, other], &[100, 100], &[1, 0], false, UNKNOWN),
+        (&[one, other, one], &[100, 100, 100], &[2, 0, 1], false, UNKNOWN),
+        // The first record is as long as the other would be with another cipher; the other's is not.
+        (&[one, other], &[100, 101], &[0, 1], false, UNKNOWN),
+        (&[one, other], &[100, 101], &[1, 0], false, RIGHT),
+        (&[one, other], &[200, 250], &[1, 0], true, RIGHT),
+        // Their first records are full.
+        (&[one, other], &[40_000, 50_000], &[1, 0], false, UNKNOWN),
+        (&[one], &[40_000], &[0], false, RIGHT),
+        (&[other], &[40_000], &[0], true, RIGHT),
+        (&[one, other, one, other], &[300, 350, 400, 450], &[3, 0, 2, 1], false, RIGHT),
+    ];
+    let mut known = Vec::new();
+    for (ports, sizes, sent, rest, expected) in jobs {
+        let job = json!({"ports": ports, "sizes": sizes, "sent": sent, "rest": rest, "close": true});
+        let mut answers = vec![program.run_one(&job).await];
+        for _ in 1..ports.len() {
+            answers.push(program.answer().await);
+        }
+        known.extend(answers.into_iter().zip(ports).map(|(answer, port)| (answer, *port, expected)));
+    }
+    for (answer, port, expected) in known {
+        let call = scene.agent.call_with_id(answer.get("id").and_then(Value::as_str).expect("it was answered")).await;
+        let right = scene.providers.iter().map(ProviderStub::address).find(|address| address.port() == port).filter(|_| expected);
+        assert_eq!(call.text("network.peer.address"), right.map(|it| it.ip().to_string()).as_deref(), "{call:#?}");
+        assert_eq!(call.int("network.peer.port"), right.map(|it| it.port().into()), "{call:#?}");
+    }
+    program.finish().await;
+}
+
 async fn of_node(via: &str) {
     let Some(node) = requirement::met(Node::installed()) else { return };
     let file = node.has_own_openssl().then_some("/node");
@@ -176,6 +268,11 @@ async fn of_node_on_the_module_https() {
 #[tokio::test]
 async fn of_node_on_fetch() {
     of_node("fetch").await;
+}
+
+#[tokio::test]
+async fn of_node_on_the_module_http2() {
+    of_node("http2").await;
 }
 
 #[tokio::test]
@@ -214,7 +311,7 @@ async fn of_go() {
     }
     let pid = client.pid;
     client.finish().await;
-    scene.peers_are_right(pid, Absent::Never).await;
+    scene.peers_are_right(pid, Absent::Never, None).await;
 }
 
 /// As ever: the library makes the socket's calls itself.

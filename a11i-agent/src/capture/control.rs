@@ -320,7 +320,7 @@ mod tests {
             decision: 0,
             undecided_left: 0,
             queued: 0,
-            reserved: 0,
+            born: 0,
             frame_left: 0,
             answers_left: 0,
             socket: 0,

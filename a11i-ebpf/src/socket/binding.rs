@@ -54,6 +54,9 @@ pub(crate) struct GoWriter {
     time: u64,
 }
 
+/// Bytes of stack between a library's function and its system call: more than libraries use, less than a fiber's stack has.
+const CALL_DEPTH: u64 = 64 * 1024;
+
 /// A goroutine in `Write` sends at once; one that was left there by a panic is another by then.
 const GO_FRESH_NS: u64 = 1_000_000_000;
 
@@ -133,21 +136,29 @@ fn owner(done: &Finished, place: &Place) -> u64 {
     0
 }
 
-/// Session of the library call that the thread is in, the innermost of several; 0 = it is in none, or in one that does not explain this call: what
-/// is sent while a library reads may be another session's, since programs are called back when a handshake ends.
+/// Session of the library call that makes this call, the innermost of several; 0 = there is none, or it does not explain this call: what is sent
+/// while a library reads may be another session's, since programs are called back when a handshake ends.
+///
+/// Programs that change stacks inside of a library's call (fibers, in functions that it calls to read and write) have several under way side by
+/// side: that which makes this call is the nearest above the stack pointer.
 #[inline(always)]
 fn caller(done: &Finished) -> u64 {
     let Some(frames) = IN_FLIGHT.get_ptr_mut(&thread_key(done.tgid, done.tid)) else {
         return 0;
     };
-    let (mut lowest, mut session, mut direction) = (u64::MAX, 0, 0);
+    let (stack_pointer, depth) = match system_call::stack_pointer() {
+        Some(stack_pointer) => (stack_pointer, CALL_DEPTH),
+        None => (0, u64::MAX),
+    };
+    let (mut nearest, mut session, mut direction) = (depth, 0, 0);
     // SAFETY: a live map value that only this thread touches.
     for frame in unsafe { &mut (*frames).frames } {
-        if frame.stack_pointer != 0 {
+        let above = frame.stack_pointer.wrapping_sub(stack_pointer);
+        if frame.stack_pointer != 0 && above < depth {
             // Of TLS inside TLS, the outer session's bytes are sent as the inner one's.
             frame.has_sent = 1;
-            if frame.stack_pointer < lowest {
-                (lowest, session, direction) = (frame.stack_pointer, frame.session, operation::direction(frame.operation));
+            if above < nearest {
+                (nearest, session, direction) = (above, frame.session, operation::direction(frame.operation));
             }
         }
     }

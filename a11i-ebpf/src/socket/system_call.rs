@@ -19,22 +19,33 @@ mod numbers {
     pub(super) const MESSAGE: [u64; 2] = [211, 212];
 }
 
-/// The register in which Go keeps the running goroutine's `g`, as its bytes in `struct pt_regs`: `r14`, and `x28`.
+/// Bytes of `struct pt_regs` before the register in which Go keeps the running goroutine's `g` (`r14`, `x28`), and before the stack pointer.
 #[cfg(bpf_target_arch = "x86_64")]
-const GOROUTINE: u64 = 8;
+const OFFSETS: [u64; 2] = [8, 152];
 #[cfg(bpf_target_arch = "aarch64")]
-const GOROUTINE: u64 = 28 * 8;
+const OFFSETS: [u64; 2] = [28 * 8, 31 * 8];
 
-/// The goroutine that makes the current system call, if a Go program makes it; of others, any number. `None`: the kernel does not tell (the two
-/// helpers came with attach cookies, in 5.15; before, this is dead code and not verified).
+/// The goroutine that makes the current system call, if a Go program makes it; of others, any number. `None`: the kernel does not tell.
 #[inline(always)]
 pub(crate) fn goroutine() -> Option<u64> {
+    register(OFFSETS[0])
+}
+
+/// The stack pointer with which the current system call is made.
+#[inline(always)]
+pub(crate) fn stack_pointer() -> Option<u64> {
+    register(OFFSETS[1])
+}
+
+/// The two helpers came with attach cookies, in 5.15; before, this is dead code and not verified.
+#[inline(always)]
+fn register(offset: u64) -> Option<u64> {
     if settings::has_attach_cookie() == 0 {
         return None;
     }
     // SAFETY: no arguments; the helper takes the pointer that the other gives.
     let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64;
-    read_kernel(registers + GOROUTINE)
+    read_kernel(registers + offset)
 }
 
 /// The number and the second and third argument of the current system call; `None` of another ABI's.

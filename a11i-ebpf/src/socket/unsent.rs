@@ -43,6 +43,8 @@ pub(crate) struct Unsent {
     period: u32,
     recent: u16,
     before: u16,
+    /// The session's: another at its address has not written them.
+    born: u64,
 }
 
 /// Of several sessions, or of one that is not told by it. No session has this number.
@@ -65,7 +67,9 @@ pub(crate) fn wrote(key: &SessionKey, session: *const Session, tid: u32, length:
     }
     // Full records all look alike, and a large body may wait for the socket: what begins a message does not.
     let tells = length < TLS_RECORD_BYTES || user_memory::read::<u32>(buffer).is_some_and(|word| decide::begins_http(u32::from_le(word)));
-    note(key.tgid, tid, length, key.session, tells);
+    // SAFETY: as above.
+    let born = u64::from(unsafe { (*session).born });
+    note(key.tgid, tid, length, &Owner { session: key.session, born, tells });
 }
 
 /// The same of a session that is not followed now: its records must not be taken for another's.
@@ -73,21 +77,29 @@ pub(crate) fn wrote(key: &SessionKey, session: *const Session, tid: u32, length:
 pub(crate) fn passed_over(tgid: u32, length: u64) {
     if settings::sees_sockets() != 0 {
         let (_, tid) = task::current_ids();
-        note(tgid, tid, length, SEVERAL, false);
+        note(tgid, tid, length, &Owner { session: SEVERAL, born: 0, tells: false });
     }
 }
 
+/// Who has written a record.
+struct Owner {
+    session: u64,
+    born: u64,
+    /// It may be recognised by its length.
+    tells: bool,
+}
+
 #[inline(always)]
-fn note(tgid: u32, tid: u32, length: u64, session: u64, tells: bool) {
+fn note(tgid: u32, tid: u32, length: u64, owner: &Owner) {
     if length < TELLING_RECORD_BYTES {
         return;
     }
     let first = if length > TLS_RECORD_BYTES { TLS_RECORD_BYTES } else { length };
     let key = UnsentKey { tgid, tid, length: first as u32, reserved: 0 };
     let now = session::now();
-    let owner = if tells { session } else { SEVERAL };
+    let session = if owner.tells { owner.session } else { SEVERAL };
     let Some(known) = UNSENT.get_ptr_mut(&key) else {
-        let fresh = Unsent { session: owner, time: now, period: period(now), recent: 1, before: 0 };
+        let fresh = Unsent { session, time: now, period: period(now), recent: 1, before: 0, born: owner.born };
         let _ = UNSENT.insert(&key, &fresh, u64::from(BPF_ANY));
         return;
     };
@@ -95,9 +107,10 @@ fn note(tgid: u32, tid: u32, length: u64, session: u64, tells: bool) {
     let known = unsafe { &mut *known };
     let_go_of_old(known, now);
     known.time = now;
-    if known.session != session {
-        if known.recent == 0 && known.before == 0 || is_settled(tgid, known.session) {
-            known.session = owner;
+    if known.session != owner.session || known.born != owner.born {
+        if known.recent == 0 && known.before == 0 || is_settled(tgid, known.session, known.born) {
+            known.session = session;
+            known.born = owner.born;
             known.recent = 1;
             known.before = 0;
             return;
@@ -139,7 +152,7 @@ fn take(done: &Finished, plaintext: u64, now: u64) -> u64 {
     let_go_of_old(known, now);
     let (session, time) = (launder(&raw const known.session), launder(&raw const known.time));
     let left = u32::from(launder(&raw const known.recent)) + u32::from(launder(&raw const known.before));
-    if left == 0 || is_settled(done.tgid, session) {
+    if left == 0 || is_settled(done.tgid, session, launder(&raw const known.born)) {
         let _ = UNSENT.remove(&key);
         return 0;
     }
@@ -155,12 +168,12 @@ fn take(done: &Finished, plaintext: u64, now: u64) -> u64 {
 
 /// Nothing of this session waits for a socket that is not known: it is gone, or its socket is known by now.
 #[inline(always)]
-fn is_settled(tgid: u32, session: u64) -> bool {
+fn is_settled(tgid: u32, session: u64, born: u64) -> bool {
     if session == SEVERAL {
         return false;
     }
-    // SAFETY: a live map value, an aligned word.
-    SESSIONS.get_ptr(&session::key(tgid, session)).is_none_or(|session| unsafe { (*session).socket } != 0)
+    // SAFETY: a live map value, aligned words.
+    SESSIONS.get_ptr(&session::key(tgid, session)).is_none_or(|session| unsafe { (*session).socket != 0 || u64::from((*session).born) != born })
 }
 
 /// Four seconds: what does not come within the next period will not come, or is not known again.

@@ -221,11 +221,10 @@ fn begin(key: &SessionKey, tid: u32, attachment: u64) {
             return;
         }
         life::tell(RecordKind::SessionEnd, key, tid, attachment);
-        session::begin_generation(session);
+        session::begin_connection(session);
         session.protocol = protocol::UNDECIDED;
         session.request_direction = 2;
         session.flags &= flag::READER_SEEN;
-        session.socket = 0;
     }
     let _ = GO_HANDSHAKES.insert(key, &1, u64::from(BPF_ANY));
 }

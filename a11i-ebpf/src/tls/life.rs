@@ -93,10 +93,9 @@ fn name(key: &SessionKey, tid: u32, attachment: u64, source: u64, length: u64) {
     let session = unsafe { &mut *session };
     // A name is set before the handshake: what was known of this address was another connection, whose end was not seen.
     if session.offsets != [0; 2] || session.protocol != protocol::UNDECIDED {
-        session::begin_generation(session);
+        session::begin_connection(session);
         session.protocol = protocol::UNDECIDED;
     }
-    session.socket = 0;
     // Only a client names whom it wants.
     session.request_direction = 0;
     session.flags = if is_llm_name(source, length) { flag::LLM_HOST } else { 0 };

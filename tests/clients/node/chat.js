@@ -34,11 +34,13 @@ function byHttps(job) {
   });
 }
 
-// Every call is a stream of one connection.
-let session;
+// Every call to a port is a stream of one connection.
+const sessions = new Map();
 
 function byHttp2(job) {
-  session ??= http2.connect(`https://api.openai.com:${port}`, { ca: fs.readFileSync(caFile) });
+  const to = job.port ?? port;
+  if (!sessions.has(to)) sessions.set(to, http2.connect(`https://api.openai.com:${to}`, { ca: fs.readFileSync(caFile) }));
+  const session = sessions.get(to);
   return new Promise((resolve, reject) => {
     const stream = session.request({ ":method": "POST", ":path": "/v1/chat/completions", ...headers(job) });
     const pieces = [];
@@ -67,7 +69,7 @@ async function main() {
       process.stdout.write(JSON.stringify({ id: id && id[1] }) + "\n");
     }
   }
-  session?.close();
+  for (const session of sessions.values()) session.close();
   agent.destroy();
 }
 

@@ -1,6 +1,6 @@
-"""An asyncio program that calls several providers at once: {"via": "aiohttp" | "httpx" | "httpx-http2", "port": one of $STAND_INS, ...}.
+"""An asyncio program that calls several providers at once: {"via": "aiohttp" | "httpx" | "httpx-http2" | "proxy", "port": one of $STAND_INS, ...}.
 
-$STAND_INS: port=address, separated by commas. Every name is at the address of its port.
+$STAND_INS: port=address, separated by commas. Every name is at the address of its port. $PROXY: port of the proxy on 127.0.0.1.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ def by_httpx(name):
     return call
 
 
-WAYS = {"aiohttp": by_aiohttp, "httpx": by_httpx("httpx"), "httpx-http2": by_httpx("httpx-http2")}
+WAYS = {"aiohttp": by_aiohttp} | {name: by_httpx(name) for name in ("httpx", "httpx-http2", "proxy")}
 
 
 async def attempt(clients, job):
@@ -66,8 +66,9 @@ async def main():
         aiohttp.ClientSession(connector=connector) as session,
         httpx.AsyncClient(timeout=60, limits=LIMITS) as http1,
         httpx.AsyncClient(timeout=60, limits=LIMITS, http2=True, http1=False) as http2,
+        httpx.AsyncClient(timeout=60, limits=LIMITS, proxy=f"http://127.0.0.1:{os.environ.get('PROXY', 1)}") as proxied,
     ):
-        clients = {"aiohttp": session, "httpx": http1, "httpx-http2": http2}
+        clients = {"aiohttp": session, "httpx": http1, "httpx-http2": http2, "proxy": proxied}
         pending = lines()
         while (line := await asyncio.to_thread(next, pending, None)) is not None:
             jobs = line if isinstance(line, list) else [line]

@@ -36,6 +36,7 @@ pub enum Script {
     GoogleGenai,
     WebSockets,
     TwoProviders,
+    MemoryBios,
 }
 
 impl Script {
@@ -56,6 +57,7 @@ impl Script {
             Self::GoogleGenai => "google_genai.py",
             Self::WebSockets => "websockets_talk.py",
             Self::TwoProviders => "two_providers.py",
+            Self::MemoryBios => "memory_bios.py",
         }
     }
 }
