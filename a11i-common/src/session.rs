@@ -40,6 +40,8 @@ pub mod flag {
     pub const LLM_HOST: u8 = 1;
     /// The agent knows the ends of the session's socket.
     pub const PEER_TOLD: u8 = 2;
+    /// [`super::Session::socket`] was seen to be the session's inside of a call of its own, or by the lengths of two records.
+    pub const PEER_PROVEN: u8 = 16;
     /// HTTP/2: requests and answers go side by side.
     pub const HTTP2: u8 = 8;
     /// Go: a call that reads was seen to begin. One that returns without was under way before there were probes, which happens once.

@@ -55,6 +55,12 @@ enum Absent {
 impl TwoProviders {
     /// None after saying what is missing.
     async fn set(second: Ipv4Addr, http2: bool) -> Option<Self> {
+        let way = if kernel::has_kprobes() { "kprobes" } else { "tracepoints" };
+        Self::set_with(second, http2, way, AgentOptions::default()).await
+    }
+
+    /// With this front end.
+    async fn set_with(second: Ipv4Addr, http2: bool, way: &str, agent: AgentOptions) -> Option<Self> {
         let turn = one_at_a_time();
         let options = Options { http2, ..Options::default() };
         let providers = [ProviderStub::start_with(options), ProviderStub::start_with(Options { address: Some(second), ..options })];
@@ -63,8 +69,7 @@ impl TwoProviders {
         let authority = std::fs::read(second.ca_file()).expect("it was written");
         let mut both = OpenOptions::new().append(true).open(first.ca_file()).expect("it was written");
         both.write_all(&authority).expect("the file is writable");
-        let way = if kernel::has_kprobes() { "kprobes" } else { "tracepoints" };
-        let agent = Agent::start_with(AgentOptions::default().env("A11I_CAPTURE_SOCKETS", way)).await?;
+        let agent = Agent::start_with(agent.env("A11I_CAPTURE_SOCKETS", way)).await?;
         Some(Self { agent, providers, _turn: turn })
     }
 
@@ -217,8 +222,26 @@ const UNKNOWN: bool = false;
 /// Records leave in another order than they were made in. What several may have written is nobody's; what one has written is its own.
 #[tokio::test]
 async fn of_a_program_that_sends_its_records_in_any_order() {
-    let Some(python) = requirement::met(Python::with_packages().await) else { return };
     let Some(scene) = TwoProviders::set(Ipv4Addr::new(127, 0, 0, 2), false).await else { return };
+    records_in_any_order(scene).await;
+}
+
+#[tokio::test]
+async fn guest_peers_of_a_program_that_sends_its_records_in_any_order() {
+    for (way, is_there) in FRONT_ENDS {
+        if is_there() {
+            let scene = TwoProviders::set_with(Ipv4Addr::new(127, 0, 0, 2), false, way, AgentOptions::guest()).await;
+            let Some(scene) = scene else { return };
+            records_in_any_order(scene).await;
+        }
+    }
+}
+
+/// How sockets are seen, and whether they can be here.
+const FRONT_ENDS: [(&str, fn() -> bool); 2] = [("kprobes", kernel::has_kprobes), ("tracepoints", kernel::has_socket_tracepoints)];
+
+async fn records_in_any_order(scene: TwoProviders) {
+    let Some(python) = requirement::met(Python::with_packages().await) else { return };
     let mut program = python.start_with(Script::MemoryBios, scene.first(), &[scene.places()]);
     let [one, other] = [scene.providers[0].port(), scene.providers[1].port()];
     let jobs: [(&[u16], &[u32], &[u32], bool, bool); 10] = [
@@ -312,6 +335,31 @@ async fn of_go() {
     let pid = client.pid;
     client.finish().await;
     scene.peers_are_right(pid, Absent::Never, None).await;
+}
+
+/// The goroutine is known from 5.15 on.
+#[tokio::test]
+async fn guest_peers_of_go() {
+    for (way, is_there) in FRONT_ENDS {
+        if !is_there() {
+            continue;
+        }
+        let Some(go) = requirement::met(GoProgram::compiled(Build::Plain).await) else { return };
+        let Some(scene) = TwoProviders::set_with(Ipv4Addr::LOCALHOST, false, way, AgentOptions::guest()).await else { return };
+        let mut client = go.chat(scene.first());
+        let name = go.path.file_name().expect("a program has a name").to_string_lossy().into_owned();
+        scene.agent.wait_for_log(&["attached path", &format!("{name}\"")]).await;
+        for n in 0..4 {
+            client.run_one(&scene.job("", n)).await;
+        }
+        for (address, expected) in scene.answered() {
+            let call = scene.agent.call_with_id(expected.response_id.as_deref().expect("it has an id")).await;
+            expected.assert_reported_as(&call);
+            let right = kernel::has_attach_cookies().then(|| u64::from(address.port()));
+            assert_eq!(call.int("network.peer.port"), right, "{call:#?}");
+        }
+        client.finish().await;
+    }
 }
 
 /// As ever: the library makes the socket's calls itself.

@@ -4,7 +4,8 @@
 //! 2. the record that a socket sends is as long as what one session of the thread has just written ([`super::unsent`]);
 //! 3. unknown. Never the thread's last connection.
 //!
-//! A binding holds as long as both sides say so, the socket's entry and the session's mark. One that is contradicted is dropped.
+//! A binding holds as long as both sides say so, the socket's entry and the session's mark. One that a length has told is tried once more by the next
+//! record; one that is contradicted is dropped.
 
 use a11i_common::{
     event::Counter,
@@ -33,8 +34,7 @@ use crate::{
 pub(crate) struct Binding {
     session: u64,
     tgid: u32,
-    /// Not 0: known by the length of a record, so that a call of another session's on this socket contradicts it.
-    by_length: u32,
+    reserved: u32,
 }
 
 /// Key of the map `GO_WRITERS`.
@@ -84,7 +84,7 @@ pub(super) fn settle(done: &Finished, place: &Place) {
     }
     // Of one that was told wrong, that nothing is known.
     let (sock, family) = if is_bound { (done.sock, done.family) } else { (0, 0) };
-    peer::tell(&key, found, done.tid, sock, family);
+    peer::tell(&key, found, done.tid, sock, family, 0);
     if !is_bound {
         found.flags &= !flag::PEER_TOLD;
     }
@@ -93,47 +93,72 @@ pub(super) fn settle(done: &Finished, place: &Place) {
 /// The session of the socket: known, or found now. 0 = unknown.
 #[inline(always)]
 fn owner(done: &Finished, place: &Place) -> u64 {
-    if let Some(binding) = TLS_SOCKETS.get_ptr(&done.sock) {
-        // SAFETY: a live map value.
-        let binding = unsafe { *binding };
-        if binding.tgid == done.tgid
-            && let Some(bound) = SESSIONS.get_ptr_mut(&session::key(done.tgid, binding.session))
-        {
-            // SAFETY: a live map value.
-            let bound = unsafe { &mut *bound };
-            if bound.socket == sock::mark(done.sock) {
-                if binding.by_length != 0 {
-                    let inside = caller(done);
-                    if inside != 0 && inside != binding.session {
-                        count::add(Counter::PeersContradicted, 1);
-                        bound.socket = 0;
-                    }
-                }
-                return binding.session;
-            }
-        }
+    let (known, is_proven) = known(done);
+    if is_proven {
+        return known;
     }
     let inside = caller(done);
     if inside != 0 {
-        return if bind(done, inside, 0) { inside } else { 0 };
+        if known != 0 && known != inside {
+            contradict(done, known);
+            return known;
+        }
+        return if bind(done, inside, true) { inside } else { 0 };
     }
     if done.direction != 0 {
-        return 0;
+        return known;
     }
     let length = telling_record(done, place);
     if length == 0 {
-        return 0;
+        return known;
+    }
+    if known != 0 {
+        if unsent::is_of(done, length, known) {
+            bind(done, known, true);
+        }
+        return known;
     }
     let writer = go_writer(done);
     if writer != 0 {
-        return if bind(done, writer, 0) { writer } else { 0 };
+        return if bind(done, writer, true) { writer } else { 0 };
     }
     let writer = unsent::taken(done, length);
-    if writer != 0 && bind(done, writer, 1) {
+    if writer == 0 {
+        return 0;
+    }
+    if bind(done, writer, false) {
         count::add(Counter::PeersByLength, 1);
         return writer;
     }
-    0
+    // Its records come from two sockets.
+    contradict(done, writer);
+    writer
+}
+
+/// The session that the socket was found to be of, and whether this was proven. 0 = none.
+#[inline(always)]
+fn known(done: &Finished) -> (u64, bool) {
+    let Some(binding) = TLS_SOCKETS.get_ptr(&done.sock) else {
+        return (0, false);
+    };
+    // SAFETY: a live map value.
+    let Binding { session, tgid, .. } = unsafe { *binding };
+    let Some(bound) = SESSIONS.get_ptr(&session::key(done.tgid, session)) else {
+        return (0, false);
+    };
+    // SAFETY: a live map value; an aligned word and a single byte.
+    let (socket, flags) = unsafe { ((*bound).socket, (*bound).flags) };
+    if tgid == done.tgid && socket == sock::mark(done.sock) { (session, flags & flag::PEER_PROVEN != 0) } else { (0, false) }
+}
+
+/// What was taken to be the session's socket is not.
+#[inline(always)]
+fn contradict(done: &Finished, session: u64) {
+    count::add(Counter::PeersContradicted, 1);
+    if let Some(found) = SESSIONS.get_ptr_mut(&session::key(done.tgid, session)) {
+        // SAFETY: a live map value, an aligned word.
+        unsafe { (*found).socket = 0 };
+    }
 }
 
 /// Session of the library call that makes this call, the innermost of several; 0 = there is none, or it does not explain this call: what is sent
@@ -197,9 +222,9 @@ pub(crate) fn go_has_written(goroutine: u64, tgid: u32) {
     let _ = GO_WRITERS.remove(&GoWriterKey { goroutine, tgid, reserved: 0 });
 }
 
-/// False: the session is unknown.
+/// False: the session is unknown, or by the lengths of its records it is on two sockets.
 #[inline(always)]
-fn bind(done: &Finished, session: u64, by_length: u32) -> bool {
+fn bind(done: &Finished, session: u64, is_proven: bool) -> bool {
     let Some(found) = SESSIONS.get_ptr_mut(&session::key(done.tgid, session)) else {
         return false;
     };
@@ -208,12 +233,18 @@ fn bind(done: &Finished, session: u64, by_length: u32) -> bool {
     let mark = sock::mark(done.sock);
     if found.socket != mark {
         if found.socket != 0 {
+            if !is_proven {
+                return false;
+            }
             count::add(Counter::PeersContradicted, 1);
         }
         found.socket = mark;
-        found.flags &= !flag::PEER_TOLD;
+        found.flags &= !(flag::PEER_TOLD | flag::PEER_PROVEN);
     }
-    let _ = TLS_SOCKETS.insert(&done.sock, &Binding { session, tgid: done.tgid, by_length }, u64::from(BPF_ANY));
+    if is_proven {
+        found.flags |= flag::PEER_PROVEN;
+    }
+    let _ = TLS_SOCKETS.insert(&done.sock, &Binding { session, tgid: done.tgid, reserved: 0 }, u64::from(BPF_ANY));
     true
 }
 

@@ -127,8 +127,9 @@ fn is_wanted(done: &Finished, word: u32, key: &SessionKey) -> bool {
         let _ = SESSIONS.remove(key);
         return false;
     }
+    let attachment = u64::from(settings::socket_attachment());
     // SAFETY: a live map value.
-    peer::tell(key, unsafe { &mut *session }, done.tid, done.sock, done.family);
+    peer::tell(key, unsafe { &mut *session }, done.tid, done.sock, done.family, attachment);
     true
 }
 

@@ -8,7 +8,7 @@
 use a11i_common::{
     event::Counter,
     limits::{TELLING_RECORD_BYTES, TLS_RECORD_BYTES},
-    session::{Session, SessionKey},
+    session::{Session, SessionKey, flag},
 };
 use aya_ebpf::bindings::BPF_ANY;
 
@@ -61,15 +61,17 @@ pub(super) const LEAST_ADDED: u64 = 16;
 /// A session has written a record, or several whose first is full. `buffer`: the plaintext.
 #[inline(always)]
 pub(crate) fn wrote(key: &SessionKey, session: *const Session, tid: u32, length: u64, buffer: u64) {
-    // SAFETY: a live map value, an aligned word.
-    if settings::sees_sockets() == 0 || unsafe { (*session).socket } != 0 {
+    // SAFETY: a live map value; aligned words and a single byte.
+    let (socket, flags, born) = unsafe { ((*session).socket, (*session).flags, (*session).born) };
+    if settings::sees_sockets() == 0 || (socket != 0 && flags & flag::PEER_PROVEN != 0) {
         return;
     }
     // Full records all look alike, and a large body may wait for the socket: what begins a message does not.
     let tells = length < TLS_RECORD_BYTES || user_memory::read::<u32>(buffer).is_some_and(|word| decide::begins_http(u32::from_le(word)));
-    // SAFETY: as above.
-    let born = u64::from(unsafe { (*session).born });
-    note(key.tgid, tid, length, &Owner { session: key.session, born, tells });
+    let is_bound = socket != 0;
+    if tells || !is_bound {
+        note(key.tgid, tid, length, &Owner { session: key.session, born: u64::from(born), tells, is_bound });
+    }
 }
 
 /// The same of a session that is not followed now: its records must not be taken for another's.
@@ -77,7 +79,7 @@ pub(crate) fn wrote(key: &SessionKey, session: *const Session, tid: u32, length:
 pub(crate) fn passed_over(tgid: u32, length: u64) {
     if settings::sees_sockets() != 0 {
         let (_, tid) = task::current_ids();
-        note(tgid, tid, length, &Owner { session: SEVERAL, born: 0, tells: false });
+        note(tgid, tid, length, &Owner { session: SEVERAL, born: 0, tells: false, is_bound: false });
     }
 }
 
@@ -87,6 +89,8 @@ struct Owner {
     born: u64,
     /// It may be recognised by its length.
     tells: bool,
+    /// Its socket is known and not proven: it does not stand in the way of those without one.
+    is_bound: bool,
 }
 
 #[inline(always)]
@@ -106,17 +110,21 @@ fn note(tgid: u32, tid: u32, length: u64, owner: &Owner) {
     // SAFETY: a live map value that only this thread touches.
     let known = unsafe { &mut *known };
     let_go_of_old(known, now);
-    known.time = now;
     if known.session != owner.session || known.born != owner.born {
-        if known.recent == 0 && known.before == 0 || is_settled(tgid, known.session, known.born) {
+        if known.recent == 0 && known.before == 0 || state(tgid, known.session, known.born) != UNBOUND {
             known.session = session;
             known.born = owner.born;
+            known.time = now;
             known.recent = 1;
             known.before = 0;
             return;
         }
+        if owner.is_bound {
+            return;
+        }
         known.session = SEVERAL;
     }
+    known.time = now;
     if known.recent < u16::MAX {
         known.recent += 1;
     }
@@ -140,6 +148,21 @@ pub(super) fn taken(done: &Finished, length: u64) -> u64 {
     found
 }
 
+/// Whether this session has written such a record. It waits no longer then.
+#[inline(always)]
+pub(super) fn is_of(done: &Finished, length: u64, session: u64) -> bool {
+    let now = session::now();
+    for added in ADDED {
+        let key = UnsentKey { tgid: done.tgid, tid: done.tid, length: (length - added) as u32, reserved: 0 };
+        // SAFETY: a live map value that only this thread touches.
+        if UNSENT.get_ptr(&key).is_some_and(|known| unsafe { (*known).session == session && now - (*known).time <= FRESH_NS }) {
+            let _ = UNSENT.remove(&key);
+            return true;
+        }
+    }
+    false
+}
+
 /// One record of this plaintext's length: whose, [`SEVERAL`] or 0.
 #[inline(always)]
 fn take(done: &Finished, plaintext: u64, now: u64) -> u64 {
@@ -152,7 +175,9 @@ fn take(done: &Finished, plaintext: u64, now: u64) -> u64 {
     let_go_of_old(known, now);
     let (session, time) = (launder(&raw const known.session), launder(&raw const known.time));
     let left = u32::from(launder(&raw const known.recent)) + u32::from(launder(&raw const known.before));
-    if left == 0 || is_settled(done.tgid, session, launder(&raw const known.born)) {
+    let is_fresh = now - time <= FRESH_NS;
+    let state = state(done.tgid, session, launder(&raw const known.born));
+    if left == 0 || state == SETTLED || (state == BOUND && !is_fresh) {
         let _ = UNSENT.remove(&key);
         return 0;
     }
@@ -163,17 +188,33 @@ fn take(done: &Finished, plaintext: u64, now: u64) -> u64 {
     } else {
         known.recent -= 1;
     }
-    if now - time > FRESH_NS { SEVERAL } else { session }
+    if is_fresh { session } else { SEVERAL }
 }
 
-/// Nothing of this session waits for a socket that is not known: it is gone, or its socket is known by now.
+/// What is known of the socket of a session that has written: nothing; a little; all, or the session is gone, and another may be at its address.
+const UNBOUND: u32 = 0;
+const BOUND: u32 = 1;
+const SETTLED: u32 = 2;
+
 #[inline(always)]
-fn is_settled(tgid: u32, session: u64, born: u64) -> bool {
+fn state(tgid: u32, session: u64, born: u64) -> u32 {
     if session == SEVERAL {
-        return false;
+        return UNBOUND;
     }
-    // SAFETY: a live map value, aligned words.
-    SESSIONS.get_ptr(&session::key(tgid, session)).is_none_or(|session| unsafe { (*session).socket != 0 || u64::from((*session).born) != born })
+    let Some(session) = SESSIONS.get_ptr(&session::key(tgid, session)) else {
+        return SETTLED;
+    };
+    // SAFETY: a live map value; aligned words and a single byte.
+    let (socket, flags, its_birth) = unsafe { ((*session).socket, (*session).flags, (*session).born) };
+    if u64::from(its_birth) != born {
+        SETTLED
+    } else if socket == 0 {
+        UNBOUND
+    } else if flags & flag::PEER_PROVEN == 0 {
+        BOUND
+    } else {
+        SETTLED
+    }
 }
 
 /// Four seconds: what does not come within the next period will not come, or is not known again.

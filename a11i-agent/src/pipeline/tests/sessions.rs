@@ -3,7 +3,7 @@
 use a11i_common::event::SocketEnds;
 
 use super::*;
-use crate::call::SocketPeer;
+use crate::call::{CaptureFacts, CaptureLibrary, CaptureMethod, SocketPeer};
 
 #[test]
 fn a_call_open_when_its_session_is_replaced_says_that_its_end_is_missing() {
@@ -202,4 +202,21 @@ fn a_peer_stays_that_of_the_connection_and_goes_with_another_that_takes_its_addr
     // It was contradicted.
     peer(&mut kernel, 0);
     assert_eq!(call(&mut kernel), None);
+}
+
+#[test]
+fn a_peer_that_comes_before_the_plaintext_does_not_say_which_library_it_came_through() {
+    let facts = CaptureFacts { library: Some(CaptureLibrary::OpenSsl), method: Some(CaptureMethod::Symbol) };
+    let attachment = facts.to_attachment(1);
+    let mut bench = Bench::new(ContentPolicy::None);
+    bench.owner(named("python3"));
+    let socket = SocketEnds { family: 2, local_port: 4_000, remote_port: 443, local: [1; 16], remote: [2; 16] };
+    bench.event(EventBody::Peer { session: SESSION, attachment: AttachmentId(0), socket, path: b"" });
+    for (direction, payload) in [(Direction::Write, REQUEST), (Direction::Read, ANSWER)] {
+        bench.event(EventBody::Data { session: SESSION, attachment, direction, offset: 0, skipped: 0, causes: 0, request: 0, payload });
+    }
+    let calls = bench.calls();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].capture, facts);
+    assert!(calls[0].peer.is_some());
 }
