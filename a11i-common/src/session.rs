@@ -117,9 +117,7 @@ pub struct GoCall {
     pub direction: u8,
     /// Not 0: what is written was copied when the call began.
     pub is_copied: u8,
-    /// Not 0: what the goroutine sends tells the connection's socket.
-    pub names_socket: u8,
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 6],
 }
 
 const _: () = {

@@ -79,7 +79,8 @@ impl TwoProviders {
 
     fn job(&self, via: &str, n: usize) -> Value {
         let port = self.providers[n % 2].port();
-        let headers = json!({"x-stub-chunks": (10 + n % 5).to_string(), "x-stub-pace-ms": "2", "x-stub-input-tokens": (1000 + n).to_string()});
+        let headers =
+            json!({"x-stub-chunks": (10 + n % 5).to_string(), "x-stub-pace-ms": "2", "x-stub-input-tokens": (1000 + n).to_string()});
         json!({"via": via, "port": port, "stream": n.is_multiple_of(3), "prompt": format!("number {n:04}"), "headers": headers})
     }
 
@@ -91,7 +92,8 @@ impl TwoProviders {
     }
 
     fn answered(&self) -> Vec<(SocketAddr, Expected)> {
-        let of = |provider: &ProviderStub| provider.expected().into_iter().map(|expected| (provider.address(), expected)).collect::<Vec<_>>();
+        let of =
+            |provider: &ProviderStub| provider.expected().into_iter().map(|expected| (provider.address(), expected)).collect::<Vec<_>>();
         self.providers.iter().flat_map(of).collect()
     }
 

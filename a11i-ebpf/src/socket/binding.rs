@@ -205,21 +205,23 @@ fn go_writer(done: &Finished) -> u64 {
     if session::now() - time < GO_FRESH_NS { session } else { 0 }
 }
 
-/// A goroutine begins to write on a connection whose socket is not known. False: it is known, or nobody looks.
+/// A goroutine begins to write on a connection, whose socket may not be known.
 #[inline(always)]
-pub(crate) fn go_writes(goroutine: u64, tgid: u32, session: u64, known: *const Session) -> bool {
+pub(crate) fn go_writes(goroutine: u64, tgid: u32, session: u64, known: *const Session) {
     // SAFETY: a live map value, an aligned word.
     if settings::sees_sockets() == 0 || unsafe { (*known).socket } != 0 {
-        return false;
+        return;
     }
     let writer = GoWriter { session, time: session::now() };
-    GO_WRITERS.insert(&GoWriterKey { goroutine, tgid, reserved: 0 }, &writer, u64::from(BPF_ANY)).is_ok()
+    let _ = GO_WRITERS.insert(&GoWriterKey { goroutine, tgid, reserved: 0 }, &writer, u64::from(BPF_ANY));
 }
 
 /// The call is over.
 #[inline(always)]
 pub(crate) fn go_has_written(goroutine: u64, tgid: u32) {
-    let _ = GO_WRITERS.remove(&GoWriterKey { goroutine, tgid, reserved: 0 });
+    if settings::sees_sockets() != 0 {
+        let _ = GO_WRITERS.remove(&GoWriterKey { goroutine, tgid, reserved: 0 });
+    }
 }
 
 /// False: the session is unknown, or by the lengths of its records it is on two sockets.

@@ -77,6 +77,9 @@ pub(crate) struct Scratch {
     /// Pieces of a socket call that are gathered: they may not go beyond the frame under way, or may begin a request.
     pub(crate) follows_frames: u8,
     pub(crate) looks_for_request: u8,
+    /// [`Frame::has_sent`] of the call; not 0 as well where threads say nothing of what is sent.
+    pub(crate) has_sent: u8,
+    pub(crate) reserved: [u8; 7],
 }
 
 pub(crate) const FRESH_SCRATCH: Scratch = Scratch {
@@ -97,4 +100,6 @@ pub(crate) const FRESH_SCRATCH: Scratch = Scratch {
     queued: 0,
     follows_frames: 0,
     looks_for_request: 0,
+    has_sent: 0,
+    reserved: [0; 7],
 };

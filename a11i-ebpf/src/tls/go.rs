@@ -76,7 +76,9 @@ pub(crate) fn enter(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, 
         see_reader(session);
     }
     let is_copied = direction == 0 && is_set_up(&key, session) && is_resident(buffer, capacity);
-    let waits = direction == 0 && binding::go_writes(call.goroutine, tgid, key.session, session);
+    if direction == 0 {
+        binding::go_writes(call.goroutine, tgid, key.session, session);
+    }
     let on_stack = buffer >= stack.low && buffer < stack.high;
     let frame = GoCall {
         session: key.session,
@@ -86,8 +88,7 @@ pub(crate) fn enter(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, 
         attachment,
         direction: direction as u8,
         is_copied: is_copied as u8,
-        names_socket: waits as u8,
-        reserved: [0; 5],
+        reserved: [0; 6],
     };
     if GO_CALLS.insert(&call, &frame, u64::from(BPF_ANY)).is_err() {
         count::add(Counter::InFlightFull, 1);
@@ -126,7 +127,7 @@ pub(crate) fn leave(ctx: &ProbeContext, programs: &ProgramArray, operation: u8) 
         return;
     };
     count::add(Counter::Calls, 1);
-    if frame.names_socket != 0 {
+    if direction == 0 {
         binding::go_has_written(call.goroutine, tgid);
     }
     let transferred = registers::go_argument::<0>(ctx.regs) as i64;
@@ -174,7 +175,7 @@ fn kept(ctx: &ProbeContext, operation: u8, tgid: u32) -> Option<GoCall> {
     }
     // Without an entry it is not known through which attachment it came: that of the cookie is as good.
     let attachment = super::buffer_call::attachment_of(operation::cookie(ctx));
-    Some(GoCall { session, buffer, buffer_depth: 0, capacity, attachment, direction: 1, is_copied: 0, names_socket: 0, reserved: [0; 5] })
+    Some(GoCall { session, buffer, buffer_depth: 0, capacity, attachment, direction: 1, is_copied: 0, reserved: [0; 6] })
 }
 
 /// False: a reader was seen before. Verdicts are noted in the same byte, by whoever transfers: that one of the two is forgotten costs a
@@ -300,6 +301,8 @@ fn transfer(
     let scratch = unsafe { &mut (*frames).scratch };
     scratch.length = length;
     scratch.direction = direction as u8;
+    // Its socket is told by the goroutine, not by the thread.
+    scratch.has_sent = 1;
     // What a connection that is set up writes is told when the call begins.
     scratch.began = 0;
     let transfer = emit::Transfer { key, tid, attachment, buffer };
