@@ -225,6 +225,12 @@ pub enum Counter {
     RustlsLayout = 26,
     /// rustls records not followed because `RUSTLS_KEYS` or `RUSTLS_CALLS` was full.
     RustlsFull = 27,
+    /// TLS sessions whose socket was found by the length of a record.
+    PeersByLength = 28,
+    /// Records on sockets of unknown sessions that several sessions of the thread may have written: nobody's peer is told.
+    PeersAmbiguous = 29,
+    /// TLS sessions that were seen on another socket than the one they were taken to be on, or sockets of another session.
+    PeersContradicted = 30,
 }
 
 impl Counter {
@@ -233,7 +239,7 @@ impl Counter {
         Self::ALL.iter().find(|(counter, _)| *counter == self).map_or("", |(_, name)| name)
     }
 
-    pub const COUNT: u32 = 28;
+    pub const COUNT: u32 = 31;
     pub const ALL: [(Self, &'static str); Self::COUNT as usize] = [
         (Self::RingFullRecords, "ring_full_records"),
         (Self::RingFullBytes, "ring_full_bytes"),
@@ -263,6 +269,9 @@ impl Counter {
         (Self::RustlsUnjoined, "rustls_unjoined"),
         (Self::RustlsLayout, "rustls_layout"),
         (Self::RustlsFull, "rustls_full"),
+        (Self::PeersByLength, "peers_by_length"),
+        (Self::PeersAmbiguous, "peers_ambiguous"),
+        (Self::PeersContradicted, "peers_contradicted"),
     ];
 }
 

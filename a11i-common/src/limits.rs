@@ -104,6 +104,23 @@ pub const CLIENT_HELLO_BYTES: usize = 1_024;
 /// Sockets that carry HTTP followed at once, so that their end is told: one session each.
 pub const SOCKETS: u32 = SESSIONS;
 
+/// Sockets that carry a TLS session, so that nobody else's records are looked for on them: one each.
+pub const TLS_SOCKETS: u32 = SESSIONS;
+
+/// Writes whose socket is not known yet, by thread and length: a thread has a few, for as long as it takes to send them.
+pub const UNSENT: u32 = 8_192;
+
+/// Goroutines in the first write of a connection.
+pub const GO_WRITERS: u32 = 8_192;
+
+/// Shortest plaintext by whose length a record is recognised. Messages that end a handshake (52 bytes) and frames of HTTP/2 without content (22)
+/// are shorter: they look alike in all connections.
+pub const TELLING_RECORD_BYTES: u64 = 64;
+
+/// Records at the beginning of a socket call among which the first is looked for that is long enough: before it may come what ends a handshake,
+/// of a change of the cipher and an encrypted message, and a short frame.
+pub const RECORDS_LOOKED_AT: u32 = 4;
+
 /// Runs of the program that copies the pieces of a vectored socket call: each is a tail call, of which the kernel follows 33, and long pieces
 /// take two more. What comes after is a gap.
 pub const SOCKET_RUNS: u64 = 28;

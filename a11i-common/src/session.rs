@@ -40,6 +40,8 @@ pub mod flag {
     pub const LLM_HOST: u8 = 1;
     /// The agent knows the ends of the session's socket.
     pub const PEER_TOLD: u8 = 2;
+    /// [`super::Session::socket`] was seen to be the session's inside of a call of its own, or by the lengths of two records.
+    pub const PEER_PROVEN: u8 = 16;
     /// HTTP/2: requests and answers go side by side.
     pub const HTTP2: u8 = 8;
     /// Go: a call that reads was seen to begin. One that returns without was under way before there were probes, which happens once.
@@ -77,12 +79,15 @@ pub struct Session {
     /// Bytes counted in the offset of writes that GnuTLS has taken into its own buffer while their call failed with *try again*: the call
     /// that succeeds says how many they really were.
     pub queued: u16,
-    pub reserved: u16,
+    /// When the session was first seen, of a clock that goes round in a minute: tells it from an earlier one at its address, as `generation` does
+    /// until a request begins it anew.
+    pub born: u16,
     /// HTTP/2: bytes of requests that still belong to the frame under way.
     pub frame_left: u32,
     /// HTTP/2: bytes of answers that may still be copied while nobody has said what the present requests are.
     pub answers_left: u32,
-    pub reserved2: u32,
+    /// Of the socket that carries a TLS session: a part of its kernel address, by which it is known again; 0 = unknown.
+    pub socket: u32,
 }
 
 /// Key of the map `GO_CALLS`: a call of a Go function between its entry and its return. The thread is no part of it (goroutines change

@@ -61,5 +61,7 @@ pub const KIND_VECTOR: &str = "KIND_VECTOR";
 pub const KIND_BUFFER: &str = "KIND_BUFFER";
 /// u32: a bit of the type that says the direction (before 5.14); 0 where there is none.
 pub const KIND_DIRECTION: &str = "KIND_DIRECTION";
+/// u32: 1 = socket calls are seen.
+pub const SEES_SOCKETS: &str = "SEES_SOCKETS";
 /// u32: attachment id of everything that sockets tell.
 pub const SOCKET_ATTACHMENT: &str = "SOCKET_ATTACHMENT";

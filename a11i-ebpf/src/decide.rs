@@ -13,6 +13,7 @@ use crate::{
     frames,
     maps::{DECISIONS, NODE_BUDGET, SWITCHED_OFF},
     request_line, session, settings,
+    socket::unsent,
     tls::frame::Scratch,
     user_memory,
 };
@@ -122,8 +123,9 @@ pub(crate) fn is_of_no_interest(key: &SessionKey, direction: usize, buffer: u64,
     let Some(session) = crate::maps::SESSIONS.get_ptr(key) else {
         return false;
     };
-    // SAFETY: a live map value; single bytes.
-    let (protocol, request_direction, flags) = unsafe { ((*session).protocol, (*session).request_direction, (*session).flags) };
+    // SAFETY: a live map value; single bytes, and an aligned word.
+    let (protocol, request_direction, flags, socket) =
+        unsafe { ((*session).protocol, (*session).request_direction, (*session).flags, (*session).socket) };
     let uninteresting = match protocol {
         protocol::IGNORED => true,
         protocol::OTHER if flags & flag::HTTP2 != 0 => false,
@@ -134,6 +136,9 @@ pub(crate) fn is_of_no_interest(key: &SessionKey, direction: usize, buffer: u64,
     };
     if uninteresting {
         count::add(Counter::NotLlmCalls, 1);
+        if direction == 0 && socket == 0 {
+            unsent::passed_over(key.tgid, capacity);
+        }
     }
     uninteresting
 }

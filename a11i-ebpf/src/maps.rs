@@ -15,7 +15,11 @@ use aya_ebpf::{
 };
 
 use crate::{
-    socket::call::Call,
+    socket::{
+        binding::{Binding, GoWriter, GoWriterKey},
+        call::Call,
+        unsent::{Unsent, UnsentKey},
+    },
     tls::{frame::Frames, record_call::RecordCall},
 };
 
@@ -95,6 +99,19 @@ pub(crate) static SOCKET_CALLS: HashMap<u64, Call> = HashMap::with_max_entries(l
 /// TCP sockets that carry HTTP, and the process that was seen to use them. Removed when they close.
 #[map]
 pub(crate) static SOCKETS: HashMap<u64, u32> = HashMap::with_max_entries(limits::SOCKETS, 0);
+
+/// Internet sockets that carry a TLS session. A cache: of one that falls out, the session is found again or has no peer. Removed when the socket
+/// closes.
+#[map]
+pub(crate) static TLS_SOCKETS: LruHashMap<u64, Binding> = LruHashMap::with_max_entries(limits::TLS_SOCKETS, 0);
+
+/// Records that were written and not yet seen on a socket. A cache: of what falls out, nobody's peer is told.
+#[map]
+pub(crate) static UNSENT: LruHashMap<UnsentKey, Unsent> = LruHashMap::with_max_entries(limits::UNSENT, 0);
+
+/// Goroutines that write on a connection whose socket is not known. A cache as well; removed when the call returns.
+#[map]
+pub(crate) static GO_WRITERS: LruHashMap<GoWriterKey, GoWriter> = LruHashMap::with_max_entries(limits::GO_WRITERS, 0);
 
 /// Where the programs of kprobes go on. Filled by the agent before anything is attached.
 #[map]

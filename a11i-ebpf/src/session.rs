@@ -42,10 +42,10 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
         decision: 0,
         undecided_left: 0,
         queued: 0,
-        reserved: 0,
+        born: birth(),
         frame_left: 0,
         answers_left: 0,
-        reserved2: 0,
+        socket: 0,
     };
     // Another thread may be faster; then its entry counts.
     let _ = SESSIONS.insert(key, &fresh, u64::from(BPF_NOEXIST));
@@ -54,6 +54,20 @@ pub(crate) fn find_or_insert(key: &SessionKey) -> Option<*mut Session> {
         count::add(Counter::SessionsFull, 1);
     }
     found
+}
+
+/// Milliseconds of the present minute: see [`Session::born`].
+#[inline(always)]
+fn birth() -> u16 {
+    (now() >> 20) as u16
+}
+
+/// Another connection at the address of one whose end was not seen.
+#[inline(always)]
+pub(crate) fn begin_connection(session: &mut Session) {
+    begin_generation(session);
+    session.born = birth();
+    session.socket = 0;
 }
 
 /// What follows has nothing to do with what was seen before: a request after traffic that nobody followed. Nobody else counts in the session

@@ -51,6 +51,7 @@ settings! {
     KIND_VECTOR, kind_vector = UNKNOWN_OFFSET;
     KIND_BUFFER, kind_buffer = UNKNOWN_OFFSET;
     KIND_DIRECTION, kind_direction = 0;
+    SEES_SOCKETS, sees_sockets = 0;
     SOCKET_ATTACHMENT, socket_attachment = 0;
     /// Always 0; the compiler does not know.
     NEVER, never = 0;

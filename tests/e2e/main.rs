@@ -39,6 +39,7 @@ mod large_prompt;
 mod mcp;
 mod new_process;
 mod overlay_mounts;
+mod peers;
 mod plaintext;
 mod programs;
 mod restarts;

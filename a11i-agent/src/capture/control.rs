@@ -320,10 +320,10 @@ mod tests {
             decision: 0,
             undecided_left: 0,
             queued: 0,
-            reserved: 0,
+            born: 0,
             frame_left: 0,
             answers_left: 0,
-            reserved2: 0,
+            socket: 0,
         };
         assert!(is_of(&entry, process, session));
         assert!(!is_of(&Session { generation: 4, ..entry }, process, session));

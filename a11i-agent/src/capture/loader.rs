@@ -150,7 +150,7 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Loaded, LoadE
     raise_memlock_limit();
 
     let own_pid = std::process::id();
-    let socket_attachment = sockets::attachment();
+    let (socket_attachment, sees_sockets) = (sockets::attachment(), u32::from(settings.sockets.is_some()));
     let (only_watched, has_cookie) = (u32::from(settings.only_watched), u32::from(features.attach_cookie));
     // The object's own BTF names its maps' types; the kernel's is only needed to check it, and may be absent.
     let kernel_btf = Btf::from_sys_fs().ok();
@@ -158,6 +158,7 @@ pub fn load(features: &Features, settings: LoadSettings) -> Result<Loaded, LoadE
     loader
         .verifier_log_level(VerifierLogLevel::STATS)
         .map_max_entries("RING", settings.ring_bytes)
+        .override_global(settings::SEES_SOCKETS, &sees_sockets, true)
         .override_global(settings::SOCKET_ATTACHMENT, &socket_attachment, true)
         .override_global(settings::OWN_PID, &own_pid, true)
         .override_global(settings::ONLY_WATCHED, &only_watched, true)

@@ -126,10 +126,15 @@ impl Pipeline {
                 let id = FlowId { process, session };
                 let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty() && name.len() <= SERVER_NAME_BYTES);
                 let opening = Opening { id, attachment, time, rearmed: false };
+                let is_new = !self.flows.contains(&id);
                 if !self.is_over(&id, time)
                     && let Some(flow) = open(&mut self.flows, &mut self.desk, &opening, ends, sink)
                     && let Some(name) = name
                 {
+                    // A name is asked for once: what was at this address was another connection, on another socket.
+                    if is_new {
+                        flow.context.socket = None;
+                    }
                     flow.context.server_name = Some(name.to_ascii_lowercase());
                     if self.desk.settings.routes.is_llm_host(name) {
                         flow.told.host = true;

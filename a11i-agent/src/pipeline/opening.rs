@@ -57,6 +57,11 @@ pub(super) fn open<'f>(
     }
     let flow = flows.get_mut(&id, time)?;
     flow.since = flow.since.min(time);
+    // What tells a peer does not know the library.
+    if flow.attachment == AttachmentId(0) && attachment != AttachmentId(0) {
+        flow.attachment = attachment;
+        flow.context.capture = CaptureFacts::of_attachment(attachment);
+    }
     Some(flow)
 }
 

@@ -10,6 +10,12 @@ use crate::{
     user_memory,
 };
 
+/// `-EAGAIN`: a socket that does not wait has no room.
+pub(crate) const REFUSED: i32 = -11;
+
+/// Bytes of a refused call, of which nobody tells how many they are: more than are looked at.
+pub(crate) const OFFERED: u64 = 1 << 16;
+
 /// How the bytes of a call are described: values of [`Call::shape`].
 pub(crate) mod shape {
     /// In a way that cannot be read from here: kernel pages, several messages, an unknown system call.

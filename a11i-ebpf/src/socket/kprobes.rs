@@ -49,6 +49,7 @@ pub(crate) fn socket_receive_pages(ctx: ProbeContext) {
 /// It stands for the return of `inet_recvmsg`. The kernel has but a few places for returns (as many as processors, or ten), and a thread that
 /// waits for bytes would keep one.
 #[kprobe]
+#[inline(always)]
 pub(crate) fn socket_received_tcp(ctx: ProbeContext) {
     let (tgid, tid) = task::current_ids();
     let Some(call) = SOCKET_CALLS.get_ptr_mut(&call::thread_key(tgid, tid)) else {
@@ -68,12 +69,13 @@ pub(crate) fn socket_received_tcp(ctx: ProbeContext) {
     place.skip += call.told;
     let bytes = copied as u64 - call.told;
     call.told = copied as u64;
-    let done = Finished { tgid, tid, sock, family: call.family, direction: 1, bytes, began: 0 };
+    let done = Finished { tgid, tid, sock, family: call.family, direction: 1, bytes, began: 0, is_refused: false };
     transfer::finish(&ctx, &PROGRAMS_SOCKET_PROBE, &done, &place);
 }
 
 /// Return of the others.
 #[kretprobe]
+#[inline(always)]
 pub(crate) fn socket_leave(ctx: RetProbeContext) {
     let (tgid, tid) = task::current_ids();
     let Some(call) = SOCKET_CALLS.get_ptr_mut(&call::thread_key(tgid, tid)) else {
@@ -86,12 +88,14 @@ pub(crate) fn socket_leave(ctx: RetProbeContext) {
     }
     call.live = 0;
     let result = ctx.ret::<u64>() as i32;
-    if result <= 0 {
+    let place: Place = call.place;
+    let is_refused = result == call::REFUSED && call.direction == 0;
+    if result <= 0 && !is_refused {
         return;
     }
-    let place: Place = call.place;
-    let done =
-        Finished { tgid, tid, sock: call.sock, family: call.family, direction: call.direction, bytes: result as u64, began: call.entered };
+    let bytes = if is_refused { call::OFFERED } else { result as u64 };
+    let (sock, family, direction, began) = (call.sock, call.family, call.direction, call.entered);
+    let done = Finished { tgid, tid, sock, family, direction, bytes, began, is_refused };
     transfer::finish(&ctx, &PROGRAMS_SOCKET_PROBE, &done, &place);
 }
 

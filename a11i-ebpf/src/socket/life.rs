@@ -9,7 +9,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RawTracePointContext},
 };
 
-use super::sock;
+use super::{binding, sock};
 use crate::{
     emit, filter,
     maps::{DECISIONS, SESSIONS, SOCKETS},
@@ -29,6 +29,9 @@ pub(crate) fn socket_state(ctx: RawTracePointContext) {
         return;
     }
     let sock = ctx.arg::<u64>(0);
+    if state == CLOSE {
+        binding::closed(sock);
+    }
     let Some(tgid) = SOCKETS.get_ptr(&sock) else {
         return;
     };

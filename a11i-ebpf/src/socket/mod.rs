@@ -4,6 +4,7 @@
 //! and `sock_recv_length` (6.3+), which are hit by socket calls alone and by no other system call. What a call transferred is looked at when
 //! it is over. A socket that does not begin like HTTP costs that look at four bytes; nothing is remembered of it.
 
+pub(crate) mod binding;
 pub(crate) mod call;
 mod gather;
 mod iterator;
@@ -15,3 +16,4 @@ mod system_call;
 mod tls;
 mod tracepoints;
 mod transfer;
+pub(crate) mod unsent;

@@ -15,8 +15,9 @@ const FAMILY_BYTES: u32 = 2;
 /// `sun_path` of Linux.
 const MOST_PATH_BYTES: u32 = 108;
 
+/// `attachment`: of what the socket itself carries; 0 of a TLS session, whose plaintext is seen elsewhere.
 #[inline(always)]
-pub(crate) fn tell(key: &SessionKey, session: &mut Session, tid: u32, sock: u64, family: u16) {
+pub(crate) fn tell(key: &SessionKey, session: &mut Session, tid: u32, sock: u64, family: u16, attachment: u64) {
     let Some(mut entry) = RING.reserve::<PeerRecord>(0) else {
         count::add(Counter::SessionRecordsLost, 1);
         return;
@@ -29,7 +30,7 @@ pub(crate) fn tell(key: &SessionKey, session: &mut Session, tid: u32, sock: u64,
         let length = if family == sock::UNIX { copy_path((&raw mut (*record).path).cast(), sock) } else { 0 };
         (&raw mut (*record).header).write(session::header(RecordKind::Peer, session.process, tid, length));
         (&raw mut (*record).session).write(key.session);
-        (&raw mut (*record).attachment).write(u64::from(settings::socket_attachment()));
+        (&raw mut (*record).attachment).write(attachment);
         (&raw mut (*record).generation).write(session.generation);
         let ends: SocketEnds = sock::ends(sock, family);
         (&raw mut (*record).socket).write(ends);

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 
 use super::call::{Place, UNREADABLE, shape};
-use crate::{task::read_kernel, user_memory};
+use crate::{settings, task::read_kernel, user_memory};
 
 #[cfg(bpf_target_arch = "x86_64")]
 mod numbers {
@@ -17,6 +17,35 @@ mod numbers {
     pub(super) const BUFFER: [u64; 4] = [63, 64, 206, 207];
     pub(super) const VECTOR: [u64; 4] = [65, 66, 286, 287];
     pub(super) const MESSAGE: [u64; 2] = [211, 212];
+}
+
+/// Bytes of `struct pt_regs` before the register in which Go keeps the running goroutine's `g` (`r14`, `x28`), and before the stack pointer.
+#[cfg(bpf_target_arch = "x86_64")]
+const OFFSETS: [u64; 2] = [8, 152];
+#[cfg(bpf_target_arch = "aarch64")]
+const OFFSETS: [u64; 2] = [28 * 8, 31 * 8];
+
+/// The goroutine that makes the current system call, if a Go program makes it; of others, any number. `None`: the kernel does not tell.
+#[inline(always)]
+pub(crate) fn goroutine() -> Option<u64> {
+    register(OFFSETS[0])
+}
+
+/// The stack pointer with which the current system call is made.
+#[inline(always)]
+pub(crate) fn stack_pointer() -> Option<u64> {
+    register(OFFSETS[1])
+}
+
+/// The two helpers came with attach cookies, in 5.15; before, this is dead code and not verified.
+#[inline(always)]
+fn register(offset: u64) -> Option<u64> {
+    if settings::has_attach_cookie() == 0 {
+        return None;
+    }
+    // SAFETY: no arguments; the helper takes the pointer that the other gives.
+    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64;
+    read_kernel(registers + offset)
 }
 
 /// The number and the second and third argument of the current system call; `None` of another ABI's.

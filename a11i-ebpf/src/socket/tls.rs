@@ -3,47 +3,46 @@
 use a11i_common::{
     event::{ClientHelloRecord, Counter, RecordKind},
     limits::CLIENT_HELLO_BYTES,
-    session::{flag, protocol},
 };
 use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
 
-use super::{call::thread_key, peer, sock, transfer::Finished};
+use super::{
+    binding,
+    call::{Place, thread_key},
+    sock,
+    transfer::Finished,
+};
 use crate::{
     count, decide,
-    maps::{IN_FLIGHT, RING, SESSIONS},
+    maps::{IN_FLIGHT, RING},
     session, task, user_memory,
 };
+
+/// Content type, version and length (RFC 8446 section 5.1).
+pub(super) const HEADER_BYTES: u64 = 5;
 
 /// Content types of RFC 8446 section 5.1: change_cipher_spec 20, alert 21, handshake 22, application_data 23; then the major version 3.
 #[inline(always)]
 pub(crate) fn is_record(word: u32) -> bool {
     let (kind, major) = (word & 0xff, (word >> 8) & 0xff);
-    major == 3 && kind >= 20 && kind <= 23
+    major == 3 && is_type(kind as u8)
 }
 
-/// `at`, `length`: where the record lies, as far as this call goes in one piece.
 #[inline(always)]
-pub(crate) fn look(done: &Finished, at: u64, length: u64) {
+pub(super) fn is_type(kind: u8) -> bool {
+    kind >= 20 && kind <= 23
+}
+
+/// A call that begins with a record. `at`, `length`: where it lies, as far as this call goes in one piece.
+#[inline(always)]
+pub(crate) fn look(done: &Finished, place: &Place, at: u64, length: u64) {
     if done.family == sock::UNIX {
         return;
     }
-    if done.direction == 0 && length > 5 {
+    if done.direction == 0 && !done.is_refused && length > HEADER_BYTES {
         client_hello(done, at, length);
     }
-    // A session's peer: its library function waits for this very call.
-    let tls_session = innermost_session(done.tgid, done.tid);
-    if tls_session == 0 {
-        return;
-    }
-    let key = session::key(done.tgid, tls_session);
-    let Some(found) = SESSIONS.get_ptr_mut(&key) else {
-        return;
-    };
-    // SAFETY: a live map value that the thread's own library call is about.
-    let found = unsafe { &mut *found };
-    if found.flags & flag::PEER_TOLD == 0 && found.protocol != protocol::UNDECIDED && session::is_counted(found) {
-        peer::tell(&key, found, done.tid, done.sock, done.family);
-    }
+    binding::settle(done, place);
 }
 
 /// Session of the library call that the thread is in, the innermost of several; 0 = it is in none.

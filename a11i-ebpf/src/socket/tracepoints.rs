@@ -17,11 +17,13 @@ use crate::{
 const NOT_OF_THE_STREAM: u32 = 0x1 | 0x2 | 0x2000;
 
 #[raw_tracepoint(tracepoint = "sock_send_length")]
+#[inline(always)]
 pub(crate) fn socket_sent(ctx: RawTracePointContext) {
     over(&ctx, 0);
 }
 
 #[raw_tracepoint(tracepoint = "sock_recv_length")]
+#[inline(always)]
 pub(crate) fn socket_received(ctx: RawTracePointContext) {
     if ctx.arg::<u32>(2) & NOT_OF_THE_STREAM == 0 {
         over(&ctx, 1);
@@ -55,7 +57,8 @@ fn over(ctx: &RawTracePointContext, direction: u8) {
         return;
     }
     let length = ctx.arg::<u32>(1) as i32;
-    if length < 0 {
+    let is_refused = length == call::REFUSED && direction == 0;
+    if length < 0 && !is_refused {
         return;
     }
     let sock = ctx.arg::<u64>(0);
@@ -69,7 +72,8 @@ fn over(ctx: &RawTracePointContext, direction: u8) {
         return;
     }
     let place = system_call::place();
-    let done = Finished { tgid, tid, sock, family, direction, bytes: length as u64, began: 0 };
+    let bytes = if is_refused { call::OFFERED } else { length as u64 };
+    let done = Finished { tgid, tid, sock, family, direction, bytes, began: 0, is_refused };
     transfer::finish(ctx, &PROGRAMS_SOCKET_TRACE, &done, &place);
 }
 

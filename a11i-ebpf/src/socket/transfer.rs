@@ -31,13 +31,31 @@ pub(crate) struct Finished {
     pub(crate) bytes: u64,
     /// When a call that sends began; 0 = unknown, or it receives.
     pub(crate) began: u64,
+    /// The socket had no room, and nothing was sent. What would have been says as well whose the socket is, and the program may send it when
+    /// others have written.
+    pub(crate) is_refused: bool,
 }
 
 /// Copies what is HTTP. Most calls end at the look at their first bytes.
 #[inline(always)]
 pub(crate) fn finish<C: EbpfContext>(ctx: &C, programs: &ProgramArray, done: &Finished, place: &Place) {
     let key = session::key(done.tgid, sock::session_of(done.sock, done.family));
-    if let Some(session) = SESSIONS.get_ptr_mut(&key) {
+    let known = SESSIONS.get_ptr_mut(&key);
+    let first = first_word(done, place);
+    if let Some(First { at, length, word }) = first
+        && tls::is_record(word)
+    {
+        tls::look(done, place, at, if length < done.bytes { length } else { done.bytes });
+        // On a socket of its own, or through a tunnel that a request has made.
+        // SAFETY: a live map value; a single byte.
+        if known.is_none_or(|session| unsafe { (*session).protocol } >= protocol::OTHER) {
+            return;
+        }
+    }
+    if done.is_refused {
+        return;
+    }
+    if let Some(session) = known {
         // SAFETY: a live map value; a single byte.
         if unsafe { (*session).protocol } == protocol::IGNORED {
             count::add(Counter::NotLlmCalls, 1);
@@ -48,7 +66,7 @@ pub(crate) fn finish<C: EbpfContext>(ctx: &C, programs: &ProgramArray, done: &Fi
             leave_out(unsafe { &mut *session }, usize::from(done.direction), done.bytes);
             return;
         }
-    } else if !is_wanted(done, place, &key) {
+    } else if !first.is_some_and(|first| is_wanted(done, first.word, &key)) {
         return;
     }
     let Some(call) = call::of_thread(done.tgid, done.tid) else {
@@ -69,25 +87,31 @@ pub(crate) fn finish<C: EbpfContext>(ctx: &C, programs: &ProgramArray, done: &Fi
     go_on(ctx, programs, call, &key);
 }
 
+/// What a call begins with.
+#[derive(Clone, Copy)]
+struct First {
+    at: u64,
+    /// Of the first piece.
+    length: u64,
+    word: u32,
+}
+
+#[inline(always)]
+fn first_word(done: &Finished, place: &Place) -> Option<First> {
+    if place.shape == u64::from(shape::UNREADABLE) || done.bytes < 4 {
+        return None;
+    }
+    let (at, length) = call::piece(place, 0, done.bytes)?;
+    if length < 4 {
+        return None;
+    }
+    Some(First { at, length, word: user_memory::read::<u32>(at).map(u32::from_le)? })
+}
+
 /// The first look at a socket: whether what it carries may be HTTP. Its session is made then, and its ends are told.
 #[inline(always)]
-fn is_wanted(done: &Finished, place: &Place, key: &SessionKey) -> bool {
-    if place.shape == u64::from(shape::UNREADABLE) {
-        return false;
-    }
-    let Some((at, length)) = call::piece(place, 0, done.bytes) else {
-        return false;
-    };
-    if length < 4 || done.bytes < 4 {
-        return false;
-    }
-    let Some(word) = user_memory::read::<u32>(at).map(u32::from_le) else {
-        return false;
-    };
+fn is_wanted(done: &Finished, word: u32, key: &SessionKey) -> bool {
     if !decide::begins_http(word) {
-        if tls::is_record(word) {
-            tls::look(done, at, if length < done.bytes { length } else { done.bytes });
-        }
         return false;
     }
     // Kernel TLS: the library's own functions tell these bytes.
@@ -103,8 +127,9 @@ fn is_wanted(done: &Finished, place: &Place, key: &SessionKey) -> bool {
         let _ = SESSIONS.remove(key);
         return false;
     }
+    let attachment = u64::from(settings::socket_attachment());
     // SAFETY: a live map value.
-    peer::tell(key, unsafe { &mut *session }, done.tid, done.sock, done.family);
+    peer::tell(key, unsafe { &mut *session }, done.tid, done.sock, done.family, attachment);
     true
 }
 

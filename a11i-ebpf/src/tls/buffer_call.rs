@@ -11,13 +11,17 @@ use aya_ebpf::{
 };
 
 use super::{
-    frame::{FREE_FRAME, Frame, Frames},
+    frame::{FREE_FRAME, Frame, Frames, Scratch},
     gnutls, operation,
 };
 use crate::{
-    count, decide, emit, filter, hits,
-    maps::{IN_FLIGHT, NO_FRAMES},
-    probation, registers, session, task, user_memory,
+    count, decide,
+    emit::{self, launder},
+    filter, hits,
+    maps::{IN_FLIGHT, NO_FRAMES, SESSIONS},
+    probation, registers, session,
+    socket::unsent,
+    task, user_memory,
 };
 
 /// Deeper than any library's own nesting of entry points (`_early_data` → `_ex` → plain), far less than a thread's stack.
@@ -51,7 +55,8 @@ pub(crate) fn enter(ctx: &ProbeContext, operation: u8, attachment: u64) {
         capacity,
         entered: if operation::direction(operation) == 0 { session::now() } else { 0 },
         operation,
-        reserved: [0; 7],
+        has_sent: 0,
+        reserved: [0; 6],
     };
     let Some(frames) = frames_of(thread_key(tgid, tid)) else {
         count::add(Counter::InFlightFull, 1);
@@ -147,6 +152,7 @@ pub(crate) fn leave(ctx: &RetProbeContext, programs: &ProgramArray) {
     count::add(Counter::Calls, 1);
     let key = session::key(tgid, frame.session);
     scratch.queued = 0;
+    scratch.has_sent = frame.has_sent;
     let result = ctx.ret::<u64>();
     let transferred = if gnutls::is_of(frame.operation) {
         gnutls::transferred(&key, &frame, result as i64, scratch)
@@ -161,10 +167,25 @@ pub(crate) fn leave(ctx: &RetProbeContext, programs: &ProgramArray) {
         scratch.length = transferred;
         scratch.direction = operation::direction(frame.operation) as u8;
         scratch.began = frame.entered;
+        scratch.session = frame.session;
+        scratch.buffer = frame.buffer;
         let transfer = emit::Transfer { key, tid, attachment: frame.attachment, buffer: frame.buffer };
         // SAFETY: a live map value. One direction of a session is used by one thread at a time; two threads with a direction each touch
         // apart members of it.
         emit::transfer(ctx, programs, &transfer, unsafe { &mut *session }, scratch);
+        note_unsent(scratch, tgid, tid);
+    }
+}
+
+/// What the call has written may be sent later. Behind the copying, which the verifier would walk once for each way that leads through this.
+#[inline(always)]
+fn note_unsent(scratch: &Scratch, tgid: u32, tid: u32) {
+    if launder(&raw const scratch.has_sent) != 0 || launder(&raw const scratch.direction) != 0 {
+        return;
+    }
+    let key = session::key(tgid, launder(&raw const scratch.session));
+    if let Some(session) = SESSIONS.get_ptr(&key) {
+        unsent::wrote(&key, session, tid, launder(&raw const scratch.length), launder(&raw const scratch.buffer));
     }
 }
 
@@ -174,7 +195,9 @@ pub(crate) fn leave_long() {
     let (tgid, tid) = task::current_ids();
     if let Some(frames) = IN_FLIGHT.get_ptr_mut(&thread_key(tgid, tid)) {
         // SAFETY: a live map value that only this thread touches.
-        emit::long_transfer(tgid, tid, unsafe { &mut (*frames).scratch });
+        let scratch = unsafe { &mut (*frames).scratch };
+        emit::long_transfer(tgid, tid, scratch);
+        note_unsent(scratch, tgid, tid);
     }
 }
 

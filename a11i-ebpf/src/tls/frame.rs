@@ -21,7 +21,9 @@ pub(crate) struct Frame {
     /// Time of the entry, of calls that write; else 0.
     pub(crate) entered: u64,
     pub(crate) operation: u8,
-    pub(crate) reserved: [u8; 7],
+    /// A socket call was made inside: what the function transferred is not sent later.
+    pub(crate) has_sent: u8,
+    pub(crate) reserved: [u8; 6],
 }
 
 pub(crate) const FREE_FRAME: Frame = Frame {
@@ -33,7 +35,8 @@ pub(crate) const FREE_FRAME: Frame = Frame {
     capacity: 0,
     entered: 0,
     operation: 0,
-    reserved: [0; 7],
+    has_sent: 0,
+    reserved: [0; 6],
 };
 
 /// The frames of one thread. Only that thread touches them.
@@ -74,6 +77,9 @@ pub(crate) struct Scratch {
     /// Pieces of a socket call that are gathered: they may not go beyond the frame under way, or may begin a request.
     pub(crate) follows_frames: u8,
     pub(crate) looks_for_request: u8,
+    /// [`Frame::has_sent`] of the call; not 0 as well where threads say nothing of what is sent.
+    pub(crate) has_sent: u8,
+    pub(crate) reserved: [u8; 7],
 }
 
 pub(crate) const FRESH_SCRATCH: Scratch = Scratch {
@@ -94,4 +100,6 @@ pub(crate) const FRESH_SCRATCH: Scratch = Scratch {
     queued: 0,
     follows_frames: 0,
     looks_for_request: 0,
+    has_sent: 0,
+    reserved: [0; 7],
 };

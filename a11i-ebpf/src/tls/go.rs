@@ -20,7 +20,9 @@ use super::{
 use crate::{
     count, decide, emit, filter, hits,
     maps::{GO_CALLS, GO_HANDSHAKES, SESSIONS},
-    registers, session, task, user_memory,
+    registers, session,
+    socket::binding,
+    task, user_memory,
 };
 
 /// `g.stack`, the first member of the runtime's `g`.
@@ -74,6 +76,9 @@ pub(crate) fn enter(ctx: &ProbeContext, programs: &ProgramArray, operation: u8, 
         see_reader(session);
     }
     let is_copied = direction == 0 && is_set_up(&key, session) && is_resident(buffer, capacity);
+    if direction == 0 {
+        binding::go_writes(call.goroutine, tgid, key.session, session);
+    }
     let on_stack = buffer >= stack.low && buffer < stack.high;
     let frame = GoCall {
         session: key.session,
@@ -122,6 +127,9 @@ pub(crate) fn leave(ctx: &ProbeContext, programs: &ProgramArray, operation: u8) 
         return;
     };
     count::add(Counter::Calls, 1);
+    if direction == 0 {
+        binding::go_has_written(call.goroutine, tgid);
+    }
     let transferred = registers::go_argument::<0>(ctx.regs) as i64;
     if frame.is_copied != 0 || transferred <= 0 {
         return;
@@ -214,7 +222,7 @@ fn begin(key: &SessionKey, tid: u32, attachment: u64) {
             return;
         }
         life::tell(RecordKind::SessionEnd, key, tid, attachment);
-        session::begin_generation(session);
+        session::begin_connection(session);
         session.protocol = protocol::UNDECIDED;
         session.request_direction = 2;
         session.flags &= flag::READER_SEEN;
@@ -293,6 +301,8 @@ fn transfer(
     let scratch = unsafe { &mut (*frames).scratch };
     scratch.length = length;
     scratch.direction = direction as u8;
+    // Its socket is told by the goroutine, not by the thread.
+    scratch.has_sent = 1;
     // What a connection that is set up writes is told when the call begins.
     scratch.began = 0;
     let transfer = emit::Transfer { key, tid, attachment, buffer };

@@ -93,7 +93,7 @@ fn name(key: &SessionKey, tid: u32, attachment: u64, source: u64, length: u64) {
     let session = unsafe { &mut *session };
     // A name is set before the handshake: what was known of this address was another connection, whose end was not seen.
     if session.offsets != [0; 2] || session.protocol != protocol::UNDECIDED {
-        session::begin_generation(session);
+        session::begin_connection(session);
         session.protocol = protocol::UNDECIDED;
     }
     // Only a client names whom it wants.

@@ -57,7 +57,8 @@ pub(crate) struct RecordCall {
     pub(crate) is_data: u32,
     /// The content type in the header of a record to decrypt.
     pub(crate) outer_type: u32,
-    pub(crate) reserved: u32,
+    /// Bytes of a plaintext record, in all its slices.
+    pub(crate) plaintext: u32,
     /// Index after that of the word found; 0 = none.
     pub(crate) hit: u32,
     pub(crate) kept: [u64; registers::KEPT],

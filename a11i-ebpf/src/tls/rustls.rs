@@ -17,9 +17,13 @@ use super::{
     rustls_record::{ALERT, APPLICATION_DATA, HANDSHAKE, READ, Slice, WRITE, arguments, inbound, is, outbound, plaintext, sample},
 };
 use crate::{
-    count, decide, emit, filter, hits,
+    count, decide,
+    emit::{self, launder},
+    filter, hits,
     maps::{DECISIONS, RUSTLS_KEYS, RUSTLS_LAYOUTS, SESSIONS},
-    probation, registers, session, task, user_memory,
+    probation, registers, session,
+    socket::unsent,
+    task, user_memory,
 };
 
 /// `AlertDescription` of an orderly end (RFC 8446 section 6).
@@ -329,6 +333,9 @@ pub(crate) fn slice(ctx: &ProbeContext, programs: &ProgramArray) {
         session.causes[direction] |= cause::TABLE_FULL;
         return;
     }
+    if call.turns == 0 {
+        call.plaintext = call.left as u32;
+    }
     if call.turns >= RUSTLS_SLICES {
         leave_out(session, direction, call.left, cause::CALL_LIMIT);
         return;
@@ -350,13 +357,19 @@ pub(crate) fn slice(ctx: &ProbeContext, programs: &ProgramArray) {
             length = call.left;
         }
         let transfer = emit::Transfer { key, tid, attachment: call.attachment, buffer: slice.pointer + call.skip };
+        call.scratch.buffer = if call.skip == 0 { slice.pointer } else { 0 };
         call.skip = 0;
         call.left -= length;
         call.scratch.length = length;
         call.scratch.direction = direction as u8;
         emit::record(&transfer, session, &mut call.scratch);
     } else {
+        call.scratch.buffer = 0;
         call.skip -= slice.length;
+    }
+    // What the record begins with, where that is known. Behind the copying, which the verifier would walk once for each way through this.
+    if launder(&raw const call.turns) == 1 && launder(&raw const call.direction) == WRITE {
+        unsent::wrote(&key, session, tid, u64::from(launder(&raw const call.plaintext)), launder(&raw const call.scratch.buffer));
     }
     if call.left > 0 {
         // SAFETY: nothing here has to be dropped.

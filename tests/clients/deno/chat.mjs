@@ -8,7 +8,7 @@ async function call(job) {
   const body = { model: "gpt-4o-mini", messages: [{ role: "user", content: job.prompt ?? "Say hello in one short sentence." }] };
   if (job.stream) Object.assign(body, { stream: true, stream_options: { include_usage: true } });
   const headers = { "content-type": "application/json", authorization: "Bearer sk-test-not-a-real-key", ...job.headers };
-  const url = `https://api.openai.com:${port}/v1/chat/completions`;
+  const url = `https://api.openai.com:${job.port ?? port}/v1/chat/completions`;
   const answer = await fetch(url, { client, method: "POST", headers, body: JSON.stringify(body) });
   const text = await answer.text();
   const first = job.stream ? text.slice("data: ".length, text.indexOf("\n")) : text;

@@ -25,6 +25,8 @@ type job struct {
 	Headers map[string]string `json:"headers"`
 	// Without net/http: the answer is read into a buffer on the goroutine's own stack, which moves meanwhile.
 	Stack bool `json:"stack"`
+	// Of another provider on this machine.
+	Port int `json:"port"`
 }
 
 // What the client saw of it.
@@ -47,8 +49,17 @@ func chat(input io.Reader, output io.Writer) error {
 	transport := &http.Transport{
 		TLSClientConfig:     config,
 		MaxIdleConnsPerHost: 128,
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, standIn())
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			_, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			if port == "443" {
+				address = standIn()
+			} else {
+				address = "127.0.0.1:" + port
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, address)
 		},
 	}
 	if os.Getenv("HTTP2") != "" {
@@ -141,7 +152,11 @@ func call(client *http.Client, todo job) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	request, err := http.NewRequest("POST", "https://"+host+"/v1/chat/completions", bytes.NewReader(body))
+	authority := host
+	if todo.Port != 0 {
+		authority = fmt.Sprintf("%s:%d", host, todo.Port)
+	}
+	request, err := http.NewRequest("POST", "https://"+authority+"/v1/chat/completions", bytes.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}

@@ -1,5 +1,5 @@
 // An ordinary client on Node's own modules: `chat.js PORT CA_FILE`. Jobs come as JSON, a line each, or a list of those that run at once:
-// {"via": "https" | "fetch" | "http2", "stream": bool, "prompt": text, "headers": {}}; one line of JSON goes out for each.
+// {"via": "https" | "fetch" | "http2", "stream": bool, "prompt": text, "headers": {}, "port": another}; one line of JSON goes out for each.
 "use strict";
 
 const fs = require("node:fs");
@@ -8,7 +8,7 @@ const https = require("node:https");
 const readline = require("node:readline");
 
 const [port, caFile] = process.argv.slice(2);
-const url = `https://api.openai.com:${port}/v1/chat/completions`;
+const url = (job) => `https://api.openai.com:${job.port ?? port}/v1/chat/completions`;
 const agent = new https.Agent({ keepAlive: true, ca: fs.readFileSync(caFile) });
 
 function body(job) {
@@ -23,7 +23,7 @@ function headers(job) {
 
 function byHttps(job) {
   return new Promise((resolve, reject) => {
-    const request = https.request(url, { method: "POST", agent, headers: headers(job) }, (response) => {
+    const request = https.request(url(job), { method: "POST", agent, headers: headers(job) }, (response) => {
       const pieces = [];
       response.on("data", (piece) => pieces.push(piece));
       response.on("end", () => resolve(Buffer.concat(pieces).toString()));
@@ -34,11 +34,13 @@ function byHttps(job) {
   });
 }
 
-// Every call is a stream of one connection.
-let session;
+// Every call to a port is a stream of one connection.
+const sessions = new Map();
 
 function byHttp2(job) {
-  session ??= http2.connect(`https://api.openai.com:${port}`, { ca: fs.readFileSync(caFile) });
+  const to = job.port ?? port;
+  if (!sessions.has(to)) sessions.set(to, http2.connect(`https://api.openai.com:${to}`, { ca: fs.readFileSync(caFile) }));
+  const session = sessions.get(to);
   return new Promise((resolve, reject) => {
     const stream = session.request({ ":method": "POST", ":path": "/v1/chat/completions", ...headers(job) });
     const pieces = [];
@@ -50,7 +52,7 @@ function byHttp2(job) {
 }
 
 async function byFetch(job) {
-  const response = await fetch(url, { method: "POST", headers: headers(job), body: body(job) });
+  const response = await fetch(url(job), { method: "POST", headers: headers(job), body: body(job) });
   let text = "";
   const decoder = new TextDecoder();
   for await (const piece of response.body) text += decoder.decode(piece, { stream: true });
@@ -67,7 +69,7 @@ async function main() {
       process.stdout.write(JSON.stringify({ id: id && id[1] }) + "\n");
     }
   }
-  session?.close();
+  for (const session of sessions.values()) session.close();
   agent.destroy();
 }
 

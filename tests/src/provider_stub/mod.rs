@@ -48,13 +48,15 @@ pub struct Options {
     pub http2: bool,
     /// Loopback port; 0 takes a free one.
     pub port: u16,
+    /// Another loopback address than 127.0.0.1.
+    pub address: Option<Ipv4Addr>,
     /// Serve without TLS, too: on a loopback port of IPv4 and IPv6 and on a Unix socket.
     pub plaintext: bool,
 }
 
 /// A running stand-in; it ends when dropped.
 pub struct ProviderStub {
-    port: u16,
+    address: SocketAddr,
     ca_file: PathBuf,
     plaintext: Option<Plaintext>,
     exchanges: Exchanges,
@@ -73,9 +75,10 @@ impl ProviderStub {
         let name = format!("{}-{}", process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
         let ca_file = std::env::temp_dir().join(format!("a11i-stand-in-{name}.pem"));
         let tls = certificates::server_config(&ca_file, options.http2);
-        let listener = std::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port))).expect("a loopback port");
+        let ip = options.address.unwrap_or(Ipv4Addr::LOCALHOST);
+        let listener = std::net::TcpListener::bind(SocketAddr::from((ip, options.port))).expect("a loopback port");
         listener.set_nonblocking(true).expect("a socket can be non-blocking");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
+        let address = listener.local_addr().expect("a bound socket has an address");
         let plain = options.plaintext.then(|| plaintext::Listeners::bind(&name));
         let plaintext = plain.as_ref().map(plaintext::Listeners::place);
         let exchanges = Exchanges::default();
@@ -94,11 +97,16 @@ impl ProviderStub {
                 });
             })
             .expect("a thread");
-        Self { port, ca_file, plaintext, exchanges, stop: Some(stop), thread: Some(thread) }
+        Self { address, ca_file, plaintext, exchanges, stop: Some(stop), thread: Some(thread) }
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
+    }
+
+    /// Where it serves with TLS.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Where it serves without TLS.

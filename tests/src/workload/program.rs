@@ -47,17 +47,25 @@ impl Program {
         input.write_all(format!("{work}\n").as_bytes()).await.expect("the program reads its input");
         let mut answers = Vec::with_capacity(count);
         while answers.len() < count {
-            let line = tokio::time::timeout(GUEST_PATIENCE, self.output.next_line()).await.expect("the program answers in the end");
-            let Some(line) = line.expect("output of the program is text") else {
-                let mut words = String::new();
-                if let Some(mut errors) = self.child.stderr.take() {
-                    errors.read_to_string(&mut words).await.expect("standard error is text");
-                }
-                panic!("the program ended after {} of {count} answers: {words}", answers.len());
-            };
-            answers.push(serde_json::from_str(&line).expect("the program answers in JSON"));
+            answers.push(self.answer().await);
         }
         answers
+    }
+
+    /// A further answer, of a job that has several.
+    ///
+    /// # Panics
+    /// With the program's standard error when it ends instead.
+    pub async fn answer(&mut self) -> Value {
+        let line = tokio::time::timeout(GUEST_PATIENCE, self.output.next_line()).await.expect("the program answers in the end");
+        let Some(line) = line.expect("output of the program is text") else {
+            let mut words = String::new();
+            if let Some(mut errors) = self.child.stderr.take() {
+                errors.read_to_string(&mut words).await.expect("standard error is text");
+            }
+            panic!("the program ended instead: {words}");
+        };
+        serde_json::from_str(&line).expect("the program answers in JSON")
     }
 
     /// One job, one answer.

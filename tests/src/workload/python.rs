@@ -35,6 +35,8 @@ pub enum Script {
     Bedrock,
     GoogleGenai,
     WebSockets,
+    TwoProviders,
+    MemoryBios,
 }
 
 impl Script {
@@ -54,6 +56,8 @@ impl Script {
             Self::Bedrock => "bedrock.py",
             Self::GoogleGenai => "google_genai.py",
             Self::WebSockets => "websockets_talk.py",
+            Self::TwoProviders => "two_providers.py",
+            Self::MemoryBios => "memory_bios.py",
         }
     }
 }

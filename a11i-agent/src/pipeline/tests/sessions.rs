@@ -1,6 +1,9 @@
 //! Sessions that are replaced, joined late, evicted, or hit by a missed run.
 
+use a11i_common::event::SocketEnds;
+
 use super::*;
+use crate::call::{CaptureFacts, CaptureLibrary, CaptureMethod, SocketPeer};
 
 #[test]
 fn a_call_open_when_its_session_is_replaced_says_that_its_end_is_missing() {
@@ -165,4 +168,55 @@ fn a_missed_run_marks_calls_that_are_finished_and_have_not_left() {
         assert_eq!(call.completeness, Completeness::Gap { lost: None, causes: LossCauses::PROGRAM_MISSED });
     }
     assert_eq!(bench.pipeline.counters().calls_marked, 2);
+}
+
+#[test]
+fn a_peer_stays_that_of_the_connection_and_goes_with_another_that_takes_its_address() {
+    let ends = |port| SocketEnds { family: 2, local_port: 4_000, remote_port: port, local: [1; 16], remote: [2; 16] };
+    let peer = |kernel: &mut Kernel, port| {
+        let session = kernel.session;
+        kernel.body(EventBody::Peer { session, attachment: AttachmentId(0), socket: ends(port), path: b"" });
+    };
+    let call = |kernel: &mut Kernel| {
+        kernel.transfer(Direction::Write, REQUEST);
+        kernel.transfer(Direction::Read, ANSWER);
+        let calls = kernel.bench.calls();
+        assert_eq!(calls.len(), 1);
+        calls[0].peer.clone()
+    };
+    let internet = Some(SocketPeer::Internet("2.2.2.2:443".parse().unwrap()));
+    let mut kernel = Kernel::new();
+    kernel.name("api.openai.com");
+    peer(&mut kernel, 443);
+    assert_eq!(call(&mut kernel), internet);
+    // A request after what nobody wanted.
+    kernel.stopped = true;
+    assert_eq!(call(&mut kernel), internet);
+    // Another connection, whose predecessor's end was not seen.
+    kernel.session.generation += 1;
+    kernel.offsets = [0; 2];
+    kernel.name("api.openai.com");
+    assert_eq!(call(&mut kernel), None);
+    peer(&mut kernel, 443);
+    assert_eq!(call(&mut kernel), internet);
+    // It was contradicted.
+    peer(&mut kernel, 0);
+    assert_eq!(call(&mut kernel), None);
+}
+
+#[test]
+fn a_peer_that_comes_before_the_plaintext_does_not_say_which_library_it_came_through() {
+    let facts = CaptureFacts { library: Some(CaptureLibrary::OpenSsl), method: Some(CaptureMethod::Symbol) };
+    let attachment = facts.to_attachment(1);
+    let mut bench = Bench::new(ContentPolicy::None);
+    bench.owner(named("python3"));
+    let socket = SocketEnds { family: 2, local_port: 4_000, remote_port: 443, local: [1; 16], remote: [2; 16] };
+    bench.event(EventBody::Peer { session: SESSION, attachment: AttachmentId(0), socket, path: b"" });
+    for (direction, payload) in [(Direction::Write, REQUEST), (Direction::Read, ANSWER)] {
+        bench.event(EventBody::Data { session: SESSION, attachment, direction, offset: 0, skipped: 0, causes: 0, request: 0, payload });
+    }
+    let calls = bench.calls();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].capture, facts);
+    assert!(calls[0].peer.is_some());
 }

@@ -2,7 +2,8 @@
 //!
 //! Jobs come as JSON on standard input, one per line; the jobs of a list are done concurrently, each by a client (and so on a connection) of
 //! its own. One JSON line goes out per job, in order: what the client saw. The clients, and so the connections, stay open between lines. The
-//! program ends when its input ends. `TLS_VERSION=1.2` and, of rustls, `CIPHER=chacha20` choose what is spoken.
+//! program ends when its input ends. A job may name another `port`. `TLS_VERSION=1.2` and, of rustls, `CIPHER=chacha20` choose what is
+//! spoken.
 
 #[cfg(feature = "native-tls")]
 mod native_tls;
@@ -59,6 +60,7 @@ async fn call(client: Client, port: u16, job: Value) -> Result<Value, Failure> {
         body.insert("stream".to_owned(), json!(true));
         body.insert("stream_options".to_owned(), json!({"include_usage": true}));
     }
+    let port = job.get("port").and_then(Value::as_u64).unwrap_or_else(|| port.into());
     let mut request = client.post(format!("https://{HOST}:{port}/v1/chat/completions"));
     for (name, value) in job.get("headers").and_then(Value::as_object).into_iter().flatten() {
         request = request.header(name, value.as_str().unwrap_or_default());
