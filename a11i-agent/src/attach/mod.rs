@@ -20,6 +20,7 @@ mod proof;
 mod rustls;
 #[cfg(feature = "host")]
 pub mod scope;
+mod ssl_bio;
 mod static_openssl;
 
 use std::{cell::OnceCell, sync::Arc};
