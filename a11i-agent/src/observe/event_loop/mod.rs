@@ -52,7 +52,7 @@ use crate::{
         client_hello::ClientHello,
         file::Device,
         late_mappings::MappedFile,
-        scanner::{ScanRequest, Scanner},
+        scanner::Scanner,
         watcher::Watcher,
     },
     flow::FlowId,
@@ -298,10 +298,6 @@ impl Observer {
 
     fn request_scans(&mut self) {
         while let Some(request) = self.watcher.poll_request() {
-            // Of a tree, only what its own execs and forks lead to is looked at. Never answered, so never asked for again.
-            if self.scope == Scope::Tree && request == ScanRequest::Host {
-                continue;
-            }
             if self.scanner.request(request) {
                 self.stall.handle_request();
             } else {
