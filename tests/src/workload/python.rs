@@ -34,6 +34,7 @@ pub enum Script {
     Gateway,
     Bedrock,
     GoogleGenai,
+    GrpcGemini,
     WebSockets,
 }
 
@@ -53,6 +54,7 @@ impl Script {
             Self::Gateway => "gateway.py",
             Self::Bedrock => "bedrock.py",
             Self::GoogleGenai => "google_genai.py",
+            Self::GrpcGemini => "grpc_gemini.py",
             Self::WebSockets => "websockets_talk.py",
         }
     }
