@@ -115,7 +115,9 @@ const METHOD *BIO_f_ssl(void) { return &methods; }
     #[test]
     fn the_methods_of_the_table_are_probed() {
         let dir = TempDir::new("ssl-bio");
-        for arguments in [&["-O2", "-shared", "-fPIC", "-s"][..], &["-O0", "-shared", "-fPIC"], &["-Os", "-shared", "-fPIC", "-fcf-protection"]] {
+        for arguments in
+            [&["-O2", "-shared", "-fPIC", "-s"][..], &["-O0", "-shared", "-fPIC"], &["-Os", "-shared", "-fPIC", "-fcf-protection"]]
+        {
             let wanted = [
                 ("ssl_free of BIO_f_ssl".to_owned(), ProgramName::SessionFree),
                 ("ssl_read of BIO_f_ssl".to_owned(), ProgramName::TlsReadEx),

@@ -17,7 +17,11 @@ use super::{
 use crate::{
     call::{CaptureLibrary, CaptureMethod},
     discovery::{elf::FunctionSymbol, evidence::Evidence},
-    machine_code::{Functions, Image, Kind, Reference, Register, Walk, constants::{Constants, Value}, literals, references},
+    machine_code::{
+        Functions, Image, Kind, Reference, Register, Walk,
+        constants::{Constants, Value},
+        literals, references,
+    },
 };
 
 /// See the module.
@@ -86,9 +90,10 @@ fn by_name(functions: &Functions<'_>, image: &Image<'_>, names: &Names) -> Vec<R
     let mut addresses: Vec<u64> = names.0.iter().flatten().copied().collect();
     addresses.sort_unstable();
     let mentions = references(image, &addresses);
-    let found = FUNCTIONS.iter().zip(&names.0).filter_map(|(function, at)| {
-        Some(Reporting { function, walk: only_in(functions, image, &mentions, at)?, by: Reports::Names })
-    });
+    let found = FUNCTIONS
+        .iter()
+        .zip(&names.0)
+        .filter_map(|(function, at)| Some(Reporting { function, walk: only_in(functions, image, &mentions, at)?, by: Reports::Names }));
     found.collect()
 }
 
@@ -116,9 +121,9 @@ fn by_number(functions: &Functions<'_>, image: &Image<'_>) -> Vec<Reporting> {
             found.entry(number).and_modify(|known| *known = None).or_insert_with(|| is_one.then(|| walk.clone()));
         }
     }
-    let found = FUNCTIONS.iter().filter_map(|function| {
-        Some(Reporting { function, walk: found.remove(&function.number).flatten()?, by: Reports::Numbers })
-    });
+    let found = FUNCTIONS
+        .iter()
+        .filter_map(|function| Some(Reporting { function, walk: found.remove(&function.number).flatten()?, by: Reports::Numbers }));
     found.collect()
 }
 

@@ -170,7 +170,9 @@ impl Watcher {
         self.host_scan_running = true;
         if let Some(members) = &self.members {
             let members: Vec<ProcessId> = members.values().copied().collect();
-            members.into_iter().for_each(|process| self.request(ScanRequest::Process(process)));
+            for process in members {
+                self.request(ScanRequest::Process(process));
+            }
             self.handle_host_scanned(now);
         } else {
             self.request(ScanRequest::Host);

@@ -26,7 +26,11 @@ fn start(python: &Python) -> impl FnOnce(&ProviderStub) -> Result<Program, Unmet
 /// Whole answers and streams on one connection.
 fn jobs() -> [Value; 3] {
     let paced = json!({"x-stub-chunks": "30", "x-stub-pace-ms": "3", "x-stub-input-tokens": "1234"});
-    [json!({"stream": false, "reconnect": true}), json!({"stream": true, "headers": paced}), json!({"prompt": "many words ".repeat(20_000)})]
+    [
+        json!({"stream": false, "reconnect": true}),
+        json!({"stream": true, "headers": paced}),
+        json!({"prompt": "many words ".repeat(20_000)}),
+    ]
 }
 
 #[tokio::test]
