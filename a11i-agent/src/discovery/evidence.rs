@@ -31,6 +31,8 @@ pub enum Evidence {
     BoringSslWithoutSymbols,
     /// Source paths of OpenSSL, without symbols.
     OpenSslWithoutSymbols,
+    /// What every implementation of TLS 1.3 says, and nothing that tells which it is.
+    UnknownTls,
     /// 32-bit or big-endian.
     OtherClass,
     OtherMachine,
@@ -57,6 +59,7 @@ impl Evidence {
             Self::OpenSslWithoutSymbols => {
                 "OpenSSL linked in without symbols: its functions could not be found in this build (only OpenSSL 1.1.1 and later name them)"
             }
+            Self::UnknownTls => "a TLS library linked in that this version does not know",
             Self::OtherClass => "32-bit program: not supported",
             Self::OtherMachine => "program for another machine: not supported",
             Self::SymbolsRefused => "TLS functions are named, but their addresses are not proven to be code",
@@ -72,6 +75,7 @@ impl Evidence {
             Self::Rustls => "a later version will cover it; until then instrument the program with OpenTelemetry",
             Self::BoringSslWithoutSymbols | Self::OpenSslWithoutSymbols => "keep the symbols (do not strip), or link the shared library",
             Self::MbedTls | Self::WolfSsl | Self::S2n | Self::Nss | Self::Jvm | Self::Beam => "instrument the program with OpenTelemetry",
+            Self::UnknownTls => "please report the program's name and version; until then instrument the program with OpenTelemetry",
             Self::OtherClass | Self::OtherMachine => "use a 64-bit build for this machine",
             Self::SymbolsRefused => "please report the file's `readelf -lsW`",
             Self::SearchUnfinished => {
@@ -128,6 +132,9 @@ impl GoRefusal {
         }
     }
 }
+
+/// Labels of RFC 8446 section 7.1, from which each side's keys for application data are derived: text of every implementation of TLS 1.3.
+pub(crate) const TLS13_LABELS: [&[u8]; 2] = [b"c ap traffic", b"s ap traffic"];
 
 /// Functions whose definition proves a library.
 pub const SYMBOLS: &[&str] = &["mbedtls_ssl_write", "wolfSSL_write", "s2n_send", "SSL_ImportFD", "JNI_CreateJavaVM", "enif_priv_data"];
