@@ -20,6 +20,7 @@ mod proof;
 mod rustls;
 #[cfg(feature = "host")]
 pub mod scope;
+mod ssl_bio;
 mod static_openssl;
 
 use std::{cell::OnceCell, sync::Arc};
@@ -181,6 +182,13 @@ pub fn analyse_to(source: &dyn ByteSource, file: FileId, depth: Depth) -> Result
         analysis.plans.extend(found.plans.into_iter().filter(|planned| planned.plan.has_code()));
         analysis.evidence.extend(found.evidence);
     }
+    if depth == Depth::Whole && analysis.is_empty() {
+        let image = Image::of(&elf);
+        // Nothing is attached for it: all it does is not to be silent of a library that no finder knows.
+        if evidence::TLS13_LABELS.iter().all(|label| !machine_code::literals(&image, label).is_empty()) {
+            analysis.evidence.push(Evidence::UnknownTls);
+        }
+    }
     match source.failure() {
         Some(failure) => Err(ElfError::Read(failure)),
         None => Ok(analysis),
@@ -232,6 +240,17 @@ mod tests {
             assert_eq!(analysis.plans.first().map(|p| p.plan.library), Some(CaptureLibrary::OpenSsl));
             assert!(analysis.plans.iter().all(|p| p.plan.probes.len() >= 15 && p.refused.is_empty()));
         }
+    }
+
+    #[test]
+    fn a_tls_library_that_nobody_knows_is_told() {
+        let dir = TempDir::new("unknown-tls");
+        let with = |labels: &str| {
+            let source = format!("char const s[]=\"{labels}\";int main(int c,char**v){{return s[c]+!v;}}");
+            analyse_file(&compile(&dir, "program", &source, &["-s"])).evidence
+        };
+        assert_eq!(with("c hs traffic\\0s hs traffic\\0c ap traffic\\0s ap traffic"), [Evidence::UnknownTls]);
+        assert_eq!(with("c ap traffic\\0client finished"), []);
     }
 
     /// What the finders of code without names accept in programs of this system speaks TLS 1.3 indeed: it has the label under which secrets are

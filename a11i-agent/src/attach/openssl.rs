@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Binary, Found, Planned, ProbePlan, ProgramName, TlsLibrary,
     plan::{self, reads_and_writes},
+    ssl_bio,
 };
 use crate::{
     call::{CaptureLibrary, CaptureMethod},
@@ -26,7 +27,9 @@ impl TlsLibrary for OpenSslFamily {
     fn find(&self, binary: &Binary<'_>) -> Found {
         let Some((library, version)) = recognise(binary) else { return Found::default() };
         let functions = binary.functions.found.iter().filter_map(|function| Some((function, program(function.name)?)));
-        let (probes, mut refused) = plan::probes(functions);
+        let methods = if library == CaptureLibrary::OpenSsl { ssl_bio::methods(binary) } else { Vec::new() };
+        let methods = methods.iter().map(|(function, program)| (function, *program));
+        let (probes, mut refused) = plan::probes(functions.chain(methods));
         refused.extend(binary.functions.refused.iter().filter(|refused| program(refused.name).is_some()));
         if !reads_and_writes(&probes) {
             return Found { evidence: vec![Evidence::SymbolsRefused], ..Found::default() };
@@ -132,6 +135,7 @@ const SYMBOLS: &[&str] = &[
     "SSL_get1_peer_certificate",
     "OPENSSL_init_ssl",
     "awslc_version_string",
+    ssl_bio::TABLE_FUNCTION,
 ];
 
 #[cfg(test)]

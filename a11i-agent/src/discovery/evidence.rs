@@ -17,8 +17,12 @@ pub enum Evidence {
     MbedTls,
     WolfSsl,
     S2n,
+    /// Mozilla's.
+    Nss,
     /// A Java virtual machine: its own TLS (JSSE) is compiled at run time.
     Jvm,
+    /// Erlang's virtual machine: its own TLS (the application `ssl`) is compiled at run time.
+    Beam,
     /// Source paths or names of rustls, without symbols.
     Rustls,
     /// The method tables of rustls, but no proof of where its functions return.
@@ -27,6 +31,8 @@ pub enum Evidence {
     BoringSslWithoutSymbols,
     /// Source paths of OpenSSL, without symbols.
     OpenSslWithoutSymbols,
+    /// What every implementation of TLS 1.3 says, and nothing that tells which it is.
+    UnknownTls,
     /// 32-bit or big-endian.
     OtherClass,
     OtherMachine,
@@ -44,13 +50,16 @@ impl Evidence {
             Self::MbedTls => "mbedTLS: not supported",
             Self::WolfSsl => "wolfSSL: not supported",
             Self::S2n => "s2n-tls: not supported",
+            Self::Nss => "NSS: not supported",
             Self::Jvm => "Java virtual machine: its own TLS (JSSE) cannot be probed",
+            Self::Beam => "Erlang virtual machine: its own TLS (the application `ssl`) cannot be probed",
             Self::Rustls => "rustls: a build whose functions were not found",
             Self::RustlsUnproven => "rustls: its functions were found, but not proven whole",
             Self::BoringSslWithoutSymbols => "BoringSSL without symbols: its functions could not be told apart in this build",
             Self::OpenSslWithoutSymbols => {
-                "OpenSSL linked in without symbols: its functions could not be found in this build (only OpenSSL 3 names them)"
+                "OpenSSL linked in without symbols: its functions could not be found in this build (only OpenSSL 1.1.1 and later name them)"
             }
+            Self::UnknownTls => "a TLS library linked in that this version does not know",
             Self::OtherClass => "32-bit program: not supported",
             Self::OtherMachine => "program for another machine: not supported",
             Self::SymbolsRefused => "TLS functions are named, but their addresses are not proven to be code",
@@ -65,7 +74,8 @@ impl Evidence {
             Self::RustlsUnproven => "please report the program's name and version",
             Self::Rustls => "a later version will cover it; until then instrument the program with OpenTelemetry",
             Self::BoringSslWithoutSymbols | Self::OpenSslWithoutSymbols => "keep the symbols (do not strip), or link the shared library",
-            Self::MbedTls | Self::WolfSsl | Self::S2n | Self::Jvm => "instrument the program with OpenTelemetry",
+            Self::MbedTls | Self::WolfSsl | Self::S2n | Self::Nss | Self::Jvm | Self::Beam => "instrument the program with OpenTelemetry",
+            Self::UnknownTls => "please report the program's name and version; until then instrument the program with OpenTelemetry",
             Self::OtherClass | Self::OtherMachine => "use a 64-bit build for this machine",
             Self::SymbolsRefused => "please report the file's `readelf -lsW`",
             Self::SearchUnfinished => {
@@ -123,13 +133,24 @@ impl GoRefusal {
     }
 }
 
+/// Labels of RFC 8446 section 7.1, from which each side's keys for application data are derived: text of every implementation of TLS 1.3.
+pub(crate) const TLS13_LABELS: [&[u8]; 2] = [b"c ap traffic", b"s ap traffic"];
+
 /// Functions whose definition proves a library.
-pub const SYMBOLS: &[&str] = &["mbedtls_ssl_write", "wolfSSL_write", "s2n_send", "JNI_CreateJavaVM"];
+pub const SYMBOLS: &[&str] = &["mbedtls_ssl_write", "wolfSSL_write", "s2n_send", "SSL_ImportFD", "JNI_CreateJavaVM", "enif_priv_data"];
 
 /// Cheap signs: defined symbols.
 pub fn in_file(elf: &Elf<'_>, functions: &Functions) -> Vec<Evidence> {
     let mut evidence = Vec::new();
-    for (name, sign) in [("mbedtls_ssl_write", Evidence::MbedTls), ("wolfSSL_write", Evidence::WolfSsl), ("s2n_send", Evidence::S2n)] {
+    let signs = [
+        ("mbedtls_ssl_write", Evidence::MbedTls),
+        ("wolfSSL_write", Evidence::WolfSsl),
+        ("s2n_send", Evidence::S2n),
+        ("SSL_ImportFD", Evidence::Nss),
+        // What Erlang's virtual machine offers to its native functions.
+        ("enif_priv_data", Evidence::Beam),
+    ];
+    for (name, sign) in signs {
         if functions.has(name) {
             evidence.push(sign);
         }

@@ -2,7 +2,8 @@
 //!
 //! The kernel tells of exec, fork and exit, and, where it lets us listen, of every mapping of code: then libraries that are loaded late
 //! are looked at as they come. Where it does not, a young process is looked at several times, with growing pauses; after that the slow
-//! host scan sees what it maps. The host scan also finds processes whose events were lost.
+//! host scan sees what it maps. The host scan also finds processes whose events were lost. Of a tree of processes only its own are looked at:
+//! the slow scan is one of each of them.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -19,6 +20,8 @@ use super::{
 pub struct Watcher {
     /// Set when the kernel tells of mappings.
     mappings: Option<LateMappings>,
+    /// Of a tree: its living processes. None: everyone is looked at.
+    members: Option<HashMap<Pid, ProcessId>>,
     young: HashMap<ProcessId, Young>,
     due: BTreeSet<(BootTime, ProcessId)>,
     next_host_scan: BootTime,
@@ -32,7 +35,7 @@ pub struct Watcher {
 /// Losses, each made up for by the host scan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct WatcherCounts {
-    /// Young processes that were not followed because too many were.
+    /// Young processes, and processes of a tree, that were not followed because too many were.
     pub young_full: u64,
     /// Mappings that the kernel told nobody.
     pub mappings_lost: u64,
@@ -54,6 +57,7 @@ impl Watcher {
     pub fn new(now: BootTime) -> Self {
         Self {
             mappings: None,
+            members: None,
             young: HashMap::new(),
             due: BTreeSet::new(),
             next_host_scan: now,
@@ -64,6 +68,11 @@ impl Watcher {
         }
     }
 
+    /// As [`Self::new`], for the processes alone whose exec or fork is told.
+    pub fn of_tree(now: BootTime) -> Self {
+        Self { members: Some(HashMap::new()), ..Self::new(now) }
+    }
+
     /// From now on mappings are told: [`Self::handle_mapped`]. `empty` is what the scanner knows to hold nothing.
     pub fn listen_to_mappings(&mut self, empty: EmptyFiles) {
         self.mappings = Some(LateMappings::new(empty));
@@ -71,6 +80,9 @@ impl Watcher {
 
     /// Somebody mapped a file executable.
     pub fn handle_mapped(&mut self, pid: Pid, file: MappedFile, now: BootTime) {
+        if self.members.as_ref().is_some_and(|members| !members.contains_key(&pid)) {
+            return;
+        }
         if let Some(mappings) = &mut self.mappings
             && mappings.handle(pid, file, now)
         {
@@ -94,12 +106,14 @@ impl Watcher {
 
     /// The process runs a new program: looked at now, and again while it loads.
     pub fn handle_exec(&mut self, process: ProcessId, now: BootTime) {
+        self.join(process);
         self.request(ScanRequest::Exec(process));
         self.follow(process, now, self.first_look());
     }
 
     /// The child maps what its parent maps, which is known: looked at a little later, for what it loads itself.
     pub fn handle_fork(&mut self, child: ProcessId, now: BootTime) {
+        self.join(child);
         if !self.young.contains_key(&child) {
             self.follow(child, now, self.first_look());
         }
@@ -107,6 +121,9 @@ impl Watcher {
 
     pub fn handle_exit(&mut self, process: ProcessId, _now: BootTime) {
         self.unfollow(process);
+        if let Some(members) = &mut self.members {
+            members.remove(&process.pid);
+        }
         if let Some(mappings) = &mut self.mappings {
             mappings.forget(process.pid);
         }
@@ -147,8 +164,17 @@ impl Watcher {
                 self.schedule(process, next, now);
             }
         }
-        if !self.host_scan_running && self.next_host_scan <= now {
-            self.host_scan_running = true;
+        if self.host_scan_running || self.next_host_scan > now {
+            return;
+        }
+        self.host_scan_running = true;
+        if let Some(members) = &self.members {
+            let members: Vec<ProcessId> = members.values().copied().collect();
+            for process in members {
+                self.request(ScanRequest::Process(process));
+            }
+            self.handle_host_scanned(now);
+        } else {
             self.request(ScanRequest::Host);
         }
     }
@@ -178,6 +204,15 @@ impl Watcher {
         } else {
             self.next_host_scan = self.next_host_scan.min(due);
         }
+    }
+
+    fn join(&mut self, process: ProcessId) {
+        let Some(members) = &mut self.members else { return };
+        if members.len() >= MAX_YOUNG && !members.contains_key(&process.pid) {
+            self.counts.young_full = self.counts.young_full.saturating_add(1);
+            return;
+        }
+        members.insert(process.pid, process);
     }
 
     /// The last one only, where mappings are told: what the others are for is seen as it comes. It makes up for what was lost, and finds
@@ -276,6 +311,29 @@ mod tests {
             }
         }
         seen
+    }
+
+    #[test]
+    fn of_a_tree_its_processes_are_looked_at_as_long_as_they_live_and_nobody_else() {
+        let (child, stranger) = (ProcessId { pid: Pid(8), start_ticks: 10 }, Pid(9));
+        let mut watcher = Watcher::of_tree(at(0));
+        watcher.handle_timeout(at(0));
+        assert_eq!(drain(&mut watcher), []);
+        watcher.listen_to_mappings(EmptyFiles::default());
+        watcher.handle_exec(PROCESS, at(0));
+        assert_eq!(drain(&mut watcher), [ScanRequest::Exec(PROCESS)]);
+        watcher.handle_fork(child, at(10));
+        let file = MappedFile { device: Device { major: 8, minor: 1 }, inode: 5, generation: 1 };
+        watcher.handle_mapped(stranger, file, at(20));
+        watcher.handle_mapped(child.pid, file, at(20));
+        assert_eq!(drain(&mut watcher), [ScanRequest::Mapped(child.pid)]);
+        run(&mut watcher, 4_999);
+        let mut looks = run(&mut watcher, 9_999);
+        looks.sort_unstable_by_key(|(_, request)| *request == ScanRequest::Process(child));
+        assert_eq!(looks, [(5_000, ScanRequest::Process(PROCESS)), (5_000, ScanRequest::Process(child))]);
+        watcher.handle_exit(child, at(9_999));
+        drain(&mut watcher);
+        assert_eq!(run(&mut watcher, 10_000), [(10_000, ScanRequest::Process(PROCESS))]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `a11i exec -- CMD`: the command and its descendants, and nobody else.
 
+mod late;
 mod launch;
 mod sudo;
 

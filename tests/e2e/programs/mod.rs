@@ -1,17 +1,19 @@
 //! Real programs of every kind, each streaming and not, new and already running: what the agent reports is what the provider answered.
 
 mod gnutls;
+mod grpc;
 mod libcurl_gnutls;
 mod node;
 mod php;
 mod pyopenssl;
 mod ruby;
+mod ssl_bio;
 mod static_openssl;
 mod wget;
 
 use a11i_tests::{
     agent::Agent,
-    provider_stub::ProviderStub,
+    provider_stub::{Options, ProviderStub},
     requirement::{self, Unmet},
     serial::one_at_a_time,
     workload::program::Program,
@@ -54,8 +56,18 @@ async fn running(start: impl FnOnce(&ProviderStub) -> Result<Program, Unmet>, jo
 
 /// The same for a program of another library.
 pub(crate) async fn running_by(library: &str, start: impl FnOnce(&ProviderStub) -> Result<Program, Unmet>, jobs: &[Value]) {
+    running_with(Options::default(), library, start, jobs).await;
+}
+
+/// The same with such a provider.
+pub(crate) async fn running_with(
+    provider: Options,
+    library: &str,
+    start: impl FnOnce(&ProviderStub) -> Result<Program, Unmet>,
+    jobs: &[Value],
+) {
     let _turn = one_at_a_time();
-    let stub = ProviderStub::start();
+    let stub = ProviderStub::start_with(provider);
     let Some(mut program) = requirement::met(start(&stub)) else { return };
     let pid = program.pid;
     run(&mut program, &stub, jobs).await;

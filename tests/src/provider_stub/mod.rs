@@ -13,6 +13,7 @@ mod content_coding;
 mod conversation;
 mod exchange;
 mod gemini;
+mod gemini_grpc;
 mod openai_chat;
 mod openai_realtime;
 mod openai_responses;

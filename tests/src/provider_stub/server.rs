@@ -30,7 +30,7 @@ use super::{
     content_coding::Encoder,
     conversation::{self, Conversation},
     exchange::{End, Exchange, Exchanges},
-    gemini, openai_chat, openai_realtime, openai_responses, other, websocket,
+    gemini, gemini_grpc, openai_chat, openai_realtime, openai_responses, other, websocket,
 };
 
 /// Pieces between the writer of an answer and the connection: small, so that a client that went away is noticed.
@@ -120,6 +120,9 @@ impl Service {
         if let Some(call) = bedrock::Call::at(&exchange.path) {
             return self.answer_bedrock(call, exchange, body, &behaviour).await;
         }
+        if let Some(call) = gemini_grpc::Call::at(&exchange.path) {
+            return self.answer_gemini_grpc(call, exchange, body, &behaviour).await;
+        }
         let Some(asked) = Asked::at(&exchange.path) else {
             exchange.request_bytes = other::drain(body).await?;
             let index = self.exchanges.add(exchange.clone());
@@ -159,6 +162,22 @@ impl Service {
         exchange.expected = Some(answer.expected.clone());
         let index = self.exchanges.add(exchange);
         Ok(answer.respond(&self.exchanges, index))
+    }
+
+    async fn answer_gemini_grpc(
+        &self,
+        call: gemini_grpc::Call,
+        mut exchange: Exchange,
+        body: Incoming,
+        behaviour: &Behaviour,
+    ) -> Result<Response<Body>, hyper::Error> {
+        let bytes = body.collect().await?.to_bytes();
+        exchange.request_bytes = bytes.len();
+        let serial = self.next_serial();
+        let answer = call.answer(&Question { request: &Value::Null, behaviour, serial: &serial }, &bytes);
+        exchange.expected = Some(answer.expected.clone());
+        let index = self.exchanges.add(exchange);
+        Ok(answer.respond(behaviour.pace, &self.exchanges, index))
     }
 
     /// Head at once, body by a task that keeps the pace.

@@ -1,4 +1,4 @@
-//! A small C program on libssl, for what no high-level client does on purpose: see `clients/c/raw_tls.c`.
+//! Small C programs on libssl, for what no high-level client does on purpose: see `clients/c/raw_tls.c` and `clients/c/bio_tls.c`.
 
 use std::{
     path::PathBuf,
@@ -34,6 +34,14 @@ impl RawTls {
     /// When there is no C compiler or no libssl to compile against.
     pub async fn compiled() -> Result<Self, Unmet> {
         Ok(Self { program: c_program::compiled("raw_tls", &["-lssl", "-lcrypto"]).await? })
+    }
+
+    /// The one whose TLS is a filter of OpenSSL's input and output. It has no options.
+    ///
+    /// # Errors
+    /// As [`Self::compiled`].
+    pub async fn by_filter() -> Result<Self, Unmet> {
+        Ok(Self { program: c_program::compiled("bio_tls", &["-lssl", "-lcrypto"]).await? })
     }
 
     /// Sends these bytes as the first thing on a connection to `host`, and reads until the server closes.

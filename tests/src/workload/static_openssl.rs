@@ -7,7 +7,7 @@ use tokio::process::Command;
 use super::{c_program, clients, program::Program};
 use crate::{provider_stub::ProviderStub, requirement::Unmet};
 
-/// How it was linked. All keep the functions' names.
+/// How it was linked. All but the last keep the functions' names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linked {
     /// OpenSSL alone is static: a position-independent program with the loader's help.
@@ -20,6 +20,8 @@ pub enum Linked {
     LocalNames,
     /// Its table of symbols is removed; the functions are exported for plugins, as Node does.
     StrippedAndExported,
+    /// Nobody names its functions.
+    Stripped,
 }
 
 /// The compiled program.
@@ -39,6 +41,7 @@ impl StaticOpenSsl {
             Linked::All => ("static_openssl_all", &["-static", "-no-pie", "-lssl", "-lcrypto"]),
             Linked::AllPie => ("static_openssl_pie", &["-static-pie", "-lssl", "-lcrypto"]),
             Linked::LocalNames => ("static_openssl_local", &["-l:libssl.a", "-l:libcrypto.a", &names]),
+            Linked::Stripped => ("static_openssl_stripped", &["-s", "-l:libssl.a", "-l:libcrypto.a"]),
             Linked::StrippedAndExported => ("static_openssl_exported", &["-rdynamic", "-s", "-l:libssl.a", "-l:libcrypto.a"]),
         };
         Ok(Self { program: c_program::compiled_by("c++", "cpp/static_openssl.cpp", name, options).await? })

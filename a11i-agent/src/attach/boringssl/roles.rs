@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{destructor, error_reports::Reporting};
 use crate::{
     attach::ProgramName,
-    machine_code::{Functions, Image, Instruction, Kind, Register, Walk, calls_to},
+    machine_code::{Functions, Image, Instruction, Kind, Register, Walk, calls_to, constants::Constants},
 };
 
 /// Reasons of `openssl/ssl.h` (`SSL_R_…`) and `openssl/err.h` (`ERR_R_…`).
@@ -24,10 +24,17 @@ pub(super) fn tell(functions: &Functions<'_>, image: &Image<'_>, reporting: &BTr
     let with = |wanted: &dyn Fn(&BTreeSet<u64>) -> bool| only(reporting.values().filter(|f| wanted(&f.reasons)).map(|f| f.walk.start));
     let has = |reasons: &BTreeSet<u64>, all: &[u64]| all.iter().all(|reason| reasons.contains(reason));
     let write = with(&|r| has(r, &[reason::UNINITIALIZED, reason::HANDSHAKE_FAILURE, reason::BAD_LENGTH]));
+    // Until 2022 what it calls looked at the length.
+    let write = write.or_else(|| {
+        let reasons = [reason::UNINITIALIZED, reason::HANDSHAKE_FAILURE, reason::ERR_SHOULD_NOT_HAVE_BEEN_CALLED];
+        let public = reporting.values().filter(|f| has(&f.reasons, &reasons) && hands_on(image, &f.walk));
+        only(public.map(|f| f.walk.start))
+    });
     let shutdown = with(&|r| has(r, &[reason::UNINITIALIZED, reason::APPLICATION_DATA_ON_SHUTDOWN]));
     let host_name = with(&|r| has(r, &[reason::EXT_INVALID_SERVERNAME]));
     let handshake = reporting.values().filter(|f| has(&f.reasons, &[reason::CONNECTION_TYPE_NOT_SET])).map(|f| f.walk.start);
-    let (Some(write), Some(read)) = (write, read(functions, image, reporting)) else { return Vec::new() };
+    let Some(write) = write else { return Vec::new() };
+    let Some(read) = read(functions, image, reporting, write) else { return Vec::new() };
     let mut roles = vec![(ProgramName::TlsWrite, write), (ProgramName::TlsRead, read)];
     roles.extend(shutdown.map(|start| (ProgramName::SessionShutdown, start)));
     roles.extend(host_name.map(|start| (ProgramName::SetHostName, start)));
@@ -37,10 +44,11 @@ pub(super) fn tell(functions: &Functions<'_>, image: &Image<'_>, reporting: &BTr
 }
 
 /// `SSL_read`, not `SSL_peek`, which leaves the data where it is.
-fn read(functions: &Functions<'_>, image: &Image<'_>, reporting: &BTreeMap<u64, Reporting>) -> Option<u64> {
+fn read(functions: &Functions<'_>, image: &Image<'_>, reporting: &BTreeMap<u64, Reporting>, write: u64) -> Option<u64> {
     let is_public = |f: &&Reporting| f.reasons.contains(&reason::ERR_SHOULD_NOT_HAVE_BEEN_CALLED);
     let reads = |f: &&Reporting| {
-        f.reasons.contains(&reason::UNINITIALIZED)
+        f.walk.start != write
+            && f.reasons.contains(&reason::UNINITIALIZED)
             && f.reasons.contains(&reason::HANDSHAKE_FAILURE)
             && !f.reasons.contains(&reason::BAD_LENGTH)
     };
@@ -68,6 +76,19 @@ fn read(functions: &Functions<'_>, image: &Image<'_>, reporting: &BTreeMap<u64, 
         }
         _ => None,
     }
+}
+
+/// Calls a method of the session with the buffer and the length that it was given, as they are: `method->write_app_data(ssl, …, buf, num)`.
+fn hands_on(image: &Image<'_>, walk: &Walk) -> bool {
+    let argument = |n| Register::argument(image.machine(), n);
+    let (Some(session), Some(buffer), Some(length)) = (argument(0), argument(1), argument(2)) else { return false };
+    let constants = Constants::with(image.machine(), walk, &[(session, SESSION), (buffer, BUFFER), (length, LENGTH)]);
+    let is_method = |kind: Kind| matches!(kind, Kind::CallMemory { .. } | Kind::CallRegister(_));
+    walk.instructions.iter().filter(|instruction| is_method(instruction.kind)).any(|call| {
+        let Some(state) = constants.before(call.address) else { return false };
+        let holds = |n: usize, value: u64| argument(n).is_some_and(|register| state.of(register).constants() == [value]);
+        holds(0, SESSION) && (1..4).any(|n| holds(n, BUFFER) && holds(n + 1, LENGTH))
+    })
 }
 
 /// After the data was copied, something of the session is changed: what was read is no longer pending. `from`: the call that made data
@@ -128,3 +149,7 @@ fn only<T>(mut candidates: impl Iterator<Item = T>) -> Option<T> {
 }
 
 const MAX_CALLERS: usize = 64;
+/// Stand for the arguments; no address or number of a program.
+const SESSION: u64 = 0xa111_0000_0000_0001;
+const BUFFER: u64 = 0xa111_0000_0000_0002;
+const LENGTH: u64 = 0xa111_0000_0000_0003;

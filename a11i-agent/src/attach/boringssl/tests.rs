@@ -43,9 +43,13 @@ const BUILDS: [&[&str]; 4] = [
 
 /// A program and its functions: offset in the file by name.
 fn built(dir: &TempDir, name: &str, arguments: &[&str]) -> (PathBuf, BTreeMap<u64, String>) {
+    built_of(dir, name, LIBRARY, arguments)
+}
+
+fn built_of(dir: &TempDir, name: &str, source: &str, arguments: &[&str]) -> (PathBuf, BTreeMap<u64, String>) {
     // As if the callees were in other files: registers are saved, the stack is aligned.
     let arguments: Vec<&str> = arguments.iter().copied().chain(["-fno-ipa-ra", "-fno-ipa-stack-alignment"]).collect();
-    let whole = compile(dir, name, LIBRARY, &arguments);
+    let whole = compile(dir, name, source, &arguments);
     let file = OpenedFile::open(&whole).unwrap();
     let elf = Elf::parse(&file).unwrap();
     let listed = Command::new("nm").arg(&whole).output().expect("these tests need binutils (nm)");
@@ -91,6 +95,34 @@ fn functions_are_told_by_their_reasons_in_every_kind_of_build() {
         assert_eq!(found, BTreeMap::from(wanted), "{arguments:?}");
         assert_eq!(analysis.evidence, [], "{arguments:?}");
     }
+}
+
+/// What differs until 2022: the length is looked at elsewhere, and `SSL_write` hands on what it was given.
+fn older() -> String {
+    let write = "OUT int SSL_write(SSL *s, const void *b, int n) { work(s); if (s->state == 9) { ERROR(66); return -1; } if (!s->method) { ERROR(226); return -1; } char again = 0; int r; do { if (work(s) < 0) { ERROR(215); return -1; } r = ((int (*)(SSL *, char *, const void *, int))s->method[9])(s, &again, b, n); } while (again); return r; }";
+    let line = |line| if str::starts_with(line, "OUT int SSL_write(") { write } else { line };
+    LIBRARY.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn functions_of_older_versions_are_told_by_what_they_hand_on() {
+    let dir = TempDir::new("boringssl-older");
+    let wanted = ["SSL_read", "SSL_set_tlsext_host_name", "SSL_shutdown", "SSL_write", "ssl_destroy"];
+    for (index, arguments) in BUILDS.iter().enumerate() {
+        let (path, functions) = built_of(&dir, &format!("program{index}"), &older(), arguments);
+        let analysis = analysed(&path);
+        let [planned] = analysis.plans.as_slice() else { panic!("{arguments:?}: {analysis:?}") };
+        let entries = planned.plan.probes.iter().filter(|probe| probe.kind == ProbeKind::Entry);
+        let mut found: Vec<(&str, &str)> =
+            entries.map(|probe| (probe.symbol.as_str(), functions.get(&probe.offset).map_or("nowhere", String::as_str))).collect();
+        found.sort_unstable_by_key(|(_, function)| *function);
+        assert_eq!(found.iter().map(|(_, function)| *function).collect::<Vec<_>>(), wanted, "{arguments:?}");
+        assert!(found.iter().all(|(role, function)| role == function || *function == "ssl_destroy"), "{arguments:?}: {found:?}");
+    }
+    // What hands nothing on is not taken for it.
+    let other = older().replace("(s, &again, b, n)", "(s, &again, b, n + 1)");
+    let (path, _) = built_of(&dir, "other", &other, BUILDS[0]);
+    assert_eq!(analysed(&path).evidence, [Evidence::BoringSslWithoutSymbols]);
 }
 
 #[test]

@@ -48,13 +48,7 @@ use crate::{
     },
     clock::Clock,
     config::Config,
-    discovery::{
-        client_hello::ClientHello,
-        file::Device,
-        late_mappings::MappedFile,
-        scanner::{ScanRequest, Scanner},
-        watcher::Watcher,
-    },
+    discovery::{client_hello::ClientHello, file::Device, late_mappings::MappedFile, scanner::Scanner, watcher::Watcher},
     flow::FlowId,
     pipeline::{FinalOffsets, Output, Pipeline},
     telemetry::{DropReason, Instruments},
@@ -298,10 +292,6 @@ impl Observer {
 
     fn request_scans(&mut self) {
         while let Some(request) = self.watcher.poll_request() {
-            // Of a tree, only what its own execs and forks lead to is looked at. Never answered, so never asked for again.
-            if self.scope == Scope::Tree && request == ScanRequest::Host {
-                continue;
-            }
             if self.scanner.request(request) {
                 self.stall.handle_request();
             } else {

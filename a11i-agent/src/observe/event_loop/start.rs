@@ -127,8 +127,9 @@ impl Prepared {
         let inboxes = Inboxes { commands: command_inbox, talkers: talker_inbox, recognised: recognised_inbox };
         let mut coverage = Coverage::new(equipment, proc.clone(), inboxes);
         let mut scan = Scan::new(proc.clone());
-        let mut watcher = Watcher::new(Clock::boot_now());
-        let mappings = listen_to_mappings(scope, &scan, &mut watcher);
+        let begun = Clock::boot_now();
+        let mut watcher = if scope == Scope::Tree { Watcher::of_tree(begun) } else { Watcher::new(begun) };
+        let mappings = listen_to_mappings(&scan, &mut watcher);
         for program in programs {
             if let Err(error) = scan.program(program, &mut |report| coverage.handle(report)) {
                 tracing::warn!(program = %program.display(), %error, "the program cannot be looked at before it runs");
@@ -194,10 +195,7 @@ impl Prepared {
 }
 
 /// Listens to mappings of code; where that cannot be, young processes are looked at again and again.
-fn listen_to_mappings(scope: Scope, scan: &Scan, watcher: &mut Watcher) -> Option<MmapEvents> {
-    if scope == Scope::Tree {
-        return None; // of a tree, only what its own execs and forks lead to is looked at
-    }
+fn listen_to_mappings(scan: &Scan, watcher: &mut Watcher) -> Option<MmapEvents> {
     match MmapEvents::open() {
         Ok(events) => {
             watcher.listen_to_mappings(scan.empty_files());
