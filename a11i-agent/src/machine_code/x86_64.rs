@@ -60,11 +60,11 @@ fn kind(raw: &iced_x86::Instruction, effects: &Effects) -> Kind {
         FlowControl::Call if is_near(raw) => Kind::Call(raw.near_branch_target()),
         FlowControl::IndirectCall => indirect_call(raw),
         FlowControl::UnconditionalBranch if is_near(raw) => Kind::Jump(raw.near_branch_target()),
-        FlowControl::UnconditionalBranch => Kind::JumpIndirect(Indirect::Indexed), // to another segment
+        FlowControl::Return if matches!(raw.code(), Code::Retnq | Code::Retnq_imm16) => Kind::Return,
+        // To another segment, or out of an interrupt.
+        FlowControl::UnconditionalBranch | FlowControl::Return => Kind::JumpIndirect(Indirect::Indexed),
         FlowControl::IndirectBranch => Kind::JumpIndirect(indirect_jump(raw)),
         FlowControl::ConditionalBranch | FlowControl::XbeginXabortXend if is_near(raw) => Kind::Branch(raw.near_branch_target()),
-        FlowControl::Return if matches!(raw.code(), Code::Retnq | Code::Retnq_imm16) => Kind::Return,
-        FlowControl::Return => Kind::JumpIndirect(Indirect::Indexed), // to another segment, or out of an interrupt
         FlowControl::Exception => Kind::Trap,
         FlowControl::Interrupt if matches!(raw.code(), Code::Int3 | Code::Int1) => Kind::Trap,
         // A call that is not near is one of the kernel.
