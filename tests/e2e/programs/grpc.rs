@@ -13,7 +13,7 @@ use super::{run, running_with};
 use crate::scene::Scene;
 
 const BORINGSSL: &str = "boringssl";
-const PROVIDER: Options = Options { http2: true, port: 0, plaintext: false };
+const PROVIDER: Options = Options { http2: true, port: 0, address: None, plaintext: false };
 
 async fn python() -> Option<Python> {
     requirement::met(Python::with_packages().await)
