@@ -4,8 +4,8 @@
 //! 2. the record that a socket sends is as long as what one session of the thread has just written ([`super::unsent`]);
 //! 3. unknown. Never the thread's last connection.
 //!
-//! A binding that did not come from the session's own calls holds as long as both sides say so, the socket's entry and the session's mark. One
-//! that a length has told is tried once more by the next record; one that is contradicted is dropped.
+//! A binding holds as long as both sides say so, the socket's entry and the session's mark. One that a length has told is tried once more by the next
+//! record; one that is contradicted is dropped.
 
 use a11i_common::{
     event::Counter,
@@ -120,18 +120,13 @@ fn owner(done: &Finished, place: &Place) -> u64 {
     }
     let writer = go_writer(done);
     if writer != 0 {
-        if !bind(done, writer, true) {
-            return 0;
-        }
-        remember(done, writer);
-        return writer;
+        return if bind(done, writer, true) { writer } else { 0 };
     }
     let writer = unsent::taken(done, length);
     if writer == 0 {
         return 0;
     }
     if bind(done, writer, false) {
-        remember(done, writer);
         count::add(Counter::PeersByLength, 1);
         return writer;
     }
@@ -251,13 +246,9 @@ fn bind(done: &Finished, session: u64, is_proven: bool) -> bool {
     if is_proven {
         found.flags |= flag::PEER_PROVEN;
     }
-    true
-}
-
-/// The socket is this session's and nobody else's. Not needed where its own calls tell that each time.
-#[inline(always)]
-fn remember(done: &Finished, session: u64) {
+    // Also where its own calls tell it: a session that sends before it is decided is told when the socket receives, which may be in no call of it.
     let _ = TLS_SOCKETS.insert(&done.sock, &Binding { session, tgid: done.tgid, reserved: 0 }, u64::from(BPF_ANY));
+    true
 }
 
 /// The socket is closed: what its session sends from now on is sent on another.
