@@ -78,7 +78,7 @@ impl TwoProviders {
     }
 
     fn job(&self, via: &str, n: usize) -> Value {
-        let port = self.providers[n % 2].port();
+        let port = self.providers.get(n % 2).expect("there are two").port();
         let headers =
             json!({"x-stub-chunks": (10 + n % 5).to_string(), "x-stub-pace-ms": "2", "x-stub-input-tokens": (1000 + n).to_string()});
         json!({"via": via, "port": port, "stream": n.is_multiple_of(3), "prompt": format!("number {n:04}"), "headers": headers})
@@ -124,7 +124,6 @@ impl TwoProviders {
             assert_eq!(peer, right.ip().to_string(), "{call:#?}");
             assert_eq!(call.int("network.peer.port"), Some(u64::from(right.port())), "{call:#?}");
         }
-        println!("{} of {} calls without a peer", absent.len(), answered.len());
         // Those that were alone have numbers below: see `work`.
         let alone = absent.iter().filter(|call| call.int("gen_ai.usage.input_tokens").is_some_and(|n| n < 1004)).count();
         let allowed = concurrent == Absent::WhereAmbiguous;
@@ -230,8 +229,8 @@ async fn of_a_program_that_sends_its_records_in_any_order() {
 
 #[tokio::test]
 async fn guest_peers_of_a_program_that_sends_its_records_in_any_order() {
-    for (way, is_there) in FRONT_ENDS {
-        if is_there() {
+    for way in FRONT_ENDS {
+        if is_there(way) {
             let scene = TwoProviders::set_with(Ipv4Addr::new(127, 0, 0, 2), false, way, AgentOptions::guest()).await;
             let Some(scene) = scene else { return };
             records_in_any_order(scene).await;
@@ -239,39 +238,56 @@ async fn guest_peers_of_a_program_that_sends_its_records_in_any_order() {
     }
 }
 
-/// How sockets are seen, and whether they can be here.
-const FRONT_ENDS: [(&str, fn() -> bool); 2] = [("kprobes", kernel::has_kprobes), ("tracepoints", kernel::has_socket_tracepoints)];
+/// How sockets are seen.
+const FRONT_ENDS: [&str; 2] = ["kprobes", "tracepoints"];
+
+/// Whether they can be seen so here.
+fn is_there(way: &str) -> bool {
+    if way == "kprobes" { kernel::has_kprobes() } else { kernel::has_socket_tracepoints() }
+}
+
+/// Requests that are encrypted one after the other, and then sent.
+struct Job {
+    ports: &'static [usize],
+    sizes: &'static [u32],
+    sent: &'static [u32],
+    /// In two pieces each.
+    rest: bool,
+    known: bool,
+}
 
 async fn records_in_any_order(scene: TwoProviders) {
     let Some(python) = requirement::met(Python::with_packages().await) else { return };
     let mut program = python.start_with(Script::MemoryBios, scene.first(), &[scene.places()]);
-    let [one, other] = [scene.providers[0].port(), scene.providers[1].port()];
-    let jobs: [(&[u16], &[u32], &[u32], bool, bool); 10] = [
-        (&[one, other], &[100, 150], &[1, 0], false, RIGHT),
-        (&[one, other], &[100, 100], &[1, 0], false, UNKNOWN),
-        (&[one, other, one], &[100, 100, 100], &[2, 0, 1], false, UNKNOWN),
+    let job = |ports, sizes, sent, known| Job { ports, sizes, sent, rest: false, known };
+    let jobs = [
+        job(&[0, 1], &[100, 150], &[1, 0], RIGHT),
+        job(&[0, 1], &[100, 100], &[1, 0], UNKNOWN),
+        job(&[0, 1, 0], &[100, 100, 100], &[2, 0, 1], UNKNOWN),
         // The first record is as long as the other would be with another cipher; the other's is not.
-        (&[one, other], &[100, 101], &[0, 1], false, UNKNOWN),
-        (&[one, other], &[100, 101], &[1, 0], false, RIGHT),
-        (&[one, other], &[200, 250], &[1, 0], true, RIGHT),
+        job(&[0, 1], &[100, 101], &[0, 1], UNKNOWN),
+        job(&[0, 1], &[100, 101], &[1, 0], RIGHT),
+        Job { rest: true, ..job(&[0, 1], &[200, 250], &[1, 0], RIGHT) },
         // Their first records are full.
-        (&[one, other], &[40_000, 50_000], &[1, 0], false, UNKNOWN),
-        (&[one], &[40_000], &[0], false, RIGHT),
-        (&[other], &[40_000], &[0], true, RIGHT),
-        (&[one, other, one, other], &[300, 350, 400, 450], &[3, 0, 2, 1], false, RIGHT),
+        job(&[0, 1], &[40_000, 50_000], &[1, 0], UNKNOWN),
+        job(&[0], &[40_000], &[0], RIGHT),
+        Job { rest: true, ..job(&[1], &[40_000], &[0], RIGHT) },
+        job(&[0, 1, 0, 1], &[300, 350, 400, 450], &[3, 0, 2, 1], RIGHT),
     ];
-    let mut known = Vec::new();
-    for (ports, sizes, sent, rest, expected) in jobs {
-        let job = json!({"ports": ports, "sizes": sizes, "sent": sent, "rest": rest, "close": true});
-        let mut answers = vec![program.run_one(&job).await];
-        for _ in 1..ports.len() {
-            answers.push(program.answer().await);
+    let mut answered = Vec::new();
+    for Job { ports, sizes, sent, rest, known } in jobs {
+        let providers: Vec<_> = ports.iter().map(|at| scene.providers.get(*at).expect("there are two").address()).collect();
+        let ports: Vec<_> = providers.iter().map(SocketAddr::port).collect();
+        let mut answer = program.run_one(&json!({"ports": ports, "sizes": sizes, "sent": sent, "rest": rest, "close": true})).await;
+        for (nth, provider) in providers.iter().enumerate() {
+            if nth > 0 {
+                answer = program.answer().await;
+            }
+            answered.push((answer.clone(), known.then_some(*provider)));
         }
-        known.extend(answers.into_iter().zip(ports).map(|(answer, port)| (answer, *port, expected)));
     }
-    for (answer, port, expected) in known {
+    for (answer, right) in answered {
         let call = scene.agent.call_with_id(answer.get("id").and_then(Value::as_str).expect("it was answered")).await;
-        let right = scene.providers.iter().map(ProviderStub::address).find(|address| address.port() == port).filter(|_| expected);
         assert_eq!(call.text("network.peer.address"), right.map(|it| it.ip().to_string()).as_deref(), "{call:#?}");
         assert_eq!(call.int("network.peer.port"), right.map(|it| it.port().into()), "{call:#?}");
     }
@@ -280,8 +296,10 @@ async fn records_in_any_order(scene: TwoProviders) {
 
 async fn of_node(via: &str) {
     let Some(node) = requirement::met(Node::installed()) else { return };
-    let file = node.has_own_openssl().then_some("/node");
-    let Some(file) = file else { return println!("this Node uses the system's library: seen with the others") };
+    let own = node.has_own_openssl().then_some("/node");
+    let Some(file) = requirement::met(own.ok_or_else(|| Unmet::new("this Node uses the system's library", "a Node with its own"))) else {
+        return;
+    };
     every_peer_is_right(via, Some(file), Absent::Never, |scene| node.start(scene.first())).await;
 }
 
@@ -342,8 +360,8 @@ async fn of_go() {
 /// The goroutine is known from 5.15 on.
 #[tokio::test]
 async fn guest_peers_of_go() {
-    for (way, is_there) in FRONT_ENDS {
-        if !is_there() {
+    for way in FRONT_ENDS {
+        if !is_there(way) {
             continue;
         }
         let Some(go) = requirement::met(GoProgram::compiled(Build::Plain).await) else { return };

@@ -246,6 +246,7 @@ fn bind(done: &Finished, session: u64, is_proven: bool) -> bool {
     if is_proven {
         found.flags |= flag::PEER_PROVEN;
     }
+    // Also where its own calls tell it: a session that sends before it is decided is told when the socket receives, which may be in no call of it.
     let _ = TLS_SOCKETS.insert(&done.sock, &Binding { session, tgid: done.tgid, reserved: 0 }, u64::from(BPF_ANY));
     true
 }
