@@ -87,6 +87,9 @@ pub(crate) fn finish<C: EbpfContext>(ctx: &C, programs: &ProgramArray, done: &Fi
     go_on(ctx, programs, call, &key);
 }
 
+/// Empty pieces that may come first: all writes of Erlang's have one.
+const EMPTY_PIECES: u64 = 1;
+
 /// What a call begins with.
 #[derive(Clone, Copy)]
 struct First {
@@ -101,11 +104,13 @@ fn first_word(done: &Finished, place: &Place) -> Option<First> {
     if place.shape == u64::from(shape::UNREADABLE) || done.bytes < 4 {
         return None;
     }
-    let (at, length) = call::piece(place, 0, done.bytes)?;
-    if length < 4 {
-        return None;
+    for index in 0..=EMPTY_PIECES {
+        let (at, length) = call::piece(place, index, done.bytes)?;
+        if length != 0 {
+            return if length < 4 { None } else { Some(First { at, length, word: user_memory::read::<u32>(at).map(u32::from_le)? }) };
+        }
     }
-    Some(First { at, length, word: user_memory::read::<u32>(at).map(u32::from_le)? })
+    None
 }
 
 /// The first look at a socket: whether what it carries may be HTTP. Its session is made then, and its ends are told.

@@ -50,9 +50,10 @@ static int connected(const char *address) {
     return fd;
 }
 
-/* The rest, cut into pieces of unlike length; one is empty. */
+/* The rest, cut into pieces of unlike length; one is empty, and the first, as Erlang's always is. */
 static int cut(char *at, size_t left, struct iovec *pieces) {
     int n = 0;
+    pieces[n++] = (struct iovec){NULL, 0};
     for (; n < PIECES - 1 && left > 0; n++) {
         size_t length = n == 2 ? 0 : left / 3 + 1;
         pieces[n] = (struct iovec){at, length};
