@@ -12,7 +12,7 @@ const REPLACEMENT: &str = "ufffd";
 /// The document with replacement characters for what is none; as it is where there is nothing to mend, or where it is no object and no array.
 pub(in crate::provider) fn mended(json: &[u8]) -> Cow<'_, [u8]> {
     let text = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
-    if !matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) {
+    if !matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) || !is_suspicious(text) {
         return Cow::Borrowed(json);
     }
     let text = String::from_utf8_lossy(text);
@@ -20,6 +20,13 @@ pub(in crate::provider) fn mended(json: &[u8]) -> Cow<'_, [u8]> {
     let numbers = finite_numbers(&pairs);
     let is_whole = [&text, &pairs, &numbers].into_iter().all(|text| matches!(text, Cow::Borrowed(_)));
     if is_whole { Cow::Borrowed(json) } else { Cow::Owned(numbers.into_owned().into_bytes()) }
+}
+
+/// Whether anything here may have to be mended. Nearly every event of every stream ends its visit with this one look.
+fn is_suspicious(text: &[u8]) -> bool {
+    let begins = |at: usize, starts: &[&[u8]]| text.get(at..).is_some_and(|rest| starts.iter().any(|start| rest.starts_with(start)));
+    let is_one = |at| begins(at, &[br"\ud", br"\uD", b"NaN", b"Infinity"]);
+    memchr::memchr3_iter(b'\\', b'N', b'I', text).any(is_one) || !text.is_ascii() && std::str::from_utf8(text).is_err()
 }
 
 /// With nothing in place of what is no number.

@@ -85,8 +85,9 @@ lenient_object! {
         "object" => object: Text<'a>,
         "model" => model: Text<'a>,
         "choices" => choices: Few<Choice<'a>>,
-        "usage" => usage: TokenUsage<'a>,
-        "x_groq" => x_groq: GroqExtra<'a>,
+        // Large, and absent or null in nearly every chunk: read where they are there.
+        "usage" => usage: Raw<'a>,
+        "x_groq" => x_groq: Raw<'a>,
         "service_tier" => service_tier: Text<'a>,
         "system_fingerprint" => system_fingerprint: Text<'a>,
         "error" => error: Raw<'a>,
@@ -152,7 +153,7 @@ lenient_object! {
 lenient_object! {
     struct GroqExtra<'a> {
         "id" => id: Text<'a>,
-        "usage" => usage: TokenUsage<'a>,
+        "usage" => usage: Raw<'a>,
         "error" => error: Raw<'a>,
     }
 }
@@ -245,17 +246,18 @@ fn completion(chunk: &Completion<'_>, call: &mut CallBuilder) {
         }
     }
     // The last usage that is not null counts; some servers send a running one with every piece.
-    if let Some(reported) = [&chunk.usage, &chunk.x_groq.usage].into_iter().find(|usage| usage.says_something()) {
+    let groq: GroqExtra<'_> = chunk.x_groq.read().unwrap_or_default();
+    if let Some(reported) = [chunk.usage, groq.usage].into_iter().filter_map(Raw::read).find(TokenUsage::says_something) {
         call.usage_is_running = !chunk.choices.0.is_empty() && !call.is_finished();
-        usage(reported, call);
+        usage(&reported, call);
     }
     if was_finished {
         return;
     }
     if chunk.error.0.is_some() {
         read_error(chunk.error, call);
-    } else if chunk.x_groq.error.0.is_some() {
-        read_error(chunk.x_groq.error, call);
+    } else if groq.error.0.is_some() {
+        read_error(groq.error, call);
     }
 }
 
