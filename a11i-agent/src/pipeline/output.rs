@@ -5,7 +5,7 @@ use std::sync::Arc;
 use a11i_common::identity::{AttachmentId, ProcessId};
 
 use crate::{
-    call::{Completeness, LlmCall, McpSession},
+    call::{CaptureFacts, Completeness, LlmCall, McpSession},
     cost::PriceMiss,
     flow::FlowId,
     http::MalformedReason,
@@ -73,13 +73,16 @@ impl Output {
         }
     }
 
-    /// Where it is a call, something of it may be missing after all. Whether it is one.
-    pub(super) fn mark(&mut self, missing: Completeness) -> bool {
+    /// Where it is a call, and `touched` of how it was captured, something of it may be missing after all. Whether that is so.
+    pub(super) fn mark(&mut self, missing: Completeness, touched: impl Fn(CaptureFacts) -> bool) -> bool {
         match self {
-            Self::Call(finished) => finished.call.mark(missing),
-            Self::Mcp(message) => message.mark(missing),
-            Self::Estimate(call) => call.completeness = call.completeness.join(missing),
-            Self::McpSession(_)
+            Self::Call(finished) if touched(finished.call.call().capture) => finished.call.mark(missing),
+            Self::Mcp(message) if touched(message.message().capture) => message.mark(missing),
+            Self::Estimate(call) if touched(call.capture) => call.completeness = call.completeness.join(missing),
+            Self::Call(_)
+            | Self::Mcp(_)
+            | Self::Estimate(_)
+            | Self::McpSession(_)
             | Self::Notice(_)
             | Self::WhoIs(_)
             | Self::Forgotten(_)
