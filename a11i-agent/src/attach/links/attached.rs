@@ -110,8 +110,8 @@ impl<L> Attached<L> {
         before.saturating_sub(self.processes.len())
     }
 
-    fn is_refused(&self, plan: &ProbePlan) -> bool {
-        self.refused.iter().any(|refused| *refused.plan == *plan)
+    fn is_refused(&self, plan: &Arc<ProbePlan>) -> bool {
+        self.refused.iter().any(|refused| refused.plan == *plan)
     }
 
     fn sets(&self) -> impl Iterator<Item = &LinkSet<L>> {
@@ -151,8 +151,9 @@ impl<L> LinkSet<L> {
         self.attachments.is_empty()
     }
 
-    fn has(&self, plan: &ProbePlan) -> bool {
-        self.attachments.iter().any(|(_, of)| **of == *plan)
+    /// Of plans that are shared only the addresses are compared: there may be hundreds of sets.
+    fn has(&self, plan: &Arc<ProbePlan>) -> bool {
+        self.attachments.iter().any(|(_, of)| of == plan)
     }
 
     pub(super) fn absorb(&mut self, other: Self) {

@@ -206,9 +206,12 @@ impl<K: Kernel> Links<K> {
                 attached.plans.push(Arc::clone(plan));
             }
         }
-        // The proof is of all plans: nothing more is linked to a file of which one of them does not hold.
-        attached.proof = Arc::new(Proof::analysed(file, &attached.plans));
-        Ok(attached.plans.len() > before)
+        let is_more = attached.plans.len() > before;
+        if is_more {
+            // The proof is of all plans: nothing more is linked to a file of which one of them does not hold.
+            attached.proof = Arc::new(Proof::analysed(file, &attached.plans));
+        }
+        Ok(is_more)
     }
 
     /// Whoever has links of the file has those of all plans that were added.
