@@ -40,6 +40,8 @@ pub struct RefusedPlan {
 pub(super) struct LinkSet<L> {
     pub(super) attachments: Vec<(AttachmentId, Arc<ProbePlan>)>,
     pub(super) links: Vec<(AttachmentId, &'static str, L)>,
+    /// In which it was begun: see [`super::Links::begin_turn`].
+    pub(super) turn: u64,
 }
 
 impl<L> Attached<L> {
@@ -87,6 +89,12 @@ impl<L> Attached<L> {
         };
         self.refused.extend(refused.iter().map(said));
         self.untold.extend(refused);
+    }
+
+    /// The process's own links, if they are such.
+    pub(super) fn take_process(&mut self, process: ProcessId, is_taken: impl Fn(&LinkSet<L>) -> bool) -> Option<LinkSet<L>> {
+        self.processes.get(&process).filter(|set| is_taken(set))?;
+        self.processes.remove(&process)
     }
 
     /// Takes out what belongs to these ids, for whomever it is.
@@ -142,7 +150,7 @@ impl<L> Attached<L> {
 
 impl<L> Default for LinkSet<L> {
     fn default() -> Self {
-        Self { attachments: Vec::new(), links: Vec::new() }
+        Self { attachments: Vec::new(), links: Vec::new(), turn: 0 }
     }
 }
 
@@ -166,6 +174,7 @@ impl<L> LinkSet<L> {
         Self {
             attachments: self.attachments.extract_if(.., |(id, _)| is_taken(id)).collect(),
             links: self.links.extract_if(.., |(id, ..)| is_taken(id)).collect(),
+            turn: self.turn,
         }
     }
 }

@@ -485,6 +485,7 @@ impl Audience for Coverage {
         self.handle_timeout(Clock::boot_now());
         self.continue_moves();
         self.tell_uncovered();
+        self.links.begin_turn();
     }
 
     fn take_changed(&mut self) -> Vec<FileId> {
