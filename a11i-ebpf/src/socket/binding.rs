@@ -84,8 +84,7 @@ pub(super) fn settle(done: &Finished, place: &Place) {
     }
     // Of one that was told wrong, that nothing is known.
     let (sock, family) = if is_bound { (done.sock, done.family) } else { (0, 0) };
-    peer::tell(&key, found, done.tid, sock, family, 0);
-    if !is_bound {
+    if peer::tell(&key, found, done.tid, sock, family, 0) && !is_bound {
         found.flags &= !flag::PEER_TOLD;
     }
 }

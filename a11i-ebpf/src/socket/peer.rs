@@ -15,12 +15,12 @@ const FAMILY_BYTES: u32 = 2;
 /// `sun_path` of Linux.
 const MOST_PATH_BYTES: u32 = 108;
 
-/// `attachment`: of what the socket itself carries; 0 of a TLS session, whose plaintext is seen elsewhere.
+/// `attachment`: of what the socket itself carries; 0 of a TLS session, whose plaintext is seen elsewhere. False: there was no room for it.
 #[inline(always)]
-pub(crate) fn tell(key: &SessionKey, session: &mut Session, tid: u32, sock: u64, family: u16, attachment: u64) {
+pub(crate) fn tell(key: &SessionKey, session: &mut Session, tid: u32, sock: u64, family: u16, attachment: u64) -> bool {
     let Some(mut entry) = RING.reserve::<PeerRecord>(0) else {
         count::add(Counter::SessionRecordsLost, 1);
-        return;
+        return false;
     };
     session.flags |= flag::PEER_TOLD;
     let record = entry.as_mut_ptr();
@@ -36,6 +36,7 @@ pub(crate) fn tell(key: &SessionKey, session: &mut Session, tid: u32, sock: u64,
         (&raw mut (*record).socket).write(ends);
     }
     entry.submit(emit::wake_by_volume());
+    true
 }
 
 /// The server's path, as either end knows it: a client has no address of its own as a rule. Where both have one, nobody can say which.

@@ -135,7 +135,7 @@ fn is_wanted(done: &Finished, word: u32, key: &SessionKey) -> bool {
     }
     let attachment = u64::from(settings::socket_attachment());
     // SAFETY: a live map value.
-    peer::tell(key, unsafe { &mut *session }, done.tid, done.sock, done.family, attachment);
+    let _ = peer::tell(key, unsafe { &mut *session }, done.tid, done.sock, done.family, attachment);
     true
 }
 

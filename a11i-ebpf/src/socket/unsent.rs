@@ -181,6 +181,9 @@ fn take(done: &Finished, plaintext: u64, now: u64) -> u64 {
         let _ = UNSENT.remove(&key);
         return 0;
     }
+    if done.is_refused && session == SEVERAL {
+        return SEVERAL; // it is sent later
+    }
     if left == 1 {
         let _ = UNSENT.remove(&key);
     } else if known.before > 0 {
