@@ -86,21 +86,12 @@ impl Dialect for MistralConversations {
     }
 
     fn chunk(&self, frame: &StreamFrame<'_>, call: &mut CallBuilder) {
-        let (Ok(event), Ok(entry)) = (parse::<Event<'_>>(frame.data), parse::<Entry<'_>>(frame.data)) else { return };
-        let index = entry.output_index.0.unwrap_or(0);
+        let Ok(entry) = parse::<Entry<'_>>(frame.data) else { return };
         match entry.kind.filled().or(frame.event).unwrap_or_default() {
-            "conversation.response.started" => {
-                conversation(&event.conversation_id, call);
-                call.choice(ANSWER);
-            }
             "message.output.delta" | "function.call.delta" | "tool.execution.started" | "tool.execution.delta" => {
-                output(index, &entry, call);
+                output(entry.output_index.0.unwrap_or(0), &entry, call);
             }
-            "conversation.response.done" => usage(&event.usage, call),
-            "conversation.response.error" => {
-                call.fail(event.code.filled().or(Some("error")), event.message.filled());
-            }
-            _ => {}
+            kind => state(kind, frame.data, call),
         }
     }
 }
@@ -176,7 +167,7 @@ lenient_object! {
 }
 
 lenient_object! {
-    /// What an event has beside an entry's fields.
+    /// What events have that are no entries.
     struct Event<'a> {
         "conversation_id" => conversation_id: Text<'a>,
         "usage" => usage: TokenUsage<'a>,
@@ -208,6 +199,22 @@ const PIECES: u64 = 1 << 16;
 
 fn conversation(id: &Text<'_>, call: &mut CallBuilder) {
     id.replace(&mut call.request.conversation_id);
+}
+
+/// An event of the answer as a whole.
+fn state(kind: &str, event: &[u8], call: &mut CallBuilder) {
+    let Ok(event) = parse::<Event<'_>>(event) else { return };
+    match kind {
+        "conversation.response.started" => {
+            conversation(&event.conversation_id, call);
+            call.choice(ANSWER);
+        }
+        "conversation.response.done" => usage(&event.usage, call),
+        "conversation.response.error" => {
+            call.fail(event.code.filled().or(Some("error")), event.message.filled());
+        }
+        _ => {}
+    }
 }
 
 fn input(entry: &Entry<'_>, call: &mut CallBuilder) {

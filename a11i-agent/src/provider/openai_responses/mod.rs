@@ -76,9 +76,11 @@ impl Dialect for OpenAiResponses {
         let kind = event.kind.filled().or(frame.event).unwrap_or_default();
         match kind {
             "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
-                whole_response(&event.response, call);
+                whole_response(&event.response.read().unwrap_or_default(), call);
             }
-            "response.created" | "response.queued" | "response.in_progress" => identity(&event.response, call),
+            "response.created" | "response.queued" | "response.in_progress" => {
+                identity(&event.response.read().unwrap_or_default(), call);
+            }
             "error" => {
                 if event.error.0.is_some() {
                     read_error(event.error, call);
@@ -95,7 +97,8 @@ impl Dialect for OpenAiResponses {
 lenient_object! {
     struct Event<'a> {
         "type" => kind: Text<'a>,
-        "response" => response: Response<'a>,
+        // Large, and in few events: read where it is there.
+        "response" => response: Raw<'a>,
         "output_index" => output_index: Count,
         "content_index" => content_index: Count,
         "summary_index" => summary_index: Count,
