@@ -1,7 +1,7 @@
 //! Names in paths, and bodies of which nothing but names becomes a fact, request and response alike.
 
 use super::{
-    error_body::read_failure,
+    error_body::read_refusal,
     gemini::percent_decoded,
     lenient::{Text, Unreadable, clip, lenient_object, parse},
 };
@@ -32,11 +32,10 @@ pub(super) fn request(body: &[u8], call: &mut CallBuilder) -> Result<(), Unreada
 
 /// A failure too.
 pub(super) fn response(body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-    let response: Names<'_> = parse(body)?;
-    if call.response.status.is_some_and(|status| status >= 400) {
-        read_failure(body, call);
+    if read_refusal(body, call)? {
         return Ok(());
     }
+    let response: Names<'_> = parse(body)?;
     call.response.id = response.id.name();
     call.response.model = response.model.name();
     Ok(())

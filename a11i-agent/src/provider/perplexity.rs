@@ -3,7 +3,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::read_failure,
+    error_body::read_refusal,
     hosts::is_for,
     lenient::{Float, Raw, Text, Unreadable, lenient_object, parse},
     openai_chat::OpenAiChat,
@@ -87,8 +87,7 @@ impl Dialect for PerplexityAsync {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         let job: Job<'_> = parse(body)?;

@@ -3,7 +3,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::read_failure,
+    error_body::read_refusal,
     hosts::is_for,
     lenient::{Int, Raw, Text, Unreadable, lenient_object, parse},
     names,
@@ -69,10 +69,7 @@ impl Dialect for Tei {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
-        }
-        Ok(())
+        read_refusal(body, call).map(|_| ())
     }
 
     /// Embeddings are not streamed.

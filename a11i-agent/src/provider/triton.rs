@@ -3,7 +3,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::{read_error, read_failure},
+    error_body::{read_error, read_refusal},
     lenient::{Float, Int, Raw, Text, Unreadable, lenient_object, parse},
     names,
     openai_chat::request::stop_sequences,
@@ -63,8 +63,7 @@ impl Dialect for Triton {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         answer(&parse(body)?, call);

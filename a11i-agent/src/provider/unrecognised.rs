@@ -4,7 +4,7 @@
 use super::{
     Dialect, Framing, StreamFrame,
     body::is_worth_following,
-    error_body::read_failure,
+    error_body::read_refusal,
     lenient::{Flag, Text, Unreadable, lenient_object, parse},
     mcp, path_template,
 };
@@ -58,8 +58,7 @@ impl Dialect for Unrecognised {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         let named = parse::<Named<'_>>(body)?;

@@ -154,7 +154,7 @@ fn answer(said: &Answer<'_>, body: &[u8], call: &mut CallBuilder) {
     if let Some(code) = said.error_code.filled().filter(|code| *code != "0") {
         return call.fail(Some(code), said.error_message.filled());
     }
-    if call.response.status.is_some_and(|status| status >= 400) {
+    if call.response.has_error_status() {
         return read_failure(body, call);
     }
     if matches!(call.operation(), Operation::Chat | Operation::TextCompletion) {

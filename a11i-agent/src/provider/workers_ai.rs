@@ -66,7 +66,7 @@ impl Dialect for WorkersAi {
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
         let envelope: Envelope<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) || envelope.success.0 == Some(false) {
+        if call.response.has_error_status() || envelope.success.0 == Some(false) {
             read_failure(body, call);
             if envelope.success.0 == Some(false) && !call.has_failed() {
                 call.fail(Some("_OTHER"), None);

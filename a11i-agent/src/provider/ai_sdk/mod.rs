@@ -5,7 +5,7 @@ mod usage;
 
 use super::{
     Dialect, StreamFrame,
-    error_body::{read_error, read_failure},
+    error_body::{read_error, read_refusal},
     lenient::{Float, Int, Raw, Text, Unreadable, clip, lenient_object, parse},
     openai_chat::request::{output_type, stop_sequences, tree_or_text},
     posted,
@@ -78,11 +78,10 @@ impl Dialect for AiSdk {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let answer: Answer<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
+        let answer: Answer<'_> = parse(body)?;
         metadata(&answer.response, call);
         if call.operation() == Operation::Chat {
             call.choice(ANSWER);

@@ -38,7 +38,7 @@ impl Dialect for Anthropic {
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
         let message: Message<'_> = parse(body)?;
-        if message.error.0.is_some() || call.response.status.is_some_and(|status| status >= 400) {
+        if message.error.0.is_some() || call.response.has_error_status() {
             read_failure(body, call);
             return Ok(());
         }

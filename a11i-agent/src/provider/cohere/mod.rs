@@ -9,7 +9,7 @@ mod stream;
 
 use super::{
     Dialect, Framing, StreamFrame,
-    error_body::read_failure,
+    error_body::read_refusal,
     hosts::is_for,
     lenient::{Count, Unreadable, lenient_object},
     posted,
@@ -70,8 +70,7 @@ impl Dialect for Cohere {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         answer::read(body, call)

@@ -95,14 +95,11 @@ impl Exchange {
         let finished = end.framing == FramingEnd::Finished;
         let complete = finished && end.completeness.is_whole();
         let (dialect, operation) = (self.route.dialect, self.route.operation);
+        self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
         let mut body = match request {
-            RequestBody::Read => {
-                self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
-                return true;
-            }
+            RequestBody::Read => return true,
             RequestBody::Arriving(body) => body,
             RequestBody::Form(form) => {
-                self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
                 if form.is_truncated() {
                     self.call.mark_content_truncated();
                 }
@@ -111,7 +108,6 @@ impl Exchange {
                 return self.is_call(complete);
             }
         };
-        self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
         let read = complete && body.whole().is_some_and(|body| dialect.request(operation, &mended(body), &mut self.call).is_ok());
         if !read {
             if body.is_over_cap() {

@@ -9,7 +9,7 @@ use crate::{
     http::RequestHead,
     provider::{
         Dialect, StreamFrame,
-        error_body::read_failure,
+        error_body::read_refusal,
         hosts::is_for,
         lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, clip, lenient_object, parse},
         openai_chat::request::{SCHEMA_TREE_BYTES, output_type, stop_sequences, tools},
@@ -69,11 +69,10 @@ impl Dialect for MistralConversations {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let answer: Answer<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
+        let answer: Answer<'_> = parse(body)?;
         conversation(&answer.conversation_id, call);
         call.choice(ANSWER);
         let mut index = 0u64;

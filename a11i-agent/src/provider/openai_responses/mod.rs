@@ -7,7 +7,7 @@ mod request;
 
 use super::{
     Dialect, StreamFrame,
-    error_body::{read_error, read_failure},
+    error_body::{read_error, read_refusal},
     lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
     openai_chat::cost_in_ticks,
     posted,
@@ -62,11 +62,8 @@ impl Dialect for OpenAiResponses {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let response: Response<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
-        } else {
-            whole_response(&response, call);
+        if !read_refusal(body, call)? {
+            whole_response(&parse(body)?, call);
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ impl Dialect for Interactions {
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
         let document: Raw<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
+        if call.response.has_error_status() {
             // Google's servers wrap a failure in an array here and there.
             document.for_each(|element: Raw<'_>| read_failure(element.json().unwrap_or_default().as_bytes(), call));
             read_failure(body, call);
