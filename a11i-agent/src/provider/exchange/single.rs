@@ -17,7 +17,7 @@ use crate::{
         body::BodyBuffer,
         endpoint::Endpoint,
         grpc_status,
-        lenient::mended,
+        lenient::{mended, parse},
         rate_limit, trace_context,
     },
 };
@@ -135,7 +135,7 @@ impl Exchange {
     /// False: it is none of a model call.
     pub(super) fn read_request_early(&mut self) -> bool {
         if let RequestBody::Arriving(body) = &self.request
-            && body.whole().is_some_and(|body| serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok())
+            && body.whole().is_some_and(|body| parse::<serde::de::IgnoredAny>(&mended(body)).is_ok())
         {
             return self.end_request(BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished });
         }

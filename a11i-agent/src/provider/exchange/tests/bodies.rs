@@ -41,6 +41,21 @@ fn a_mark_before_a_body_is_no_part_of_it() {
 }
 
 #[test]
+fn what_is_asked_is_read_before_an_answer_that_comes_before_its_end_is_told() {
+    for request in [
+        REQUEST.to_vec(),
+        [b"\xef\xbb\xbf", REQUEST].concat(),
+        REQUEST.strip_suffix(b"}").unwrap().to_vec().into_iter().chain(*b",\"top_p\":NaN}").collect(),
+    ] {
+        let mut peer = Peer::new();
+        peer.request(1, Some("api.openai.com"), "/v1/chat/completions", &[&request]);
+        // Only what was asked tells that this is a stream.
+        let call = peer.respond(1, 200, "text/plain", &[EVENTS], FINISHED).unwrap();
+        assert_eq!((call.request.stream, call.usage.input_tokens), (true, Some(5)), "{}", String::from_utf8_lossy(&request));
+    }
+}
+
+#[test]
 fn a_text_that_is_cut_within_a_character_costs_no_number() {
     for cut in [&b"\\ud83d"[..], b"\xe2\x82"] {
         let with = |body: &[u8]| {
