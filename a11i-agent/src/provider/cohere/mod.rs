@@ -58,7 +58,14 @@ impl Dialect for Cohere {
     }
 
     fn resembles(&self, call: &CallBuilder) -> bool {
-        call.request.model.is_some() && !call.estimation.input.is_empty()
+        let says = match call.operation() {
+            Operation::Chat | Operation::TextCompletion | Operation::GenerateContent => !call.estimation.input.is_empty(),
+            // Images say nothing; how they are to be embedded has to be said.
+            Operation::Embeddings => !call.estimation.input.is_empty() || !call.request.encoding_formats.is_empty(),
+            // Their paths are known only where something else names the provider.
+            Operation::FetchResponse | Operation::Other(_) => true,
+        };
+        call.request.model.is_some() && says
     }
 
     fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
