@@ -7,13 +7,18 @@ use super::{
 };
 use crate::call::CallBuilder;
 
-/// A model's name in a path is kept to this length.
+/// A name in a path or a field is kept to this length.
 const NAME_BYTES: usize = 256;
 
 /// The name that stands in a path, of a model or of what stands for one: percent-decoded, and cut to [`NAME_BYTES`].
 pub(super) fn in_path(part: &str) -> String {
     let name = percent_decoded(clip(part, 3 * NAME_BYTES));
     clip(&name, NAME_BYTES).to_owned()
+}
+
+/// What a field of a head says, cut to [`NAME_BYTES`].
+pub(super) fn in_field(value: &str) -> String {
+    clip(value, NAME_BYTES).to_owned()
 }
 
 lenient_object! {

@@ -7,6 +7,7 @@ use super::{
     Dialect, StreamFrame,
     error_body::{read_error, read_refusal},
     lenient::{Float, Int, Raw, Text, Unreadable, clip, lenient_object, parse},
+    names,
     openai_chat::request::{output_type, stop_sequences, tree_or_text},
     posted,
 };
@@ -28,8 +29,6 @@ const PATHS: [(&str, Operation); 6] = [
 
 /// Fields that name the model. No other client sends them.
 const MODEL_FIELDS: [&str; 4] = ["ai-language-model-id", "ai-model-id", "ai-embedding-model-id", "ai-image-model-id"];
-/// A model's name in a field is kept to this length.
-const MODEL_BYTES: usize = 256;
 
 impl Dialect for AiSdk {
     fn name(&self) -> ProviderName {
@@ -46,7 +45,7 @@ impl Dialect for AiSdk {
     }
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
-        call.request.model = model(head).map(|model| clip(model, MODEL_BYTES).to_owned());
+        call.request.model = model(head).map(names::in_field);
         call.request.stream = head.headers.text("ai-language-model-streaming") == Some("true");
     }
 

@@ -6,7 +6,7 @@ use a11i_common::identity::BootTime;
 
 use super::{
     ConnectionContext, ExchangeCounters,
-    head_facts::{HEADER_FACT_BYTES, clip, request_facts, request_id, stated_cost},
+    head_facts::{request_facts, request_id, stated_cost},
 };
 use crate::{
     call::{CallBuilder, CallFrame, Completeness, Correlation, Ending, LlmCall, LossCauses, Operation, Timing},
@@ -18,7 +18,7 @@ use crate::{
         endpoint::Endpoint,
         grpc_status,
         lenient::{mended, parse},
-        rate_limit, trace_context,
+        names, rate_limit, trace_context,
     },
 };
 
@@ -143,7 +143,6 @@ impl Exchange {
     }
 
     pub(super) fn begin_response(&mut self, head: &ResponseHead) {
-        let text = |name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES));
         let response = &mut self.call.response;
         response.status = Some(head.status);
         // Where a field may have been missed, a lesser one does not stand in for it.
@@ -153,7 +152,7 @@ impl Exchange {
         response.request_id = request_id(head);
         response.stated_cost = stated_cost(head);
         // The response names the organisation that the key belongs to, also where the request does not.
-        let organization = text("openai-organization");
+        let organization = head.headers.text("openai-organization").map(names::in_field);
         let request = &mut self.call.request;
         request.organization = request.organization.take().or(organization);
         grpc_status::read(&head.headers, &mut self.call);

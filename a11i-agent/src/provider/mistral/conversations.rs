@@ -12,6 +12,7 @@ use crate::{
         error_body::read_refusal,
         hosts::is_for,
         lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, clip, lenient_object, parse},
+        names,
         openai_chat::request::{SCHEMA_TREE_BYTES, output_type, stop_sequences, tools},
     },
 };
@@ -19,8 +20,6 @@ use crate::{
 pub(in crate::provider) struct MistralConversations;
 
 const CONVERSATIONS: &str = "/v1/conversations";
-/// An id in a path is kept to this length.
-const ID_BYTES: usize = 256;
 
 impl Dialect for MistralConversations {
     fn name(&self) -> ProviderName {
@@ -38,7 +37,7 @@ impl Dialect for MistralConversations {
     }
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
-        call.request.conversation_id = continued(head).map(|id| clip(id, ID_BYTES).to_owned());
+        call.request.conversation_id = continued(head).map(names::in_path);
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
