@@ -32,11 +32,6 @@ impl Dialect for AlephAlpha {
         Operation::TextCompletion
     }
 
-    /// Its host says enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         posted(head, &PATHS).filter(|_| is_for(head, "aleph_alpha"))
     }

@@ -24,11 +24,6 @@ impl Dialect for AnthropicComplete {
         Operation::TextCompletion
     }
 
-    /// Its host and its header say enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let operation = posted(head, &[("/v1/complete", Operation::TextCompletion)])?;
         (is_for(head, "anthropic") || head.headers.text("anthropic-version").is_some()).then_some(operation)

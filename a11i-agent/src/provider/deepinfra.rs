@@ -16,6 +16,7 @@ use crate::{
 pub(super) struct DeepInfra;
 
 const PROVIDER: &str = "deepinfra";
+
 impl Dialect for DeepInfra {
     fn name(&self) -> ProviderName {
         ProviderName::of(PROVIDER)
@@ -23,11 +24,6 @@ impl Dialect for DeepInfra {
 
     fn usual_operation(&self) -> Operation {
         Operation::TextCompletion
-    }
-
-    /// The model ends the path.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {

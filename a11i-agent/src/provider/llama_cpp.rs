@@ -26,11 +26,6 @@ impl Dialect for LlamaCpp {
         Operation::TextCompletion
     }
 
-    /// Too usual to be presumed before the body was looked at.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let found = PATHS.iter().find(|(path, _)| head.path == *path);
         found.filter(|_| head.method == "POST").map(|(_, operation)| *operation)

@@ -19,11 +19,6 @@ impl Dialect for LmStudio {
         ProviderName::of("lm_studio")
     }
 
-    /// Too usual an end to be presumed before the body was looked at.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         (head.method == "POST" && head.path.trim_end_matches('/') == PATH).then_some(Operation::Chat)
     }

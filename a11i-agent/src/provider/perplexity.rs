@@ -24,11 +24,6 @@ impl Dialect for PerplexityAgent {
         ProviderName::of("perplexity")
     }
 
-    /// Its host says enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         posted(head, &PATHS).filter(|_| is_for(head, "perplexity"))
     }
@@ -61,11 +56,6 @@ const LATER: [(&str, Operation); 2] = [("/async/chat/completions", Operation::Ch
 impl Dialect for PerplexityAsync {
     fn name(&self) -> ProviderName {
         ProviderName::of("perplexity")
-    }
-
-    /// Its host says enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {

@@ -21,11 +21,6 @@ impl Dialect for Reka {
         ProviderName::of(PROVIDER)
     }
 
-    /// Its host says enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let is_chat = matches!(head.path.trim_end_matches('/'), "/v1/chat" | "/chat");
         (head.method == "POST" && is_chat && is_for(head, PROVIDER)).then_some(Operation::Chat)

@@ -26,11 +26,6 @@ impl Dialect for Replicate {
         Operation::Other("prediction")
     }
 
-    /// Its host says enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         if !is_for(head, "replicate") {
             return None;

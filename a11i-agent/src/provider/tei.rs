@@ -25,6 +25,7 @@ const PATHS: [(&str, Operation); 4] = [
 
 /// What Hugging Face's hosts call it, behind a model's name.
 const PIPELINE: &str = "/pipeline/feature-extraction";
+
 impl Dialect for Tei {
     fn name(&self) -> ProviderName {
         ProviderName::of("tei")
@@ -32,11 +33,6 @@ impl Dialect for Tei {
 
     fn usual_operation(&self) -> Operation {
         Operation::Embeddings
-    }
-
-    /// Too short and too usual to be presumed before the body was looked at.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {

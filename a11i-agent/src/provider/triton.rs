@@ -24,11 +24,6 @@ impl Dialect for Triton {
         Operation::TextCompletion
     }
 
-    /// Their end alone is too usual to be presumed.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         model(head).filter(|_| head.method == "POST").map(|_| Operation::TextCompletion)
     }

@@ -30,10 +30,6 @@ impl Dialect for Unrecognised {
         UNRECOGNISED
     }
 
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     /// Of a host that is dedicated to models: who asks, has looked at the host.
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let known = NO_CALLS.iter().any(|part| head.path.contains(part)) || mcp::is_endpoint(head);

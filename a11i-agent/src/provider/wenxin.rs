@@ -17,14 +17,10 @@ pub(super) struct Wenxin;
 
 /// Before what is asked for and the model.
 const ROOT: &str = "/rpc/2.0/ai_custom/v1/wenxinworkshop/";
+
 impl Dialect for Wenxin {
     fn name(&self) -> ProviderName {
         ProviderName::of("baidu_qianfan")
-    }
-
-    /// The ends of its paths are names of models.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {

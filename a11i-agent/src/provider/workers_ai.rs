@@ -20,11 +20,6 @@ impl Dialect for WorkersAi {
         ProviderName::of("cloudflare")
     }
 
-    /// The ends of its paths are names of models.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let model = model(head).filter(|_| head.method == "POST")?;
         // What a model is for stands in no place but its name.

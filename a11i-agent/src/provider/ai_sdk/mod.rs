@@ -35,11 +35,6 @@ impl Dialect for AiSdk {
         ProviderName::of("vercel_ai_gateway")
     }
 
-    /// The fields say enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         posted(head, &PATHS).filter(|_| model(head).is_some())
     }

@@ -42,11 +42,6 @@ impl Dialect for Cohere {
         ProviderName::of("cohere")
     }
 
-    /// Its hosts say enough; elsewhere such paths are anybody's.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let operation = posted(head, &PATHS)?;
         // Azure serves its models in its own format; gateways name the provider in the path; its SDKs name themselves.

@@ -21,6 +21,7 @@ pub(super) struct Generate;
 
 /// As whole paths: as ends they are anybody's.
 const PATHS: [&str; 2] = ["/generate", "/generate_stream"];
+
 impl Dialect for Generate {
     fn name(&self) -> ProviderName {
         ProviderName::of("tgi")

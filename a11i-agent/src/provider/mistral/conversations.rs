@@ -26,11 +26,6 @@ impl Dialect for MistralConversations {
         ProviderName::of("mistral_ai")
     }
 
-    /// OpenAI has conversations too, which are no calls: only the host tells.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let begins = head.path.trim_end_matches('/') == CONVERSATIONS || continued(head).is_some();
         (head.method == "POST" && begins && is_for(head, "mistral_ai")).then_some(Operation::Chat)
