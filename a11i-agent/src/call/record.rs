@@ -176,6 +176,13 @@ pub struct ResponseFacts {
     pub rate_limit: RateLimit,
 }
 
+impl ResponseFacts {
+    /// The status is one of RFC 9110's client or server errors.
+    pub fn has_error_status(&self) -> bool {
+        self.status.is_some_and(|status| status >= 400)
+    }
+}
+
 /// What the provider still allows in its window, by the fields of its answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RateLimit {

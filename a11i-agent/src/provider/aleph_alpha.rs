@@ -2,7 +2,7 @@
 
 use super::{
     Dialect, Framing, StreamFrame,
-    error_body::read_failure,
+    error_body::read_refusal,
     hosts::is_for,
     lenient::{Count, Few, Flag, Float, Int, Raw, Text, Unreadable, lenient_object, parse},
     openai_chat::request::stop_sequences,
@@ -30,11 +30,6 @@ impl Dialect for AlephAlpha {
 
     fn usual_operation(&self) -> Operation {
         Operation::TextCompletion
-    }
-
-    /// Its host says enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
@@ -81,8 +76,7 @@ impl Dialect for AlephAlpha {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         answer(&parse(body)?, call);

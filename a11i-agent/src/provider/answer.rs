@@ -145,7 +145,7 @@ impl Answer {
 
     /// The body itself knows better than its label: failures come as JSON under any label, and labels get lost.
     fn choose(first: u8, label: Label, gap: bool, feed: &EventFeed<'_>) -> Self {
-        let failed = feed.call.response.status.is_some_and(|status| status >= 400);
+        let failed = feed.call.response.has_error_status();
         let streams = feed.call.request.stream && !failed;
         let usual = feed.route.dialect.stream_framing();
         let framing = match (first, label) {

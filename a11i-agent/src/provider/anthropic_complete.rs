@@ -2,7 +2,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::{read_error, read_failure},
+    error_body::{read_error, read_refusal},
     hosts::is_for,
     lenient::{Flag, Float, Int, Raw, Text, Unreadable, lenient_object, parse},
     openai_chat::request::stop_sequences,
@@ -22,11 +22,6 @@ impl Dialect for AnthropicComplete {
 
     fn usual_operation(&self) -> Operation {
         Operation::TextCompletion
-    }
-
-    /// Its host and its header say enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
@@ -51,8 +46,7 @@ impl Dialect for AnthropicComplete {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         completion(&parse(body)?, call);

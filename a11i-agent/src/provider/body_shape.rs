@@ -25,10 +25,6 @@ impl Dialect for ByBodyShape {
         ProviderName::of("unknown")
     }
 
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     /// A body that may be one. `application/json` and its kin; nobody sends prompts as forms.
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let media_type = head.headers.text("content-type")?.split(';').next()?.trim();

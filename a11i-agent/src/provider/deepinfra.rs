@@ -2,7 +2,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::read_failure,
+    error_body::read_refusal,
     hosts::is_for,
     lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
     names,
@@ -16,6 +16,7 @@ use crate::{
 pub(super) struct DeepInfra;
 
 const PROVIDER: &str = "deepinfra";
+
 impl Dialect for DeepInfra {
     fn name(&self) -> ProviderName {
         ProviderName::of(PROVIDER)
@@ -23,11 +24,6 @@ impl Dialect for DeepInfra {
 
     fn usual_operation(&self) -> Operation {
         Operation::TextCompletion
-    }
-
-    /// The model ends the path.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
@@ -57,11 +53,10 @@ impl Dialect for DeepInfra {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let answer: Answer<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
+        let answer: Answer<'_> = parse(body)?;
         answer.request_id.replace(&mut call.response.id);
         let mut index = 0_u32;
         answer.results.for_each(|result: Generated<'_>| {

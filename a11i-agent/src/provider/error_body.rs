@@ -1,6 +1,6 @@
 //! `{"error": …}` as OpenAI, Anthropic and those who follow them write it.
 
-use super::lenient::{Few, Raw, Shape, Text, lenient_object, parse};
+use super::lenient::{Few, Raw, Shape, Text, Unreadable, lenient_object, parse};
 use crate::call::CallBuilder;
 
 lenient_object! {
@@ -26,9 +26,23 @@ lenient_object! {
     }
 }
 
+/// Whether the response's status says that the call failed: its body then is no answer, and is read as [`read_failure`] does.
+pub(super) fn read_refusal(body: &[u8], call: &mut CallBuilder) -> Result<bool, Unreadable> {
+    if !call.response.has_error_status() {
+        return Ok(false);
+    }
+    failure(&parse(body)?, call);
+    Ok(true)
+}
+
 /// Reads a failed response's body into the call's outcome. Says nothing where the body says nothing.
 pub(super) fn read_failure(body: &[u8], call: &mut CallBuilder) {
-    let Ok(envelope) = parse::<Envelope<'_>>(body) else { return };
+    if let Ok(envelope) = parse(body) {
+        failure(&envelope, call);
+    }
+}
+
+fn failure(envelope: &Envelope<'_>, call: &mut CallBuilder) {
     if !envelope.is_object() {
         return;
     }
@@ -51,8 +65,7 @@ pub(super) fn read_failure(body: &[u8], call: &mut CallBuilder) {
 
 /// A text is no type: the status says more, where it says that this failed.
 fn type_of_a_text(call: &CallBuilder) -> Option<&'static str> {
-    let failed = call.response.status.is_some_and(|status| status >= 400);
-    (!failed).then_some("_OTHER")
+    (!call.response.has_error_status()).then_some("_OTHER")
 }
 
 /// The value of an `error` field: an object, or a text alone.

@@ -22,11 +22,6 @@ impl Dialect for Hunyuan {
         ProviderName::of("tencent")
     }
 
-    /// Everything is posted to the root: the action's field tells.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let action = head.headers.text("x-tc-action").filter(|_| head.method == "POST")?;
         // Other services of the cloud have actions of these names too.

@@ -2,7 +2,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::{read_error, read_failure},
+    error_body::{read_error, read_refusal},
     lenient::{Count, Flag, Float, Int, Raw, Text, Unreadable, lenient_object, parse},
     openai_chat::request::stop_sequences,
 };
@@ -24,11 +24,6 @@ impl Dialect for LlamaCpp {
 
     fn usual_operation(&self) -> Operation {
         Operation::TextCompletion
-    }
-
-    /// Too usual to be presumed before the body was looked at.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
@@ -74,8 +69,7 @@ impl Dialect for LlamaCpp {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         if call.operation() == Operation::Embeddings {

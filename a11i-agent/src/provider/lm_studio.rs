@@ -2,7 +2,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::{read_error, read_failure},
+    error_body::{read_error, read_refusal},
     lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
 };
 use crate::{
@@ -17,11 +17,6 @@ const PATH: &str = "/api/v1/chat";
 impl Dialect for LmStudio {
     fn name(&self) -> ProviderName {
         ProviderName::of("lm_studio")
-    }
-
-    /// Too usual an end to be presumed before the body was looked at.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
@@ -56,8 +51,7 @@ impl Dialect for LmStudio {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         let answer: Answer<'_> = parse(body)?;

@@ -94,8 +94,12 @@ pub trait Dialect: Sync {
         Operation::Chat
     }
 
-    /// Ends of the paths that are `POST`ed to. What a path that ends so has to look like otherwise, [`Self::claims`] knows.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)];
+    /// Ends of the paths that are `POST`ed to, by which the kernel half takes a request for a call beforehand. What a path that ends so has to
+    /// look like otherwise, [`Self::claims`] knows. None where a host or a field has to vouch for the path, where names of models end it, and
+    /// where its end is so short or so usual that it says nothing before the body was looked at.
+    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
+        &[]
+    }
 
     /// Whether method and path (and marks in the headers) are this format's.
     fn claims(&self, head: &RequestHead) -> Option<Operation>;

@@ -1,19 +1,24 @@
 //! Names in paths, and bodies of which nothing but names becomes a fact, request and response alike.
 
 use super::{
-    error_body::read_failure,
+    error_body::read_refusal,
     gemini::percent_decoded,
     lenient::{Text, Unreadable, clip, lenient_object, parse},
 };
 use crate::call::CallBuilder;
 
-/// A model's name in a path is kept to this length.
+/// A name in a path or a field is kept to this length.
 const NAME_BYTES: usize = 256;
 
 /// The name that stands in a path, of a model or of what stands for one: percent-decoded, and cut to [`NAME_BYTES`].
 pub(super) fn in_path(part: &str) -> String {
     let name = percent_decoded(clip(part, 3 * NAME_BYTES));
     clip(&name, NAME_BYTES).to_owned()
+}
+
+/// What a field of a head says, cut to [`NAME_BYTES`].
+pub(super) fn in_field(value: &str) -> String {
+    clip(value, NAME_BYTES).to_owned()
 }
 
 lenient_object! {
@@ -32,11 +37,10 @@ pub(super) fn request(body: &[u8], call: &mut CallBuilder) -> Result<(), Unreada
 
 /// A failure too.
 pub(super) fn response(body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-    let response: Names<'_> = parse(body)?;
-    if call.response.status.is_some_and(|status| status >= 400) {
-        read_failure(body, call);
+    if read_refusal(body, call)? {
         return Ok(());
     }
+    let response: Names<'_> = parse(body)?;
     call.response.id = response.id.name();
     call.response.model = response.model.name();
     Ok(())

@@ -50,7 +50,7 @@ impl Dialect for OpenAiAudio {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let failed = call.response.status.is_some_and(|status| status >= 400);
+        let failed = call.response.has_error_status();
         if call.operation() == SPEECH && !failed && !is_object(body) {
             // Sound under a label of no kind.
             return Ok(());

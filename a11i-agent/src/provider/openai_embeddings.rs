@@ -2,7 +2,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::{read_error, read_failure},
+    error_body::{read_error, read_refusal},
     lenient::{Count, Float, Int, Raw, Text, Unreadable, lenient_object, parse},
     posted,
 };
@@ -50,11 +50,10 @@ impl Dialect for OpenAiEmbeddings {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let response: Response<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
+        let response: Response<'_> = parse(body)?;
         if response.error.0.is_some() {
             read_error(response.error, call);
         }

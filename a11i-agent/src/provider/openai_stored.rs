@@ -47,11 +47,6 @@ impl Dialect for OpenAiStored {
         Operation::Other("batch")
     }
 
-    /// None by which a call is told from other traffic: every web application has files.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let path = head.path.trim_end_matches('/');
         let mut parts = path.split('/').filter(|part| !part.is_empty() && !ROOTS.contains(part));

@@ -3,7 +3,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::read_failure,
+    error_body::read_refusal,
     hosts::is_for,
     lenient::{Float, Raw, Text, Unreadable, lenient_object, parse},
     openai_chat::OpenAiChat,
@@ -22,11 +22,6 @@ const PATHS: [(&str, Operation); 2] = [("/v1/agent", Operation::Chat), ("/v1/res
 impl Dialect for PerplexityAgent {
     fn name(&self) -> ProviderName {
         ProviderName::of("perplexity")
-    }
-
-    /// Its host says enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
@@ -63,11 +58,6 @@ impl Dialect for PerplexityAsync {
         ProviderName::of("perplexity")
     }
 
-    /// Its host says enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let fetched = || {
             let (list, id) = head.path.trim_end_matches('/').rsplit_once('/')?;
@@ -87,8 +77,7 @@ impl Dialect for PerplexityAsync {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         let job: Job<'_> = parse(body)?;

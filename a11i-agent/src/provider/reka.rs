@@ -2,7 +2,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::read_failure,
+    error_body::read_refusal,
     hosts::is_for,
     lenient::{Count, Raw, Shape, Text, Unreadable, lenient_object, parse},
     openai_chat,
@@ -21,11 +21,6 @@ impl Dialect for Reka {
         ProviderName::of(PROVIDER)
     }
 
-    /// Its host says enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let is_chat = matches!(head.path.trim_end_matches('/'), "/v1/chat" | "/chat");
         (head.method == "POST" && is_chat && is_for(head, PROVIDER)).then_some(Operation::Chat)
@@ -36,11 +31,8 @@ impl Dialect for Reka {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let answer: Answer<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
-        } else {
-            read(&answer, call);
+        if !read_refusal(body, call)? {
+            read(&parse(body)?, call);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::read_failure,
+    error_body::read_refusal,
     hosts::is_for,
     lenient::{Count, Flag, Float, Int, Raw, Text, Unreadable, lenient_object, parse},
     names,
@@ -24,11 +24,6 @@ impl Dialect for Replicate {
 
     fn usual_operation(&self) -> Operation {
         Operation::Other("prediction")
-    }
-
-    /// Its host says enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
@@ -74,11 +69,10 @@ impl Dialect for Replicate {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let prediction: Prediction<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
+        let prediction: Prediction<'_> = parse(body)?;
         call.response.id = prediction.id.name();
         call.response.model = prediction.model.name();
         if let Some(status) = prediction.status.filled() {

@@ -3,7 +3,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::read_failure,
+    error_body::read_refusal,
     hosts::is_for,
     lenient::{Int, Raw, Text, Unreadable, lenient_object, parse},
     names,
@@ -25,6 +25,7 @@ const PATHS: [(&str, Operation); 4] = [
 
 /// What Hugging Face's hosts call it, behind a model's name.
 const PIPELINE: &str = "/pipeline/feature-extraction";
+
 impl Dialect for Tei {
     fn name(&self) -> ProviderName {
         ProviderName::of("tei")
@@ -32,11 +33,6 @@ impl Dialect for Tei {
 
     fn usual_operation(&self) -> Operation {
         Operation::Embeddings
-    }
-
-    /// Too short and too usual to be presumed before the body was looked at.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
@@ -69,10 +65,7 @@ impl Dialect for Tei {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
-        }
-        Ok(())
+        read_refusal(body, call).map(|_| ())
     }
 
     /// Embeddings are not streamed.

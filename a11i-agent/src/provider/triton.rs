@@ -3,7 +3,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::{read_error, read_failure},
+    error_body::{read_error, read_refusal},
     lenient::{Float, Int, Raw, Text, Unreadable, lenient_object, parse},
     names,
     openai_chat::request::stop_sequences,
@@ -22,11 +22,6 @@ impl Dialect for Triton {
 
     fn usual_operation(&self) -> Operation {
         Operation::TextCompletion
-    }
-
-    /// Their end alone is too usual to be presumed.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
@@ -63,8 +58,7 @@ impl Dialect for Triton {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         answer(&parse(body)?, call);

@@ -4,7 +4,7 @@
 use super::{
     Dialect, Framing, StreamFrame,
     body::is_worth_following,
-    error_body::read_failure,
+    error_body::read_refusal,
     lenient::{Flag, Text, Unreadable, lenient_object, parse},
     mcp, path_template,
 };
@@ -28,10 +28,6 @@ impl Dialect for Unrecognised {
 
     fn usual_operation(&self) -> Operation {
         UNRECOGNISED
-    }
-
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     /// Of a host that is dedicated to models: who asks, has looked at the host.
@@ -58,8 +54,7 @@ impl Dialect for Unrecognised {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         let named = parse::<Named<'_>>(body)?;

@@ -2,7 +2,7 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::read_failure,
+    error_body::{read_failure, read_refusal},
     hosts::is_for,
     lenient::{Count, Few, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
     names,
@@ -69,8 +69,7 @@ impl Dialect for Watsonx {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         answer(body, call)

@@ -17,14 +17,10 @@ pub(super) struct Wenxin;
 
 /// Before what is asked for and the model.
 const ROOT: &str = "/rpc/2.0/ai_custom/v1/wenxinworkshop/";
+
 impl Dialect for Wenxin {
     fn name(&self) -> ProviderName {
         ProviderName::of("baidu_qianfan")
-    }
-
-    /// The ends of its paths are names of models.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
@@ -154,7 +150,7 @@ fn answer(said: &Answer<'_>, body: &[u8], call: &mut CallBuilder) {
     if let Some(code) = said.error_code.filled().filter(|code| *code != "0") {
         return call.fail(Some(code), said.error_message.filled());
     }
-    if call.response.status.is_some_and(|status| status >= 400) {
+    if call.response.has_error_status() {
         return read_failure(body, call);
     }
     if matches!(call.operation(), Operation::Chat | Operation::TextCompletion) {

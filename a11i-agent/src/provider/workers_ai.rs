@@ -20,11 +20,6 @@ impl Dialect for WorkersAi {
         ProviderName::of("cloudflare")
     }
 
-    /// The ends of its paths are names of models.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let model = model(head).filter(|_| head.method == "POST")?;
         // What a model is for stands in no place but its name.
@@ -66,7 +61,7 @@ impl Dialect for WorkersAi {
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
         let envelope: Envelope<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) || envelope.success.0 == Some(false) {
+        if call.response.has_error_status() || envelope.success.0 == Some(false) {
             read_failure(body, call);
             if envelope.success.0 == Some(false) && !call.has_failed() {
                 call.fail(Some("_OTHER"), None);

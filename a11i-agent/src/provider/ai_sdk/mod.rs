@@ -5,8 +5,9 @@ mod usage;
 
 use super::{
     Dialect, StreamFrame,
-    error_body::{read_error, read_failure},
+    error_body::{read_error, read_refusal},
     lenient::{Float, Int, Raw, Text, Unreadable, clip, lenient_object, parse},
+    names,
     openai_chat::request::{output_type, stop_sequences, tree_or_text},
     posted,
 };
@@ -28,17 +29,10 @@ const PATHS: [(&str, Operation); 6] = [
 
 /// Fields that name the model. No other client sends them.
 const MODEL_FIELDS: [&str; 4] = ["ai-language-model-id", "ai-model-id", "ai-embedding-model-id", "ai-image-model-id"];
-/// A model's name in a field is kept to this length.
-const MODEL_BYTES: usize = 256;
 
 impl Dialect for AiSdk {
     fn name(&self) -> ProviderName {
         ProviderName::of("vercel_ai_gateway")
-    }
-
-    /// The fields say enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
@@ -46,7 +40,7 @@ impl Dialect for AiSdk {
     }
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
-        call.request.model = model(head).map(|model| clip(model, MODEL_BYTES).to_owned());
+        call.request.model = model(head).map(names::in_field);
         call.request.stream = head.headers.text("ai-language-model-streaming") == Some("true");
     }
 
@@ -78,11 +72,10 @@ impl Dialect for AiSdk {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let answer: Answer<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
+        let answer: Answer<'_> = parse(body)?;
         metadata(&answer.response, call);
         if call.operation() == Operation::Chat {
             call.choice(ANSWER);

@@ -25,11 +25,6 @@ impl Dialect for AnthropicBatches {
         BATCH
     }
 
-    /// Nothing here is worth being known before its head was read.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let (_, rest) = head.path.trim_end_matches('/').split_once("/v1/messages/batches")?;
         let mut parts = rest.split('/');

@@ -38,7 +38,7 @@ impl Dialect for Anthropic {
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
         let message: Message<'_> = parse(body)?;
-        if message.error.0.is_some() || call.response.status.is_some_and(|status| status >= 400) {
+        if message.error.0.is_some() || call.response.has_error_status() {
             read_failure(body, call);
             return Ok(());
         }
@@ -66,21 +66,22 @@ impl Dialect for Anthropic {
         let index = event.index.0.unwrap_or(0);
         match event.kind.filled().or(frame.event).unwrap_or_default() {
             "message_start" => {
-                identity(&event.message, call);
+                let message: Message<'_> = event.message.read().unwrap_or_default();
+                identity(&message, call);
                 call.choice(ANSWER);
-                if event.message.usage.is_object() {
-                    usage(&event.message.usage, false, call);
+                if message.usage.is_object() {
+                    usage(&message.usage, false, call);
                     call.cache_apart.base_seen = true;
                 }
             }
-            "content_block_start" => content_block(index, &event.content_block, call),
+            "content_block_start" => content_block(index, &event.content_block.read().unwrap_or_default(), call),
             "content_block_delta" => block_delta(index, &event.delta, call),
             "message_delta" => {
                 if let Some(reason) = event.delta.stop_reason.filled() {
                     call.finish(ANSWER, reason);
                 }
-                if event.usage.is_object() {
-                    usage(&event.usage, true, call);
+                if let Some(reported) = event.usage.read::<TokenUsage<'_>>().filter(Shape::is_object) {
+                    usage(&reported, true, call);
                     call.cache_apart.input_uncertain = false;
                 }
             }
@@ -114,13 +115,14 @@ lenient_object! {
 }
 
 lenient_object! {
+    /// All but the delta is large and in few events: it is read where it is there.
     struct Event<'a> {
         "type" => kind: Text<'a>,
         "index" => index: Count,
-        "message" => message: Message<'a>,
-        "content_block" => content_block: Block<'a>,
+        "message" => message: Raw<'a>,
+        "content_block" => content_block: Raw<'a>,
         "delta" => delta: Delta<'a>,
-        "usage" => usage: TokenUsage<'a>,
+        "usage" => usage: Raw<'a>,
         "error" => error: Raw<'a>,
     }
 }

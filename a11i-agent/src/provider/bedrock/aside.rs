@@ -25,11 +25,6 @@ impl Dialect for BedrockAside {
         INVOKE_AGENT
     }
 
-    /// None: nothing here is worth being known before its head was read.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         if let Some((_, api)) = path::model(head) {
             return (api == "count-tokens").then_some(Operation::Other("count_tokens"));

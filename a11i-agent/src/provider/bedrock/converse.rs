@@ -9,10 +9,6 @@ lenient_object! {
     struct Answer<'a> {
         "output" => output: Output<'a>,
         "stopReason" => stop_reason: Text<'a>,
-        "usage" => usage: TokenUsage<'a>,
-        "trace" => trace: Trace<'a>,
-        "performanceConfig" => performance: Performance<'a>,
-        "serviceTier" => service_tier: Typed<'a>,
     }
 }
 
@@ -136,13 +132,19 @@ lenient_object! {
 }
 
 lenient_object! {
-    /// Any event; each has some of these.
+    /// Any event; each has some of these. What is large is in few, and read there.
     struct Event<'a> {
         "role" => role: Text<'a>,
         "contentBlockIndex" => index: Count,
-        "start" => start: Block<'a>,
+        "start" => start: Raw<'a>,
         "delta" => delta: Raw<'a>,
         "stopReason" => stop_reason: Text<'a>,
+    }
+}
+
+lenient_object! {
+    /// The last event, and of an answer as a whole what stands beside it.
+    struct Metadata<'a> {
         "usage" => usage: TokenUsage<'a>,
         "trace" => trace: Trace<'a>,
         "performanceConfig" => performance: Performance<'a>,
@@ -169,8 +171,7 @@ pub(super) fn answer(body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadab
     if let Some(reason) = answer.stop_reason.filled() {
         call.finish(ANSWER, reason);
     }
-    usage(&answer.usage, call);
-    circumstances(&answer.trace, &answer.performance, &answer.service_tier, call);
+    metadata(&parse(body)?, call);
     Ok(())
 }
 
@@ -185,7 +186,7 @@ pub(super) fn event(name: &str, body: &[u8], call: &mut CallBuilder) {
                 call.role(ANSWER, role);
             }
         }
-        "contentBlockStart" => piece(index, &event.start, call),
+        "contentBlockStart" => piece(index, &event.start.read().unwrap_or_default(), call),
         "contentBlockDelta" => delta(index, event.delta, call),
         "messageStop" => {
             if let Some(reason) = event.stop_reason.filled() {
@@ -193,8 +194,9 @@ pub(super) fn event(name: &str, body: &[u8], call: &mut CallBuilder) {
             }
         }
         "metadata" => {
-            usage(&event.usage, call);
-            circumstances(&event.trace, &event.performance, &event.service_tier, call);
+            if let Ok(told) = parse(body) {
+                metadata(&told, call);
+            }
         }
         _ => {}
     }
@@ -269,9 +271,10 @@ fn usage(reported: &TokenUsage<'_>, call: &mut CallBuilder) {
     counts.cache_write_1h_input_tokens = one_hour.or(counts.cache_write_1h_input_tokens);
 }
 
-fn circumstances(trace: &Trace<'_>, performance: &Performance<'_>, service_tier: &Typed<'_>, call: &mut CallBuilder) {
+fn metadata(told: &Metadata<'_>, call: &mut CallBuilder) {
+    usage(&told.usage, call);
     let response = &mut call.response;
-    trace.router.model.replace(&mut response.model);
-    service_tier.kind.replace(&mut response.service_tier);
-    performance.latency.replace(&mut response.speed);
+    told.trace.router.model.replace(&mut response.model);
+    told.service_tier.kind.replace(&mut response.service_tier);
+    told.performance.latency.replace(&mut response.speed);
 }

@@ -23,8 +23,8 @@ lenient_object! {
         "metadata" => metadata: Raw<'a>,
         "object" => object: Text<'a>,
         "choices" => choices: Raw<'a>,
-        "event" => event: SpeechEvent<'a>,
-        "amazon-bedrock-invocationMetrics" => metrics: Metrics<'a>,
+        "event" => event: Raw<'a>,
+        "amazon-bedrock-invocationMetrics" => metrics: Raw<'a>,
     }
 }
 
@@ -130,15 +130,15 @@ pub(in crate::provider) fn event(body: &[u8], call: &mut CallBuilder) {
     } else if shapes.are_openais() {
         OpenAiChat.chunk(&StreamFrame { event: None, data: body }, call);
         stop_reasons(&shapes, call);
-    } else if shapes.event.is_object() {
-        speech(&shapes.event, call);
+    } else if let Some(event) = shapes.event.read::<SpeechEvent<'_>>().filter(Shape::is_object) {
+        speech(&event, call);
     } else if shapes.kind.filled().is_some_and(|kind| kind != "completion") {
         Anthropic.chunk(&StreamFrame { event: None, data: body }, call);
     } else {
         completions::read(body, call);
     }
-    if shapes.metrics.is_object() {
-        metrics(&shapes.metrics, call);
+    if let Some(counted) = shapes.metrics.read::<Metrics<'_>>().filter(Shape::is_object) {
+        metrics(&counted, call);
     }
 }
 

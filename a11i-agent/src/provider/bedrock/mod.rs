@@ -18,6 +18,7 @@ use super::{
     Dialect, Framing, StreamFrame,
     error_body::read_failure,
     lenient::{Count, Text, Unreadable, lenient_object, mended, parse},
+    names,
 };
 use crate::{
     call::{CallBuilder, Operation, ProviderName},
@@ -94,7 +95,7 @@ impl Dialect for BedrockInvoke {
             call.request.model = Some(id);
             call.request.stream = api != "invoke";
         }
-        let text = |name| head.headers.text(name).filter(|value| !value.is_empty()).map(fact);
+        let text = |name| head.headers.text(name).filter(|value| !value.is_empty()).map(names::in_field);
         call.request.service_tier = text("x-amzn-bedrock-service-tier");
         call.request.guardrail_id = text("x-amzn-bedrock-guardrailidentifier");
     }
@@ -106,8 +107,8 @@ impl Dialect for BedrockInvoke {
     fn response_head(&self, head: &ResponseHead, call: &mut CallBuilder) {
         failure_of_head(head, call);
         let text = |name| head.headers.text(name).filter(|value| !value.is_empty());
-        call.response.service_tier = text("x-amzn-bedrock-service-tier").map(fact);
-        call.response.speed = text("x-amzn-bedrock-performanceconfig-latency").map(fact);
+        call.response.service_tier = text("x-amzn-bedrock-service-tier").map(names::in_field);
+        call.response.speed = text("x-amzn-bedrock-performanceconfig-latency").map(names::in_field);
         let count = |name| text(name).and_then(|number| parse::<Count>(number.as_bytes()).ok()).and_then(|count| count.0);
         // Their input excludes the cache; what the body says replaces them.
         let counts = &mut call.cache_apart;
@@ -150,13 +151,6 @@ lenient_object! {
         "__type" => kind: Text<'a>,
         "code" => code: Text<'a>,
     }
-}
-
-/// Longest fact taken from a header.
-const FACT_BYTES: usize = 256;
-
-fn fact(text: &str) -> String {
-    super::lenient::clip(text, FACT_BYTES).to_owned()
 }
 
 /// `ValidationException:http://internal.amazon.com/...`

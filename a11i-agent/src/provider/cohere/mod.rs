@@ -9,7 +9,7 @@ mod stream;
 
 use super::{
     Dialect, Framing, StreamFrame,
-    error_body::read_failure,
+    error_body::read_refusal,
     hosts::is_for,
     lenient::{Count, Unreadable, lenient_object},
     posted,
@@ -42,11 +42,6 @@ impl Dialect for Cohere {
         ProviderName::of("cohere")
     }
 
-    /// Its hosts say enough; elsewhere such paths are anybody's.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let operation = posted(head, &PATHS)?;
         // Azure serves its models in its own format; gateways name the provider in the path; its SDKs name themselves.
@@ -58,7 +53,14 @@ impl Dialect for Cohere {
     }
 
     fn resembles(&self, call: &CallBuilder) -> bool {
-        call.request.model.is_some() && !call.estimation.input.is_empty()
+        let says = match call.operation() {
+            Operation::Chat | Operation::TextCompletion | Operation::GenerateContent => !call.estimation.input.is_empty(),
+            // Images say nothing; how they are to be embedded has to be said.
+            Operation::Embeddings => !call.estimation.input.is_empty() || !call.request.encoding_formats.is_empty(),
+            // Their paths are known only where something else names the provider.
+            Operation::FetchResponse | Operation::Other(_) => true,
+        };
+        call.request.model.is_some() && says
     }
 
     fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
@@ -70,8 +72,7 @@ impl Dialect for Cohere {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         answer::read(body, call)

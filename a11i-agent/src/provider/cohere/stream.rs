@@ -24,7 +24,8 @@ lenient_object! {
         "text" => text: Text<'a>,
         "tool_calls" => tool_calls: Few<FirstVersionCall<'a>>,
         "finish_reason" => finish_reason: Text<'a>,
-        "response" => response: Whole<'a>,
+        // Large, and the last event's alone: read where it is there.
+        "response" => response: Raw<'a>,
         "error" => error: Raw<'a>,
         "err" => err: Raw<'a>,
     }
@@ -34,7 +35,7 @@ lenient_object! {
     struct Delta<'a> {
         "message" => message: MessageDelta<'a>,
         "finish_reason" => finish_reason: Text<'a>,
-        "usage" => usage: Reported<'a>,
+        "usage" => usage: Raw<'a>,
         "error" => error: Raw<'a>,
     }
 }
@@ -99,8 +100,8 @@ pub(super) fn read(frame: &StreamFrame<'_>, call: &mut CallBuilder) {
             if let Some(reason) = delta.finish_reason.filled() {
                 call.finish(ANSWER, reason);
             }
-            if delta.usage.is_object() {
-                usage(&delta.usage, call);
+            if let Some(reported) = delta.usage.read::<Reported<'_>>().filter(Shape::is_object) {
+                usage(&reported, call);
             }
             if delta.error.0.is_some() {
                 read_error(delta.error, call);
@@ -122,11 +123,11 @@ pub(super) fn read(frame: &StreamFrame<'_>, call: &mut CallBuilder) {
 
 /// It repeats the whole answer: what the pieces gave is not doubled.
 fn stream_end(event: &Event<'_>, call: &mut CallBuilder) {
-    if event.response.is_object() {
-        facts(&event.response, call);
+    if let Some(whole) = event.response.read::<Whole<'_>>().filter(Shape::is_object) {
+        facts(&whole, call);
         match call.last_slot(ANSWER) {
-            None => content(&event.response, call),
-            Some(last) if last < tool_slot(0) => tool_calls(&event.response.tool_calls.0, call),
+            None => content(&whole, call),
+            Some(last) if last < tool_slot(0) => tool_calls(&whole.tool_calls.0, call),
             Some(_) => {}
         }
     }

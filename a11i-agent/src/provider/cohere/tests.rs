@@ -87,6 +87,20 @@ fn a_count_of_tokens_is_no_consumption() {
 }
 
 #[test]
+fn what_is_asked_without_a_text_is_a_call_too_where_the_path_names_the_provider() {
+    for (operation, request, want) in [
+        (Operation::Chat, r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#, true),
+        (Operation::Chat, r#"{"model":"Golf","colour":"red"}"#, false),
+        (Operation::Embeddings, r#"{"model":"m","images":["data:image/png;base64,AA"],"embedding_types":["float"]}"#, true),
+        (Operation::Embeddings, r#"{"model":"Golf","images":["a.png"]}"#, false),
+        (Operation::Other("classification"), r#"{"model":"m","inputs":["a","b"]}"#, true),
+        (Operation::Other("detokenize"), r#"{"model":"m","tokens":[1,2]}"#, true),
+    ] {
+        assert_eq!(Cohere.resembles(&builder(operation, request)), want, "{request}");
+    }
+}
+
+#[test]
 fn nothing_hostile_panics() {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     for event in [

@@ -70,7 +70,7 @@ impl Dialect for DashScope {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
+        if call.response.has_error_status() {
             read_failure(body, call);
         }
         answer::whole(body, call)

@@ -6,11 +6,6 @@ use crate::{
     provider::names,
 };
 
-/// `user-agent` is kept to this length.
-const USER_AGENT_BYTES: usize = 256;
-/// Other header values that become facts.
-pub(super) const HEADER_FACT_BYTES: usize = 256;
-
 /// Best first: the provider's own, the gateways' before it.
 const REQUEST_ID_FIELDS: [&str; 7] =
     ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-debug-trace-id", "mistral-correlation-id", "cf-ray"];
@@ -18,7 +13,7 @@ const REQUEST_ID_FIELDS: [&str; 7] =
 pub(in crate::provider) fn request_id(head: &ResponseHead) -> Option<String> {
     // Where a field may have been missed, a lesser one does not stand in for it.
     let asked = if head.headers.has_unseen() { REQUEST_ID_FIELDS.get(..1) } else { None };
-    asked.unwrap_or(&REQUEST_ID_FIELDS).iter().find_map(|name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES)))
+    asked.unwrap_or(&REQUEST_ID_FIELDS).iter().find_map(|name| head.headers.text(name).map(names::in_field))
 }
 
 /// What LiteLLM's proxy has charged. Of a stream it is not known yet, and of a model without a price it is nothing.
@@ -28,10 +23,10 @@ pub(super) fn stated_cost(head: &ResponseHead) -> Option<NanoUsd> {
 }
 
 pub(in crate::provider) fn request_facts(head: &RequestHead, call: &mut CallBuilder) {
-    let text = |name| head.headers.text(name).filter(|value| !value.is_empty()).map(|value| clip(value, HEADER_FACT_BYTES));
+    let text = |name| head.headers.text(name).filter(|value| !value.is_empty()).map(names::in_field);
     let facts = &mut call.request;
     facts.retry_count = text("x-stainless-retry-count").and_then(|count| count.parse().ok());
-    facts.user_agent = head.headers.text("user-agent").map(|agent| clip(agent, USER_AGENT_BYTES));
+    facts.user_agent = head.headers.text("user-agent").map(names::in_field);
     facts.organization = text("openai-organization");
     facts.project = text("openai-project");
     facts.credential_fingerprint = head.headers.credential().map(str::to_owned);
@@ -39,8 +34,4 @@ pub(in crate::provider) fn request_facts(head: &RequestHead, call: &mut CallBuil
     let named = ["/deployments/", "/engines/"].into_iter().find_map(|mark| head.path.split_once(mark)?.1.split('/').next());
     // Azure AI Inference takes the model in a field, too.
     facts.model = named.map(names::in_path).or_else(|| text("x-ms-model-mesh-model-name"));
-}
-
-pub(super) fn clip(text: &str, limit: usize) -> String {
-    text.get(..text.floor_char_boundary(limit)).unwrap_or(text).to_owned()
 }

@@ -6,7 +6,7 @@ use a11i_common::identity::BootTime;
 
 use super::{
     ConnectionContext, ExchangeCounters,
-    head_facts::{HEADER_FACT_BYTES, clip, request_facts, request_id, stated_cost},
+    head_facts::{request_facts, request_id, stated_cost},
 };
 use crate::{
     call::{CallBuilder, CallFrame, Completeness, Correlation, Ending, LlmCall, LossCauses, Operation, Timing},
@@ -17,8 +17,8 @@ use crate::{
         body::BodyBuffer,
         endpoint::Endpoint,
         grpc_status,
-        lenient::mended,
-        rate_limit, trace_context,
+        lenient::{mended, parse},
+        names, rate_limit, trace_context,
     },
 };
 
@@ -95,14 +95,11 @@ impl Exchange {
         let finished = end.framing == FramingEnd::Finished;
         let complete = finished && end.completeness.is_whole();
         let (dialect, operation) = (self.route.dialect, self.route.operation);
+        self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
         let mut body = match request {
-            RequestBody::Read => {
-                self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
-                return true;
-            }
+            RequestBody::Read => return true,
             RequestBody::Arriving(body) => body,
             RequestBody::Form(form) => {
-                self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
                 if form.is_truncated() {
                     self.call.mark_content_truncated();
                 }
@@ -111,7 +108,6 @@ impl Exchange {
                 return self.is_call(complete);
             }
         };
-        self.completeness = self.completeness.join(end.completeness).join(undecoded(end.framing));
         let read = complete && body.whole().is_some_and(|body| dialect.request(operation, &mended(body), &mut self.call).is_ok());
         if !read {
             if body.is_over_cap() {
@@ -139,7 +135,7 @@ impl Exchange {
     /// False: it is none of a model call.
     pub(super) fn read_request_early(&mut self) -> bool {
         if let RequestBody::Arriving(body) = &self.request
-            && body.whole().is_some_and(|body| serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok())
+            && body.whole().is_some_and(|body| parse::<serde::de::IgnoredAny>(&mended(body)).is_ok())
         {
             return self.end_request(BodyEnd { completeness: Completeness::Whole, framing: FramingEnd::Finished });
         }
@@ -147,7 +143,6 @@ impl Exchange {
     }
 
     pub(super) fn begin_response(&mut self, head: &ResponseHead) {
-        let text = |name| head.headers.text(name).map(|value| clip(value, HEADER_FACT_BYTES));
         let response = &mut self.call.response;
         response.status = Some(head.status);
         // Where a field may have been missed, a lesser one does not stand in for it.
@@ -157,7 +152,7 @@ impl Exchange {
         response.request_id = request_id(head);
         response.stated_cost = stated_cost(head);
         // The response names the organisation that the key belongs to, also where the request does not.
-        let organization = text("openai-organization");
+        let organization = head.headers.text("openai-organization").map(names::in_field);
         let request = &mut self.call.request;
         request.organization = request.organization.take().or(organization);
         grpc_status::read(&head.headers, &mut self.call);

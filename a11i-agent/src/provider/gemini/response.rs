@@ -92,7 +92,7 @@ pub(in crate::provider) fn whole(body: &[u8], call: &mut CallBuilder) -> Result<
 
 fn document_of(document: Raw<'_>, call: &mut CallBuilder) {
     let json = document.json().unwrap_or_default().as_bytes();
-    if call.response.status.is_some_and(|status| status >= 400) {
+    if call.response.has_error_status() {
         read_failure(json, call);
     } else {
         chunk(json, call);

@@ -7,7 +7,7 @@ mod request;
 
 use super::{
     Dialect, StreamFrame,
-    error_body::read_failure,
+    error_body::read_refusal,
     hosts::is_for,
     lenient::{Unreadable, count_text},
     names,
@@ -21,6 +21,7 @@ pub(super) struct Generate;
 
 /// As whole paths: as ends they are anybody's.
 const PATHS: [&str; 2] = ["/generate", "/generate_stream"];
+
 impl Dialect for Generate {
     fn name(&self) -> ProviderName {
         ProviderName::of("tgi")
@@ -71,8 +72,7 @@ impl Dialect for Generate {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         answer::whole(body, call)

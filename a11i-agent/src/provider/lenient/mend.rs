@@ -24,8 +24,12 @@ pub(in crate::provider) fn mended(json: &[u8]) -> Cow<'_, [u8]> {
 
 /// Whether anything here may have to be mended. Nearly every event of every stream ends its visit with this one look.
 fn is_suspicious(text: &[u8]) -> bool {
-    let begins = |at: usize, starts: &[&[u8]]| text.get(at..).is_some_and(|rest| starts.iter().any(|start| rest.starts_with(start)));
-    let is_one = |at| begins(at, &[br"\ud", br"\uD", b"NaN", b"Infinity"]);
+    // Half of a pair is from d800 to dfff; what is below are Korean syllables, the most usual ones among them.
+    let is_one = |at| match text.get(at..) {
+        Some([b'\\', b'u', b'd' | b'D', digit, ..]) => !matches!(digit, b'0'..=b'7'),
+        Some(rest) => rest.starts_with(b"NaN") || rest.starts_with(b"Infinity"),
+        None => false,
+    };
     memchr::memchr3_iter(b'\\', b'N', b'I', text).any(is_one) || !text.is_ascii() && std::str::from_utf8(text).is_err()
 }
 
@@ -110,6 +114,14 @@ mod tests {
             (r#"["\u00e9\ud83d"]"#, "\u{e9}\u{fffd}"),
         ] {
             assert_eq!(text(json.as_bytes()).as_deref(), Some(want), "{json}");
+        }
+    }
+
+    #[test]
+    fn korean_is_no_half_of_anything() {
+        assert!(!is_suspicious(br#"{"a":"\ud55c\uD574\u00e9"}"#));
+        for half in [&br"\ud83d"[..], br"\uDe00", br"\udfff", br"\uD800"] {
+            assert!(is_suspicious(half), "{half:?}");
         }
     }
 

@@ -9,9 +9,10 @@ use crate::{
     http::RequestHead,
     provider::{
         Dialect, StreamFrame,
-        error_body::read_failure,
+        error_body::read_refusal,
         hosts::is_for,
         lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, clip, lenient_object, parse},
+        names,
         openai_chat::request::{SCHEMA_TREE_BYTES, output_type, stop_sequences, tools},
     },
 };
@@ -19,17 +20,10 @@ use crate::{
 pub(in crate::provider) struct MistralConversations;
 
 const CONVERSATIONS: &str = "/v1/conversations";
-/// An id in a path is kept to this length.
-const ID_BYTES: usize = 256;
 
 impl Dialect for MistralConversations {
     fn name(&self) -> ProviderName {
         ProviderName::of("mistral_ai")
-    }
-
-    /// OpenAI has conversations too, which are no calls: only the host tells.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
     }
 
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
@@ -38,7 +32,7 @@ impl Dialect for MistralConversations {
     }
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
-        call.request.conversation_id = continued(head).map(|id| clip(id, ID_BYTES).to_owned());
+        call.request.conversation_id = continued(head).map(names::in_path);
     }
 
     fn request(&self, _operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
@@ -69,11 +63,10 @@ impl Dialect for MistralConversations {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let answer: Answer<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
+        let answer: Answer<'_> = parse(body)?;
         conversation(&answer.conversation_id, call);
         call.choice(ANSWER);
         let mut index = 0u64;
@@ -86,21 +79,12 @@ impl Dialect for MistralConversations {
     }
 
     fn chunk(&self, frame: &StreamFrame<'_>, call: &mut CallBuilder) {
-        let (Ok(event), Ok(entry)) = (parse::<Event<'_>>(frame.data), parse::<Entry<'_>>(frame.data)) else { return };
-        let index = entry.output_index.0.unwrap_or(0);
+        let Ok(entry) = parse::<Entry<'_>>(frame.data) else { return };
         match entry.kind.filled().or(frame.event).unwrap_or_default() {
-            "conversation.response.started" => {
-                conversation(&event.conversation_id, call);
-                call.choice(ANSWER);
-            }
             "message.output.delta" | "function.call.delta" | "tool.execution.started" | "tool.execution.delta" => {
-                output(index, &entry, call);
+                output(entry.output_index.0.unwrap_or(0), &entry, call);
             }
-            "conversation.response.done" => usage(&event.usage, call),
-            "conversation.response.error" => {
-                call.fail(event.code.filled().or(Some("error")), event.message.filled());
-            }
-            _ => {}
+            kind => state(kind, frame.data, call),
         }
     }
 }
@@ -176,7 +160,7 @@ lenient_object! {
 }
 
 lenient_object! {
-    /// What an event has beside an entry's fields.
+    /// What events have that are no entries.
     struct Event<'a> {
         "conversation_id" => conversation_id: Text<'a>,
         "usage" => usage: TokenUsage<'a>,
@@ -208,6 +192,22 @@ const PIECES: u64 = 1 << 16;
 
 fn conversation(id: &Text<'_>, call: &mut CallBuilder) {
     id.replace(&mut call.request.conversation_id);
+}
+
+/// An event of the answer as a whole.
+fn state(kind: &str, event: &[u8], call: &mut CallBuilder) {
+    let Ok(event) = parse::<Event<'_>>(event) else { return };
+    match kind {
+        "conversation.response.started" => {
+            conversation(&event.conversation_id, call);
+            call.choice(ANSWER);
+        }
+        "conversation.response.done" => usage(&event.usage, call),
+        "conversation.response.error" => {
+            call.fail(event.code.filled().or(Some("error")), event.message.filled());
+        }
+        _ => {}
+    }
 }
 
 fn input(entry: &Entry<'_>, call: &mut CallBuilder) {

@@ -24,11 +24,6 @@ impl Dialect for MistralDocuments {
         Operation::Other("ocr")
     }
 
-    /// Its host says enough.
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[]
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         // Azure serves the model by the same path.
         let host = is_for(head, "mistral_ai") || is_for(head, "azure.ai.inference");

@@ -6,7 +6,7 @@ mod request;
 
 use super::{
     Dialect, Framing, StreamFrame,
-    error_body::{read_error, read_failure},
+    error_body::{read_error, read_refusal},
     lenient::{Count, Few, Flag, Raw, Text, Unreadable, lenient_object, parse},
     openai_chat::ToolCall,
     posted,
@@ -45,9 +45,7 @@ impl Dialect for Ollama {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            let _said: Line<'_> = parse(body)?;
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         line(&parse(body)?, call);

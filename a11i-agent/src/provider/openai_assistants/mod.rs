@@ -5,8 +5,9 @@
 
 use super::{
     Dialect, StreamFrame,
-    error_body::{read_error, read_failure},
+    error_body::{read_error, read_refusal},
     lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, clip, lenient_object, parse},
+    names,
     openai_chat::request::output_type,
 };
 use crate::{
@@ -53,7 +54,7 @@ impl Dialect for OpenAiAssistants {
 
     fn request_head(&self, head: &RequestHead, call: &mut CallBuilder) {
         let thread = head.path.rsplit_once("/threads/").and_then(|(_, rest)| rest.split('/').next());
-        call.request.conversation_id = thread.filter(|id| id.starts_with("thread_")).map(|id| clip(id, ID_BYTES).to_owned());
+        call.request.conversation_id = thread.filter(|id| id.starts_with("thread_")).map(names::in_path);
     }
 
     fn request(&self, operation: Operation, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
@@ -89,8 +90,7 @@ impl Dialect for OpenAiAssistants {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
+        if read_refusal(body, call)? {
             return Ok(());
         }
         run(&parse(body)?, true, call);
@@ -276,8 +276,6 @@ lenient_object! {
     }
 }
 
-/// Ids of threads in paths.
-const ID_BYTES: usize = 256;
 /// Behind the parts of messages.
 const FIRST_TOOL_CALL: u64 = 1 << 16;
 

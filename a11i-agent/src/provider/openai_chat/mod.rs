@@ -48,7 +48,7 @@ impl Dialect for OpenAiChat {
         for (position, choice) in answer.choices.0.iter().enumerate().filter(|(_, choice)| choice.finish_reason.as_str() == Some("")) {
             call.finish(index_of(choice, position), "");
         }
-        if call.response.status.is_some_and(|status| status >= 400) {
+        if call.response.has_error_status() {
             read_failure(body, call);
         } else if call.operation() == Operation::FetchResponse {
             call.response.deferred = Some(Operation::Chat);

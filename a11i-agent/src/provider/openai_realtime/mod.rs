@@ -68,7 +68,8 @@ lenient_object! {
         "item" => item: Raw<'a>,
         "item_id" => item_id: Text<'a>,
         "transcript" => transcript: Text<'a>,
-        "usage" => usage: TokenUsage<'a>,
+        // Large, and of transcriptions alone: read where it is there.
+        "usage" => usage: Raw<'a>,
         "error" => error: Raw<'a>,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use a11i_common::identity::BootTime;
 
-use super::{Event, Heard, Turns, usage};
+use super::{Event, Heard, TokenUsage, Turns, usage};
 use crate::{
     call::{CallBuilder, Operation},
     provider::{
@@ -82,8 +82,8 @@ fn fill(event: &Event<'_>, failed: bool, model: Option<&str>, call: &mut CallBui
         call.fail(Some("failed"), None);
     }
     // By the second, where the model is billed so: those are no tokens.
-    if event.usage.is_object() {
-        call.usage = usage(&event.usage);
+    if let Some(reported) = event.usage.read::<TokenUsage<'_>>().filter(Shape::is_object) {
+        call.usage = usage(&reported);
     }
     if call.keeps_content()
         && let Some(text) = event.transcript.filled()

@@ -7,7 +7,7 @@ mod request;
 
 use super::{
     Dialect, StreamFrame,
-    error_body::{read_error, read_failure},
+    error_body::{read_error, read_refusal},
     lenient::{Count, Flag, Float, Int, Raw, Shape, Text, Unreadable, lenient_object, parse},
     openai_chat::cost_in_ticks,
     posted,
@@ -62,11 +62,8 @@ impl Dialect for OpenAiResponses {
     }
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
-        let response: Response<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
-            read_failure(body, call);
-        } else {
-            whole_response(&response, call);
+        if !read_refusal(body, call)? {
+            whole_response(&parse(body)?, call);
         }
         Ok(())
     }
@@ -76,9 +73,11 @@ impl Dialect for OpenAiResponses {
         let kind = event.kind.filled().or(frame.event).unwrap_or_default();
         match kind {
             "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
-                whole_response(&event.response, call);
+                whole_response(&event.response.read().unwrap_or_default(), call);
             }
-            "response.created" | "response.queued" | "response.in_progress" => identity(&event.response, call),
+            "response.created" | "response.queued" | "response.in_progress" => {
+                identity(&event.response.read().unwrap_or_default(), call);
+            }
             "error" => {
                 if event.error.0.is_some() {
                     read_error(event.error, call);
@@ -95,7 +94,8 @@ impl Dialect for OpenAiResponses {
 lenient_object! {
     struct Event<'a> {
         "type" => kind: Text<'a>,
-        "response" => response: Response<'a>,
+        // Large, and in few events: read where it is there.
+        "response" => response: Raw<'a>,
         "output_index" => output_index: Count,
         "content_index" => content_index: Count,
         "summary_index" => summary_index: Count,

@@ -96,10 +96,6 @@ impl Dialect for VertexOpenAi {
         NAME
     }
 
-    fn path_ends(&self) -> &'static [(&'static str, Operation)] {
-        &[] // as above
-    }
-
     fn claims(&self, head: &RequestHead) -> Option<Operation> {
         let path = raw_predict(head).filter(|path| path.is_endpoint() || path.publisher().is_some())?;
         Some(if path.model().is_some_and(|model| model.contains("-ocr")) { OCR } else { Operation::Chat })

@@ -48,7 +48,7 @@ impl Dialect for Interactions {
 
     fn response(&self, body: &[u8], call: &mut CallBuilder) -> Result<(), Unreadable> {
         let document: Raw<'_> = parse(body)?;
-        if call.response.status.is_some_and(|status| status >= 400) {
+        if call.response.has_error_status() {
             // Google's servers wrap a failure in an array here and there.
             document.for_each(|element: Raw<'_>| read_failure(element.json().unwrap_or_default().as_bytes(), call));
             read_failure(body, call);
@@ -66,7 +66,7 @@ impl Dialect for Interactions {
         match event.kind.filled().or(frame.event).unwrap_or_default() {
             // What a terminal event repeats of the steps was told by their own events.
             "interaction.created" | "interaction.start" | "interaction.completed" | "interaction.complete" => {
-                state(&event.interaction, call);
+                state(&event.interaction.read().unwrap_or_default(), call);
             }
             "interaction.status_update" => status(&event.status, call),
             "error" => {
@@ -110,7 +110,8 @@ lenient_object! {
 lenient_object! {
     struct Event<'a> {
         "event_type" | "eventType" => kind: Text<'a>,
-        "interaction" => interaction: Interaction<'a>,
+        // Large, and in few events: read where it is there.
+        "interaction" => interaction: Raw<'a>,
         "status" => status: Text<'a>,
         "index" => index: Count,
         "step" => step: Raw<'a>,
