@@ -5,9 +5,7 @@ use super::*;
 #[test]
 fn an_answer_is_its_streams_whichever_of_the_two_is_seen_first() {
     for whole_first in [true, false] {
-        let mut bench = Bench::new();
-        bench.bytes(CLIENT, &client_start());
-        bench.bytes(SERVER, &server_start());
+        let mut bench = Bench::begun();
         let (one, three) = (bench.request(1, "one"), bench.request(3, "three"));
         // In the order they are sent in: fields refer to those before.
         let (third, first) = (bench.response(3, &["c", "d"]), bench.response(1, &["a", "b"]));
@@ -32,9 +30,7 @@ fn an_answer_is_its_streams_whichever_of_the_two_is_seen_first() {
 
 #[test]
 fn an_answer_to_what_was_asked_before_anybody_looked_is_nobodys_and_what_is_held_is_bounded() {
-    let mut bench = Bench::new();
-    bench.bytes(CLIENT, &client_start());
-    bench.bytes(SERVER, &server_start());
+    let mut bench = Bench::begun();
     let answers = [bench.response(1, &["lost"]), bench.response(5, &["own"])];
     bench.bytes(SERVER, &answers[0]);
     let request = bench.request(3, "three");
@@ -45,9 +41,7 @@ fn an_answer_to_what_was_asked_before_anybody_looked_is_nobodys_and_what_is_held
     let told: Vec<_> = bench.told.iter().map(|it| (it.request.as_str(), it.response.as_str())).collect();
     assert_eq!(told, [("three", ""), ("five", "own")]);
 
-    let mut bench = Bench::new();
-    bench.bytes(CLIENT, &client_start());
-    bench.bytes(SERVER, &server_start());
+    let mut bench = Bench::begun();
     for stream in (1..2001).step_by(2) {
         let answer = bench.response(stream, &["x"; 5]);
         bench.bytes(SERVER, &answer);
@@ -62,9 +56,7 @@ fn an_answer_to_what_was_asked_before_anybody_looked_is_nobodys_and_what_is_held
 
 #[test]
 fn a_request_whose_body_stands_in_the_same_segment_is_told_before_its_early_answer() {
-    let mut bench = Bench::new();
-    bench.bytes(CLIENT, &client_start());
-    bench.bytes(SERVER, &server_start());
+    let mut bench = Bench::begun();
     let answers: Vec<u8> = [1, 3].into_iter().flat_map(|stream| bench.response(stream, &["a"])).collect();
     let asked: Vec<u8> = [1, 3].into_iter().flat_map(|stream| bench.request(stream, "q")).collect();
     bench.bytes(SERVER, &answers);
@@ -74,9 +66,7 @@ fn a_request_whose_body_stands_in_the_same_segment_is_told_before_its_early_answ
     assert_eq!(told, want);
 
     // An upload that goes on is answered before it is over, and one that is given up has what came.
-    let mut bench = Bench::new();
-    bench.bytes(CLIENT, &client_start());
-    bench.bytes(SERVER, &server_start());
+    let mut bench = Bench::begun();
     let answers: Vec<u8> = [1, 3].into_iter().flat_map(|stream| bench.response(stream, &["a"])).collect();
     let (upload, given_up) = (bench.request(1, ""), bench.request(3, ""));
     bench.bytes(SERVER, &answers);
@@ -88,9 +78,7 @@ fn a_request_whose_body_stands_in_the_same_segment_is_told_before_its_early_answ
 
 #[test]
 fn heads_that_are_held_count_with_what_they_hold() {
-    let mut bench = Bench::new();
-    bench.bytes(CLIENT, &client_start());
-    bench.bytes(SERVER, &server_start());
+    let mut bench = Bench::begun();
     let large = "x".repeat(3000);
     let ask = |bench: &mut Bench, answers: u32| {
         let block = bench.responses.block(&[(":status", "200"), ("x-large", &large)]);

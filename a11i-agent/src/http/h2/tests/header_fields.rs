@@ -4,9 +4,7 @@ use super::*;
 
 #[test]
 fn a_table_that_changes_its_size_keeps_its_meaning() {
-    let mut bench = Bench::new();
-    bench.bytes(CLIENT, &client_start());
-    bench.bytes(SERVER, &server_start());
+    let mut bench = Bench::begun();
     let first = bench.request(1, "q");
     bench.bytes(CLIENT, &first);
     // The server allows nothing, then 4,096 bytes again; the client says both, and begins anew.

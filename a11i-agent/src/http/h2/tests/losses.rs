@@ -38,9 +38,7 @@ fn behind_a_gap_frames_are_found_again_and_every_open_stream_says_so() {
 
 #[test]
 fn what_is_passed_over_behind_a_gap_is_missing_of_streams_that_began_since() {
-    let mut bench = Bench::new();
-    bench.bytes(CLIENT, &client_start());
-    bench.bytes(SERVER, &server_start());
+    let mut bench = Bench::begun();
     bench.gap(SERVER, None);
     let (sent, answered) = (bench.request(1, "q"), bench.response(1, &["a"]));
     bench.bytes(CLIENT, &sent);
@@ -55,9 +53,7 @@ fn what_is_passed_over_behind_a_gap_is_missing_of_streams_that_began_since() {
 
 #[test]
 fn what_was_left_out_by_intention_is_no_loss_of_an_answer_that_comes_behind_it() {
-    let mut bench = Bench::new();
-    bench.bytes(CLIENT, &client_start());
-    bench.bytes(SERVER, &server_start());
+    let mut bench = Bench::begun();
     let request = bench.request(1, "one");
     bench.bytes(CLIENT, &request);
     let causes = LossCauses::of_kernel(a11i_common::event::cause::NOT_LLM);

@@ -46,6 +46,14 @@ impl Bench {
         Self { connection: Connection::new(settings), told: Vec::new(), requests: encoder(), responses: encoder() }
     }
 
+    /// Both ends have said what they say first.
+    fn begun() -> Self {
+        let mut bench = Self::new();
+        bench.bytes(CLIENT, &client_start());
+        bench.bytes(SERVER, &server_start());
+        bench
+    }
+
     fn push(&mut self, direction: Direction, body: SegmentBody<'_>) {
         let told = &mut self.told;
         self.connection.push(Segment { direction, time: BootTime(1), body }, &mut |event| note(told, event));
