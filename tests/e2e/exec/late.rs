@@ -3,7 +3,7 @@
 use std::{fs, process::Stdio, time::Duration};
 
 use a11i_tests::{
-    agent::{PATIENCE, binary, calls_in},
+    agent::{PATIENCE, binary},
     provider_stub::ProviderStub,
     requirement,
     serial::one_at_a_time,
@@ -14,6 +14,7 @@ use tokio::{
     process::Command,
 };
 
+use super::calls_among;
 use crate::scene::assert_whole;
 
 const HOST: &str = "api.openai.com";
@@ -55,7 +56,7 @@ async fn a_library_that_an_old_process_loads_is_noticed() {
     tokio::time::timeout(PATIENCE, read).await.expect("it ends when its program does").expect("it is text");
     let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("it ends").expect("it can be waited for");
     assert!(status.success(), "{status}: {said}");
-    let calls = calls_in(&said.lines().filter(|line| line.contains("\"span_name\"")).collect::<Vec<_>>().join("\n"));
+    let calls = calls_among(&said);
     let expected = stub.expected();
     let ([expected], [call]) = (&expected[..], &calls[..]) else { panic!("{expected:#?}\n{said}") };
     expected.assert_reported_as(call);
