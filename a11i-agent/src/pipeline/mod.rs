@@ -2,7 +2,7 @@
 //!
 //! Pure, like the stages: time comes with the records, owners as values ([`Output::WhoIs`], answered by [`Pipeline::handle_owner`]): looking
 //! at a process may take long. A call that is finished earlier waits a moment for its owner. Counting tokens of calls without usage is
-//! slow too; such calls leave as [`Output::Estimate`] and come back through [`Pipeline::finish`].
+//! slow too; such calls leave as [`Leaving::Estimate`] and come back through [`Pipeline::finish`].
 //!
 //! In the order of the data: `opening` (a record's flow), `desk` (through the stages, and a flow's end), `leaving` (a finished call and its
 //! owner), `output` (what comes out), `counters` (and what did not).

@@ -17,13 +17,9 @@ use crate::{
 
 /// What leaves the pipeline.
 pub enum Output {
-    Call(Box<FinishedCall>),
-    /// An MCP request with its answer, or a notification.
-    Mcp(Box<RedactedMcp>),
+    Leaving(Leaving),
     /// An MCP session is over. Nothing of it is content.
     McpSession(Box<McpSession>),
-    /// A call without usage: count its tokens elsewhere, then [`super::Pipeline::finish`] it.
-    Estimate(Box<LlmCall>),
     Notice(Notice),
     /// Somebody should look at this process and tell [`super::Pipeline::handle_owner`].
     WhoIs(ProcessId),
@@ -48,44 +44,23 @@ pub enum Output {
     },
 }
 
-/// What leaves the pipeline on its way to the exporters.
+/// What is on its way to the exporters.
 pub enum Leaving {
     Call(Box<FinishedCall>),
-    /// As [`Output::Estimate`].
+    /// A call without usage: count its tokens elsewhere, then [`super::Pipeline::finish`] it.
     Estimate(Box<LlmCall>),
+    /// An MCP request with its answer, or a notification.
     Mcp(Box<RedactedMcp>),
 }
 
 impl Output {
-    /// What is on its way to the exporters; None: it is for somebody else.
-    pub fn leaving(self) -> Option<Leaving> {
-        match self {
-            Self::Call(finished) => Some(Leaving::Call(finished)),
-            Self::Estimate(call) => Some(Leaving::Estimate(call)),
-            Self::Mcp(message) => Some(Leaving::Mcp(message)),
-            Self::McpSession(_)
-            | Self::Notice(_)
-            | Self::WhoIs(_)
-            | Self::Forgotten(_)
-            | Self::Verdict { .. }
-            | Self::PlaintextSeen { .. }
-            | Self::Recognised { .. } => None,
-        }
-    }
-
     /// Where it is a call, something of it may be missing after all. Whether it is one.
     pub(super) fn mark(&mut self, missing: Completeness) -> bool {
-        match self {
-            Self::Call(finished) => finished.call.mark(missing),
-            Self::Mcp(message) => message.mark(missing),
-            Self::Estimate(call) => call.completeness = call.completeness.join(missing),
-            Self::McpSession(_)
-            | Self::Notice(_)
-            | Self::WhoIs(_)
-            | Self::Forgotten(_)
-            | Self::Verdict { .. }
-            | Self::PlaintextSeen { .. }
-            | Self::Recognised { .. } => return false,
+        let Self::Leaving(leaving) = self else { return false };
+        match leaving {
+            Leaving::Call(finished) => finished.call.mark(missing),
+            Leaving::Estimate(call) => call.completeness = call.completeness.join(missing),
+            Leaving::Mcp(message) => message.mark(missing),
         }
         true
     }

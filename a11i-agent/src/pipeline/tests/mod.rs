@@ -79,11 +79,13 @@ impl Bench {
     }
 
     fn calls(&mut self) -> Vec<LlmCall> {
-        let left = std::mem::take(&mut self.out).into_iter().filter_map(Output::leaving);
-        let finished = left.filter_map(|leaving| match leaving {
-            Leaving::Call(call) => Some(call.call.call().clone()),
-            Leaving::Estimate(call) => Some(*call),
-            Leaving::Mcp(_) => None,
+        let finished = std::mem::take(&mut self.out).into_iter().filter_map(|output| {
+            let Output::Leaving(leaving) = output else { return None };
+            match leaving {
+                Leaving::Call(call) => Some(call.call.call().clone()),
+                Leaving::Estimate(call) => Some(*call),
+                Leaving::Mcp(_) => None,
+            }
         });
         finished.collect()
     }
