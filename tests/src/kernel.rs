@@ -33,6 +33,12 @@ pub fn has_socket_tracepoints() -> bool {
     version() >= (6, 3)
 }
 
+/// From 7.0 on a thread can be preempted in the middle of a tracepoint's program, whose runs for others of the processor are left out meanwhile
+/// (and counted).
+pub fn preempts_tracepoints() -> bool {
+    version() >= (7, 0)
+}
+
 fn version_of(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().expect("a release begins with numbers"));
     (numbers.next().expect("a number"), numbers.next().expect("another"))

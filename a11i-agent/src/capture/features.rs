@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{
     btf::{self, Layouts, MemberOffsets as _},
     hazards::Hazards,
-    mmap_events::MmapEvents,
+    mmap_events::MmapBuffers,
     sockets,
 };
 
@@ -92,7 +92,7 @@ impl Features {
             sockets: sockets::SocketFeatures::probe(&layouts, &task_offsets),
             task_offsets,
             btf_problem,
-            mapping_events_problem: MmapEvents::try_out().err().map(|error| error.to_string()),
+            mapping_events_problem: MmapBuffers::open().err().map(|error| error.to_string()),
             capabilities: Capabilities::of_this_process(),
             initial_pid_namespace: fs::read_link("/proc/self/ns/pid").ok().map(|link| is_initial_pid_namespace(&link)),
             hazards: Hazards::probe(),

@@ -11,7 +11,11 @@ use std::{
 
 use aya::{Ebpf, programs::ProgramFd};
 
-use super::loader::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, program_names};
+use super::{
+    loader::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, program_names},
+    sockets,
+};
+use crate::call::{CaptureFacts, CaptureMethod};
 
 /// What the kernel says of a program takes about 300 bytes.
 const STATEMENT_BYTES: usize = 1024;
@@ -32,8 +36,10 @@ struct Watched {
 /// Whose missed runs have grown since the last reading.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Grown {
-    /// Programs that copy bytes or follow sessions.
-    pub data: bool,
+    /// Programs on functions of TLS libraries: they copy bytes or follow sessions.
+    pub probes: bool,
+    /// Programs on sockets: they copy what is sent without TLS, and tell the peers of sessions.
+    pub sockets: bool,
     /// Ends of programs, by exit or exec.
     pub ends: bool,
     /// New programs or processes.
@@ -41,12 +47,19 @@ pub struct Grown {
 }
 
 impl Grown {
+    /// Bytes of what is captured like this may be missing. Those of a TLS session come from its library alone: a missed run on a socket
+    /// costs it the peer at most.
+    pub fn touches(self, capture: CaptureFacts) -> bool {
+        if capture.method == Some(CaptureMethod::Socket) { self.sockets } else { self.probes }
+    }
+
     fn note(&mut self, name: &str) {
         match name {
             PROCESS_EXIT => self.ends = true,
             PROCESS_EXEC => (self.ends, self.begins) = (true, true),
             PROCESS_FORK => self.begins = true,
-            _ => self.data = true,
+            name if sockets::program_names().any(|socket| socket == name) => self.sockets = true,
+            _ => self.probes = true,
         }
     }
 }
@@ -66,9 +79,9 @@ impl MissedRuns {
         Self { programs }
     }
 
-    /// Reads the counters of the programs that calls depend on: one system call each. Whether any has grown since the last reading.
-    pub fn read_data_programs(&mut self) -> bool {
-        self.read_some(|name| !is_of_process_life(name)).data
+    /// Reads the counters of the programs that calls depend on: one system call each.
+    pub fn read_data_programs(&mut self) -> Grown {
+        self.read_some(|name| !is_of_process_life(name))
     }
 
     /// Reads every counter.
@@ -141,9 +154,25 @@ mod tests {
         for name in program_names() {
             let mut grown = Grown::default();
             grown.note(name);
-            assert_eq!(grown.data, !is_of_process_life(name), "{name}");
-            assert_eq!((grown.ends, grown.begins) == (false, false), grown.data, "{name}");
+            let is_data = grown.probes || grown.sockets;
+            assert_eq!(is_data, !is_of_process_life(name), "{name}");
+            assert_eq!((grown.ends, grown.begins) == (false, false), is_data, "{name}");
+            assert_eq!(grown.sockets, name.starts_with("socket_"), "{name}");
         }
+    }
+
+    #[test]
+    fn a_missed_run_on_a_socket_touches_no_session_of_a_library() {
+        let of = |method| CaptureFacts { library: None, method };
+        let (probes, sockets) = (Grown { probes: true, ..Grown::default() }, Grown { sockets: true, ..Grown::default() });
+        // Without attach cookies nobody knows how a session was found.
+        for session in [None, Some(CaptureMethod::Symbol), Some(CaptureMethod::Structure)] {
+            assert!(probes.touches(of(session)) && !sockets.touches(of(session)), "{session:?}");
+        }
+        let plaintext = of(Some(CaptureMethod::Socket));
+        assert!(sockets.touches(plaintext) && !probes.touches(plaintext));
+        let of_processes = Grown { ends: true, begins: true, ..Grown::default() };
+        assert!(!of_processes.touches(plaintext) && !of_processes.touches(of(None)));
     }
 
     #[test]

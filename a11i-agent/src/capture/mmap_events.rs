@@ -1,7 +1,9 @@
 //! Code that processes map, told by the kernel as it happens (`PERF_RECORD_MMAP2`): a TLS library that is loaded late is noticed before
 //! its first call, without looking again and again.
 //!
-//! Needs `CAP_PERFMON`. CPUs that come online later are not listened to; what is mapped there the host scan finds.
+//! Needs `CAP_PERFMON` to be opened; where `kernel.perf_event_paranoid` is above 2, which the kernels of Debian and Ubuntu add, CAP_SYS_ADMIN. So
+//! that is done before capabilities are given up ([`MmapBuffers`]). CPUs that come online later are not listened to; what is mapped there the host
+//! scan finds.
 
 use std::{io, os::fd::OwnedFd};
 
@@ -23,7 +25,10 @@ pub struct CodeMapping {
     pub generation: u64,
 }
 
-/// One buffer per CPU, and a descriptor that wakes for any of them.
+/// One buffer per CPU. They fill from now on: what does not fit before somebody reads is counted by the kernel.
+pub struct MmapBuffers(Vec<PerfBuffer>);
+
+/// The buffers, and a descriptor that wakes for any of them.
 pub struct MmapEvents {
     wake: AsyncFd<OwnedFd>,
     buffers: Vec<PerfBuffer>,
@@ -35,18 +40,54 @@ pub struct MmapEvents {
 pub enum MmapEventsError {
     #[error("the list of CPUs cannot be read: {0}")]
     Cpus(io::Error),
-    #[error("perf events of executable mappings cannot be opened on CPU {cpu}: {source}; CAP_PERFMON is needed")]
-    Open { cpu: u32, source: io::Error },
+    #[error("perf events of executable mappings cannot be opened on CPU {cpu}: {source}; {}", remedy(*.paranoid))]
+    Open { cpu: u32, source: io::Error, paranoid: Option<i32> },
     #[error("perf events cannot be waited for: {0}")]
     Wait(io::Error),
 }
 
-impl MmapEvents {
-    /// Listens from now on.
+/// `paranoid`: `kernel.perf_event_paranoid`. The kernel itself knows no more than 2; what distributions add asks for CAP_SYS_ADMIN.
+fn remedy(paranoid: Option<i32>) -> String {
+    match paranoid {
+        Some(level @ 3..) => {
+            format!(
+                "with kernel.perf_event_paranoid {level} CAP_SYS_ADMIN is needed at the start (it is given up afterwards), with 2 CAP_PERFMON"
+            )
+        }
+        Some(_) | None => "CAP_PERFMON is needed".to_owned(),
+    }
+}
+
+impl MmapBuffers {
+    /// Opens them.
+    ///
+    /// # Errors
+    /// A CPU whose mappings cannot be listened to, and what that needs.
     pub fn open() -> Result<Self, MmapEventsError> {
+        let list = std::fs::read_to_string(ONLINE_CPUS).map_err(MmapEventsError::Cpus)?;
+        let mut buffers = Vec::new();
+        for cpu in cpus(&list) {
+            match PerfBuffer::executable_mappings(cpu) {
+                Ok(buffer) => buffers.push(buffer),
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {} // went offline just now
+                Err(source) => {
+                    let paranoid = std::fs::read_to_string(PARANOID).ok().and_then(|level| level.trim().parse().ok());
+                    return Err(MmapEventsError::Open { cpu, source, paranoid });
+                }
+            }
+        }
+        if buffers.is_empty() { Err(MmapEventsError::Cpus(io::ErrorKind::NotFound.into())) } else { Ok(Self(buffers)) }
+    }
+}
+
+impl MmapEvents {
+    /// Waits for what comes into `buffers`.
+    ///
+    /// # Errors
+    /// They cannot be waited for.
+    pub fn listen(MmapBuffers(buffers): MmapBuffers) -> Result<Self, MmapEventsError> {
         let wait = |error: rustix::io::Errno| MmapEventsError::Wait(error.into());
         let wake = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(wait)?;
-        let buffers = open_buffers()?;
         for buffer in &buffers {
             epoll::add(&wake, buffer, epoll::EventData::new_u64(0), epoll::EventFlags::IN).map_err(wait)?;
         }
@@ -56,11 +97,6 @@ impl MmapEvents {
         let wake = unsafe { AsyncFd::register_with_interest(wake, Interest::READABLE) };
         let wake = wake.map_err(|error| MmapEventsError::Wait(error.into()))?;
         Ok(Self { wake, buffers, scratch: Vec::new() })
-    }
-
-    /// The same by trying, with nothing left behind: for `doctor`.
-    pub fn try_out() -> Result<(), MmapEventsError> {
-        open_buffers().map(drop)
     }
 
     /// Waits until something was mapped. To be followed by [`Self::drain`].
@@ -82,19 +118,6 @@ impl MmapEvents {
         }
         lost
     }
-}
-
-fn open_buffers() -> Result<Vec<PerfBuffer>, MmapEventsError> {
-    let list = std::fs::read_to_string(ONLINE_CPUS).map_err(MmapEventsError::Cpus)?;
-    let mut buffers = Vec::new();
-    for cpu in cpus(&list) {
-        match PerfBuffer::executable_mappings(cpu) {
-            Ok(buffer) => buffers.push(buffer),
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {} // went offline just now
-            Err(source) => return Err(MmapEventsError::Open { cpu, source }),
-        }
-    }
-    if buffers.is_empty() { Err(MmapEventsError::Cpus(io::ErrorKind::NotFound.into())) } else { Ok(buffers) }
 }
 
 /// `0-3,8` (Linux `Documentation/admin-guide/cputopology.rst`).
@@ -133,6 +156,8 @@ fn decode(record: &[u8]) -> Option<Record> {
     }
 }
 
+/// perf_event_open(2).
+const PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
 const ONLINE_CPUS: &str = "/sys/devices/system/cpu/online";
 /// The largest `CONFIG_NR_CPUS`; at 68 KiB each.
 const MAX_CPUS: usize = 8_192;
@@ -170,6 +195,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_needed_is_what_this_kernel_asks_for() {
+        let said = |paranoid| MmapEventsError::Open { cpu: 0, source: io::ErrorKind::PermissionDenied.into(), paranoid }.to_string();
+        for (level, capability) in
+            [(None, "CAP_PERFMON is"), (Some(2), "CAP_PERFMON is"), (Some(3), "CAP_SYS_ADMIN"), (Some(4), "CAP_SYS_ADMIN")]
+        {
+            assert!(said(level).contains(capability), "{level:?}: {}", said(level));
+        }
+    }
+
+    /// The capabilities that the first needs are given up in between.
+    #[tokio::test]
+    async fn what_was_mapped_before_anybody_listened_wakes_and_is_told() {
+        let buffers = match MmapBuffers::open() {
+            Ok(buffers) => buffers,
+            Err(error) => return unmet(&error),
+        };
+        let mut child = std::process::Command::new("/bin/sh").args(["-c", "exit 0"]).spawn().unwrap();
+        child.wait().unwrap();
+        let mut events = MmapEvents::listen(buffers).unwrap();
+        let woken = tokio::time::timeout(std::time::Duration::from_secs(30), events.readable()).await;
+        woken.expect("what waits wakes").unwrap();
+        let mut seen = Vec::new();
+        events.drain(|mapping| seen.push(mapping.pid));
+        assert!(seen.contains(&Pid(child.id())), "{seen:?}");
+    }
+
+    #[test]
     fn lists_of_cpus_may_be_hostile() {
         assert_eq!(cpus("0-3,8\n").collect::<Vec<_>>(), [0, 1, 2, 3, 8]);
         assert_eq!(cpus("").count() + cpus("x,1-,5-2").count(), 0);
@@ -187,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_library_that_a_child_loads_is_told_with_its_inode() {
-        let mut events = match MmapEvents::open() {
+        let mut events = match MmapBuffers::open().and_then(MmapEvents::listen) {
             Ok(events) => events,
             Err(error) => return unmet(&error),
         };

@@ -19,6 +19,7 @@ use crate::{
     admin::{AdminServer, Asked, HostLock, KernelLock, LockError, Place, PullBrake, Request},
     capture::{
         features::Features,
+        mmap_events::MmapBuffers,
         sockets::{self, SocketFrontEnd},
     },
     config::Config,
@@ -37,6 +38,8 @@ pub(super) struct RunArgs {
 pub(super) fn run(common: &Common, args: &RunArgs) -> Result<ExitCode> {
     let config = Arc::new(common.start()?);
     let shutdown_timeout = config.shutdown_timeout;
+    // Where distributions are stricter than the kernel, this takes what is given up next.
+    let mappings = MmapBuffers::open();
     // Before the first thread: capabilities belong to threads.
     let refused = give_up_capabilities(&config);
     let runtime = runtime()?;
@@ -60,7 +63,7 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         };
         // The kernel half first: a host that cannot be observed is told in one sentence, not after a listening port.
-        let prepared = Prepared::load(Arc::clone(&config), Scope::Host)?;
+        let prepared = Prepared::load(Arc::clone(&config), Scope::Host, mappings)?;
         refused.say();
         let _health = match health {
             Some(mut waited) => {

@@ -6,7 +6,7 @@ use a11i_common::identity::{BootTime, ProcessId};
 
 use super::{Leaving, Output, Pipeline, Sink, counters::add, desk::Desk};
 use crate::{
-    call::{Completeness, Correlation, LlmCall, McpMessage},
+    call::{CaptureFacts, Completeness, Correlation, LlmCall, McpMessage},
     owner::{Owner, cache::Known},
     redaction::{ContentPolicy, redact_mcp},
     tokens,
@@ -43,6 +43,13 @@ impl Finished {
         match self {
             Self::Llm(call) => &mut call.correlation,
             Self::Mcp(message) => &mut message.correlation,
+        }
+    }
+
+    const fn capture(&self) -> CaptureFacts {
+        match self {
+            Self::Llm(call) => call.capture,
+            Self::Mcp(message) => message.capture,
         }
     }
 
@@ -84,13 +91,15 @@ impl Desk {
         }
     }
 
-    /// Something of every waiting call may be missing. How many there are.
-    pub(super) fn mark_waiting(&mut self, missing: Completeness) -> usize {
-        for WaitingCall { finished, .. } in &mut self.waiting {
+    /// Something may be missing of every waiting call that was captured in a way that is `touched`. How many there are.
+    pub(super) fn mark_waiting(&mut self, missing: Completeness, touched: impl Fn(CaptureFacts) -> bool) -> usize {
+        let mut marked = 0;
+        for WaitingCall { finished, .. } in self.waiting.iter_mut().filter(|waiting| touched(waiting.finished.capture())) {
             let completeness = finished.completeness();
             *completeness = completeness.join(missing);
+            marked += 1;
         }
-        self.waiting.len()
+        marked
     }
 
     pub(super) fn release_late(&mut self, now: BootTime, sink: Sink<'_>) {

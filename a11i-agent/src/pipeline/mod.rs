@@ -38,7 +38,7 @@ use self::{
     socket::connection_socket,
 };
 use crate::{
-    call::{Completeness, DeferredAnswers, LlmCall, LossCauses},
+    call::{CaptureFacts, Completeness, DeferredAnswers, LlmCall, LossCauses},
     cost::{CostSettings, PriceBook},
     flow::{DataPiece, Ended, FlowId, Table},
     http::{HttpSettings, begins_request},
@@ -220,14 +220,18 @@ impl Pipeline {
         self.desk.release_late(now, sink);
     }
 
-    /// A kernel program has missed a run somewhere: which call that hit nobody knows, so that every call under way, and every one among `left`
-    /// (what came out since this was known not to be so), says that something of it may be missing. Their parsers are left alone: most of
-    /// them are right.
-    pub fn mark_calls(&mut self, causes: LossCauses, left: &mut [Output]) {
+    /// A kernel program has missed a run somewhere: which call that hit nobody knows, so that every call under way whose bytes may be of it
+    /// (`touched`), and every such one among `left` (what came out since this was known not to be so), says that something of it may be
+    /// missing. Their parsers are left alone: most of them are right.
+    pub fn mark_calls(&mut self, causes: LossCauses, touched: impl Fn(CaptureFacts) -> bool, left: &mut [Output]) {
         let missing = Completeness::Gap { lost: None, causes };
-        let mut marked = self.desk.mark_waiting(missing);
-        self.flows.visit(usize::MAX, |_, flow| marked += flow.exchanges.mark(missing) + flow.mcp.mark(missing));
-        marked += left.iter_mut().map(|output| usize::from(output.mark(missing))).sum::<usize>();
+        let mut marked = self.desk.mark_waiting(missing, &touched);
+        self.flows.visit(usize::MAX, |_, flow| {
+            if touched(flow.context.capture) {
+                marked += flow.exchanges.mark(missing) + flow.mcp.mark(missing);
+            }
+        });
+        marked += left.iter_mut().map(|output| usize::from(output.mark(missing, &touched))).sum::<usize>();
         add(&mut self.desk.counters.calls_marked, marked as u64);
     }
 

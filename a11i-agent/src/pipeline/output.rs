@@ -5,7 +5,7 @@ use std::sync::Arc;
 use a11i_common::identity::{AttachmentId, ProcessId};
 
 use crate::{
-    call::{Completeness, LlmCall, McpSession},
+    call::{CaptureFacts, Completeness, LlmCall, McpSession},
     cost::PriceMiss,
     flow::FlowId,
     http::MalformedReason,
@@ -54,13 +54,14 @@ pub enum Leaving {
 }
 
 impl Output {
-    /// Where it is a call, something of it may be missing after all. Whether it is one.
-    pub(super) fn mark(&mut self, missing: Completeness) -> bool {
+    /// Where it is a call, and `touched` of how it was captured, something of it may be missing after all. Whether that is so.
+    pub(super) fn mark(&mut self, missing: Completeness, touched: impl Fn(CaptureFacts) -> bool) -> bool {
         let Self::Leaving(leaving) = self else { return false };
         match leaving {
-            Leaving::Call(finished) => finished.call.mark(missing),
-            Leaving::Estimate(call) => call.completeness = call.completeness.join(missing),
-            Leaving::Mcp(message) => message.mark(missing),
+            Leaving::Call(finished) if touched(finished.call.call().capture) => finished.call.mark(missing),
+            Leaving::Estimate(call) if touched(call.capture) => call.completeness = call.completeness.join(missing),
+            Leaving::Mcp(message) if touched(message.message().capture) => message.mark(missing),
+            Leaving::Call(_) | Leaving::Estimate(_) | Leaving::Mcp(_) => return false,
         }
         true
     }

@@ -46,9 +46,10 @@ pub(crate) fn finish<C: EbpfContext>(ctx: &C, programs: &ProgramArray, done: &Fi
         && tls::is_record(word)
     {
         tls::look(done, place, at, if length < done.bytes { length } else { done.bytes });
-        // On a socket of its own, or through a tunnel that a request has made.
-        // SAFETY: a live map value; a single byte.
-        if known.is_none_or(|session| unsafe { (*session).protocol } >= protocol::OTHER) {
+        // On a socket of its own, or through a tunnel that a request has made. What is counted is followed whatever it begins with: a frame of
+        // HTTP/2 may have come to such bytes.
+        // SAFETY: a live map value; single bytes.
+        if known.is_none_or(|session| !session::is_counted(unsafe { &*session })) {
             return;
         }
     }

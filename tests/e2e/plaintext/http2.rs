@@ -58,3 +58,16 @@ async fn streams_of_one_connection_are_told_apart_at_both_ends() {
     }
     scene.agent.stop().await;
 }
+
+#[tokio::test]
+async fn bytes_of_another_request_that_look_like_tls_hide_no_call_behind_them() {
+    let Some(python) = requirement::met(Python::with_packages().await) else { return };
+    let Some(scene) = LocalScene::set(AgentOptions::default()).await else { return };
+    let mut program = python.start(Script::Http2Pieces, &scene.stub);
+    let pid = program.pid;
+    program.run_one(&json!({"port": scene.stub.plaintext().port, "prompt": "hi there"})).await;
+    program.finish().await;
+    let expected = scene.stub.expected().pop().expect("it was answered");
+    scene.both_ends(Way::V4, pid, &expected).await;
+    scene.agent.stop().await;
+}

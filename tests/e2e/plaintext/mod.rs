@@ -57,23 +57,33 @@ impl LocalScene {
 
     /// Waits until both ends of this call were reported, and compares them.
     pub(crate) async fn both_ends(&self, way: Way, pid: u32, expected: &Expected) -> (ObservedCall, ObservedCall) {
+        let (client, server) = self.reported(expected).await;
+        self.assert_whole_ends(way, pid, expected, &client, &server);
+        (client, server)
+    }
+
+    /// Both ends of this call, whatever they say.
+    async fn reported(&self, expected: &Expected) -> (ObservedCall, ObservedCall) {
         let id = expected.response_id.as_deref();
         let ends = self.agent.wait("both ends of the call", |calls| {
             let of = |kind: &str| calls.iter().find(|call| call.response_id() == id && call.kind == kind).cloned();
             Some((of("client")?, of("server")?))
         });
-        let (client, server) = ends.await;
+        ends.await
+    }
+
+    /// Nothing of them is missing, and they are this call.
+    fn assert_whole_ends(&self, way: Way, pid: u32, expected: &Expected, client: &ObservedCall, server: &ObservedCall) {
         assert_eq!(client.pid(), Some(pid), "{client:#?}");
         assert_eq!(server.pid(), Some(std::process::id()), "{server:#?}");
-        expected.assert_reported_as(&client);
-        for call in [&client, &server] {
+        expected.assert_reported_as(client);
+        for call in [client, server] {
             assert_is_plaintext(call);
             for name in ["gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"] {
                 assert_eq!(call.int(name), client.int(name), "{call:#?}");
             }
         }
-        self.assert_peers(way, &client, &server);
-        (client, server)
+        self.assert_peers(way, client, server);
     }
 
     /// Who is at the other end: the kernel's own words.

@@ -14,6 +14,8 @@ use super::{LocalScene, Way, assert_is_plaintext};
 
 const PATH: &str = "/v1/chat/completions";
 const HOST: &str = "api.openai.com";
+/// In a row, on a kernel that leaves runs out: one in three was seen.
+const MARKED_CALLS: usize = 9;
 
 #[tokio::test]
 async fn a_call_without_tls_is_seen_once_per_end_whatever_the_shape_of_its_socket_calls() {
@@ -59,13 +61,25 @@ pub(crate) async fn each_shape_once(front_end: &str, exists: bool, options: Agen
             continue;
         }
         let body = if receiving == "read" { chat_stream("gpt-4o-mini", "hello") } else { chat("gpt-4o-mini", "hello") };
-        let (done, expected) = scene.ask(way, &post(HOST, PATH, &[("x-stub-chunks", "12")], &body), sending, receiving).await;
-        scene.both_ends(way, done.pid, &expected).await;
+        seen_whole(&scene, front_end, way, &post(HOST, PATH, &[("x-stub-chunks", "12")], &body), sending, receiving).await;
     }
     let request = post(HOST, PATH, &[], &chat("gpt-4.1", &"tokens ".repeat(100_000)));
-    let (done, expected) = scene.ask(Way::V4, &request, "writev", "read").await;
-    scene.both_ends(Way::V4, done.pid, &expected).await;
+    seen_whole(&scene, front_end, Way::V4, &request, "writev", "read").await;
     scene.agent.stop().await;
+}
+
+/// At once; where the kernel leaves runs of a front end out, after calls that say so.
+async fn seen_whole(scene: &LocalScene, front_end: &str, way: Way, request: &[u8], sending: &str, receiving: &str) {
+    let tries = if front_end == "tracepoints" && kernel::preempts_tracepoints() { MARKED_CALLS } else { 0 };
+    for _ in 0..tries {
+        let (done, expected) = scene.ask(way, request, sending, receiving).await;
+        let (client, server) = scene.reported(&expected).await;
+        let marked = [&client, &server].into_iter().find(|call| call.attribute("a11i.capture.complete") != Some(&json!(true)));
+        let Some(marked) = marked else { return scene.assert_whole_ends(way, done.pid, &expected, &client, &server) };
+        assert_eq!(marked.attribute("a11i.capture.loss_causes"), Some(&json!(["program_missed"])), "{marked:#?}");
+    }
+    let (done, expected) = scene.ask(way, request, sending, receiving).await;
+    scene.both_ends(way, done.pid, &expected).await;
 }
 
 #[tokio::test]

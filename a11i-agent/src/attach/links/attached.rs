@@ -40,6 +40,8 @@ pub struct RefusedPlan {
 pub(super) struct LinkSet<L> {
     pub(super) attachments: Vec<(AttachmentId, Arc<ProbePlan>)>,
     pub(super) links: Vec<(AttachmentId, &'static str, L)>,
+    /// In which it was begun: see [`super::Links::begin_turn`].
+    pub(super) turn: u64,
 }
 
 impl<L> Attached<L> {
@@ -89,6 +91,12 @@ impl<L> Attached<L> {
         self.untold.extend(refused);
     }
 
+    /// The process's own links, if they are such.
+    pub(super) fn take_process(&mut self, process: ProcessId, is_taken: impl Fn(&LinkSet<L>) -> bool) -> Option<LinkSet<L>> {
+        self.processes.get(&process).filter(|set| is_taken(set))?;
+        self.processes.remove(&process)
+    }
+
     /// Takes out what belongs to these ids, for whomever it is.
     pub(super) fn take(&mut self, is_taken: impl Fn(&AttachmentId) -> bool) -> LinkSet<L> {
         let mut taken = LinkSet::default();
@@ -110,8 +118,8 @@ impl<L> Attached<L> {
         before.saturating_sub(self.processes.len())
     }
 
-    fn is_refused(&self, plan: &ProbePlan) -> bool {
-        self.refused.iter().any(|refused| *refused.plan == *plan)
+    fn is_refused(&self, plan: &Arc<ProbePlan>) -> bool {
+        self.refused.iter().any(|refused| refused.plan == *plan)
     }
 
     fn sets(&self) -> impl Iterator<Item = &LinkSet<L>> {
@@ -142,7 +150,7 @@ impl<L> Attached<L> {
 
 impl<L> Default for LinkSet<L> {
     fn default() -> Self {
-        Self { attachments: Vec::new(), links: Vec::new() }
+        Self { attachments: Vec::new(), links: Vec::new(), turn: 0 }
     }
 }
 
@@ -151,8 +159,9 @@ impl<L> LinkSet<L> {
         self.attachments.is_empty()
     }
 
-    fn has(&self, plan: &ProbePlan) -> bool {
-        self.attachments.iter().any(|(_, of)| **of == *plan)
+    /// Of plans that are shared only the addresses are compared: there may be hundreds of sets.
+    fn has(&self, plan: &Arc<ProbePlan>) -> bool {
+        self.attachments.iter().any(|(_, of)| of == plan)
     }
 
     pub(super) fn absorb(&mut self, other: Self) {
@@ -165,6 +174,7 @@ impl<L> LinkSet<L> {
         Self {
             attachments: self.attachments.extract_if(.., |(id, _)| is_taken(id)).collect(),
             links: self.links.extract_if(.., |(id, ..)| is_taken(id)).collect(),
+            turn: self.turn,
         }
     }
 }

@@ -72,6 +72,7 @@ pub struct Links<K: Kernel = Programs> {
     owners: HashMap<AttachmentId, Owner>,
     /// Processes with links, summed over files.
     scoped: usize,
+    turn: u64,
     next_serial: u32,
     /// Reads files that were analysed: they may have stopped answering since.
     reader: DeadlineWorker,
@@ -93,6 +94,7 @@ impl<K: Kernel> Links<K> {
             files: HashMap::new(),
             owners: HashMap::new(),
             scoped: 0,
+            turn: 0,
             next_serial: 1,
             reader: DeadlineWorker::default(),
         }
@@ -206,9 +208,12 @@ impl<K: Kernel> Links<K> {
                 attached.plans.push(Arc::clone(plan));
             }
         }
-        // The proof is of all plans: nothing more is linked to a file of which one of them does not hold.
-        attached.proof = Arc::new(Proof::analysed(file, &attached.plans));
-        Ok(attached.plans.len() > before)
+        let is_more = attached.plans.len() > before;
+        if is_more {
+            // The proof is of all plans: nothing more is linked to a file of which one of them does not hold.
+            attached.proof = Arc::new(Proof::analysed(file, &attached.plans));
+        }
+        Ok(is_more)
     }
 
     /// Whoever has links of the file has those of all plans that were added.
@@ -257,16 +262,22 @@ impl<K: Kernel> Links<K> {
 
     /// The process has ended.
     pub fn remove_process(&mut self, process: ProcessId) {
-        for (_, set) in self.take_process(process) {
+        for (_, set) in self.take_process(process, |_| true) {
             self.unlink(set);
         }
     }
 
+    /// What is told from now on happened before the links that are made from now on.
+    pub const fn begin_turn(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+    }
+
     /// The process runs another program. The kernel knows whoever has links of his own by the thread that was his first: where another one began
     /// the program, that one is gone, and what it was known by with it. So its links are made anew, and then the old ones are closed: given back
-    /// are the files of these links.
+    /// are the files of these links. Those that were made in this turn are of the new program.
     pub fn renew_process(&mut self, process: ProcessId) -> Vec<FileId> {
-        let taken = self.take_process(process);
+        let turn = self.turn;
+        let taken = self.take_process(process, |set| set.turn != turn);
         let mut files = Vec::with_capacity(taken.len());
         for (file, old) in taken {
             if let Some(mut attached) = self.files.remove(&file) {
@@ -280,11 +291,11 @@ impl<K: Kernel> Links<K> {
         files
     }
 
-    fn take_process(&mut self, process: ProcessId) -> Vec<(FileId, LinkSet<K::Link>)> {
+    fn take_process(&mut self, process: ProcessId, is_taken: impl Fn(&LinkSet<K::Link>) -> bool) -> Vec<(FileId, LinkSet<K::Link>)> {
         if self.scoped == 0 {
             return Vec::new();
         }
-        let sets = self.files.iter_mut().filter_map(|(file, attached)| Some((*file, attached.processes.remove(&process)?)));
+        let sets = self.files.iter_mut().filter_map(|(file, attached)| Some((*file, attached.take_process(process, &is_taken)?)));
         let taken: Vec<_> = sets.collect();
         self.scoped = self.scoped.saturating_sub(taken.len());
         taken
@@ -341,7 +352,10 @@ impl<K: Kernel> Links<K> {
     }
 
     fn link_process(&mut self, attached: &mut Attached<K::Link>, process: ProcessId) -> Result<(), AttachError> {
-        let (mut set, is_new) = attached.processes.remove(&process).map_or_else(|| (LinkSet::default(), true), |set| (set, false));
+        let (mut set, is_new) = attached
+            .processes
+            .remove(&process)
+            .map_or_else(|| (LinkSet { turn: self.turn, ..LinkSet::default() }, true), |set| (set, false));
         if is_new && self.scoped >= MAX_SCOPED {
             return Err(AttachError::TooManyProcesses);
         }
@@ -429,7 +443,7 @@ impl<K: Kernel> Links<K> {
         let facts = CaptureFacts { library: Some(plan.library), method: Some(plan.method) };
         let id = facts.to_attachment(self.next_serial);
         self.next_serial = self.next_serial.wrapping_add(1);
-        let mut set = LinkSet { attachments: vec![(id, Arc::clone(plan))], links: Vec::new() };
+        let mut set = LinkSet { attachments: vec![(id, Arc::clone(plan))], ..LinkSet::default() };
         self.owners.insert(id, Owner { file: plan.file, plan: Arc::clone(plan) });
         let target = file.attach_path();
         // Returns first: a call that enters in between then finds its return armed, never the other way round.

@@ -281,14 +281,29 @@ fn a_process_that_runs_another_program_is_never_without_links_while_they_are_mad
     let mut scene = Scene::of(&[0, 100]);
     scene.processes(&[1, 2], None);
     let before: Vec<u32> = scene.live.borrow().keys().copied().collect();
+    scene.links.begin_turn();
     assert_eq!(scene.links.renew_process(process(1)), [scene.file]);
     assert_eq!((scene.probed(Some(1)), scene.probed(Some(2)), scene.links.scoped), (vec![0, 8, 100, 108], vec![0, 8, 100, 108], 2));
     assert_eq!(scene.live.borrow().keys().filter(|link| before.contains(link)).count(), before.len() / 2, "the other process's");
     let (first_new, last_old) = (before.iter().max().unwrap() + 1, scene.closed.borrow().clone());
     assert!(last_old.iter().all(|(_, made_by_then)| *made_by_then >= first_new + 3), "{last_old:?}");
     // What fails now is told by the next move.
+    scene.links.begin_turn();
     scene.processes.borrow_mut().insert(1, AnError::Number(libc::EMFILE));
     assert_eq!(scene.links.renew_process(process(1)), [scene.file]);
     assert_eq!((scene.probed(Some(1)), scene.links.scoped), (vec![], 1));
     assert_eq!(pids(&scene.processes(&[1, 2], None).failed), [1]);
+}
+
+#[test]
+fn a_process_whose_links_are_of_the_program_that_it_runs_keeps_them() {
+    let mut scene = Scene::of(&[0, 100]);
+    scene.processes(&[1], None);
+    scene.links.begin_turn();
+    scene.processes(&[1, 2], None);
+    let before = scene.live.borrow().clone();
+    assert_eq!(scene.links.renew_process(process(2)), []);
+    assert_eq!((&*scene.live.borrow(), scene.links.scoped), (&before, 2));
+    assert_eq!(scene.links.renew_process(process(1)), [scene.file]);
+    assert_eq!(scene.probed(Some(1)), [0, 8, 100, 108]);
 }

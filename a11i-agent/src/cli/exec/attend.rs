@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{Common, block_on, hide::Hidden, own_program, request::Request, say, signals::Signals, summary_text};
 use crate::{
+    capture::mmap_events::{MmapBuffers, MmapEventsError},
     cli::run::give_up_capabilities,
     config::Config,
     contain::{self, Role},
@@ -33,8 +34,8 @@ pub(super) struct Attendance {
 
 impl Attendance {
     /// Loads and attaches to everything `program` needs.
-    pub(super) fn begin(config: Arc<Config>, program: PathBuf) -> Result<Self> {
-        let observer = Prepared::load(Arc::clone(&config), Scope::Tree)?.observe(Arc::new(Instruments::default()), &[program])?;
+    pub(super) fn begin(config: Arc<Config>, program: PathBuf, mappings: Result<MmapBuffers, MmapEventsError>) -> Result<Self> {
+        let observer = Prepared::load(Arc::clone(&config), Scope::Tree, mappings)?.observe(Arc::new(Instruments::default()), &[program])?;
         Ok(Self { observer, config, hidden: None })
     }
 
@@ -79,12 +80,13 @@ pub(super) fn take_request(common: &Common) -> Result<ExitCode> {
 pub(super) fn observe(common: &Common, pid: u32, program: Vec<OsString>) -> Result<ExitCode> {
     let config = Arc::new(common.start()?);
     let program = PathBuf::from(program.into_iter().next().context("no program was given")?);
+    let mappings = MmapBuffers::open();
     // Before the first thread: capabilities belong to threads.
     let refused = give_up_capabilities(&config);
     block_on(async {
         // What ends others of the terminal, or the caller, does not end this half: it has to print and to flush.
         let _held = Signals::hold()?;
-        let mut attendance = Attendance::begin(config, program)?;
+        let mut attendance = Attendance::begin(config, program, mappings)?;
         refused.say();
         attendance.watch(pid).await?;
         // Afterwards: the pid cannot have become another's between the question and the answer.

@@ -31,7 +31,7 @@ use super::{
     say,
     signals::{Signals, pid_of},
 };
-use crate::{config::Config, contain::Role};
+use crate::{capture::mmap_events::MmapBuffers, config::Config, contain::Role};
 
 /// Where a command is looked for when nothing says where (execvp(3)).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -88,7 +88,7 @@ pub(super) fn launch(common: &Common, command: &[OsString]) -> Result<ExitCode> 
 /// As root: both halves in this process.
 async fn observed_here(signals: &mut Signals, config: Arc<Config>, program: &Path, command: &[OsString]) -> Result<ExitStatus> {
     // Before the process is there that becomes the command: what cannot be observed is not even begun.
-    let mut attendance = Attendance::begin(config, absolute(program)?)?;
+    let mut attendance = Attendance::begin(config, absolute(program)?, MmapBuffers::open())?;
     let gate = Gate::close_before(program, command)?;
     let watched = match gate.pid() {
         Ok(pid) => attendance.watch(pid).await,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     attach::{
-        AttachError,
+        Analysis, AttachError,
         links::MAX_FILES,
         scope::{Goal, Reach},
     },
@@ -68,16 +68,14 @@ impl Coverage {
             }
         }
         let is_refused = self.files.get(&file).is_some_and(|used| used.refusal.is_some());
-        // What code adds may come this way, too, where it was looked at with the names.
-        if !is_refused && self.links.knows(&file) && file == opened.id() {
-            let plans = self.not_disproven(&analysis.plans);
-            if self.links.extend(&file, &plans).unwrap_or(false)
-                && let Some(used) = self.files.get_mut(&file)
+        if self.links.knows(&file) {
+            // What code adds may come this way, too, where it was looked at with the names. By another name of the inode it is looked at as well.
+            if file == opened.id()
+                && let Err(error) = self.extend(&file, &analysis)
             {
-                used.more = Some(Arc::clone(&analysis));
+                self.refuse(&file, error);
             }
-        }
-        if !is_refused && !self.links.knows(&file) && !self.refuse_hopeless(&file) {
+        } else if !is_refused && !self.refuse_hopeless(&file) {
             let plans = self.not_disproven(&analysis.plans);
             if let Some(used) = self.files.get_mut(&file) {
                 used.probes = plans.iter().map(|plan| plan.probes.len()).sum();
@@ -98,17 +96,21 @@ impl Coverage {
     /// A file that has probes, or may have, offers more.
     pub(super) fn attach_more(&mut self, candidate: &Candidate) {
         let id = candidate.file.id();
-        let plans = self.not_disproven(&candidate.analysis.plans);
-        // By another name of the inode it is looked at as well.
-        let Some(used) = self.files.get_mut(&id).filter(|_| self.links.knows(&id)) else { return };
-        match self.links.extend(&id, &plans) {
+        match self.extend(&id, &candidate.analysis) {
             Ok(false) => {}
-            Ok(true) => {
-                used.more = Some(Arc::clone(&candidate.analysis));
-                self.reconcile(&id);
-            }
+            Ok(true) => self.reconcile(&id),
             Err(error) => self.refuse(&id, error),
         }
+    }
+
+    /// Plans that a known file has not; their links are made when it is reconciled. Whether there are any.
+    fn extend(&mut self, file: &FileId, analysis: &Arc<Analysis>) -> Result<bool, AttachError> {
+        let plans = self.not_disproven(&analysis.plans);
+        let is_more = self.links.extend(file, &plans)?;
+        if let Some(used) = self.files.get_mut(file).filter(|_| is_more) {
+            used.more = Some(Arc::clone(analysis));
+        }
+        Ok(is_more)
     }
 
     /// Makes the links what they should be, or begins to: moves that take long go on at the next pauses. Whoever has a right to probes keeps

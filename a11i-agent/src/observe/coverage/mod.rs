@@ -306,7 +306,6 @@ impl Coverage {
                         self.forget_ended();
                         self.detach_idle(IDLE_GRACE_NANOS);
                         self.aliases.forget_unused(&self.files);
-                        self.retry_failed(Clock::boot_now());
                     }
                     ScanRequest::Exec(process) => self.renew_links(process),
                     ScanRequest::Process(_) | ScanRequest::Mapped(_) => {}
@@ -485,6 +484,7 @@ impl Audience for Coverage {
         self.handle_timeout(Clock::boot_now());
         self.continue_moves();
         self.tell_uncovered();
+        self.links.begin_turn();
     }
 
     fn take_changed(&mut self) -> Vec<FileId> {

@@ -1,4 +1,5 @@
-//! Once a second: which files were rewritten, which files are one, who became endangered, who pays for probes that are not for him.
+//! Once a second: which files were rewritten, which files are one, who became endangered, what is tried again, who pays for probes that are not
+//! for him.
 
 use a11i_common::{
     event::Counter,
@@ -45,6 +46,8 @@ impl Coverage {
         self.converge();
         self.look_at_hazards();
         self.try_functions(now);
+        // Here and not with a host scan: of a tree there is none.
+        self.retry_failed(now);
         self.watch_bystanders(now, elapsed);
     }
 

@@ -16,17 +16,11 @@ const SWEEP_NANOS: u64 = 60_000_000_000;
 const MISSED_ENDS_NANOS: u64 = 5_000_000_000;
 
 impl Observer {
-    /// Nobody knows whose call a missed run was: every call under way, and every one that has not left yet, says so. What was missed of the
-    /// life of processes is found by looking.
+    /// What was missed of the life of processes is found by looking.
     pub(super) fn read_missed_runs(&mut self, now: BootTime) {
         let grown = self.missed.read();
         self.instruments.set_missed_runs(&self.missed.runs());
-        if grown != Grown::default() {
-            tracing::debug!(?grown, runs = ?self.missed.runs(), "kernel programs missed runs");
-        }
-        if grown.data {
-            self.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, &mut self.leaving);
-        }
+        self.mark_missed(grown);
         if grown.begins {
             self.watcher.scan_soon(now);
         }
@@ -44,16 +38,25 @@ impl Observer {
         }
     }
 
+    /// Nobody knows whose call a missed run was: every call under way, and every one that has not left yet, says so where its bytes come from
+    /// such programs.
+    fn mark_missed(&mut self, grown: Grown) {
+        if grown != Grown::default() {
+            tracing::debug!(?grown, runs = ?self.missed.runs(), "kernel programs missed runs");
+        }
+        if grown.probes || grown.sockets {
+            self.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, |capture| grown.touches(capture), &mut self.leaving);
+        }
+    }
+
     /// Calls leave when it is known whether a run was missed until they were finished.
     pub(in crate::observe) fn let_calls_leave(&mut self) {
         if self.leaving.is_empty() {
             return;
         }
         self.next_leaving = Clock::boot_now().plus_nanos(LEAVING_NANOS);
-        if self.missed.read_data_programs() {
-            tracing::debug!(runs = ?self.missed.runs(), "kernel programs missed runs");
-            self.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, &mut self.leaving);
-        }
+        let grown = self.missed.read_data_programs();
+        self.mark_missed(grown);
         for call in std::mem::take(&mut self.leaving) {
             self.let_leave(call);
         }

@@ -30,7 +30,7 @@ use crate::{
         loader::{self, Loaded},
         losses::KernelCounters,
         missed::MissedRuns,
-        mmap_events::MmapEvents,
+        mmap_events::{MmapBuffers, MmapEvents, MmapEventsError},
         probation::ProbationTables,
         ring::RingReader,
         sockets::SocketStanding,
@@ -58,15 +58,16 @@ pub struct Prepared {
     tables: KernelTables,
     brake: Brake,
     sockets: SocketStanding,
+    mappings: Result<MmapBuffers, MmapEventsError>,
     equipment: Equipment,
 }
 
 impl Prepared {
-    /// Loads.
+    /// Loads. `mappings`: as they could be opened before capabilities were given up.
     ///
     /// # Errors
     /// Why this host cannot be observed.
-    pub fn load(config: Arc<Config>, scope: Scope) -> Result<Self, StartError> {
+    pub fn load(config: Arc<Config>, scope: Scope, mappings: Result<MmapBuffers, MmapEventsError>) -> Result<Self, StartError> {
         contain::keep_memory_private().say();
         if scope == Scope::Host {
             // Handed on to the command that `exec` starts: there it waits until that has begun.
@@ -102,7 +103,7 @@ impl Prepared {
             hazards: features.hazards,
             hits_per_second: config.guard.hits_per_second,
         };
-        Ok(Self { config, scope, settings, ring, counters, missed, tables, brake, sockets, equipment })
+        Ok(Self { config, scope, settings, ring, counters, missed, tables, brake, sockets, mappings, equipment })
     }
 
     /// The emergency brake.
@@ -115,7 +116,7 @@ impl Prepared {
     /// # Errors
     /// What cannot be started.
     pub fn observe(self, instruments: Arc<Instruments>, programs: &[PathBuf]) -> Result<Observer, StartError> {
-        let Self { config, scope, settings, ring, counters, missed, tables, brake, sockets, equipment } = self;
+        let Self { config, scope, settings, ring, counters, missed, tables, brake, sockets, mappings, equipment } = self;
         let admin = Admin::new(brake);
         let clock = Arc::new(Clock::new());
         clock.follow_steps();
@@ -129,7 +130,7 @@ impl Prepared {
         let mut scan = Scan::new(proc.clone());
         let begun = Clock::boot_now();
         let mut watcher = if scope == Scope::Tree { Watcher::of_tree(begun) } else { Watcher::new(begun) };
-        let mappings = listen_to_mappings(&scan, &mut watcher);
+        let mappings = listen_to_mappings(mappings, &scan, &mut watcher);
         for program in programs {
             if let Err(error) = scan.program(program, &mut |report| coverage.handle(report)) {
                 tracing::warn!(program = %program.display(), %error, "the program cannot be looked at before it runs");
@@ -195,8 +196,8 @@ impl Prepared {
 }
 
 /// Listens to mappings of code; where that cannot be, young processes are looked at again and again.
-fn listen_to_mappings(scan: &Scan, watcher: &mut Watcher) -> Option<MmapEvents> {
-    match MmapEvents::open() {
+fn listen_to_mappings(buffers: Result<MmapBuffers, MmapEventsError>, scan: &Scan, watcher: &mut Watcher) -> Option<MmapEvents> {
+    match buffers.and_then(MmapEvents::listen) {
         Ok(events) => {
             watcher.listen_to_mappings(scan.empty_files());
             Some(events)

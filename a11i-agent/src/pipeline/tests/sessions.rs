@@ -88,7 +88,7 @@ fn a_missed_program_run_marks_every_open_call_and_disturbs_none() {
     bench.owner(named("python3"));
     bench.exchange();
     bench.event(data(Direction::Write, REQUEST.len() as u64, REQUEST));
-    bench.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, &mut []);
+    bench.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, |_| true, &mut []);
     bench.event(data(Direction::Read, ANSWER.len() as u64, ANSWER));
     let calls = bench.calls();
     assert_eq!((calls.len(), bench.pipeline.counters().calls_marked), (2, 1));
@@ -161,13 +161,34 @@ fn a_missed_run_marks_calls_that_are_finished_and_have_not_left() {
     other.owner(named("python3"));
     other.exchange();
     let mut left = std::mem::take(&mut other.out);
-    bench.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, &mut left);
+    bench.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, |_| true, &mut left);
     bench.owner(named("python3"));
     other.out = left;
     for call in [bench.calls(), other.calls()].concat() {
         assert_eq!(call.completeness, Completeness::Gap { lost: None, causes: LossCauses::PROGRAM_MISSED });
     }
     assert_eq!(bench.pipeline.counters().calls_marked, 2);
+}
+
+#[test]
+fn a_missed_run_marks_only_what_was_captured_in_a_way_that_it_touches() {
+    let of_socket = |capture: CaptureFacts| capture.method == Some(CaptureMethod::Socket);
+    // One waits for its owner, one has come out, one is under way.
+    let mut bench = Bench::new(ContentPolicy::None);
+    bench.exchange();
+    bench.event(data(Direction::Write, REQUEST.len() as u64, REQUEST));
+    let mut other = Bench::new(ContentPolicy::None);
+    other.owner(named("python3"));
+    other.exchange();
+    for (touched, marked) in [(true, 0), (false, 3)] {
+        bench.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, |capture| of_socket(capture) == touched, &mut other.out);
+        assert_eq!(bench.pipeline.counters().calls_marked, marked, "none is of a socket");
+    }
+    bench.event(data(Direction::Read, ANSWER.len() as u64, ANSWER));
+    bench.owner(named("python3"));
+    let calls = [bench.calls(), other.calls()].concat();
+    assert_eq!(calls.len(), 3);
+    assert!(calls.iter().all(|call| !call.completeness.is_whole()));
 }
 
 #[test]
