@@ -223,7 +223,7 @@ impl Pipeline {
     /// A kernel program has missed a run somewhere: which call that hit nobody knows, so that every call under way whose bytes may be of it
     /// (`touched`), and every such one among `left` (what came out since this was known not to be so), says that something of it may be
     /// missing. Their parsers are left alone: most of them are right.
-    pub fn mark_calls(&mut self, causes: LossCauses, touched: impl Fn(CaptureFacts) -> bool, left: &mut [Output]) {
+    pub fn mark_calls(&mut self, causes: LossCauses, touched: impl Fn(CaptureFacts) -> bool, left: &mut [Leaving]) {
         let missing = Completeness::Gap { lost: None, causes };
         let mut marked = self.desk.mark_waiting(missing, &touched);
         self.flows.visit(usize::MAX, |_, flow| {
@@ -231,7 +231,7 @@ impl Pipeline {
                 marked += flow.exchanges.mark(missing) + flow.mcp.mark(missing);
             }
         });
-        marked += left.iter_mut().map(|output| usize::from(output.mark(missing, &touched))).sum::<usize>();
+        marked += left.iter_mut().map(|leaving| usize::from(leaving.mark(missing, &touched))).sum::<usize>();
         add(&mut self.desk.counters.calls_marked, marked as u64);
     }
 

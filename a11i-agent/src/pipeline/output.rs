@@ -53,15 +53,14 @@ pub enum Leaving {
     Mcp(Box<RedactedMcp>),
 }
 
-impl Output {
-    /// Where it is a call, and `touched` of how it was captured, something of it may be missing after all. Whether that is so.
+impl Leaving {
+    /// Where `touched` of how it was captured, something of it may be missing after all. Whether that is so.
     pub(super) fn mark(&mut self, missing: Completeness, touched: impl Fn(CaptureFacts) -> bool) -> bool {
-        let Self::Leaving(leaving) = self else { return false };
-        match leaving {
-            Leaving::Call(finished) if touched(finished.call.call().capture) => finished.call.mark(missing),
-            Leaving::Estimate(call) if touched(call.capture) => call.completeness = call.completeness.join(missing),
-            Leaving::Mcp(message) if touched(message.message().capture) => message.mark(missing),
-            Leaving::Call(_) | Leaving::Estimate(_) | Leaving::Mcp(_) => return false,
+        match self {
+            Self::Call(finished) if touched(finished.call.call().capture) => finished.call.mark(missing),
+            Self::Estimate(call) if touched(call.capture) => call.completeness = call.completeness.join(missing),
+            Self::Mcp(message) if touched(message.message().capture) => message.mark(missing),
+            Self::Call(_) | Self::Estimate(_) | Self::Mcp(_) => return false,
         }
         true
     }
