@@ -14,7 +14,10 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use a11i_agent::{pipeline::Output, redaction::ContentPolicy};
+use a11i_agent::{
+    pipeline::{Leaving, Output},
+    redaction::ContentPolicy,
+};
 use traffic::{Exchange, Session};
 
 /// Streams at once, as the budget says.
@@ -73,7 +76,7 @@ fn concurrent_streams(content: ContentPolicy) -> usize {
     let mut sessions: Vec<Session> = (0..STREAMS).map(Session::new).collect();
     let own = LIVE.load(Ordering::Relaxed) - before;
     let mut calls = 0u64;
-    let mut sink = |output: Output| calls += u64::from(matches!(output, Output::Call(_)));
+    let mut sink = |output: Output| calls += u64::from(matches!(output, Output::Leaving(Leaving::Call(_))));
     for session in &mut sessions {
         session.write(&exchange.request, &mut pipeline, &mut sink);
     }
@@ -99,7 +102,9 @@ fn many_calls() -> (usize, usize) {
     let mut pipeline = traffic::pipeline(ContentPolicy::None);
     let (mut calls, mut early) = (0u64, 0);
     for number in 0..CALLS {
-        traffic::run(&exchange, number, &mut pipeline, &mut |output| calls += u64::from(matches!(output, Output::Call(_))));
+        traffic::run(&exchange, number, &mut pipeline, &mut |output| {
+            calls += u64::from(matches!(output, Output::Leaving(Leaving::Call(_))));
+        });
         if number + 1 == WARM_UP {
             early = LIVE.load(Ordering::Relaxed);
         }

@@ -17,7 +17,10 @@ mod traffic;
 
 use std::{hint::black_box, time::Instant};
 
-use a11i_agent::{pipeline::Output, redaction::ContentPolicy};
+use a11i_agent::{
+    pipeline::{Leaving, Output},
+    redaction::ContentPolicy,
+};
 use traffic::Exchange;
 
 /// Turns of each side. Odd, so that there is a median.
@@ -85,7 +88,7 @@ impl<'e> Through<'e> {
         self.number += 1;
         let mut calls = 0;
         traffic::run(self.exchange, self.number, &mut self.pipeline, &mut |output| {
-            if let Output::Call(call) = output {
+            if let Output::Leaving(Leaving::Call(call)) = output {
                 assert_eq!(call.call.call().usage.output_tokens, Some(400), "the pipeline read another number than was sent");
                 calls += 1;
             }

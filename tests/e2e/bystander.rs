@@ -10,7 +10,7 @@ use std::{
 };
 
 use a11i_tests::{
-    agent::{Agent, PATIENCE, binary, signal},
+    agent::{Agent, PATIENCE, signal},
     provider_stub::ProviderStub,
     requirement,
     serial::one_at_a_time,
@@ -21,9 +21,12 @@ use a11i_tests::{
     },
 };
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::scene::{OPENAI_CHAT, matched, run};
+use crate::{
+    admin::{asked, list, process_in},
+    scene::{OPENAI_CHAT, matched},
+};
 
 /// Ended with the test.
 struct Busy {
@@ -132,9 +135,5 @@ async fn while_a_file_is_limited_a_process_that_becomes_another_program_by_a_lat
 
 /// The process is covered by a file.
 async fn is_known(pid: u32) -> bool {
-    let output = run(tokio::process::Command::new(binary().expect("the agent runs already")).args(["processes", "--json"])).await;
-    let asked: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
-    let processes = asked.pointer("/coverage/processes").and_then(Value::as_array).cloned().unwrap_or_default();
-    let has_files = |process: &Value| process.get("files").and_then(Value::as_array).is_some_and(|files| !files.is_empty());
-    processes.iter().any(|process| process.get("pid") == Some(&json!(pid)) && has_files(process))
+    process_in(&asked().await, pid).is_some_and(|process| !list(process, "/files").is_empty())
 }

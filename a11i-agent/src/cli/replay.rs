@@ -123,12 +123,14 @@ pub(super) fn replay(common: &Common, args: &ReplayArgs) -> Result<ExitCode> {
             let mut pipeline = Pipeline::new(settings.clone());
             let mut finished: Vec<FinishedCall> = Vec::new();
             let mut messages: Vec<RedactedMcp> = Vec::new();
-            let mut sink = |output: Output| match output.leaving() {
-                Some(Leaving::Call(call)) => finished.push(*call),
-                Some(Leaving::Estimate(call)) => finished.push(Pipeline::finish(&settings, *call, Some(&BytePairCounter))),
-                Some(Leaving::Mcp(message)) => messages.push(*message),
+            let mut sink = |output: Output| {
                 // No kernel half is told anything.
-                None => {}
+                let Output::Leaving(leaving) = output else { return };
+                match leaving {
+                    Leaving::Call(call) => finished.push(*call),
+                    Leaving::Estimate(call) => finished.push(Pipeline::finish(&settings, *call, Some(&BytePairCounter))),
+                    Leaving::Mcp(message) => messages.push(*message),
+                }
             };
             pipeline.handle_owner(process, Some(owner), &mut sink);
             for event in events(&framed, &record.request.host, origin, &mut seed) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use a11i_common::identity::{BootTime, ProcessId};
 
-use super::{Output, Pipeline, Sink, counters::add, desk::Desk};
+use super::{Leaving, Output, Pipeline, Sink, counters::add, desk::Desk};
 use crate::{
     call::{CaptureFacts, Completeness, Correlation, LlmCall, McpMessage},
     owner::{Owner, cache::Known},
@@ -124,20 +124,21 @@ impl Desk {
     }
 
     fn go(&mut self, finished: Finished, sink: Sink<'_>) {
-        match finished {
+        let leaving = match finished {
             Finished::Llm(mut call) => {
                 add(&mut self.counters.calls, 1);
                 call.correlation.is_duplicate |= self.settings.instrumented.names(&call.owner);
                 if tokens::needs_estimate(&call) {
-                    sink(Output::Estimate(call));
+                    Leaving::Estimate(call)
                 } else {
-                    sink(Output::Call(Box::new(Pipeline::finish(&self.settings, *call, None))));
+                    Leaving::Call(Box::new(Pipeline::finish(&self.settings, *call, None)))
                 }
             }
             Finished::Mcp(message) => {
                 let policy = ContentPolicy::decide(self.settings.content, &message.owner);
-                sink(Output::Mcp(Box::new(redact_mcp(*message, policy))));
+                Leaving::Mcp(Box::new(redact_mcp(*message, policy)))
             }
-        }
+        };
+        sink(Output::Leaving(leaving));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure, like the stages: time comes with the records, owners as values ([`Output::WhoIs`], answered by [`Pipeline::handle_owner`]): looking
 //! at a process may take long. A call that is finished earlier waits a moment for its owner. Counting tokens of calls without usage is
-//! slow too; such calls leave as [`Output::Estimate`] and come back through [`Pipeline::finish`].
+//! slow too; such calls leave as [`Leaving::Estimate`] and come back through [`Pipeline::finish`].
 //!
 //! In the order of the data: `opening` (a record's flow), `desk` (through the stages, and a flow's end), `leaving` (a finished call and its
 //! owner), `output` (what comes out), `counters` (and what did not).
@@ -223,7 +223,7 @@ impl Pipeline {
     /// A kernel program has missed a run somewhere: which call that hit nobody knows, so that every call under way whose bytes may be of it
     /// (`touched`), and every such one among `left` (what came out since this was known not to be so), says that something of it may be
     /// missing. Their parsers are left alone: most of them are right.
-    pub fn mark_calls(&mut self, causes: LossCauses, touched: impl Fn(CaptureFacts) -> bool, left: &mut [Output]) {
+    pub fn mark_calls(&mut self, causes: LossCauses, touched: impl Fn(CaptureFacts) -> bool, left: &mut [Leaving]) {
         let missing = Completeness::Gap { lost: None, causes };
         let mut marked = self.desk.mark_waiting(missing, &touched);
         self.flows.visit(usize::MAX, |_, flow| {
@@ -231,7 +231,7 @@ impl Pipeline {
                 marked += flow.exchanges.mark(missing) + flow.mcp.mark(missing);
             }
         });
-        marked += left.iter_mut().map(|output| usize::from(output.mark(missing, &touched))).sum::<usize>();
+        marked += left.iter_mut().map(|leaving| usize::from(leaving.mark(missing, &touched))).sum::<usize>();
         add(&mut self.desk.counters.calls_marked, marked as u64);
     }
 

@@ -17,13 +17,9 @@ use crate::{
 
 /// What leaves the pipeline.
 pub enum Output {
-    Call(Box<FinishedCall>),
-    /// An MCP request with its answer, or a notification.
-    Mcp(Box<RedactedMcp>),
+    Leaving(Leaving),
     /// An MCP session is over. Nothing of it is content.
     McpSession(Box<McpSession>),
-    /// A call without usage: count its tokens elsewhere, then [`super::Pipeline::finish`] it.
-    Estimate(Box<LlmCall>),
     Notice(Notice),
     /// Somebody should look at this process and tell [`super::Pipeline::handle_owner`].
     WhoIs(ProcessId),
@@ -48,47 +44,23 @@ pub enum Output {
     },
 }
 
-/// What leaves the pipeline on its way to the exporters.
+/// What is on its way to the exporters.
 pub enum Leaving {
     Call(Box<FinishedCall>),
-    /// As [`Output::Estimate`].
+    /// A call without usage: count its tokens elsewhere, then [`super::Pipeline::finish`] it.
     Estimate(Box<LlmCall>),
+    /// An MCP request with its answer, or a notification.
     Mcp(Box<RedactedMcp>),
 }
 
-impl Output {
-    /// What is on its way to the exporters; None: it is for somebody else.
-    pub fn leaving(self) -> Option<Leaving> {
-        match self {
-            Self::Call(finished) => Some(Leaving::Call(finished)),
-            Self::Estimate(call) => Some(Leaving::Estimate(call)),
-            Self::Mcp(message) => Some(Leaving::Mcp(message)),
-            Self::McpSession(_)
-            | Self::Notice(_)
-            | Self::WhoIs(_)
-            | Self::Forgotten(_)
-            | Self::Verdict { .. }
-            | Self::PlaintextSeen { .. }
-            | Self::Recognised { .. } => None,
-        }
-    }
-
-    /// Where it is a call, and `touched` of how it was captured, something of it may be missing after all. Whether that is so.
+impl Leaving {
+    /// Where `touched` of how it was captured, something of it may be missing after all. Whether that is so.
     pub(super) fn mark(&mut self, missing: Completeness, touched: impl Fn(CaptureFacts) -> bool) -> bool {
         match self {
             Self::Call(finished) if touched(finished.call.call().capture) => finished.call.mark(missing),
-            Self::Mcp(message) if touched(message.message().capture) => message.mark(missing),
             Self::Estimate(call) if touched(call.capture) => call.completeness = call.completeness.join(missing),
-            Self::Call(_)
-            | Self::Mcp(_)
-            | Self::Estimate(_)
-            | Self::McpSession(_)
-            | Self::Notice(_)
-            | Self::WhoIs(_)
-            | Self::Forgotten(_)
-            | Self::Verdict { .. }
-            | Self::PlaintextSeen { .. }
-            | Self::Recognised { .. } => return false,
+            Self::Mcp(message) if touched(message.message().capture) => message.mark(missing),
+            Self::Call(_) | Self::Estimate(_) | Self::Mcp(_) => return false,
         }
         true
     }

@@ -53,10 +53,11 @@ impl Outcome {
         let kept = settings.clone();
         let mut sink = |output: Output| {
             notices += u64::from(matches!(output, Output::Notice(_)));
-            match output.leaving() {
-                Some(Leaving::Call(call)) => finished.push(*call),
-                Some(Leaving::Estimate(call)) => finished.push(Pipeline::finish(&kept, *call, None)),
-                Some(Leaving::Mcp(_)) | None => {}
+            let Output::Leaving(leaving) = output else { return };
+            match leaving {
+                Leaving::Call(call) => finished.push(*call),
+                Leaving::Estimate(call) => finished.push(Pipeline::finish(&kept, *call, None)),
+                Leaving::Mcp(_) => {}
             }
         };
         // The kernel's table, where an end was not told.

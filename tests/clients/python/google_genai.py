@@ -5,7 +5,8 @@ import asyncio
 from google import genai
 from google.genai import errors, types
 
-from stand_in import base, failure, lines, prompt, report
+from asyncio_jobs import awaited
+from stand_in import base, failure, prompt, report
 
 client = genai.Client(
     api_key="AIza-test-not-a-real-key",
@@ -56,8 +57,7 @@ async def waiting(job):
 
 
 async def main():
-    pending = lines()
-    while (job := await asyncio.to_thread(next, pending, None)) is not None:
+    async for job in awaited():
         try:
             report(await waiting(job) if job.get("asyncio") else await asyncio.to_thread(blocking, job))
         except errors.APIError as error:

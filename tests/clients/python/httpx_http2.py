@@ -6,8 +6,8 @@ import os
 
 import httpx
 
-from stand_in import base, failure, lines, prompt, report
-
+from asyncio_jobs import do_all
+from stand_in import base, prompt
 
 CLEAR_TEXT_PORT = os.environ.get("CLEAR_TEXT_PORT")
 PROVIDER = f"http://api.openai.com:{CLEAR_TEXT_PORT}" if CLEAR_TEXT_PORT else base("api.openai.com")
@@ -30,20 +30,9 @@ async def run(client, job):
         return seen
 
 
-async def attempt(client, job):
-    try:
-        return await run(client, job)
-    except Exception as error:
-        return failure(error)
-
-
 async def main():
     async with httpx.AsyncClient(http2=True, http1=False, timeout=60, limits=httpx.Limits(max_connections=1)) as client:
-        pending = lines()
-        while (line := await asyncio.to_thread(next, pending, None)) is not None:
-            jobs = line if isinstance(line, list) else [line]
-            for answer in await asyncio.gather(*(attempt(client, job) for job in jobs)):
-                report(answer)
+        await do_all(lambda job: run(client, job))
 
 
 asyncio.run(main())

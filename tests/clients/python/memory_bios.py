@@ -2,17 +2,16 @@
 
 For each port there is a connection, kept from job to job. All requests of a job are encrypted, the first for the first port, before any of them is
 sent, in the order of `sent`; every prompt has its size. One answer goes out for each request. `rest`: what is sent comes in two pieces, the rest
-of all behind the beginnings of all. $STAND_INS as in `two_providers.py`.
+of all behind the beginnings of all.
 """
 
 import json
-import os
 import socket
 import ssl
 
-from stand_in import lines, report
+from stand_in import addresses, lines, report
 
-ADDRESSES = {int(port): address for port, _, address in (pair.partition("=") for pair in os.environ["STAND_INS"].split(","))}
+ADDRESSES = addresses()
 CONTEXT = ssl.create_default_context()
 
 

@@ -5,8 +5,9 @@ import asyncio
 import openai
 
 import openai_jobs
+from asyncio_jobs import do_all
 from kept_connections import LIMITS
-from stand_in import aborts, base, failure, lines, report
+from stand_in import aborts, base
 
 http = None
 client = None
@@ -28,24 +29,13 @@ async def run(job):
     return total.seen
 
 
-async def attempt(job):
-    try:
-        return await run(job)
-    except Exception as error:
-        return failure(error)
-
-
 async def main():
     global http, client
     http = openai.DefaultAsyncHttpxClient(limits=LIMITS)
     client = openai.AsyncOpenAI(
         api_key="sk-test-not-a-real-key", base_url=base("api.openai.com") + "/v1", max_retries=0, http_client=http
     )
-    pending = lines()
-    while (line := await asyncio.to_thread(next, pending, None)) is not None:
-        jobs = line if isinstance(line, list) else [line]
-        for answer in await asyncio.gather(*map(attempt, jobs)):
-            report(answer)
+    await do_all(run)
     await client.close()
 
 

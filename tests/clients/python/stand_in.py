@@ -30,6 +30,12 @@ def base(host):
     return f"https://{host}:{PORT}"
 
 
+def addresses():
+    """Of several providers by their ports: $STAND_INS, `port=address` separated by commas."""
+    pairs = (pair.partition("=") for pair in os.environ["STAND_INS"].split(","))
+    return {int(port): address for port, _, address in pairs}
+
+
 def lines():
     for line in sys.stdin:
         if line.strip():

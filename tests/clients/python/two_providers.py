@@ -1,6 +1,6 @@
 """An asyncio program that calls several providers at once: {"via": "aiohttp" | "httpx" | "httpx-http2" | "proxy", "port": one of $STAND_INS, ...}.
 
-$STAND_INS: port=address, separated by commas. Every name is at the address of its port. $PROXY: port of the proxy on 127.0.0.1.
+Every name is at the address of its port. $PROXY: port of the proxy on 127.0.0.1.
 """
 
 import asyncio
@@ -11,10 +11,11 @@ import aiohttp
 import httpx
 
 import stand_in
+from asyncio_jobs import do_all
 from kept_connections import LIMITS
-from stand_in import failure, lines, prompt, report
+from stand_in import prompt
 
-ADDRESSES = {int(port): address for port, _, address in (pair.partition("=") for pair in os.environ["STAND_INS"].split(","))}
+ADDRESSES = stand_in.addresses()
 _getaddrinfo = stand_in.socket.getaddrinfo
 
 
@@ -48,15 +49,12 @@ def by_httpx(name):
 WAYS = {"aiohttp": by_aiohttp} | {name: by_httpx(name) for name in ("httpx", "httpx-http2", "proxy")}
 
 
-async def attempt(clients, job):
+async def run(clients, job):
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": prompt(job)}]}
     if job.get("stream"):
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     headers = {"authorization": "Bearer sk-test-not-a-real-key"} | job.get("headers", {})
-    try:
-        text = await WAYS[job["via"]](clients, f"https://api.openai.com:{job['port']}/v1/chat/completions", body, headers)
-    except Exception as error:
-        return failure(error)
+    text = await WAYS[job["via"]](clients, f"https://api.openai.com:{job['port']}/v1/chat/completions", body, headers)
     return {"id": text.partition('"id":"')[2].partition('"')[0]}
 
 
@@ -69,11 +67,7 @@ async def main():
         httpx.AsyncClient(timeout=60, limits=LIMITS, proxy=f"http://127.0.0.1:{os.environ.get('PROXY', 1)}") as proxied,
     ):
         clients = {"aiohttp": session, "httpx": http1, "httpx-http2": http2, "proxy": proxied}
-        pending = lines()
-        while (line := await asyncio.to_thread(next, pending, None)) is not None:
-            jobs = line if isinstance(line, list) else [line]
-            for answer in await asyncio.gather(*(attempt(clients, job) for job in jobs)):
-                report(answer)
+        await do_all(lambda job: run(clients, job))
 
 
 asyncio.run(main())

@@ -8,7 +8,8 @@ import json
 import os
 import ssl
 
-from stand_in import PORT, lines, prompt, report
+from asyncio_jobs import awaited
+from stand_in import PORT, prompt, report
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -53,8 +54,7 @@ async def answer(socket):
 
 async def main():
     socket = None
-    pending = lines()
-    while (job := await asyncio.to_thread(next, pending, None)) is not None:
+    async for job in awaited():
         try:
             socket = socket or await opened(job)
             await ask(socket, job)

@@ -11,7 +11,7 @@ mod refused;
 use std::{process::Output, time::Duration};
 
 use a11i_tests::agent::{PATIENCE, binary};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
@@ -26,10 +26,25 @@ async fn a11i(arguments: &[&str]) -> Output {
 }
 
 /// What `a11i processes --json` says.
-async fn asked() -> Value {
+pub(crate) async fn asked() -> Value {
     let output = a11i(&["processes", "--json"]).await;
     assert!(output.status.success(), "{}", words(&output));
     serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// What it says of this process.
+pub(crate) fn process_in(asked: &Value, pid: u32) -> Option<&Value> {
+    list(asked, "/coverage/processes").iter().find(|process| process.get("pid") == Some(&json!(pid)))
+}
+
+/// The files of which it says something.
+fn files_in(asked: &Value) -> &[Value] {
+    list(asked, "/coverage/files")
+}
+
+/// What stands there, if it is a list.
+pub(crate) fn list<'a>(told: &'a Value, pointer: &str) -> &'a [Value] {
+    told.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// A counter of the kernel half, as the agent tells it.

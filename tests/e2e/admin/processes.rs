@@ -4,7 +4,7 @@ use a11i_tests::requirement;
 use a11i_tests::workload::python::{Python, Script};
 use serde_json::{Value, json};
 
-use super::{a11i, asked};
+use super::{a11i, asked, files_in, list, process_in};
 use crate::scene::{Scene, words};
 
 #[tokio::test]
@@ -17,21 +17,17 @@ async fn a_client_stands_there_with_its_library_and_its_calls() {
     }
     scene.agent.calls_of(program.pid, 2).await;
     let asked = asked().await;
-    let processes = asked.pointer("/coverage/processes").and_then(Value::as_array).cloned().unwrap_or_default();
-    let client = processes.iter().find(|process| process.get("pid") == Some(&json!(program.pid)));
-    let Some(client) = client else { panic!("process {} is not in {asked:#}", program.pid) };
+    let Some(client) = process_in(&asked, program.pid) else { panic!("process {} is not in {asked:#}", program.pid) };
     assert_eq!((client.get("calls"), client.get("lost_bytes")), (Some(&json!(2)), Some(&json!(0))), "{client:#}");
     let executable = client.get("executable").and_then(Value::as_str).unwrap_or_default();
     assert!(executable.contains("python"), "{client:#}");
-    let files = asked.pointer("/coverage/files").and_then(Value::as_array).cloned().unwrap_or_default();
-    let used = client.get("files").and_then(Value::as_array).cloned().unwrap_or_default();
-    let libraries: Vec<&Value> = files.iter().filter(|file| file.get("file").is_some_and(|id| used.contains(id))).collect();
+    let used = list(client, "/files");
+    let libraries: Vec<&Value> = files_in(&asked).iter().filter(|file| file.get("file").is_some_and(|id| used.contains(id))).collect();
     let library = libraries.iter().find(|file| file.get("library") == Some(&json!("openssl")));
     assert!(library.is_some_and(|file| file.get("attached") == Some(&json!(true))), "{libraries:#?}");
     let plan = library.and_then(|file| file.pointer("/plans/0")).cloned().unwrap_or_default();
     assert_eq!(plan.get("seen"), Some(&json!("http")), "{plan:#}");
-    let functions = plan.get("functions").and_then(Value::as_array).cloned().unwrap_or_default();
-    let write = functions.iter().find(|function| function.get("name") == Some(&json!("SSL_write")));
+    let write = list(&plan, "/functions").iter().find(|function| function.get("name") == Some(&json!("SSL_write")));
     assert!(write.and_then(|function| function.get("offset")).and_then(Value::as_u64).is_some_and(|offset| offset > 0), "{plan:#}");
     assert_eq!(client.get("seen_through"), Some(&json!(["openssl/symbol"])), "{client:#}");
     // Here it is off by itself, or on: which is told, and why.
@@ -59,11 +55,8 @@ async fn the_version_of_openssl_is_the_one_that_it_states_itself() {
     let begun = std::time::Instant::now();
     let told = loop {
         let asked = asked().await;
-        let files = asked.pointer("/coverage/files").and_then(Value::as_array).cloned().unwrap_or_default();
-        let of = |process: &&Value| process.get("pid") == Some(&json!(program.pid));
-        let processes = asked.pointer("/coverage/processes").and_then(Value::as_array).cloned().unwrap_or_default();
-        let used = processes.iter().find(of).and_then(|process| process.pointer("/files/0")).cloned();
-        let version = files.iter().find(|file| file.get("file") == used.as_ref()).and_then(|file| file.get("version")).cloned();
+        let used = process_in(&asked, program.pid).and_then(|process| process.pointer("/files/0"));
+        let version = files_in(&asked).iter().find(|file| file.get("file") == used).and_then(|file| file.get("version")).cloned();
         // It is looked for when nothing else is to be done.
         if version.as_ref().and_then(Value::as_str) == Some(mine.as_str()) || begun.elapsed() > a11i_tests::agent::PATIENCE {
             break version;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Stdio, time::Duration};
 
 use a11i_tests::{
-    agent::{PATIENCE, binary, calls_in},
+    agent::{PATIENCE, binary},
     provider_stub::ProviderStub,
     requirement,
     serial::one_at_a_time,
@@ -15,6 +15,7 @@ use tokio::{
     process::{Child, ChildStderr, ChildStdin, Command},
 };
 
+use super::calls_among;
 use crate::scene::assert_whole;
 
 const HOST: &str = "api.openai.com";
@@ -121,7 +122,7 @@ impl Scene {
         tokio::time::timeout(PATIENCE, read).await.expect("it ends when its program does").expect("it is text");
         let status = tokio::time::timeout(PATIENCE, self.agent.wait()).await.expect("it ends").expect("it can be waited for");
         assert!(status.success(), "{status}: {said}");
-        let calls = calls_in(&said.lines().filter(|line| line.contains("\"span_name\"")).collect::<Vec<_>>().join("\n"));
+        let calls = calls_among(&said);
         let expected = self.stub.expected();
         let ([expected], [call]) = (&expected[..], &calls[..]) else { panic!("{expected:#?}\n{said}") };
         expected.assert_reported_as(call);

@@ -8,6 +8,7 @@ use std::process::Stdio;
 
 use a11i_tests::{
     agent::{PATIENCE, binary, calls_in},
+    observed::ObservedCall,
     provider_stub::ProviderStub,
     requirement,
     serial::one_at_a_time,
@@ -20,6 +21,11 @@ use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use crate::scene::{OPENAI_CHAT, assert_whole, run, words};
+
+/// The calls among lines that a command writes itself.
+fn calls_among(output: &str) -> Vec<ObservedCall> {
+    calls_in(&output.lines().filter(|line| line.contains("\"span_name\"")).collect::<Vec<_>>().join("\n"))
+}
 
 #[tokio::test]
 async fn a_python_program_is_seen_from_its_first_call_and_its_neighbours_are_not() {
@@ -52,7 +58,7 @@ async fn a_python_program_is_seen_from_its_first_call_and_its_neighbours_are_not
 
     // Its own lines go where they would have gone; the calls stand among them.
     let text = String::from_utf8_lossy(&output.stdout);
-    let calls = calls_in(&text.lines().filter(|line| line.contains("\"span_name\"")).collect::<Vec<_>>().join("\n"));
+    let calls = calls_among(&text);
     let expected = stub.expected();
     let [first, neighbour, second] = &expected[..] else { panic!("{expected:#?}") };
     let [one, two] = &calls[..] else { panic!("two calls were made: {}", words(&output)) };

@@ -33,14 +33,19 @@ fn jobs() -> [Value; 3] {
     ]
 }
 
+/// A new program. Its file is one that the agent has never seen: its first call waits until it was read.
+async fn started() -> Option<(Scene, Program)> {
+    let python = python().await?;
+    let scene = Scene::set_with(PROVIDER, AgentOptions::default()).await?;
+    let program = python.start(Script::GrpcGemini, &scene.stub);
+    scene.agent.wait_for_log(&["attached path=", "/cygrpc.", "library=\"boringssl\""]).await;
+    Some((scene, program))
+}
+
 #[tokio::test]
 async fn a_new_program() {
-    let Some(python) = python().await else { return };
-    let Some(scene) = Scene::set_with(PROVIDER, AgentOptions::default()).await else { return };
-    let mut program = python.start(Script::GrpcGemini, &scene.stub);
+    let Some((scene, mut program)) = started().await else { return };
     let pid = program.pid;
-    // A file that the agent has never seen: this program's first call waits until it was read.
-    scene.agent.wait_for_log(&["attached path=", "/cygrpc.", "library=\"boringssl\""]).await;
     run(&mut program, &scene.stub, &jobs()).await;
     program.finish().await;
     scene.calls_are_reported_by(BORINGSSL, pid).await;
@@ -48,11 +53,8 @@ async fn a_new_program() {
 
 #[tokio::test]
 async fn a_refused_call() {
-    let Some(python) = python().await else { return };
-    let Some(scene) = Scene::set_with(PROVIDER, AgentOptions::default()).await else { return };
-    let mut program = python.start(Script::GrpcGemini, &scene.stub);
+    let Some((scene, mut program)) = started().await else { return };
     let pid = program.pid;
-    scene.agent.wait_for_log(&["attached path=", "/cygrpc.", "library=\"boringssl\""]).await;
     let answer = program.run_one(&json!({"stream": true, "headers": {"x-stub-fault": "status=429"}})).await;
     assert_eq!(answer, json!({"error": "RESOURCE_EXHAUSTED"}));
     program.finish().await;

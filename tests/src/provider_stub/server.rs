@@ -24,7 +24,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    answer::{Answer, Api, Piece, Question},
+    answer::{Answer, Api, Expected, Piece, Question},
     anthropic_messages, bedrock,
     behaviour::{Behaviour, Fault},
     content_coding::Encoder,
@@ -117,12 +117,6 @@ impl Service {
         let path = head.uri.path().to_owned();
         tokio::time::sleep(behaviour.read_pause).await;
         let mut exchange = Exchange { connection, method: head.method.to_string(), path, request_bytes: 0, expected: None, end: End::Open };
-        if let Some(call) = bedrock::Call::at(&exchange.path) {
-            return self.answer_bedrock(call, exchange, body, &behaviour).await;
-        }
-        if let Some(call) = gemini_grpc::Call::at(&exchange.path) {
-            return self.answer_gemini_grpc(call, exchange, body, &behaviour).await;
-        }
         let Some(asked) = Asked::at(&exchange.path) else {
             exchange.request_bytes = other::drain(body).await?;
             let index = self.exchanges.add(exchange.clone());
@@ -132,9 +126,23 @@ impl Service {
         exchange.request_bytes = bytes.len();
         let serial = self.next_serial();
         let json = serde_json::from_slice::<Value>(&bytes).unwrap_or(Value::Null);
-        let answer = asked.answer(&Question { request: &json, behaviour: &behaviour, serial: &serial });
-        exchange.expected = Some(answer.expected.clone());
-        let index = self.exchanges.add(exchange);
+        let question = Question { request: &json, behaviour: &behaviour, serial: &serial };
+        let add = |expected: &Expected| self.exchanges.add(Exchange { expected: Some(expected.clone()), ..exchange });
+        let answer = match asked {
+            Asked::Api(api) => compose(api, &question),
+            Asked::Gemini(call) => call.answer(&question),
+            Asked::GeminiGrpc(call) => {
+                let answer = call.answer(&question, &bytes);
+                let index = add(&answer.expected);
+                return Ok(answer.respond(behaviour.pace, &self.exchanges, index));
+            }
+            Asked::Bedrock(call) => {
+                let answer = call.answer(&question);
+                let index = add(&answer.expected);
+                return Ok(answer.respond(&self.exchanges, index));
+            }
+        };
+        let index = add(&answer.expected);
         if behaviour.fault == Some(Fault::Hang) {
             std::future::pending::<()>().await;
         }
@@ -145,39 +153,6 @@ impl Service {
             answer.headers.push(("x-stub-answer-sum", format!("{:x}", sum(answer.pieces.iter().flat_map(|piece| piece.text.as_bytes())))));
         }
         Ok(self.respond(index, answer, &behaviour))
-    }
-
-    async fn answer_bedrock(
-        &self,
-        call: bedrock::Call,
-        mut exchange: Exchange,
-        body: Incoming,
-        behaviour: &Behaviour,
-    ) -> Result<Response<Body>, hyper::Error> {
-        let bytes = body.collect().await?.to_bytes();
-        exchange.request_bytes = bytes.len();
-        let serial = format!("{}-{}", self.name, self.serial.fetch_add(1, Ordering::Relaxed));
-        let json = serde_json::from_slice::<Value>(&bytes).unwrap_or(Value::Null);
-        let answer = call.answer(&Question { request: &json, behaviour, serial: &serial });
-        exchange.expected = Some(answer.expected.clone());
-        let index = self.exchanges.add(exchange);
-        Ok(answer.respond(&self.exchanges, index))
-    }
-
-    async fn answer_gemini_grpc(
-        &self,
-        call: gemini_grpc::Call,
-        mut exchange: Exchange,
-        body: Incoming,
-        behaviour: &Behaviour,
-    ) -> Result<Response<Body>, hyper::Error> {
-        let bytes = body.collect().await?.to_bytes();
-        exchange.request_bytes = bytes.len();
-        let serial = self.next_serial();
-        let answer = call.answer(&Question { request: &Value::Null, behaviour, serial: &serial }, &bytes);
-        exchange.expected = Some(answer.expected.clone());
-        let index = self.exchanges.add(exchange);
-        Ok(answer.respond(behaviour.pace, &self.exchanges, index))
     }
 
     /// Head at once, body by a task that keeps the pace.
@@ -255,18 +230,14 @@ const SETTLE: Duration = Duration::from_millis(50);
 enum Asked {
     Api(Api),
     Gemini(gemini::Call),
+    GeminiGrpc(gemini_grpc::Call),
+    Bedrock(bedrock::Call),
 }
 
 impl Asked {
     fn at(path: &str) -> Option<Self> {
-        Api::at(path).map(Self::Api).or_else(|| gemini::Call::at(path).map(Self::Gemini))
-    }
-
-    fn answer(&self, question: &Question<'_>) -> Answer {
-        match self {
-            Self::Api(api) => compose(*api, question),
-            Self::Gemini(call) => call.answer(question),
-        }
+        let gemini = || gemini::Call::at(path).map(Self::Gemini).or_else(|| gemini_grpc::Call::at(path).map(Self::GeminiGrpc));
+        Api::at(path).map(Self::Api).or_else(gemini).or_else(|| bedrock::Call::at(path).map(Self::Bedrock))
     }
 }
 

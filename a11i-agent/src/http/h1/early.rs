@@ -81,13 +81,19 @@ impl Piece {
 impl H1 {
     /// Bytes of responses that nobody has asked for yet. `bytes` may begin a response, or follow one that is held.
     pub(super) fn hold_early(&mut self, bytes: &[u8], time: BootTime, context: &mut Context<'_>) {
-        let early = self.early.get_or_insert_default();
-        let is_begun = early.begin().len() >= SWITCH.len();
+        let mut early = self.early.take().unwrap_or_default();
         early.push(bytes, time);
-        if early.bytes > EARLY_BYTES {
+        self.keep_early(early, time, context);
+        if self.early.as_ref().is_some_and(|early| early.bytes > EARLY_BYTES) {
             self.early_is_nobodys(context);
-        } else if !is_begun && !detect::may_begin_response(&early.begin()) {
-            self.early = None;
+        }
+    }
+
+    /// What is held stays so, as long as it may begin a response.
+    fn keep_early(&mut self, early: Early, time: BootTime, context: &mut Context<'_>) {
+        if detect::may_begin_response(&early.begin()) {
+            self.early = Some(early);
+        } else {
             self.begins_no_response(time, context);
         }
     }
@@ -124,13 +130,14 @@ impl H1 {
             } else if let Some(upgraded) = &mut self.upgraded {
                 upgraded.rest.extend_from_slice(piece.left());
             } else {
-                let left = self.take_response_bytes(piece.left(), true, piece.time.max(asked), context).len();
+                let time = piece.time.max(asked);
+                let left = self.take_response_bytes(piece.left(), true, time, context).len();
                 if left > 0 {
                     piece.used = piece.bytes.len().saturating_sub(left);
                     early.bytes = early.bytes.saturating_add(piece.bytes.len());
                     early.pieces.push_front(piece);
-                    self.early = Some(early);
-                    return;
+                    // Those that are behind it were held before anybody knew that something begins here.
+                    return self.keep_early(early, time, context);
                 }
             }
         }

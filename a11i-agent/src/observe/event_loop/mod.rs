@@ -50,7 +50,7 @@ use crate::{
     config::Config,
     discovery::{client_hello::ClientHello, file::Device, late_mappings::MappedFile, scanner::Scanner, watcher::Watcher},
     flow::FlowId,
-    pipeline::{FinalOffsets, Output, Pipeline},
+    pipeline::{FinalOffsets, Leaving, Output, Pipeline},
     telemetry::{DropReason, Instruments},
     verdict::Verdict,
 };
@@ -101,7 +101,7 @@ pub struct Observer {
     answers: mpsc::Receiver<Answer>,
     pub(super) pipeline: Pipeline,
     /// Finished calls, until missed runs are read.
-    leaving: Vec<Output>,
+    leaving: Vec<Leaving>,
     /// When they are read next for calls that leave.
     next_leaving: BootTime,
     estimator: Estimator,

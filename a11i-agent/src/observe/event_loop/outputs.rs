@@ -27,7 +27,7 @@ impl Observer {
 
     fn take_output(&mut self, output: Output) {
         match output {
-            Output::Call(_) | Output::Mcp(_) | Output::Estimate(_) => self.leaving.push(output),
+            Output::Leaving(leaving) => self.leaving.push(leaving),
             Output::McpSession(session) => self.out.take_mcp_session(&session),
             Output::Notice(notice) => self.take_notice(&notice),
             Output::Recognised { attachment, is_http } => self.recognised.handle(attachment, is_http),
@@ -57,11 +57,11 @@ impl Observer {
     }
 
     /// A finished call goes on its way.
-    pub(super) fn let_leave(&mut self, call: Output) {
-        match call.leaving() {
-            Some(Leaving::Call(finished)) => self.out.take(&finished, &self.clock, &self.instruments),
-            Some(Leaving::Mcp(message)) => self.out.take_mcp(&message, &self.clock, &self.instruments),
-            Some(Leaving::Estimate(call)) => {
+    pub(super) fn let_leave(&mut self, leaving: Leaving) {
+        match leaving {
+            Leaving::Call(finished) => self.out.take(&finished, &self.clock, &self.instruments),
+            Leaving::Mcp(message) => self.out.take_mcp(&message, &self.clock, &self.instruments),
+            Leaving::Estimate(call) => {
                 let settings = self.pipeline.settings();
                 if let Err(call) = self.estimator.offer(call, settings) {
                     self.instruments.dropped(DropReason::EstimateQueueFull, 1);
@@ -69,7 +69,6 @@ impl Observer {
                     self.out.take(&finished, &self.clock, &self.instruments);
                 }
             }
-            None => {}
         }
     }
 

@@ -76,7 +76,7 @@ fn a_configured_program_is_marked_from_its_first_call_and_the_setting_goes_with_
         kernel.transfer(Direction::Write, REQUEST);
         kernel.transfer(Direction::Read, ANSWER);
         let finished = kernel.bench.out.pop();
-        let Some(Output::Call(finished)) = finished else { panic!("one call") };
+        let Some(Output::Leaving(Leaving::Call(finished))) = finished else { panic!("one call") };
         let is_named = name == "python3";
         assert_eq!(finished.call.call().correlation.is_duplicate, is_named);
         assert_eq!(finished.reported, if is_named { mode } else { Instrumented::Child });

@@ -79,18 +79,27 @@ impl Bench {
     }
 
     fn calls(&mut self) -> Vec<LlmCall> {
-        let left = std::mem::take(&mut self.out).into_iter().filter_map(Output::leaving);
-        let finished = left.filter_map(|leaving| match leaving {
-            Leaving::Call(call) => Some(call.call.call().clone()),
-            Leaving::Estimate(call) => Some(*call),
-            Leaving::Mcp(_) => None,
-        });
-        finished.collect()
+        calls_among(self.leaving())
+    }
+
+    /// What is on its way to the exporters. The rest of what came is gone.
+    fn leaving(&mut self) -> Vec<Leaving> {
+        let out = std::mem::take(&mut self.out).into_iter();
+        out.filter_map(|output| if let Output::Leaving(leaving) = output { Some(leaving) } else { None }).collect()
     }
 
     fn questions(&self) -> usize {
         self.out.iter().filter(|output| matches!(output, Output::WhoIs(PROCESS))).count()
     }
+}
+
+fn calls_among(leaving: Vec<Leaving>) -> Vec<LlmCall> {
+    let calls = leaving.into_iter().filter_map(|leaving| match leaving {
+        Leaving::Call(call) => Some(call.call.call().clone()),
+        Leaving::Estimate(call) => Some(*call),
+        Leaving::Mcp(_) => None,
+    });
+    calls.collect()
 }
 
 const OTHER: &[u8] = b"POST /v1/traces HTTP/1.1\r\nHost: collector.example\r\nContent-Length: 4\r\n\r\nabcd";

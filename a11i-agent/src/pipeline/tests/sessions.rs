@@ -160,11 +160,10 @@ fn a_missed_run_marks_calls_that_are_finished_and_have_not_left() {
     let mut other = Bench::new(ContentPolicy::None);
     other.owner(named("python3"));
     other.exchange();
-    let mut left = std::mem::take(&mut other.out);
+    let mut left = other.leaving();
     bench.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, |_| true, &mut left);
     bench.owner(named("python3"));
-    other.out = left;
-    for call in [bench.calls(), other.calls()].concat() {
+    for call in [bench.calls(), calls_among(left)].concat() {
         assert_eq!(call.completeness, Completeness::Gap { lost: None, causes: LossCauses::PROGRAM_MISSED });
     }
     assert_eq!(bench.pipeline.counters().calls_marked, 2);
@@ -180,13 +179,14 @@ fn a_missed_run_marks_only_what_was_captured_in_a_way_that_it_touches() {
     let mut other = Bench::new(ContentPolicy::None);
     other.owner(named("python3"));
     other.exchange();
+    let mut left = other.leaving();
     for (touched, marked) in [(true, 0), (false, 3)] {
-        bench.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, |capture| of_socket(capture) == touched, &mut other.out);
+        bench.pipeline.mark_calls(LossCauses::PROGRAM_MISSED, |capture| of_socket(capture) == touched, &mut left);
         assert_eq!(bench.pipeline.counters().calls_marked, marked, "none is of a socket");
     }
     bench.event(data(Direction::Read, ANSWER.len() as u64, ANSWER));
     bench.owner(named("python3"));
-    let calls = [bench.calls(), other.calls()].concat();
+    let calls = [bench.calls(), calls_among(left)].concat();
     assert_eq!(calls.len(), 3);
     assert!(calls.iter().all(|call| !call.completeness.is_whole()));
 }

@@ -300,7 +300,11 @@ fn json_rpc_is_decided_by_its_messages_and_mcp_leaves_as_such() {
     let answer = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
     assert_eq!(kernel.transfer(Direction::Read, answer.as_bytes()), []);
-    let told = kernel.bench.out.iter().find_map(|output| if let Output::Mcp(message) = output { Some(message.message()) } else { None });
+    let told = kernel
+        .bench
+        .out
+        .iter()
+        .find_map(|output| if let Output::Leaving(Leaving::Mcp(message)) = output { Some(message.message()) } else { None });
     assert_eq!(told.and_then(|message| message.tool.as_deref()), Some("add"));
     let other = request(r#"{"jsonrpc":"2.0","id":1,"method":"eth_call","params":[]}"#);
     assert_eq!(kernel.transfer(Direction::Write, other.as_bytes()), [Verdict::NotLlm]);

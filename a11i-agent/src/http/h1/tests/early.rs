@@ -201,3 +201,18 @@ fn bytes_that_begin_no_response_cost_the_next_call_nothing() {
         }
     }
 }
+
+#[test]
+fn bytes_that_begin_no_response_behind_an_early_answer_cost_the_next_call_nothing_wherever_they_are_cut() {
+    let garbage = "HTML, no answer";
+    for cut in 0..garbage.len() {
+        let mut bench = Bench::new();
+        let (first, rest) = garbage.split_at(cut);
+        bench.write(get("/0")).read(ok("zero"));
+        bench.read(ok("one")).read(first).read(rest);
+        bench.write(get("/1")).write(get("/2")).read(ok("two")).close();
+        assert_eq!(bodies(&bench), ["zero", "one", "two"], "cut at {cut}");
+        assert!(bench.told.iter().all(|one| one.response_end == WHOLE), "cut at {cut}");
+        assert_eq!(bench.notices(), [ConnectionNotice::Malformed(MalformedReason::Head)], "cut at {cut}");
+    }
+}
