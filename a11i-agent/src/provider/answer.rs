@@ -113,6 +113,10 @@ impl Answer {
             // Whatever this is, it is not the beginning.
             *marked = 0;
         }
+        // Space before anything else says nothing, in whatever pieces it comes.
+        if *marked == 0 {
+            text = text.trim_ascii_start();
+        }
         while let Some((first, rest)) = text.split_first()
             && !gap
             && BYTE_ORDER_MARK.get(*marked) == Some(first)
@@ -123,7 +127,10 @@ impl Answer {
         // What began like a mark and is none belongs to the text.
         let unmarked = BYTE_ORDER_MARK.get(..*marked).filter(|begun| begun.len() < BYTE_ORDER_MARK.len() && !text.is_empty());
         let unmarked = unmarked.unwrap_or_default();
-        let Some(first) = unmarked.iter().chain(text).find(|byte| !byte.is_ascii_whitespace()) else { return };
+        if unmarked.is_empty() {
+            text = text.trim_ascii_start();
+        }
+        let Some(first) = unmarked.iter().chain(text).next() else { return };
         *self = Self::choose(*first, *label, gap, feed);
         if gap {
             self.gap();

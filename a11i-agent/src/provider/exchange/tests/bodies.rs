@@ -41,6 +41,25 @@ fn a_mark_before_a_body_is_no_part_of_it() {
 }
 
 #[test]
+fn space_before_a_text_is_no_part_of_it_however_it_is_cut() {
+    let read = |pieces: &[&[u8]]| {
+        let mut peer = Peer::new();
+        peer.begin("api.openai.com", "/v1/audio/transcriptions", "multipart/form-data; boundary=x");
+        peer.tell(1, HttpEventKind::RequestBody(b"--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n--x--\r\n"));
+        peer.tell(1, HttpEventKind::RequestEnd(FINISHED));
+        let call = peer.respond(1, 200, "text/plain", pieces, FINISHED).unwrap();
+        let [Message { parts, .. }] = &call.content.output_messages[..] else { panic!("{call:?}") };
+        parts.clone()
+    };
+    for body in [" \n\tyes  and no \n", "\u{feff} \n\tyes  and no \n", " \u{feff}\tyes  and no \n"] {
+        for cut in 1..body.len() {
+            let (front, back) = body.as_bytes().split_at(cut);
+            assert_eq!(read(&[front, back]), [Part::Text { content: "yes  and no \n".to_owned() }], "{body:?} cut at {cut}");
+        }
+    }
+}
+
+#[test]
 fn what_is_asked_is_read_before_an_answer_that_comes_before_its_end_is_told() {
     for request in [
         REQUEST.to_vec(),

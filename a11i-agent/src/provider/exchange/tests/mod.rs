@@ -9,7 +9,7 @@ use a11i_common::identity::BootTime;
 
 use super::*;
 use crate::{
-    call::{CaptureLibrary, CaptureMethod, LossCauses, NanoUsd},
+    call::{CaptureLibrary, CaptureMethod, LossCauses, Message, NanoUsd, Part},
     fixture::{fields, request},
     http::{Headers, HttpVersion, ResponseHead},
     provider::RouteSettings,
