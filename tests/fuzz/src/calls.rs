@@ -133,8 +133,8 @@ pub fn dialects(data: &[u8]) {
         calls
     };
     let whole = run(usize::MAX, [None; 2]);
-    // Of messages with checksums, one may have been damaged on its way.
-    assert!(answered.contains("eventstream") || whole.iter().all(|call| call.completeness.is_whole()));
+    // Of messages with checksums, one may have been damaged on its way; they are known without their label, too.
+    assert!(host.starts_with("bedrock") || whole.iter().all(|call| call.completeness.is_whole()));
     assert_eq!(format!("{whole:?}"), format!("{:?}", run(5, [None; 2])));
     let holes = [(holes & 1 == 1).then_some(hole), (holes & 2 == 2).then_some(hole)];
     if holes != [None; 2] {
