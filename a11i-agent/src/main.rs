@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match a11i_agent::cli::dispatch(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("a11i: {error:#}");
+            eprintln!("a11i: {}", a11i_agent::cli::in_words(&error));
             ExitCode::FAILURE
         }
     }

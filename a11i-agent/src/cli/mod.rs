@@ -80,6 +80,15 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
     }
 }
 
+/// An error with its causes, in a line. Many errors have the words of their cause in theirs: those are said once.
+pub fn in_words(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |said, cause| if said.contains(&cause) { said } else { format!("{said}: {cause}") })
+}
+
 impl Common {
     /// The checked configuration of flags, environment and file.
     fn load(&self) -> Result<Config, Mistakes> {
@@ -98,5 +107,26 @@ impl Common {
         let config = self.load()?;
         logging::start(config.log_level);
         Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{path}: {source}")]
+    struct Named {
+        path: &'static str,
+        source: std::fmt::Error,
+    }
+
+    #[test]
+    fn words_of_a_cause_are_said_once() {
+        let named = Named { path: "/x", source: std::fmt::Error };
+        let cause = std::fmt::Error.to_string();
+        let error = anyhow::Error::from(named).context("cannot inspect it");
+        assert_eq!(in_words(&error), format!("cannot inspect it: /x: {cause}"));
+        assert_eq!(in_words(&anyhow::anyhow!("b").context("a")), "a: b");
     }
 }

@@ -22,7 +22,7 @@ use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::{Common, run::runtime};
+use super::{Common, in_words, run::runtime};
 use crate::observe::Summary;
 
 #[derive(Args)]
@@ -64,7 +64,7 @@ pub(super) fn exec(common: &Common, args: ExecArgs) -> ExitCode {
         launch::launch(common, &args.command)
     };
     done.unwrap_or_else(|error| {
-        say(&format!("a11i: {error:#}"));
+        say(&format!("a11i: {}", in_words(&error)));
         ExitCode::from(NOT_RUN)
     })
 }
