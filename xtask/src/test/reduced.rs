@@ -1,4 +1,5 @@
-//! The reduced list of end-to-end tests (named `guest_...`, most in `tests/e2e/guest.rs`) and `a11i doctor`, in a guest or on this machine: what one kernel can do.
+//! The reduced list of end-to-end tests (named `guest_...`, most in `tests/e2e/guest.rs`) and `a11i doctor`, in a guest or on this machine:
+//! what one kernel can do.
 
 use std::{
     env, fs,
